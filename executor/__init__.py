@@ -1,0 +1,1 @@
+"""Plan and ledger in, objects moved and verified. Decides HOW, never what."""

@@ -1,0 +1,1 @@
+"""Declaration and two inventories in, plan document and manifests out. Decides WHAT; never touches data."""

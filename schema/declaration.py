@@ -1,0 +1,175 @@
+"""The declaration a person edits (migration.yaml), as values. The loader is declaration_file.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MIB = 1024 * 1024
+
+
+class Addressing(StrEnum):
+    """How the bucket is named in a URL."""
+
+    AUTO = "auto"
+    PATH = "path"
+    VIRTUAL = "virtual"
+
+
+class Comparison(StrEnum):
+    """What must be equal for a key to need no copy."""
+
+    SIZE = "size"
+    ETAG = "etag"
+    CHECKSUM = "checksum"
+    MODIFIED = "modified"
+
+
+class OnDifferent(StrEnum):
+    """What to do with a key that exists on both sides and differs."""
+
+    OVERWRITE = "overwrite"
+    SKIP = "skip"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One end of a migration. Holds references to credentials, never a secret."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint_url: str | None = None
+    """None: AWS."""
+    region: str = "us-east-1"
+    addressing: Addressing = Addressing.AUTO
+    credentials: Mapping[str, Any] = field(default_factory=dict)
+    """One of {profile: NAME}, {env: PREFIX}, {role_arn:, external_id:, source: {...}}, {anonymous: true}, {}."""
+    ca_bundle: str | None = None
+    """Path of a PEM file that replaces the system's certificate authorities."""
+    requester_pays: bool = False
+    sse_customer_key_env: str | None = None
+    """Name of the environment variable that holds the base64 SSE-C key of this side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One source and one destination."""
+
+    id: str
+    source: Side
+    destination: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which listed keys take part. Globs match the key after the source prefix."""
+
+    include: tuple[str, ...] = ("**",)
+    exclude: tuple[str, ...] = ()
+    min_size: int | None = None
+    max_size: int | None = None
+    modified_after_ms: int | None = None
+    modified_before_ms: int | None = None
+    storage_classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRule:
+    """A regular expression over the key after the source prefix, and its replacement."""
+
+    pattern: str
+    replace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How differences are judged."""
+
+    compare: tuple[Comparison, ...] = (Comparison.SIZE, Comparison.ETAG)
+    on_different: OnDifferent = OnDifferent.OVERWRITE
+    on_destination_newer: OnDifferent = OnDifferent.CONFLICT
+    if_source_changes: str = "skip"
+    """skip | fail"""
+    versions: str = "latest"
+    """latest | all"""
+    delete_extraneous: str = "never"
+    """never | after-verify"""
+    on_archived: str = "report"
+    """report | restore"""
+    restore_days: int = 7
+    restore_tier: str = "Standard"
+    transfer: str = "auto"
+    """auto | stream | server-copy"""
+    markers: tuple[str, ...] = ("**/_SUCCESS", "_SUCCESS", "**/_delta_log/**", "**/metadata/version-hint.text")
+    """Globs of keys written after all others, so that readers never see a marker before its data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preserve:
+    """What is carried beside the bytes."""
+
+    system_headers: bool = True
+    user_metadata: bool = True
+    tags: bool = True
+    website_redirect: bool = True
+    storage_class: str = "keep"
+    """keep | map | a class name"""
+    storage_class_map: Mapping[str, str] = field(default_factory=dict)
+    encryption: Mapping[str, Any] = field(default_factory=dict)
+    """{} destination's default; {mode: keep|sse-s3|sse-kms, key: ARN, key_map: {source ARN: destination ARN}}"""
+    acl: bool = False
+    acl_grantees: Mapping[str, str] = field(default_factory=dict)
+    object_lock: str = "none"
+    """none | governance | compliance (the explicit word that allows COMPLIANCE retention)"""
+    legal_hold: bool = False
+    part_layout: bool = False
+    checksums: bool = True
+    last_modified: str | None = None
+    """Name of a user metadata key that receives the source's Last-Modified, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one process, but requests_per_second and bandwidth, which bound the whole run."""
+
+    memory: int | None = None
+    """Bytes; None: 60 % of the cgroup's or the machine's memory."""
+    workers: int | None = None
+    """None: adaptive."""
+    requests_per_second: float | None = None
+    bandwidth: int | None = None
+    """Bytes per second."""
+    calendar: tuple[tuple[str, int], ...] = ()
+    """('mon-fri 08:00-18:00 Europe/Berlin', bytes per second) rows; the first that matches holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """The most a plan may do. None: no bound."""
+
+    max_objects: int | None = None
+    max_bytes: int | None = None
+    max_overwrites: int | None = None
+    max_deletes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A whole migration.yaml."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+    filters: Filters = Filters()
+    mapping: tuple[MappingRule, ...] = ()
+    policy: Policy = Policy()
+    preserve: Preserve = Preserve()
+    limits: Limits = Limits()
+    guards: Guards = Guards()
+    accept_loss: tuple[str, ...] = ()
+    manifests: str = "manifests"
+    """A folder beside the plan, or s3://bucket/prefix."""
+    sha256: str = ""
+    """Of the file's bytes; '' for a declaration not read from a file."""

@@ -1,0 +1,97 @@
+"""What a listing says of an object, and what a HEAD or GET says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class ListedObject(NamedTuple):
+    """One entry of a listing. A named tuple: made by the million on the hot path of plan."""
+
+    key: str
+    """Byte-exact: the key's UTF-8 bytes decoded; Python orders it as S3 does."""
+    size: int
+    etag: str
+    """Without quotes and without W/."""
+    modified_ms: int
+    """Last-Modified, milliseconds since the epoch, UTC."""
+    storage_class: str = "STANDARD"
+    checksum: str = ""
+    """'ALGORITHM/TYPE' as listed (e.g. 'CRC64NVME/FULL_OBJECT'), or ''."""
+    version_id: str | None = None
+    is_latest: bool = True
+    delete_marker: bool = False
+    restored: bool = False
+    """An archived object whose restored copy can be read now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """The answer's headers of a HEAD or GET: names in lower case, values latin-1 decoded (lossless)."""
+
+    headers: Mapping[str, str]
+    size: int
+    """Of the whole object, also when the answer was a range."""
+    etag: str
+    """Without quotes and without W/."""
+
+    @property
+    def version_id(self) -> str | None:
+        """The version answered, or None where the bucket has no versions."""
+        return self.headers.get("x-amz-version-id")
+
+    @property
+    def last_modified(self) -> str:
+        """The header's raw text (HTTP date, whole seconds), or ''."""
+        return self.headers.get("last-modified", "")
+
+    @property
+    def tag_count(self) -> int:
+        """x-amz-tagging-count; 0 when absent, which may also mean that we may not read tags."""
+        return int(self.headers.get("x-amz-tagging-count", "0"))
+
+    @property
+    def storage_class(self) -> str:
+        """x-amz-storage-class; absent means STANDARD."""
+        return self.headers.get("x-amz-storage-class", "STANDARD")
+
+    def user_metadata(self) -> dict[str, str]:
+        """User metadata without the x-amz-meta- prefix, names in lower case, raw values."""
+        prefix = "x-amz-meta-"
+        return {k[len(prefix) :]: v for k, v in self.headers.items() if k.startswith(prefix)}
+
+
+class WriteResult(NamedTuple):
+    """What a PUT, a Complete or a copy answered."""
+
+    etag: str
+    version_id: str | None
+    headers: Mapping[str, str]
+
+
+class PartResult(NamedTuple):
+    """What an UploadPart or UploadPartCopy answered."""
+
+    number: int
+    etag: str
+    headers: Mapping[str, str]
+
+
+class ListedPart(NamedTuple):
+    """One part of an open multipart upload, as ListParts says."""
+
+    number: int
+    size: int
+    etag: str
+    checksum_crc64nvme: str
+    """Base64, or ''."""
+
+
+class ListedUpload(NamedTuple):
+    """One open multipart upload."""
+
+    key: str
+    upload_id: str
+    initiated_ms: int

@@ -1,0 +1,212 @@
+"""The plan document as values. Reading, writing and checking it is planfile.py's work.
+
+The plan is all that passes from planner to executor: whatever the executor needs to know
+(endpoints, credential references, policy, part sizes, digests of manifests) is in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
+
+API_VERSION = "s3migrate/v1"
+PLAN_KIND = "MigrationPlan"
+
+
+class Action(StrEnum):
+    """What is to happen to one key."""
+
+    COPY = "copy"
+    """Absent at the destination; written under If-None-Match: *."""
+    OVERWRITE = "overwrite"
+    """Present and different; written under If-Match on the ETag the plan saw."""
+    DELETE_MARKER = "delete-marker"
+    """versions: all; a delete marker is laid in its place."""
+    DELETE = "delete"
+    """Extraneous at the destination; pinned to the ETag the plan saw."""
+    SKIP = "skip"
+    CONFLICT = "conflict"
+    UNSUPPORTED = "unsupported"
+    EXCLUDED = "excluded"
+    EXTRANEOUS = "extraneous"
+    """At the destination only, and kept."""
+
+
+TRANSFER_ACTIONS = frozenset({Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER, Action.DELETE})
+
+
+class Entry(NamedTuple):
+    """One manifest line. A named tuple: made by the million. Line number (zero-based) = `ord`."""
+
+    key: str
+    """The source's full key; for DELETE and EXTRANEOUS the destination's."""
+    size: int
+    etag: str
+    """The source's, without quotes."""
+    action: Action
+    modified_ms: int = 0
+    destination_key: str | None = None
+    """Full key at the destination; None: the same as `key`."""
+    destination_etag: str | None = None
+    version_id: str | None = None
+    """Pins the source version (versions: all, or a versioned source)."""
+    storage_class: str = "STANDARD"
+    reason: str = ""
+    """Side manifests only: why the key is not transferred."""
+
+    @property
+    def target(self) -> str:
+        """The full key at the destination."""
+        return self.key if self.destination_key is None else self.destination_key
+
+
+class Tally(NamedTuple):
+    """Objects and bytes."""
+
+    objects: int = 0
+    bytes: int = 0
+
+    def plus(self, size: int) -> Tally:
+        """One more object of *size* bytes."""
+        return Tally(self.objects + 1, self.bytes + size)
+
+
+class Gate(StrEnum):
+    """What a stage must reach before its dependants start."""
+
+    COPIED = "copied"
+    VERIFIED = "verified"
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a listing of one side found, after which this plan was made."""
+
+    kind: str
+    """list-objects-v2 | list-object-versions"""
+    objects: int
+    bytes: int
+    sha256: str
+    """'sha256:...' over canonical lines of the listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a probe found an endpoint to enforce. Values: enforced | ignored | rejected | unknown.
+
+    Keys: if_none_match, if_match, complete_if_none_match, content_md5, crc64nvme, crc32c, crc32, tagging,
+    acl, object_lock, versioning, copy_source_if_match, copy_if_none_match, user_metadata_utf8, odd_keys,
+    etag_is_md5, multipart_etag, checksums_returned ... Missing means unknown.
+    """
+
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def enforces(self, name: str) -> bool:
+        """True only when the probe saw it enforced."""
+        return self.facts.get(name) == "enforced"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something the destination cannot hold."""
+
+    id: str
+    text: str
+    objects: int | None
+    """None: not countable from a listing."""
+    examples: tuple[str, ...]
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One pair of buckets in the plan."""
+
+    id: str
+    source: Side
+    destination: Side
+    source_inventory: Inventory
+    destination_inventory: Inventory
+    source_capabilities: Capabilities
+    destination_capabilities: Capabilities
+    method: str
+    """stream | server-copy"""
+    method_reason: str
+    summary: Mapping[str, Tally]
+    """listed, copy, overwrite, delete-marker, skip, conflict, unsupported, excluded (source keys;
+    listed = the sum of the others), delete, extraneous (destination keys), transfer (what moves)."""
+    side_manifests: Mapping[str, str]
+    """skip, conflict, unsupported, excluded, extraneous -> 'sha256:...'; absent when empty."""
+    losses: tuple[Loss, ...] = ()
+    mapping_examples: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A node of the DAG."""
+
+    id: str
+    depends_on: tuple[str, ...]
+    gate: Gate
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The unit of review: one manifest."""
+
+    id: str
+    section: str
+    tier: str
+    stage: str
+    objects: int
+    bytes: int
+    keys: tuple[str, str]
+    """First and last source key."""
+    manifest: str
+    """'sha256:...' of the uncompressed lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole plan document. `plan_id` is over everything but itself and `provenance`."""
+
+    plan_id: str
+    """'sha256:...'"""
+    name: str
+    lineage: str
+    """UUID shared by all plans of one declaration's name and ends."""
+    serial: int
+    declaration_sha256: str
+    filters: Filters
+    policy: Policy
+    preserve: Preserve
+    limits: Limits
+    guards: Guards
+    memory_budget: int
+    """Bytes of object buffers that part sizes were cut for."""
+    sections: tuple[Section, ...]
+    tiers: tuple[Mapping[str, Any], ...]
+    risks: tuple[Mapping[str, str], ...]
+    estimate: Mapping[str, Any]
+    stages: tuple[Stage, ...]
+    batches: tuple[Batch, ...]
+    manifest_store: str
+    """A folder relative to the plan file, or s3://bucket/prefix."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def section(self, section_id: str) -> Section:
+        """The section named *section_id*; KeyError when there is none."""
+        for section in self.sections:
+            if section.id == section_id:
+                return section
+        raise KeyError(section_id)
+
+    @property
+    def transfer(self) -> Tally:
+        """What the batches move, all sections together."""
+        return Tally(sum(b.objects for b in self.batches), sum(b.bytes for b in self.batches))

@@ -1,0 +1,68 @@
+"""Size tiers and part arithmetic: one function for the plan's estimate and the executor's cuts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+MIN_PART = 5 * MIB
+"""Smallest part S3 takes, the last one excepted."""
+MAX_PART = 5 * GIB
+MAX_PARTS = 10_000
+MAX_OBJECT = MAX_PARTS * MAX_PART
+"""48.8 TiB."""
+WHOLE_MAX = 16 * MIB
+"""Objects up to here cross in one GET and one PUT, held whole in memory."""
+WINDOW = 8 * MIB
+"""A part too big for the budget crosses through a window of this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A class of sizes: `low` < size <= `high` (tiny starts at 0)."""
+
+    name: str
+    high: int
+    part: int
+    """Preferred part size; 0: whole."""
+
+
+TIERS = (
+    Tier("tiny", 256 * KIB, 0),
+    Tier("small", WHOLE_MAX, 0),
+    Tier("medium", 256 * MIB, 16 * MIB),
+    Tier("large", 16 * GIB, 64 * MIB),
+    Tier("huge", MAX_OBJECT, 256 * MIB),
+)
+
+
+def tier_of(size: int) -> Tier:
+    """The tier of an object of *size* bytes. Raises ValueError above 48.8 TiB."""
+    for tier in TIERS:
+        if size <= tier.high:
+            return tier
+    raise ValueError(f"{size} bytes is more than S3's largest object, {MAX_OBJECT}")
+
+
+def part_size(size: int, budget: int) -> int:
+    """Bytes a part of an object of *size* gets under a byte *budget*; a multiple of 1 MiB.
+
+    At most 10,000 parts, each 5 MiB..5 GiB. Where it can be, four parts fit into the budget.
+    """
+    needed = -(-size // MAX_PARTS)
+    least = max(MIN_PART, -(-needed // MIB) * MIB)
+    if least > MAX_PART:
+        raise ValueError(f"{size} bytes is more than S3's largest object, {MAX_OBJECT}")
+    preferred = tier_of(size).part or WHOLE_MAX
+    fitting = budget // 4 // MIB * MIB
+    return max(least, min(preferred, fitting))
+
+
+def held_bytes(size: int, part: int, budget: int) -> int:
+    """Bytes of buffer one unit of work (a whole object, part == 0, or one part) holds while it runs."""
+    wanted = part or size
+    return wanted if wanted <= max(budget // 2, MIN_PART) else WINDOW

@@ -1,0 +1,1 @@
+"""S3: endpoints and credentials, the wire, listings, object operations, error translation."""

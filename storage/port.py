@@ -1,0 +1,201 @@
+"""The port to one bucket at one endpoint, and its promises.
+
+Every method raises a leaf of schema.errors.StoreError and nothing else of the network. No method retries
+(but a refresh of expired credentials, once); retries belong to the caller, who knows what may be repeated.
+Methods may be called from many threads at once; connections are kept alive and reused per thread.
+Keys are byte-exact: what is passed is what is named on the wire (`a//b`, `/a`, `./x`, `a/../b`, `%2F`...).
+Header values are latin-1 decoded text, so that any byte passes through unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from schema.errors import StoreError
+from schema.objects import (
+    ListedObject,
+    ListedPart,
+    ListedUpload,
+    ObjectHead,
+    PartResult,
+    WriteResult,
+)
+
+HeaderList = Sequence[tuple[str, str]]
+Body = bytes | bytearray | memoryview
+
+
+class Pin(NamedTuple):
+    """The source object as planned. Checked on the answer's headers too: servers may ignore If-Match."""
+
+    etag: str | None = None
+    version_id: str | None = None
+
+
+class Guard(NamedTuple):
+    """The precondition of a write. Both None: unguarded."""
+
+    if_none_match: bool = False
+    """True: If-None-Match: * (create only)."""
+    if_match: str | None = None
+    """The destination's ETag as the plan saw it, without quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSample:
+    """One finished request, for the governor and the metrics."""
+
+    operation: str
+    seconds: float
+    """From sending to the last byte."""
+    first_byte_seconds: float
+    bytes: int
+    """Of body, either way."""
+    error: StoreError | None
+
+
+class RequestObserver(Protocol):
+    """Told of every request. Called in the requesting thread; must be quick and must not raise."""
+
+    def before(self, operation: str, size: int) -> None:
+        """May block: rate limits live here."""
+
+    def after(self, sample: RequestSample) -> None:
+        """The request ended."""
+
+
+class Unobserved:
+    """The observer that does nothing."""
+
+    def before(self, operation: str, size: int) -> None:
+        """Nothing."""
+
+    def after(self, sample: RequestSample) -> None:
+        """Nothing."""
+
+
+class ObjectStore(Protocol):
+    """One bucket at one endpoint."""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+
+    def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:
+        """Each object under *prefix* once, keys strictly ascending. Raises ListingRefused; never ends early.
+
+        An unordered listing is sorted on disk within bounded memory. Pages are retried on retryable errors.
+        """
+
+    def list_versions(self, prefix: str) -> Iterator[ListedObject]:
+        """Each version and delete marker: keys ascending, within a key oldest first. Same promises."""
+
+    def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
+        """Raises ObjectMissing when there is none. *extra*: e.g. ('x-amz-checksum-mode', 'ENABLED')."""
+
+    def get(
+        self, key: str, into: memoryview, *, pin: Pin = Pin(), start: int = 0, whole: bool = True, extra: HeaderList = ()
+    ) -> ObjectHead:
+        """Fill *into* exactly with bytes [start, start + len(into)).
+
+        *whole*: the request has no Range, *start* is 0, and the object's length must be len(into).
+        Otherwise a Range is sent and the 206's Content-Range must be the one asked for.
+        Raises ObjectChanged (412, other ETag/version, other length), ResponseUnreadable (short or long body).
+        """
+
+    def put(self, key: str, body: Body, headers: HeaderList, *, guard: Guard = Guard()) -> WriteResult:
+        """One PUT. *headers* are sent and signed as given (metadata, Content-MD5, x-amz-checksum-*...).
+
+        Raises DestinationChanged on 412 (and 404 under if_match), DigestMismatch on BadDigest and its kin.
+        """
+
+    def create_upload(self, key: str, headers: HeaderList) -> str:
+        """CreateMultipartUpload; the upload id. The caller must record, and complete or abort it."""
+
+    def upload_part(
+        self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()
+    ) -> PartResult:
+        """UploadPart from memory."""
+
+    def upload_part_from(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        length: int,
+        read: Callable[[int], bytes],
+        headers: HeaderList = (),
+    ) -> PartResult:
+        """UploadPart of exactly *length* bytes that *read(at most n)* delivers; for parts too big for memory."""
+
+    def complete_upload(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[tuple[int, str]],
+        headers: HeaderList = (),
+        *,
+        guard: Guard = Guard(),
+    ) -> WriteResult:
+        """CompleteMultipartUpload of (number, ETag) pairs. A 200 with <Error> or without an ETag is an error.
+
+        Raises UploadMissing, UploadConflicted (409), DestinationChanged (412), PartRefused.
+        """
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """AbortMultipartUpload; UploadMissing is not raised: gone is what was wanted."""
+
+    def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
+        """All parts the server holds, ascending. Raises UploadMissing."""
+
+    def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
+        """All open uploads under *prefix*."""
+
+    def copy(
+        self,
+        source_bucket: str,
+        source_key: str,
+        key: str,
+        headers: HeaderList,
+        *,
+        source_pin: Pin = Pin(),
+        guard: Guard = Guard(),
+    ) -> WriteResult:
+        """CopyObject within one endpoint. A 200 without an ETag in its body is an error."""
+
+    def copy_part(
+        self,
+        source_bucket: str,
+        source_key: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        start: int,
+        length: int,
+        *,
+        source_pin: Pin = Pin(),
+        headers: HeaderList = (),
+    ) -> PartResult:
+        """UploadPartCopy of bytes [start, start + length)."""
+
+    def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:
+        """DeleteObject. Without version_id in a versioned bucket: lays a delete marker."""
+
+    def get_tags(self, key: str, *, version_id: str | None = None) -> tuple[tuple[str, str], ...]:
+        """Tags in the server's order."""
+
+    def put_tags(self, key: str, tags: Sequence[tuple[str, str]], *, version_id: str | None = None) -> None:
+        """Replaces all tags."""
+
+    def subresource(
+        self, method: str, key: str | None, query: HeaderList, body: bytes = b"", headers: HeaderList = ()
+    ) -> tuple[ObjectHead, bytes]:
+        """Any other call on the bucket (key None) or a key: ?acl, ?versioning, ?object-lock, ?retention, ?restore.
+
+        Returns headers and body of a 2xx answer.
+        """
+
+    def close(self) -> None:
+        """Close every connection of every thread."""
