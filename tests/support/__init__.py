@@ -1,0 +1,1 @@
+"""Servers, builders, the oracle and the fault proxy that tests share."""
