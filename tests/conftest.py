@@ -1,0 +1,83 @@
+"""Fixtures with a lifetime: servers, bucket names, the scrubbed environment; and the seed of every test."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from support.servers import MotoServer, RcloneServer
+
+pytest_plugins = ["support.postgres"] if importlib.util.find_spec("support.postgres") else []
+
+settings.register_profile(
+    "default", max_examples=30, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("soak", settings.get_profile("default"), max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+SEED = int(os.environ.get("TEST_SEED", "20261124"))
+"""Every seeded test takes this one; `make soak` sets another each time."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failed test that used `seed` says which, so that it can be repeated."""
+    report = yield
+    if report.failed and "seed" in getattr(item, "fixturenames", ()):
+        report.sections.append(("seed", f"repeat with TEST_SEED={SEED}"))
+    return report
+
+
+@pytest.fixture
+def seed() -> int:
+    """The seed of this run."""
+    return SEED
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
+    """A seeded source of randomness."""
+    return random.Random(seed)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credential, profile, region or setting of the developer's reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "S3MIGRATE_", "RCLONE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[MotoServer]:
+    """One moto server for the whole run; take a fresh bucket."""
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[RcloneServer]:
+    """One `rclone serve s3` for the whole run, over a folder on the RAM disk; take a fresh bucket."""
+    with RcloneServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone_servers(rclone_server: RcloneServer) -> Iterator[tuple[RcloneServer, RcloneServer]]:
+    """Two rclone servers over two folders: a source (the same as `rclone_server`) and a destination."""
+    with RcloneServer() as destination:
+        yield rclone_server, destination
+
+
+@pytest.fixture
+def bucket_name() -> str:
+    """A bucket name nobody has used."""
+    return f"b-{uuid.uuid4().hex[:16]}"
