@@ -1,0 +1,205 @@
+"""The memory contract: bytes are reserved before they are held, and buffers are reused.
+
+`ByteBudget` is the promise (the sum of all reservations never exceeds the total), `BufferPool` keeps it:
+whatever the pool holds, lent or idle, is reserved.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+POLL_SECONDS = 0.2
+"""How often a waiting reservation looks whether it should give up."""
+
+
+class _Waiter:
+    __slots__ = ("granted", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.granted = threading.Event()
+
+
+class ByteBudget:
+    """A semaphore of bytes, fair between large and small.
+
+    Reservations are granted in order of arrival. One that does not fit may be overtaken by smaller ones,
+    but only until `total` bytes went past it: then all wait for it. So a large reservation waits at most for
+    one turnover of the budget plus the slowest holder, and while it waits the free bytes are still of use.
+    """
+
+    def __init__(self, total: int) -> None:
+        if total <= 0:
+            raise ValueError(f"a byte budget must be positive, not {total}")
+        self.total = total
+        self.in_use = 0
+        self.peak = 0
+        self._lock = threading.Lock()
+        self._waiters: deque[_Waiter] = deque()
+        self._smallest = 0
+        self._overtaken = 0
+        self._reclaim: Callable[[int], object] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many reservations wait."""
+        return len(self._waiters)
+
+    def on_shortage(self, reclaim: Callable[[int], object]) -> None:
+        """Call *reclaim(size)* (which may release) each time a reservation of *size* bytes has to wait."""
+        self._reclaim = reclaim
+
+    def try_reserve(self, size: int) -> bool:
+        """Reserve *size* bytes if they are free and nobody waits for them. Raises ValueError if they never will be."""
+        self._check(size)
+        with self._lock:
+            if self._waiters or self.in_use + size > self.total:
+                return size == 0
+            self._take(size)
+            return True
+
+    def reserve(self, size: int, stop: Callable[[], bool]) -> bool:
+        """Reserve *size* bytes, waiting for them; False when *stop()* became true first.
+
+        Raises ValueError when *size* is more than the whole budget: it would wait for ever.
+        """
+        with self._lock:
+            used = self.in_use + size
+            if used <= self.total and size >= 0 and not self._waiters:
+                self.in_use = used
+                if used > self.peak:
+                    self.peak = used
+                return True
+        self._check(size)
+        return self._wait(size, stop)
+
+    def release(self, size: int) -> None:
+        """Give back *size* reserved bytes. Raises ValueError when more comes back than was reserved."""
+        with self._lock:
+            if not 0 <= size <= self.in_use:
+                raise ValueError(f"{size} bytes given back, {self.in_use} are reserved")
+            self.in_use -= size
+            if self._waiters:
+                self._grant()
+
+    def _check(self, size: int) -> None:
+        if not 0 <= size <= self.total:
+            raise ValueError(f"{size} bytes can never be reserved from a memory budget of {self.total} bytes")
+
+    def _take(self, size: int) -> None:
+        self.in_use += size
+        self.peak = max(self.peak, self.in_use)
+
+    def _wait(self, size: int, stop: Callable[[], bool]) -> bool:
+        waiter = _Waiter(size)
+        with self._lock:
+            self._smallest = min(self._smallest, size) if self._waiters else size
+            self._waiters.append(waiter)
+            self._grant()
+        while not waiter.granted.is_set():
+            if self._reclaim is not None:
+                self._reclaim(size)
+            if waiter.granted.wait(POLL_SECONDS):
+                break
+            if stop():
+                return self._give_up(waiter)
+        return True
+
+    def _give_up(self, waiter: _Waiter) -> bool:
+        with self._lock:
+            if waiter.granted.is_set():
+                return True
+            head = self._waiters[0] is waiter
+            self._waiters.remove(waiter)
+            if head:
+                self._overtaken = 0
+                self._grant()
+            return False
+
+    def _grant(self) -> None:
+        """Grant what fits, oldest first. The lock is held."""
+        if self.total - self.in_use < self._smallest:
+            return
+        kept: deque[_Waiter] = deque()
+        for waiter in self._waiters:
+            patient = not kept or self._overtaken + waiter.size <= self.total
+            if self.in_use + waiter.size > self.total or not patient:
+                kept.append(waiter)
+                continue
+            self._take(waiter.size)
+            self._overtaken = self._overtaken + waiter.size if kept else 0
+            waiter.granted.set()
+        self._waiters = kept
+        self._smallest = min((waiter.size for waiter in kept), default=0)
+
+
+class BufferPool:
+    """Reusable buffers by size class, lent as memoryviews.
+
+    All memory the pool holds is reserved in the budget, idle buffers too; they are dropped as soon as a
+    reservation is short of room, and by `release_idle`.
+    """
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self.budget = budget
+        self._lock = threading.Lock()
+        self._idle: dict[int, list[bytearray]] = {}
+        budget.on_shortage(lambda _size: self.release_idle())
+
+    def take(self, size: int, stop: Callable[[], bool]) -> memoryview | None:
+        """A writable view of exactly *size* bytes of undefined content; None when *stop()* became true first.
+
+        Waits for memory like `ByteBudget.reserve`, and raises ValueError like it. Give it back with `give`.
+        """
+        capacity = min(capacity_for(size), max(size, self.budget.total))
+        with self._lock:
+            idle = self._idle.get(capacity)
+            buffer = idle.pop() if idle else None
+        if buffer is None:
+            if not self.budget.reserve(capacity, stop):
+                return None
+            buffer = bytearray(capacity)
+        return memoryview(buffer)[:size]
+
+    def give(self, view: memoryview) -> None:
+        """Take back a view lent by `take`; it must not be used any more."""
+        buffer = view.obj
+        view.release()
+        if not isinstance(buffer, bytearray):
+            raise TypeError("only views lent by this pool can be given back")
+        capacity = len(buffer)
+        if self.budget.waiting:
+            del buffer
+            self.budget.release(capacity)
+            return
+        with self._lock:
+            self._idle.setdefault(capacity, []).append(buffer)
+
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes held for reuse and not lent."""
+        with self._lock:
+            return sum(capacity * len(buffers) for capacity, buffers in self._idle.items())
+
+    def release_idle(self) -> int:
+        """Drop all idle buffers; how many bytes they were."""
+        with self._lock:
+            dropped, self._idle = self._idle, {}
+        freed = sum(capacity * len(buffers) for capacity, buffers in dropped.items())
+        dropped.clear()
+        if freed:
+            self.budget.release(freed)
+        return freed
+
+
+def capacity_for(size: int) -> int:
+    """The size class that holds *size* bytes, which is what the pool reserves: at most a quarter more.
+
+    Classes are four to each doubling, from 4 KiB up; powers of two (the usual part sizes) are classes.
+    """
+    if size <= 4096:
+        return 4096
+    step = 1 << ((size - 1).bit_length() - 3)
+    return -(-size // step) * step
