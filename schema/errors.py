@@ -347,3 +347,7 @@ class ListingRefused(StoreError):
     exit_code = 76
     retryable = False
     scope = Scope.RUN
+
+
+class ListingUnordered(ListingRefused):
+    """The listing turned out not to ascend after keys had been handed out. List again, from the beginning."""

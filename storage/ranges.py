@@ -1,0 +1,292 @@
+"""Pages of one listing fetched by several threads over ranges of keys, handed out in order.
+
+The key space under the prefix is a row of contiguous ranges, each open at its start and closed at its end. Ranges
+are not laid out beforehand: an idle thread cuts one off the remainder of the earliest unfinished range, about
+`PAGES_PER_RANGE` pages ahead of what is known, as extrapolated from the last page seen there. A wrong guess costs
+requests, never correctness: a range that turns out fat is cut again, and one page that shows a gap closes every
+range inside the gap at once.
+
+Memory: at most 2 x PAGES_PER_RANGE x workers pages, and the one in the consumer's hand.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from schema.errors import ListingRefused
+from schema.objects import ListedObject
+from storage.listing_xml import Page, Query
+
+PAGES_PER_RANGE = 4
+_ALPHABET_LIMIT = 1024
+_DIGITS = 6
+"""Characters behind the common prefix that take part in extrapolation."""
+
+ReadPage = Callable[[str, Query], Page]
+"""(start_after, following): one page, after retries. *following* is what the page before said, () for the first."""
+
+_key = attrgetter("key")
+
+
+class OutOfOrder(Exception):
+    """The server's keys do not ascend, or it ignores start-after. Never leaves this package."""
+
+
+class TokenLoop:
+    """Tells when a chain of continuations runs in a circle, in constant memory (Brent's algorithm)."""
+
+    def __init__(self) -> None:
+        self._kept: Query = ()
+        self._steps = 0
+        self._limit = 1
+
+    def check(self, following: Query) -> None:
+        """Raises ListingRefused when *following* has been seen before, at the latest two circles later."""
+        if following and following == self._kept:
+            raise ListingRefused(
+                f"the server answers the same continuation again ({following[0][1][:80]!r}): the listing would never "
+                "end. Nothing is planned from a listing that cannot be trusted",
+                operation="LIST",
+                status=200,
+            )
+        self._steps += 1
+        if self._steps == self._limit or not self._kept:
+            self._kept, self._steps, self._limit = following, 0, self._limit * 2
+
+
+@dataclass(slots=True, eq=False)
+class _Range:
+    """Keys in (start, end]; end None: to the last key. Read up to *cursor*."""
+
+    start: str
+    end: str | None
+    cursor: str
+    density: tuple[str, str] | None = None
+    """First and last key of a full page in this neighbourhood."""
+    following: Query = ()
+    pages: deque[list[ListedObject]] = field(default_factory=deque)
+    loop: TokenLoop = field(default_factory=TokenLoop)
+    fetching: bool = False
+    done: bool = False
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing has been received yet."""
+        return not self.pages and not self.following and self.cursor == self.start
+
+
+class RangedPages:
+    """Lists of objects whose keys ascend through all of them; with one worker, plain read-ahead.
+
+    *repeats*: one key may come several times (versions). Iterate once, then `close`, which ends every thread.
+    Iterating raises OutOfOrder, ListingRefused, and what *read* raises.
+    """
+
+    def __init__(
+        self, read: ReadPage, *, prefix: str = "", start_after: str = "", workers: int = 1, repeats: bool = False
+    ) -> None:
+        self._read = read
+        self._prefix = prefix
+        self._start_after = start_after
+        self._workers = workers
+        self._repeats = repeats
+        self._ranges = [_Range(start_after, None, start_after)]
+        self._alphabet: list[str] = []
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._failure: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+
+    def __iter__(self) -> Iterator[list[ListedObject]]:
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._work, name=f"listing-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        while (page := self._next_page()) is not None:
+            yield page
+
+    def close(self) -> None:
+        """Ask every thread to stop and wait for it (a request under way is waited for, but not for ever)."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    @property
+    def stopped(self) -> bool:
+        """True once `close` was called."""
+        return self._stopped
+
+    def _next_page(self) -> list[ListedObject] | None:
+        """Wait for the next page in key order; None at the end."""
+        with self._changed:
+            while True:
+                if self._failure is not None:
+                    raise self._failure
+                head = self._ranges[0]
+                if head.pages:
+                    page = head.pages.popleft()
+                    self._changed.notify_all()
+                    return page
+                if head.done and len(self._ranges) == 1:
+                    return None
+                if head.done:
+                    del self._ranges[0]
+                    self._changed.notify_all()
+                    continue
+                self._changed.wait()
+
+    def _work(self) -> None:
+        """One thread: take a range, fetch a page, put it where it belongs."""
+        try:
+            while (taken := self._take()) is not None:
+                page = self._read("" if taken.following else taken.start, taken.following)
+                with self._changed:
+                    self._receive(taken, page)
+                    self._changed.notify_all()
+        except BaseException as error:  # raised again where the pages are consumed
+            with self._changed:
+                self._failure = self._failure or error
+                self._stopped = True
+                self._changed.notify_all()
+
+    def _take(self) -> _Range | None:
+        """Wait for a range that wants a page; None when there will be none any more."""
+        with self._changed:
+            while not self._stopped:
+                chosen = self._choose()
+                if chosen is not None:
+                    chosen.fetching = True
+                    return chosen
+                if all(each.done for each in self._ranges):
+                    return None
+                self._changed.wait()
+            return None
+
+    def _choose(self) -> _Range | None:
+        """The earliest range with room; else a new one cut off, as far as the memory goes."""
+        held = sum(len(each.pages) + each.fetching for each in self._ranges)
+        room = PAGES_PER_RANGE * self._workers
+        for index, each in enumerate(self._ranges):
+            if each.done or each.fetching or len(each.pages) >= PAGES_PER_RANGE:
+                continue
+            # Far pages may fill half of the memory; the rest is for what the consumer needs soon.
+            if index == 0 or held < room:
+                return each
+        if self._workers == 1 or held >= 2 * room:
+            return None
+        return self._cut(self._ranges if held < room else self._ranges[:2])
+
+    def _cut(self, among: Sequence[_Range]) -> _Range | None:
+        """Split the earliest range that is longer than a few pages. The new one begins where the old one now ends."""
+        for each in list(among):
+            if each.done or each.density is None:
+                continue
+            first, last = each.density
+            point = key_ahead(self._alphabet, first, last, each.cursor, PAGES_PER_RANGE)
+            if point is None or not point.startswith(self._prefix) or point <= each.cursor:
+                continue
+            if each.end is not None:
+                beyond = key_ahead(self._alphabet, first, last, each.cursor, PAGES_PER_RANGE + 2)
+                if point >= each.end or beyond is None or beyond >= each.end:
+                    continue
+            right = _Range(point, each.end, point, density=each.density)
+            each.end = point
+            self._ranges.insert(self._ranges.index(each) + 1, right)
+            return right
+        return None
+
+    def _receive(self, taken: _Range, page: Page) -> None:
+        """Check a page's order, cut it at the range's end, and draw the conclusions."""
+        taken.fetching = False
+        entries = page.entries
+        if page.following:
+            taken.loop.check(page.following)
+        if not page.ascending:
+            raise OutOfOrder
+        if entries and not self._after_cursor(taken, entries[0].key):
+            entries = self._without_ignored_start(taken, entries)
+        self._learn(taken, entries)
+        beyond: str | None = None
+        if taken.end is not None and entries and entries[-1].key > taken.end:
+            kept = bisect_right(entries, taken.end, key=_key)
+            beyond = entries[kept].key
+            entries = entries[:kept]
+        if entries and not taken.done:
+            taken.pages.append(entries)
+            taken.cursor = entries[-1].key
+        if beyond is not None or not page.following:
+            taken.done = True
+            self._close_gap(taken, beyond)
+        else:
+            taken.following = page.following
+
+    def _after_cursor(self, taken: _Range, key: str) -> bool:
+        return key > taken.cursor or (self._repeats and bool(taken.following) and key == taken.cursor)
+
+    def _without_ignored_start(self, taken: _Range, entries: list[ListedObject]) -> list[ListedObject]:
+        """The page without keys up to start_after, for a server that takes no notice of it; else OutOfOrder."""
+        if self._workers > 1 or taken.cursor != self._start_after:
+            raise OutOfOrder
+        return [listed for listed in entries if listed.key > self._start_after]
+
+    def _learn(self, taken: _Range, entries: Sequence[ListedObject]) -> None:
+        """Note how dense keys lie here and which characters they are made of."""
+        if self._workers == 1 or len(entries) < 2:
+            return
+        taken.density = (entries[0].key, entries[-1].key)
+        if len(self._alphabet) < _ALPHABET_LIMIT:
+            seen = set(self._alphabet)
+            seen.update(*(listed.key for listed in entries[:: max(1, len(entries) // 8)]), entries[-1].key)
+            self._alphabet = sorted(seen)
+
+    def _close_gap(self, taken: _Range, beyond: str | None) -> None:
+        """No key lies between the end of *taken* and *beyond* (None: none at all): the ranges between are finished."""
+        for each in self._ranges[self._ranges.index(taken) + 1 :] if taken in self._ranges else ():
+            if beyond is not None and (each.end is None or each.end >= beyond):
+                return
+            if each.untouched:
+                each.done = True
+
+
+def key_ahead(alphabet: Sequence[str], first: str, last: str, base: str, pages: int) -> str | None:
+    """Where the key *pages* pages after *base* might lie, if a page covers [first, last]. None: cannot be said.
+
+    Keys are read as numbers whose digits are the characters of *alphabet* (sorted; all seen in real keys, so the
+    answer is valid UTF-8). Digit 0 stands for the end of the key.
+    """
+    radix = len(alphabet) + 1
+    width = _common_length(first, last) + _DIGITS
+
+    def number(key: str) -> int:
+        value = 0
+        for place in range(width):
+            digit = min(bisect_left(alphabet, key[place]) + 1, radix - 1) if place < len(key) else 0
+            value = value * radix + digit
+        return value
+
+    span = number(last) - number(first)
+    target = number(base) + span * pages
+    if span <= 0 or target >= radix**width:
+        return None
+    digits: list[int] = []
+    for _ in range(width):
+        target, digit = divmod(target, radix)
+        digits.append(digit)
+    digits.reverse()
+    end = digits.index(0) if 0 in digits else width
+    return "".join(alphabet[digit - 1] for digit in digits[:end])
+
+
+def _common_length(first: str, second: str) -> int:
+    """How many characters both begin with."""
+    for place, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return place
+    return min(len(first), len(second))
