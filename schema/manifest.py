@@ -34,6 +34,7 @@ __all__ = [
     "digest_hex",
     "encode",
     "read_entries",
+    "read_lines",
     "verify_manifest",
 ]
 
@@ -260,7 +261,7 @@ def read_entries(store: ManifestStore, digest: str, lo: int = 0, hi: int | None 
     if hi is not None and lo >= hi:
         return
     number = 0
-    for line in _lines(store, digest):
+    for line in read_lines(store, digest):
         if number >= lo:
             try:
                 entry = decode(line, number + 1)
@@ -279,8 +280,8 @@ def verify_manifest(
     digest: str,
     *,
     objects: int,
-    bytes: int,
-    keys: tuple[str, str] | None,  # noqa: A002
+    bytes: int,  # noqa: A002
+    keys: tuple[str, str] | None,
 ) -> None:
     """Prove that the manifest *digest* holds exactly what a plan says of it.
 
@@ -292,7 +293,7 @@ def verify_manifest(
     count = total = 0
     first: str | None = None
     last: Entry | None = None
-    for line in _lines(store, digest):
+    for line in read_lines(store, digest):
         hasher.update(line)
         count += 1
         if count > objects:
@@ -323,7 +324,7 @@ def verify_manifest(
         )
 
 
-def _lines(store: ManifestStore, digest: str) -> Iterator[bytes]:
+def read_lines(store: ManifestStore, digest: str) -> Iterator[bytes]:
     """Each line with its LF. Bounded: one block of output and at most MAX_LINE of an unfinished line are held."""
     rest = b""
     for block in _blocks(store, digest):

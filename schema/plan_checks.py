@@ -1,0 +1,160 @@
+"""What makes a plan acceptable: its name, its sums, its stages and its references. All offline and without manifests.
+
+Each check raises PlanCorrupt with a sentence that says what does not hold; guards are asked apart (check_guards),
+because a plan that does too much is a sound document that must not be applied.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import networkx as nx
+
+from schema.errors import GuardExceeded, PlanCorrupt
+from schema.plan import Action, Plan, Section, Tally
+from schema.plan_document import compute_plan_id
+from schema.quantities import count_text, size_text
+from schema.validation import complaints
+from schema.yaml_strict import Lines
+
+SOURCE_ACTIONS = (
+    Action.COPY,
+    Action.OVERWRITE,
+    Action.DELETE_MARKER,
+    Action.SKIP,
+    Action.CONFLICT,
+    Action.UNSUPPORTED,
+    Action.EXCLUDED,
+)
+"""What becomes of a listed source key; their tallies sum to `listed`."""
+MOVING = (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER, Action.DELETE)
+"""What batches hold; their tallies sum to `transfer`."""
+SIDE_ACTIONS = (Action.SKIP, Action.CONFLICT, Action.UNSUPPORTED, Action.EXCLUDED, Action.EXTRANEOUS)
+_ADVICE = "It was edited or cut: restore it, or plan again"
+
+
+def check_plan(document: Mapping[str, Any], plan: Plan, lines: Lines | None = None) -> None:
+    """Prove that *document*, of which *plan* was made, is one this build may apply. Raises PlanCorrupt."""
+    lines = lines or Lines("plan")
+    found = complaints("plan-v1.schema.json", document, lines)
+    if found:
+        raise PlanCorrupt("\n".join(found) + f"\n{_ADVICE}")
+    _check_plan_id(document, plan, lines)
+    _check_names(plan, lines)
+    _check_stages(plan, lines)
+    for section in plan.sections:
+        _check_sums(plan, section, lines)
+
+
+def _check_plan_id(document: Mapping[str, Any], plan: Plan, lines: Lines) -> None:
+    try:
+        computed = compute_plan_id(document)
+    except (TypeError, ValueError) as error:
+        raise PlanCorrupt(f"{lines.source}: {error}. {_ADVICE}") from None
+    if computed != plan.plan_id:
+        raise PlanCorrupt(
+            f"{lines.where(('plan_id',))}: plan_id is {plan.plan_id}, but the content is that of {computed}. {_ADVICE}"
+        )
+
+
+def _check_names(plan: Plan, lines: Lines) -> None:
+    """Sections, stages, tiers and batches are named once, and every reference has its target."""
+    sections = [section.id for section in plan.sections]
+    stages = [stage.id for stage in plan.stages]
+    tiers = [str(tier.get("tier", "")) for tier in plan.tiers]
+    batches = [batch.id for batch in plan.batches]
+    for what, names in (("section", sections), ("stage", stages), ("tier", tiers), ("batch", batches)):
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        if twice:
+            raise PlanCorrupt(f"{lines.source}: the {what} {twice[0]!r} is there twice. {_ADVICE}")
+    known = {"section": set(sections), "stage": set(stages), "tier": set(tiers)}
+    for index, batch in enumerate(plan.batches):
+        for what, name in (("section", batch.section), ("stage", batch.stage), ("tier", batch.tier)):
+            if name not in known[what]:
+                where = lines.where(("batches", index))
+                raise PlanCorrupt(f"{where}: batch {batch.id} names the unknown {what} {name!r}. {_ADVICE}")
+        if batch.keys[0] > batch.keys[1]:
+            raise PlanCorrupt(f"{lines.where(('batches', index))}: batch {batch.id} ends before it begins. {_ADVICE}")
+
+
+def _check_stages(plan: Plan, lines: Lines) -> None:
+    """The stages are a DAG."""
+    names = {stage.id for stage in plan.stages}
+    graph = nx.DiGraph()
+    for index, stage in enumerate(plan.stages):
+        graph.add_node(stage.id)
+        for other in stage.depends_on:
+            if other not in names:
+                where = lines.where(("stages", index))
+                raise PlanCorrupt(f"{where}: stage {stage.id} waits for {other!r}, which is not there. {_ADVICE}")
+            graph.add_edge(other, stage.id)
+    try:
+        ring = " -> ".join(edge[0] for edge in nx.find_cycle(graph))
+    except nx.NetworkXNoCycle:
+        ring = ""
+    if ring:
+        raise PlanCorrupt(f"{lines.where(('stages',))}: stages wait for each other in a ring: {ring}. {_ADVICE}")
+
+
+def _check_sums(plan: Plan, section: Section, lines: Lines) -> None:
+    """Nothing listed is unaccounted for, and the batches move what the summary says."""
+    index = plan.sections.index(section)
+    where = f"{lines.where(('sections', index, 'summary'))}: section {section.id}"
+    moved = [batch for batch in plan.batches if batch.section == section.id]
+    batches = Tally(sum(batch.objects for batch in moved), sum(batch.bytes for batch in moved))
+    listed, transfer = section.summary.get("listed", Tally()), section.summary.get("transfer", Tally())
+    accounted = _sum(section, SOURCE_ACTIONS)
+    if listed != accounted:
+        raise PlanCorrupt(
+            f"{where} listed {_say(listed)}, but copy, overwrite, delete-marker, skip, conflict, unsupported and "
+            f"excluded sum to {_say(accounted)}. {_ADVICE}"
+        )
+    if listed.objects != section.source_inventory.objects or listed.bytes != section.source_inventory.bytes:
+        inventory = Tally(section.source_inventory.objects, section.source_inventory.bytes)
+        raise PlanCorrupt(f"{where} listed {_say(listed)}, but its source inventory is {_say(inventory)}. {_ADVICE}")
+    planned = _sum(section, MOVING)
+    if planned != transfer:
+        raise PlanCorrupt(f"{where} transfers {_say(transfer)}, but its actions sum to {_say(planned)}. {_ADVICE}")
+    if transfer != batches:
+        raise PlanCorrupt(f"{where} transfers {_say(transfer)}, but its batches sum to {_say(batches)}. {_ADVICE}")
+    for action in SIDE_ACTIONS:
+        objects = section.summary.get(action, Tally()).objects
+        if bool(objects) != (action in section.side_manifests):
+            raise PlanCorrupt(
+                f"{where} has {count_text(objects)} objects under {action}, and "
+                f"{'no' if objects else 'yet a'} side manifest that lists them. {_ADVICE}"
+            )
+
+
+def _sum(section: Section, actions: tuple[Action, ...]) -> Tally:
+    tallies = [section.summary.get(action, Tally()) for action in actions]
+    return Tally(sum(tally.objects for tally in tallies), sum(tally.bytes for tally in tallies))
+
+
+def _say(tally: Tally) -> str:
+    return f"{count_text(tally.objects)} objects of {count_text(tally.bytes)} bytes"
+
+
+def check_guards(plan: Plan) -> None:
+    """Raises GuardExceeded naming every guard that *plan* exceeds and what to change if that is meant."""
+    guards = plan.guards
+    total = plan.transfer
+    overwrites = sum(section.summary.get(Action.OVERWRITE, Tally()).objects for section in plan.sections)
+    deletes = sum(section.summary.get(Action.DELETE, Tally()).objects for section in plan.sections)
+    rows = (
+        ("max_objects", "objects", total.objects, guards.max_objects, count_text),
+        ("max_bytes", "bytes", total.bytes, guards.max_bytes, size_text),
+        ("max_overwrites", "overwrites", overwrites, guards.max_overwrites, count_text),
+        ("max_deletes", "deletes", deletes, guards.max_deletes, count_text),
+    )
+    exceeded = [
+        f"{say(actual)} {what}, and guards.{name} allows {say(most)}"
+        for name, what, actual, most, say in rows
+        if most is not None and actual > most
+    ]
+    if exceeded:
+        raise GuardExceeded(
+            f"the plan has {'; '.join(exceeded)}. If this is meant, raise the guard in the declaration and plan again"
+        )

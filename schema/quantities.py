@@ -1,0 +1,90 @@
+"""Sizes, rates, durations and counts between people's spelling and numbers."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from types import MappingProxyType
+
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_UNITS = MappingProxyType(
+    {
+        "": 1,
+        "b": 1,
+        **{unit.lower(): 1024**power for power, unit in enumerate(_BINARY) if power},
+        **{unit: 1000**power for power, unit in enumerate(("kb", "mb", "gb", "tb", "pb", "eb"), start=1)},
+    }
+)
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]{0,3})", re.ASCII)
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes of '3.5GiB', '64 MiB', '10 MB' (decimal), '123' or 123. ValueError says what is expected."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        if text < 0:
+            raise ValueError(f"{text} is negative; a size is 0 or more bytes")
+        return text
+    found = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    factor = None if found is None else _UNITS.get(found[2].lower())
+    if found is None or factor is None:
+        raise ValueError(f"{str(text)[:40]!r} is not a size; write bytes or a unit: 1048576, 64MiB, 3.5GiB, 10 MB")
+    return int(Decimal(found[1]) * factor)
+
+
+def parse_rate(text: str | int) -> int:
+    """Bytes per second of '200MiB/s' or a size alone. ValueError for anything else, and for 0."""
+    body = text.strip().removesuffix("/s") if isinstance(text, str) else text
+    try:
+        rate = parse_size(body)
+    except ValueError:
+        raise ValueError(f"{str(text)[:40]!r} is not a rate; write bytes a second: 200MiB/s, 10 MB/s") from None
+    if rate == 0:
+        raise ValueError("a rate of 0 would never end; leave the limit out instead")
+    return rate
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: '0 B', '1.0 KiB', '16.5 TiB'. At most four significant characters; never rounds up a unit."""
+    value, power = size, 0
+    while value >= 1024 and power < len(_BINARY) - 1:
+        value //= 1024
+        power += 1
+    if power == 0:
+        return f"{size} B"
+    tenths = size * 10 // 1024**power
+    return f"{tenths // 10:,}.{tenths % 10} {_BINARY[power]}"
+
+
+def exact_size_text(size: int) -> str:
+    """The shortest spelling that parse_size() reads back to exactly *size*: '3.5GiB' only where it is exact."""
+    for power in range(len(_BINARY) - 1, 0, -1):
+        unit = 1024**power
+        if size and size % unit == 0:
+            return f"{size // unit}{_BINARY[power]}"
+        if size > unit and size * 2 % unit == 0:
+            return f"{size // unit}.5{_BINARY[power]}"
+    return str(size)
+
+
+def rate_text(bytes_per_second: float) -> str:
+    """'35.4 MiB/s'."""
+    return f"{size_text(int(bytes_per_second))}/s"
+
+
+def count_text(number: int) -> str:
+    """With thousands separators: '1,204'."""
+    return f"{number:,}"
+
+
+def duration_text(seconds: float) -> str:
+    """For people: '0.4 s', '42 s', '7 min 5 s', '4 h 6 min', '3 d 2 h'. Negative counts as 0."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for unit, name, small, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            rest = whole % unit // small
+            return f"{whole // unit} {name} {rest} {small_name}" if rest else f"{whole // unit} {name}"
+    raise AssertionError("60 seconds and more have a unit")
