@@ -1,0 +1,23 @@
+"""Which storage class an object gets at the destination."""
+
+from __future__ import annotations
+
+from schema.declaration import Preserve
+
+STANDARD = "STANDARD"
+ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Classes whose objects must be restored before they can be read."""
+
+
+def target_storage_class(source: str, preserve: Preserve) -> str:
+    """The class *preserve* gives an object of class *source*: kept, mapped (unmapped classes are kept) or fixed."""
+    if preserve.storage_class == "keep":
+        return source
+    if preserve.storage_class == "map":
+        return preserve.storage_class_map.get(source, source)
+    return preserve.storage_class
+
+
+def class_fact(storage_class: str) -> str:
+    """The name of the capability that says whether an endpoint takes *storage_class*."""
+    return f"storage_class_{storage_class.lower()}"
