@@ -43,6 +43,10 @@ class Guard(NamedTuple):
     """The destination's ETag as the plan saw it, without quotes."""
 
 
+UNPINNED = Pin()
+UNGUARDED = Guard()
+
+
 @dataclass(frozen=True, slots=True)
 class RequestSample:
     """One finished request, for the governor and the metrics."""
@@ -96,7 +100,14 @@ class ObjectStore(Protocol):
         """Raises ObjectMissing when there is none. *extra*: e.g. ('x-amz-checksum-mode', 'ENABLED')."""
 
     def get(
-        self, key: str, into: memoryview, *, pin: Pin = Pin(), start: int = 0, whole: bool = True, extra: HeaderList = ()
+        self,
+        key: str,
+        into: memoryview,
+        *,
+        pin: Pin = UNPINNED,
+        start: int = 0,
+        whole: bool = True,
+        extra: HeaderList = (),
     ) -> ObjectHead:
         """Fill *into* exactly with bytes [start, start + len(into)).
 
@@ -105,7 +116,7 @@ class ObjectStore(Protocol):
         Raises ObjectChanged (412, other ETag/version, other length), ResponseUnreadable (short or long body).
         """
 
-    def put(self, key: str, body: Body, headers: HeaderList, *, guard: Guard = Guard()) -> WriteResult:
+    def put(self, key: str, body: Body, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
         """One PUT. *headers* are sent and signed as given (metadata, Content-MD5, x-amz-checksum-*...).
 
         Raises DestinationChanged on 412 (and 404 under if_match), DigestMismatch on BadDigest and its kin.
@@ -114,9 +125,7 @@ class ObjectStore(Protocol):
     def create_upload(self, key: str, headers: HeaderList) -> str:
         """CreateMultipartUpload; the upload id. The caller must record, and complete or abort it."""
 
-    def upload_part(
-        self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()
-    ) -> PartResult:
+    def upload_part(self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()) -> PartResult:
         """UploadPart from memory."""
 
     def upload_part_from(
@@ -137,7 +146,7 @@ class ObjectStore(Protocol):
         parts: Sequence[tuple[int, str]],
         headers: HeaderList = (),
         *,
-        guard: Guard = Guard(),
+        guard: Guard = UNGUARDED,
     ) -> WriteResult:
         """CompleteMultipartUpload of (number, ETag) pairs. A 200 with <Error> or without an ETag is an error.
 
@@ -160,8 +169,8 @@ class ObjectStore(Protocol):
         key: str,
         headers: HeaderList,
         *,
-        source_pin: Pin = Pin(),
-        guard: Guard = Guard(),
+        source_pin: Pin = UNPINNED,
+        guard: Guard = UNGUARDED,
     ) -> WriteResult:
         """CopyObject within one endpoint. A 200 without an ETag in its body is an error."""
 
@@ -175,7 +184,7 @@ class ObjectStore(Protocol):
         start: int,
         length: int,
         *,
-        source_pin: Pin = Pin(),
+        source_pin: Pin = UNPINNED,
         headers: HeaderList = (),
     ) -> PartResult:
         """UploadPartCopy of bytes [start, start + length)."""

@@ -1,0 +1,66 @@
+"""Where a bucket lives: scheme, host and the path in front of a key. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from schema.declaration import Addressing, Side
+from schema.errors import DeclarationError
+
+_DNS_LABEL_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_GUNZIPPING_HOSTS = ("storage.googleapis.com", "r2.cloudflarestorage.com")
+
+
+class BucketAddress(NamedTuple):
+    """How requests to one bucket are addressed."""
+
+    origin: str
+    """scheme://host[:port]"""
+    host: str
+    """As the Host header says it: without the scheme's own port."""
+    root: str
+    """The path in front of a key: '/bucket' or '' (the key's slash is not included)."""
+    accept_encoding: str
+    """What GET asks for, so that bytes arrive as stored."""
+
+
+def locate(side: Side) -> BucketAddress:
+    """The address of *side*'s bucket. Raises DeclarationError when the endpoint is not an http(s) URL."""
+    url = side.endpoint_url or aws_endpoint(side.region)
+    parts = urlsplit(url)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.query or parts.fragment:
+        raise DeclarationError(f"endpoint_url {url!r} must look like https://host[:port]")
+    if parts.username is not None or parts.password is not None:
+        raise DeclarationError("endpoint_url must not carry a user name or password; use credentials:")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    virtual = _is_virtual(side, parts.scheme, parts.hostname)
+    if virtual:
+        name = f"{side.bucket}.{name}"
+    port = parts.port
+    host = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
+    base = parts.path.rstrip("/")
+    return BucketAddress(
+        origin=f"{parts.scheme}://{host}",
+        host=host,
+        root=base if virtual else f"{base}/{side.bucket}",
+        # Google and Cloudflare decompress objects stored with Content-Encoding: gzip for readers that do not accept
+        # it. Everywhere else identity is asked for, because MinIO and proxies compress for readers that accept gzip.
+        accept_encoding="gzip" if parts.hostname.endswith(_GUNZIPPING_HOSTS) else "identity",
+    )
+
+
+def aws_endpoint(region: str) -> str:
+    """AWS's regional S3 endpoint."""
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://s3.{region}.{suffix}"
+
+
+def _is_virtual(side: Side, scheme: str, hostname: str) -> bool:
+    if side.addressing is not Addressing.AUTO:
+        return side.addressing is Addressing.VIRTUAL
+    on_aws = hostname.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    # A bucket name with dots does not match AWS's wildcard certificate, hence path style for it.
+    return on_aws and scheme == "https" and _DNS_LABEL_BUCKET.match(side.bucket) is not None

@@ -1,0 +1,243 @@
+"""From the declaration's reference to credentials to a current access key, secret and session token.
+
+A reference is one of `{profile: NAME}`, `{env: PREFIX}` (PREFIX_AWS_ACCESS_KEY_ID and its kin),
+`{role_arn: ..., external_id: ..., source: {...}}`, `{anonymous: true}`, or `{}` for botocore's own chain.
+The environment is read here (and in s3migrate/settings.py) and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+import botocore.exceptions
+import botocore.session
+
+from schema.errors import ConnectionFailed, CredentialsRefused
+
+ROLE_SESSION_NAME = "s3migrate"
+RENEW_BEFORE_S = 300.0
+"""Temporary credentials are renewed this long before they end."""
+RECHECK_S = 5.0
+"""How long one answer of botocore's own (refreshing) credentials is used before it is asked again."""
+
+
+class Keys(NamedTuple):
+    """What signs a request."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return "Keys(<hidden>)"
+
+
+class Credentials(Protocol):
+    """A source of keys that stays current during a run. Safe to use from many threads."""
+
+    def current(self) -> Keys | None:
+        """The keys to sign with now; None: do not sign. Raises CredentialsRefused, ConnectionFailed."""
+
+    def refresh(self, stale: Keys | None) -> bool:
+        """The server calls *stale* expired: get newer ones. True when current() now answers other keys."""
+
+
+class FixedKeys:
+    """Keys that never change during a run; None: anonymous."""
+
+    def __init__(self, keys: Keys | None) -> None:
+        self._keys = keys
+
+    def current(self) -> Keys | None:
+        """Always the same."""
+        return self._keys
+
+    def refresh(self, stale: Keys | None) -> bool:
+        """There is nothing newer."""
+        return self._keys != stale
+
+    def __repr__(self) -> str:
+        return "FixedKeys(<hidden>)" if self._keys else "FixedKeys(anonymous)"
+
+
+class Fetched(NamedTuple):
+    """Keys and until when they may be used (seconds since the epoch) before they are fetched again."""
+
+    keys: Keys
+    use_until: float
+
+    def __repr__(self) -> str:
+        return f"Fetched(<hidden>, use_until={self.use_until})"
+
+
+class RenewedKeys:
+    """Keys fetched anew when their time is up, once for all threads."""
+
+    def __init__(self, fetch: Callable[[bool], Fetched], *, now: Callable[[], float] = time.time) -> None:
+        """*fetch(anew)* gets keys; *anew*: what was fetched before has been refused as expired."""
+        self._fetch = fetch
+        self._now = now
+        self._lock = threading.Lock()
+        self._held: Fetched | None = None
+
+    def current(self) -> Keys:
+        """The keys held, or new ones when their time is up."""
+        held = self._held
+        if held is not None and self._now() < held.use_until:
+            return held.keys
+        with self._lock:
+            if self._held is None or self._now() >= self._held.use_until:
+                self._held = self._fetch(False)
+            return self._held.keys
+
+    def refresh(self, stale: Keys | None) -> bool:
+        """Fetch anew unless another thread has already replaced *stale*."""
+        with self._lock:
+            if self._held is None or self._held.keys == stale:
+                self._held = self._fetch(True)
+            return self._held.keys != stale
+
+    def __repr__(self) -> str:
+        return "RenewedKeys(<hidden>)"
+
+
+def resolve_credentials(
+    reference: Mapping[str, Any], *, region: str = "us-east-1", environ: Mapping[str, str] = os.environ
+) -> Credentials:
+    """The credentials that *reference* names; the first keys are fetched at once, so that errors show early.
+
+    Raises CredentialsRefused that says what was looked for, ConnectionFailed when STS cannot be reached.
+    """
+    if reference.get("anonymous"):
+        return FixedKeys(None)
+    if "env" in reference:
+        return FixedKeys(_from_environment(str(reference["env"]), environ))
+    if "role_arn" in reference:
+        credentials: RenewedKeys = _assumed_role(reference, region, environ)
+    else:
+        profile = reference.get("profile")
+        credentials = _from_botocore(None if profile is None else str(profile))
+    credentials.current()
+    return credentials
+
+
+def customer_key(name: str, environ: Mapping[str, str] = os.environ) -> bytes:
+    """The SSE-C key in environment variable *name*: base64 of 32 bytes. Raises CredentialsRefused."""
+    text = environ.get(name)
+    if not text:
+        raise CredentialsRefused(
+            f"the SSE-C key was looked for in the environment variable {name}, which is not set; export it"
+        )
+    try:
+        key = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != 32:
+        raise CredentialsRefused(f"the environment variable {name} must hold base64 of a 32-byte SSE-C key")
+    return key
+
+
+def ca_bundle_named(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The certificate authorities' file named by AWS_CA_BUNDLE, or None."""
+    return environ.get("AWS_CA_BUNDLE") or None
+
+
+def _from_environment(prefix: str, environ: Mapping[str, str]) -> Keys:
+    names = [f"{prefix}_AWS_ACCESS_KEY_ID", f"{prefix}_AWS_SECRET_ACCESS_KEY"]
+    missing = [name for name in names if not environ.get(name)]
+    if missing:
+        raise CredentialsRefused(
+            f"credentials {{env: {prefix}}}: the environment variable {' and '.join(missing)} is not set; export it"
+        )
+    return Keys(environ[names[0]], environ[names[1]], environ.get(f"{prefix}_AWS_SESSION_TOKEN") or None)
+
+
+def _from_botocore(profile: str | None) -> RenewedKeys:
+    """botocore's default chain, or a named profile. botocore's own refreshing is kept."""
+    holder: list[Any] = []
+
+    def fetch(anew: bool) -> Fetched:
+        if anew or not holder:
+            # A new session, because that is the public way to make botocore forget what it has cached.
+            holder[:] = [_botocore_credentials(profile)]
+        try:
+            frozen = holder[0].get_frozen_credentials()
+        except botocore.exceptions.BotoCoreError as error:
+            raise CredentialsRefused(f"credentials {_label(profile)} could not be refreshed: {error}") from error
+        return Fetched(Keys(frozen.access_key, frozen.secret_key, frozen.token), time.time() + RECHECK_S)
+
+    return RenewedKeys(fetch)
+
+
+def _botocore_credentials(profile: str | None) -> Any:
+    try:
+        found = botocore.session.Session(profile=profile).get_credentials()
+    except botocore.exceptions.BotoCoreError as error:
+        raise CredentialsRefused(f"credentials {_label(profile)}: {error}") from error
+    if found is None:
+        raise CredentialsRefused(
+            f"credentials {_label(profile)}: none found; looked in the environment (AWS_ACCESS_KEY_ID), the shared "
+            "credentials and config files, SSO, web identity, and the container's and instance's metadata; set one of "
+            "them, or name {profile: ...}, {env: ...} or {anonymous: true} in the declaration"
+        )
+    return found
+
+
+def _label(profile: str | None) -> str:
+    return "{} (default chain)" if profile is None else f"{{profile: {profile}}}"
+
+
+def _assumed_role(reference: Mapping[str, Any], region: str, environ: Mapping[str, str]) -> RenewedKeys:
+    source = resolve_credentials(reference.get("source") or {}, region=region, environ=environ)
+    arn = str(reference["role_arn"])
+    request: dict[str, Any] = {"RoleArn": arn, "RoleSessionName": ROLE_SESSION_NAME}
+    if reference.get("external_id"):
+        request["ExternalId"] = str(reference["external_id"])
+
+    def fetch(anew: bool) -> Fetched:
+        keys = source.current()
+        if anew:
+            source.refresh(keys)
+            keys = source.current()
+        if keys is None:
+            raise CredentialsRefused(f"credentials {{role_arn: {arn}}}: an anonymous source cannot assume a role")
+        return _call_assume_role(keys, request, region)
+
+    return RenewedKeys(fetch)
+
+
+def _call_assume_role(keys: Keys, request: Mapping[str, Any], region: str) -> Fetched:
+    client: Any = botocore.session.Session().create_client(
+        "sts",
+        region_name=region,
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+        aws_session_token=keys.token,
+    )
+    try:
+        answer = client.assume_role(**request)["Credentials"]
+    except botocore.exceptions.ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        raise CredentialsRefused(
+            f"STS refused to assume {request['RoleArn']} ({code}); check the role's trust policy and external_id",
+            operation="AssumeRole",
+            code=code,
+        ) from error
+    except botocore.exceptions.BotoCoreError as error:
+        raise ConnectionFailed(
+            f"STS could not be asked to assume {request['RoleArn']}: {error}", operation="AssumeRole"
+        ) from error
+    finally:
+        client.close()
+    expires: datetime = answer["Expiration"]
+    return Fetched(
+        Keys(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"]),
+        expires.timestamp() - RENEW_BEFORE_S,
+    )

@@ -1,0 +1,40 @@
+"""From one side of the declaration to a store that works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from ssl import get_default_verify_paths
+
+from botocore.httpsession import get_cert_path
+
+from schema.declaration import Side
+from schema.errors import InputMissing
+from storage.credentials import ca_bundle_named, customer_key, resolve_credentials
+from storage.port import RequestObserver, Unobserved
+from storage.s3_store import S3Store
+
+
+def open_store(side: Side, *, observer: RequestObserver | None = None) -> S3Store:
+    """A store for *side*: credentials resolved, certificate authorities found, the SSE-C key read.
+
+    Raises CredentialsRefused naming what was looked for, InputMissing for a ca_bundle that is not there,
+    DeclarationError for an endpoint that is no URL. No request is sent but those to fetch credentials.
+    """
+    return S3Store(
+        side,
+        resolve_credentials(side.credentials, region=side.region),
+        observer=observer or Unobserved(),
+        ca_bundle=certificate_authorities(side.ca_bundle),
+        customer_key=None if side.sse_customer_key_env is None else customer_key(side.sse_customer_key_env),
+    )
+
+
+def certificate_authorities(named: str | None) -> str:
+    """The PEM file to verify servers with: *named*, AWS_CA_BUNDLE, the system's, or the one botocore ships."""
+    bundle = named or ca_bundle_named()
+    if bundle is not None:
+        if not Path(bundle).is_file():
+            raise InputMissing(f"the ca_bundle {bundle} is not a file that can be read")
+        return bundle
+    system = get_default_verify_paths().cafile
+    return system if system is not None and Path(system).is_file() else str(get_cert_path(True))

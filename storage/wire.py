@@ -1,0 +1,214 @@
+"""Signed requests to one bucket: addressing, signing, the observer, expired credentials, errors.
+
+A Wire is used from many threads; each thread has its own kept-alive connection, so connections never outnumber
+the threads that ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from schema.errors import CredentialsExpired, ObjectRefused, ResponseUnreadable, StoreError
+from storage import error_border
+from storage.addressing import BucketAddress
+from storage.connection import Answer, Connection, CurlFailed, Patience, Request, header_lines
+from storage.credentials import Credentials, Keys
+from storage.error_border import Call, Purpose
+from storage.port import Body, RequestObserver, RequestSample
+from storage.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
+
+USER_AGENT = "s3migrate"
+_SENT_UNSIGNED = [b"Expect:", b"Accept:"]
+"""Lines that keep libcurl from adding headers: a server that ignores Expect costs one second per PUT."""
+
+
+_ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
+"""S3 sends 200 at once and the result, or an <Error>, when it is known."""
+_UNSENDABLE = re.compile(r"[\x00\r\n]|[^\x00-\xff]")
+
+
+@dataclass(slots=True)
+class Operation:
+    """One S3 call, not yet signed."""
+
+    name: str
+    purpose: Purpose
+    method: str
+    key: str = ""
+    """'': the bucket itself."""
+    query: Sequence[tuple[str, str]] = ()
+    headers: Sequence[tuple[str, str]] = ()
+    body: Body | None = None
+    """Object data: sent as UNSIGNED-PAYLOAD."""
+    document: bytes | None = None
+    """A small body, signed by its SHA-256."""
+    read: Callable[[int], bytes] | None = None
+    length: int = 0
+    into: memoryview | None = None
+    guarded: bool = False
+    patience: Patience = Patience.DATA
+
+
+class Wire:
+    """Sends operations to one bucket; raises leaves of StoreError and nothing else of the network."""
+
+    def __init__(
+        self,
+        bucket: str,
+        address: BucketAddress,
+        region: str,
+        credentials: Credentials,
+        observer: RequestObserver,
+        *,
+        ca_bundle: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.bucket = bucket
+        self._address = address
+        self._credentials = credentials
+        self._observer = observer
+        self._ca_bundle = ca_bundle
+        self._now = now
+        self._signer = Signer(region, now=now)
+        self._local = threading.local()
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._signed_before = False
+        self._encoding = f"Accept-Encoding: {address.accept_encoding}".encode("ascii")
+
+    def send(self, operation: Operation) -> Answer:
+        """The 2xx answer. Expired credentials are refreshed and the call repeated, once."""
+        keys = self._credentials.current()
+        try:
+            return self._send_once(operation, keys)
+        except CredentialsExpired:
+            # A body lent by a reader is gone by now; its caller starts it anew with the new credentials.
+            if not self._credentials.refresh(keys) or operation.read is not None:
+                raise
+        return self._send_once(operation, self._credentials.current())
+
+    def call(self, operation: Operation) -> Call:
+        """What error messages say of *operation*."""
+        return Call(
+            operation.name,
+            operation.purpose,
+            self.bucket,
+            self._address.origin,
+            operation.key,
+            operation.guarded,
+            self._signed_before,
+        )
+
+    def close(self) -> None:
+        """Close the connections of all threads; none of them may be in use."""
+        with self._lock:
+            connections = list(self._connections)
+            self._connections.clear()
+            self._local = threading.local()
+        for connection in connections:
+            connection.close()
+
+    def _send_once(self, operation: Operation, keys: Keys | None) -> Answer:
+        request = self._request(operation, keys)
+        sent = operation.length or len(operation.body or operation.document or b"")
+        size = sent or (len(operation.into) if operation.into is not None else 0)
+        self._observer.before(operation.name, size)
+        seconds = first_byte = 0.0
+        moved = 0
+        error: StoreError | None = None
+        try:
+            answer = self._connection().perform(request)
+            seconds, first_byte = answer.seconds, answer.first_byte_seconds
+            moved = answer.received or sent or len(answer.body)
+            error = self._refusal(operation, answer)
+        except CurlFailed as failure:
+            seconds = failure.seconds
+            error = error_border.from_curl(failure, self.call(operation))
+        finally:
+            # Also when the body's reader raised: that is another endpoint's error, not this one's.
+            self._observer.after(RequestSample(operation.name, seconds, first_byte, moved, error))
+        if error is not None:
+            raise error
+        return answer
+
+    def _refusal(self, operation: Operation, answer: Answer) -> StoreError | None:
+        """What is wrong with an answer as far as every operation is concerned, or None."""
+        if not 200 <= answer.status < 300:
+            return error_border.from_answer(
+                answer.status, answer.headers, answer.body, self.call(operation), now=self._now()
+            )
+        self._signed_before = True
+        if operation.purpose in _ANSWERED_LATE and error_border.is_error_document(answer.body):
+            return error_border.from_error_document(answer.headers, answer.body, self.call(operation))
+        if answer.overflowed and operation.into is None:
+            return self.unreadable(operation, answer, "its text is longer than any answer of S3")
+        return None
+
+    def unreadable(self, operation: Operation, answer: Answer, reason: str) -> ResponseUnreadable:
+        """The error for a 2xx answer that does not say what the protocol promises."""
+        subject = f"{operation.name} s3://{error_border.printable(self.bucket)}/{error_border.printable(operation.key)}"
+        return ResponseUnreadable(
+            f"{subject} was answered HTTP {answer.status}, but {reason}",
+            operation=operation.name,
+            key=operation.key,
+            status=answer.status,
+            request_id=answer.headers.get("x-amz-request-id", ""),
+        )
+
+    def _request(self, operation: Operation, keys: Keys | None) -> Request:
+        address = self._address
+        path = f"{address.root}/{operation.key}" if operation.key else address.root or "/"
+        path = encode_path(path)
+        query = encode_query(operation.query) if operation.query else ""
+        headers = [(name.lower(), value) for name, value in operation.headers]
+        self._refuse_unsendable(operation, headers)
+        lines = [*_SENT_UNSIGNED, self._encoding]
+        if keys is not None:
+            if operation.document is not None:
+                payload = hashlib.sha256(operation.document).hexdigest()
+            else:
+                payload = UNSIGNED_PAYLOAD if operation.body is not None or operation.read else EMPTY_PAYLOAD
+            headers += self._signer.sign(keys, operation.method, address.host, path, query, headers, payload)
+        lines += header_lines(headers)
+        return Request(
+            operation.method,
+            f"{address.origin}{path}?{query}" if query else f"{address.origin}{path}",
+            lines,
+            operation.document if operation.document is not None else operation.body,
+            operation.read,
+            operation.length,
+            operation.into,
+            operation.patience,
+        )
+
+    def _refuse_unsendable(self, operation: Operation, headers: Sequence[tuple[str, str]]) -> None:
+        """A line break inside a value would become a header of its own."""
+        for name, value in headers:
+            if _UNSENDABLE.search(value) or _UNSENDABLE.search(name):
+                raise ObjectRefused(
+                    f"{operation.name} {error_border.printable(operation.key)}: the header "
+                    f"{error_border.printable(name)} cannot be sent: its value holds a line break, NUL, or a "
+                    "character outside latin-1",
+                    operation=operation.name,
+                    key=operation.key,
+                )
+
+    def _connection(self) -> Connection:
+        with contextlib.suppress(AttributeError):
+            held: Connection = self._local.connection
+            return held
+        connection = Connection(self._ca_bundle, USER_AGENT)
+        with self._lock:
+            self._connections.add(connection)
+            self._local.connection = connection
+        return connection
+
+    def __repr__(self) -> str:
+        return f"Wire({self._address.origin}, {self.bucket!r})"
