@@ -1,0 +1,47 @@
+"""A look at the destination's keys of one chunk, for destinations that ignore If-None-Match.
+
+One LIST page tells of a thousand keys, so this costs a thousandth of a HEAD per object; the window between look
+and write is a chunk's time instead of none, which the plan states as a risk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schema.plan import Entry
+from storage.port import ObjectStore
+
+SPARE_KEYS = 2000
+"""Keys scanned beyond three for each entry before the scan gives up: the chunk lies scattered in a full bucket."""
+
+
+def present_targets(store: ObjectStore, prefix: str, entries: Sequence[Entry]) -> frozenset[str] | None:
+    """Targets of *entries* that the destination holds now; None: scattered too widely, ask for each key.
+
+    Raises StoreErrors of the listing.
+    """
+    if not entries:
+        return frozenset()
+    targets = {entry.target for entry in entries}
+    first, last = min(targets), max(targets)
+    found = set()
+    most = 3 * len(targets) + SPARE_KEYS
+    for scanned, listed in enumerate(store.list_objects(prefix, start_after=just_before(first))):
+        if listed.key > last:
+            break
+        if scanned >= most:
+            return None
+        if listed.key in targets:
+            found.add(listed.key)
+    return frozenset(found)
+
+
+def just_before(key: str) -> str:
+    """A string that sorts before *key* and after nearly every other smaller key."""
+    head, last = key[:-1], ord(key[-1])
+    if last == 0:
+        return head
+    before = last - 1
+    if 0xD800 <= before <= 0xDFFF:  # surrogates are no characters
+        before = 0xD7FF
+    return f"{head}{chr(before)}\U0010fffd"

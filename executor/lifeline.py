@@ -1,0 +1,96 @@
+"""A process's tie to the ledger: leases renewed, dead workers' leases given back, progress read, limits shared.
+
+While PostgreSQL is away the lifeline only notes how long: a worker that could not renew its leases for most of
+their time must not begin new writes (`fresh` is false), since somebody else may hold them soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from executor.ledger import Ledger
+from executor.ledger_types import Progress, RunState, Worker
+from executor.stop import Stop
+from executor.writer import OpenChunk
+from schema.errors import LedgerUnavailable
+
+PROGRESS_SECONDS = 1.0
+FRESH_SHARE = 0.6
+"""Of a lease's time: without renewal for longer, nothing new is begun."""
+
+
+class Lifeline:
+    """Used by the runner's thread; `fresh` by all."""
+
+    def __init__(
+        self, ledger: Ledger, worker: Worker, lease_seconds: float, clock: Callable[[], float], stop: Stop
+    ) -> None:
+        self._ledger = ledger
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+        self._stop = stop
+        self._renewed = clock()
+        self._next_renewal = clock() + lease_seconds / 4
+        self._next_reap = clock()
+        self._next_progress = clock()
+
+    @property
+    def fresh(self) -> bool:
+        """The leases were renewed recently enough to begin a write."""
+        return self._clock() - self._renewed < self._lease_seconds * FRESH_SHARE
+
+    def renew(self, held: Sequence[OpenChunk]) -> frozenset[int]:
+        """Renew what is due; the chunk numbers whose lease is lost."""
+        now = self._clock()
+        try:
+            if now >= self._next_reap:
+                self._ledger.reap(self._worker.run_id)
+                self._next_reap = now + self._lease_seconds / 3
+            if now < self._next_renewal:
+                return frozenset()
+            lost = self._ledger.heartbeat(
+                self._worker, [work.chunk for work in held], lease_seconds=self._lease_seconds
+            )
+        except LedgerUnavailable:
+            self._next_renewal = self._next_reap = now + 1.0
+            return frozenset()
+        self._renewed = now
+        self._next_renewal = now + self._lease_seconds / 4
+        return lost
+
+    def progress_due(self, run_id: int) -> Progress | None:
+        """The ledger's progress about once a second; None in between and while it is away."""
+        now = self._clock()
+        if now < self._next_progress:
+            return None
+        self._next_progress = now + PROGRESS_SECONDS
+        try:
+            return self._ledger.progress(run_id)
+        except LedgerUnavailable:
+            return None
+
+    def limits(self, progress: Progress) -> tuple[float | None, float | None]:
+        """(requests per second, bytes per second) of this process's share of the run's limits."""
+        share = 1.0 / max(1, progress.workers)
+        requests = progress.limits.get("requests_per_second")
+        bandwidth = progress.limits.get("bandwidth")
+        return (
+            requests * share if requests else None,
+            bandwidth * share if bandwidth else None,
+        )
+
+    def finish(self, run_id: int) -> RunState | None:
+        """The run's state, recomputed; None while the ledger is away."""
+        try:
+            return self._ledger.finish(run_id)
+        except LedgerUnavailable:
+            return None
+
+    def leave(self, held: Sequence[OpenChunk], exit_code: int) -> None:
+        """Give back what is still held, so that the next process need not wait for the leases to end."""
+        try:
+            self._ledger.release(self._worker, [work.chunk for work in held])
+            self._ledger.leave(self._worker, exit_code)
+        except LedgerUnavailable:
+            return  # the leases end by themselves

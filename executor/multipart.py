@@ -1,0 +1,399 @@
+"""One object in parts: each part a pinned ranged GET and an UploadPart, each a checkpoint in the ledger.
+
+Opening (head, create or resume), each part, and closing (combine, Complete) are separate tasks of the pool, so
+that the parts of one object run side by side and a huge object holds no thread while it waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from executor import carriage, integrity
+from executor.carriage import Source
+from executor.ledger_types import Chunk, Completion, Failure, Outcome, PartRecord, UploadRecord
+from executor.part_window import PartRange, PartWindow, parts_of
+from executor.reconcile import reconcile
+from executor.retries import AttemptCounter
+from executor.section import SectionRuntime, pin
+from executor.transfer import OnRetry, Tools, ended
+from schema.errors import (
+    DestinationChanged,
+    LeaseLost,
+    MigrationError,
+    ObjectChanged,
+    ObjectMissing,
+    Stopped,
+    StoreError,
+    UploadConflicted,
+    UploadMissing,
+)
+from schema.plan import Action, Entry
+from schema.tiers import WINDOW
+
+T = TypeVar("T")
+
+
+class UploadLedger(Protocol):
+    """What a parted copy asks of the ledger; every call is durable when it returns."""
+
+    def find_upload(self, run_id: int, batch_no: int, ord: int) -> tuple[UploadRecord, list[PartRecord]] | None:
+        """The open upload of an object, and its parts."""
+
+    def record_upload(self, chunk: Chunk, upload: UploadRecord) -> None:
+        """Before the first part is sent."""
+
+    def record_parts(self, chunk: Chunk, ord: int, parts: list[PartRecord]) -> None:
+        """Raises LeaseLost."""
+
+    def forget_upload(self, chunk: Chunk, ord: int) -> None:
+        """The upload is completed or aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartedPlace:
+    """Where a parted copy stands in the run, and whom it tells."""
+
+    chunk: Chunk
+    ord: int
+    ledger: UploadLedger
+    spawn: Callable[[list[Callable[[], None]]], None]
+    """Queues tasks in the parts lane."""
+    finish: Callable[[Completion | Failure, str], None]
+    """Told once: the object's end, and what differed in a conflict."""
+    lost: Callable[[], bool]
+    """True once the chunk's lease is gone."""
+    on_retry: OnRetry
+
+
+class PartedCopy:
+    """Copies one object in parts. `open` is the first task; it spawns the others."""
+
+    def __init__(self, section: SectionRuntime, entry: Entry, place: PartedPlace, tools: Tools) -> None:
+        self._section = section
+        self._entry = entry
+        self._place = place
+        self._tools = tools
+        self._part_size = section.part_size(entry.size)
+        self._lock = threading.Lock()
+        self._done: dict[int, PartRecord] = {}
+        self._left = 0
+        self._over = False
+        self._source: Source | None = None
+        self._upload_id = ""
+        self._attempts = 1
+        self._restarts = 0
+        self._restarting = threading.Lock()
+
+    def open(self) -> None:
+        """Head the source, create the upload or find it again, spawn the missing parts."""
+        if not self._stopped():
+            self._guarded(self._open)
+
+    def _open(self) -> None:
+        entry, section = self._entry, self._section
+        head = self._repeat(lambda: section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra))
+        if entry.etag and head.etag != entry.etag or head.size != entry.size:
+            raise ObjectChanged(
+                f"{entry.key!r} changed at the source since the plan: ETag {head.etag}, {head.size} bytes",
+                operation="HeadObject",
+                key=entry.key,
+            )
+        source = self._repeat(lambda: carriage.read_source(section, entry, head))
+        self._source = source
+        if not section.guarded(entry.action) and self._already_judged(source):
+            return
+        if not self._resumed():
+            self._create(source)
+        missing = [p for p in parts_of(entry.size, self._part_size) if p.number not in self._done]
+        self._left = len(missing)
+        if not missing:
+            self._close()
+        else:
+            self._place.spawn([partial(self.send, part, self._upload_id) for part in missing])
+
+    def _already_judged(self, source: Source) -> bool:
+        """Where the destination does not guard writes: look before the upload. True: the object has ended."""
+        try:
+            head = self._repeat(lambda: self._section.destination.head(self._entry.target))
+        except ObjectMissing:
+            return False
+        if self._entry.action is Action.OVERWRITE and head.etag == self._entry.destination_etag:
+            return False
+        return self._judge(source, None)
+
+    def _judge(self, source: Source, crc: int | None) -> bool:
+        completion, why = self._repeat(
+            lambda: reconcile(
+                self._section,
+                self._entry,
+                source,
+                crc,
+                self._place.chunk.batch_no,
+                self._place.ord,
+                self._tools.buffers,
+                self._tools.gave_up,
+            )
+        )
+        if completion is None:
+            return False
+        self._end(completion, why)
+        return True
+
+    def _resumed(self) -> bool:
+        """Find the upload of an earlier process; keep the parts that server and ledger agree on."""
+        found = self._place.ledger.find_upload(self._place.chunk.run_id, self._place.chunk.batch_no, self._place.ord)
+        if found is None:
+            return False
+        record, recorded = found
+        entry = self._entry
+        if (record.source_etag, record.source_size, record.part_size) != (entry.etag, entry.size, self._part_size):
+            self._abort(record.upload_id)
+            return False
+        try:
+            held = self._repeat(
+                lambda: {p.number: p for p in self._section.destination.list_parts(entry.target, record.upload_id)}
+            )
+        except UploadMissing:
+            self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
+            return False
+        self._upload_id = record.upload_id
+        for part in recorded:
+            there = held.get(part.part_no)
+            if there is not None and there.etag == part.etag and there.size == part.size:
+                self._done[part.part_no] = part
+        return True
+
+    def _create(self, source: Source) -> None:
+        entry, section = self._entry, self._section
+        headers = [
+            *carriage.write_headers(section, entry, source).headers,
+            *integrity.upload_headers(section.destination_facts),
+        ]
+        self._upload_id = self._repeat(lambda: section.destination.create_upload(entry.target, headers))
+        record = UploadRecord(
+            self._place.chunk.batch_no,
+            self._place.ord,
+            section.destination.bucket,
+            entry.target,
+            self._upload_id,
+            entry.etag,
+            entry.version_id,
+            entry.size,
+            self._part_size,
+            len(parts_of(entry.size, self._part_size)),
+        )
+        self._place.ledger.record_upload(self._place.chunk, record)
+
+    def send(self, part: PartRange, upload_id: str) -> None:
+        """One part's task, of the upload it was spawned for."""
+        if not self._stopped() and upload_id == self._upload_id:
+            self._guarded(lambda: self._send(part, upload_id))
+
+    def _send(self, part: PartRange, upload_id: str) -> None:
+        counter = AttemptCounter()
+        try:
+            if part.length <= self._tools.buffers.budget.total // 2:
+                record = self._send_buffered(part, upload_id, counter)
+            else:
+                record = self._send_windowed(part, upload_id, counter)
+        except UploadMissing:
+            self._lost_upload(upload_id)
+            return
+        with self._lock:
+            if upload_id != self._upload_id:
+                return  # the upload was begun anew meanwhile; this part belongs to the old one
+        self._place.ledger.record_parts(self._place.chunk, self._place.ord, [record])
+        with self._lock:
+            self._attempts = max(self._attempts, counter.used)
+            self._done[part.number] = record
+            self._left -= 1
+            last = self._left == 0 and not self._over
+        if last:
+            self._close()
+
+    def _lost_upload(self, upload_id: str) -> None:
+        """The server no longer knows the upload (some drop it after one refused part): once, begin anew."""
+        with self._restarting:
+            if upload_id == self._upload_id and self._source is not None and not self._over:
+                self._restart(self._source)
+
+    def _send_buffered(self, part: PartRange, upload_id: str, counter: AttemptCounter) -> PartRecord:
+        view = self._tools.buffers.take(part.length, self._tools.gave_up)
+        if view is None:
+            raise Stopped("stopped while waiting for memory")
+        entry, section = self._entry, self._section
+
+        def once() -> PartRecord:
+            section.source.get(entry.key, view, pin=pin(entry), start=part.start, whole=False)
+            proof = integrity.prove_part(view, section.destination_facts)
+            answer = section.destination.upload_part(entry.target, upload_id, part.number, view, proof.headers)
+            integrity.check_part(answer, proof, section.destination_facts, key=entry.target)
+            return PartRecord(part.number, answer.etag, integrity.crc_bytes(proof.crc64nvme), part.length)
+
+        try:
+            return self._tools.retrier.run(once, counter, self._place.on_retry)
+        finally:
+            self._tools.buffers.give(view)
+
+    def _send_windowed(self, part: PartRange, upload_id: str, counter: AttemptCounter) -> PartRecord:
+        """A part too big for memory: read through a window while it is being sent, checked when it has arrived."""
+        budget = self._tools.buffers.budget.total
+        view = self._tools.buffers.take(min(WINDOW, budget), self._tools.gave_up)
+        if view is None:
+            raise Stopped("stopped while waiting for memory")
+        entry, section = self._entry, self._section
+
+        def once() -> PartRecord:
+            window = PartWindow(section, entry, part, view)
+            answer = section.destination.upload_part_from(
+                entry.target, upload_id, part.number, part.length, window.read
+            )
+            window.check(answer.etag, answer.headers)
+            return PartRecord(part.number, answer.etag, integrity.crc_bytes(window.crc), part.length)
+
+        try:
+            return self._tools.retrier.run(once, counter, self._place.on_retry)
+        finally:
+            self._tools.buffers.give(view)
+
+    def _close(self) -> None:
+        """All parts are there: combine their checksums, compare, Complete under the guard."""
+        parts = sorted(self._done.values())
+        crc = integrity.combine_crc64nvme((int.from_bytes(p.checksum, "big"), p.size) for p in parts)
+        source = self._source
+        if source is None:
+            raise AssertionError("an upload is closed only after it was opened")
+        entry, section = self._entry, self._section
+        integrity.check_combined(crc, source.head, key=entry.key)
+        if not section.guarded(entry.action) and self._already_judged(source):
+            self._abort(self._upload_id)
+            return
+        try:
+            answer = self._repeat(
+                lambda: section.destination.complete_upload(
+                    entry.target,
+                    self._upload_id,
+                    [(p.part_no, p.etag) for p in parts],
+                    integrity.completion_headers(crc, section.destination_facts),
+                    guard=section.guard(entry),
+                )
+            )
+        except UploadMissing:
+            # Complete's answer was lost, or somebody aborted the upload: only a look can tell.
+            self._after_missing(source, crc)
+            return
+        except UploadConflicted:
+            self._restart(source)
+            return
+        except DestinationChanged:
+            if not self._judge(source, crc):
+                raise
+            self._abort(self._upload_id)
+            return
+        integrity.check_completed(answer, crc, key=entry.target)
+        self._finish(source, crc, answer.version_id)
+
+    def _finish(self, source: Source, crc: int, version_id: str | None) -> None:
+        """Look at what was published: its ETag is the one that listings will show."""
+        entry, section = self._entry, self._section
+        head = self._repeat(
+            lambda: section.destination.head(
+                entry.target, version_id=version_id, extra=section.destination_read_extra
+            )
+        )
+        if head.size != entry.size:
+            raise ObjectChanged(
+                f"{entry.target!r} has {head.size} bytes at the destination after Complete, {entry.size} were sent",
+                operation="CompleteMultipartUpload",
+                key=entry.target,
+            )
+        tags = carriage.write_headers(section, entry, source).tags_after
+        if tags is not None:
+            self._repeat(lambda: section.destination.put_tags(entry.target, tags, version_id=version_id))
+        self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
+        self._end(
+            Completion(
+                self._place.chunk.batch_no,
+                self._place.ord,
+                Outcome.COPIED,
+                self._attempts,
+                entry.size,
+                head.etag,
+                integrity.crc_bytes(crc),
+                version_id,
+            ),
+            "",
+        )
+
+    def _after_missing(self, source: Source, crc: int) -> None:
+        if self._judge(source, crc):
+            self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
+        else:
+            self._restart(source)
+
+    def _restart(self, source: Source) -> None:
+        """The upload is gone or spoiled (409): begin a new one, all parts again."""
+        self._restarts += 1
+        if self._restarts > 2:
+            raise UploadMissing(
+                f"{self._entry.target!r}: the destination lost the multipart upload {self._restarts} times; "
+                "does a lifecycle rule abort uploads too early?",
+                operation="CompleteMultipartUpload",
+                key=self._entry.target,
+            )
+        self._abort(self._upload_id)
+        self._done.clear()
+        self._create(source)
+        parts = parts_of(self._entry.size, self._part_size)
+        self._left = len(parts)
+        self._place.spawn([partial(self.send, part, self._upload_id) for part in parts])
+
+    def _abort(self, upload_id: str) -> None:
+        self._repeat(lambda: self._section.destination.abort_upload(self._entry.target, upload_id))
+        self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
+
+    def _repeat(self, step: Callable[[], T]) -> T:
+        return self._tools.retrier.run(step, AttemptCounter(), self._place.on_retry)
+
+    def _stopped(self) -> bool:
+        return self._over or self._tools.stop.draining or self._place.lost()
+
+    def _end(self, result: Completion | Failure, why: str) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+        self._place.finish(result, why)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run one task; an object's last error ends the object once, and its upload is not left behind."""
+        try:
+            step()
+        except (Stopped, LeaseLost):
+            return
+        except MigrationError as error:
+            if self._place.lost():
+                return
+            result = ended(
+                error,
+                self._entry,
+                self._place.chunk.batch_no,
+                self._place.ord,
+                self._attempts,
+                self._section.plan.policy.if_source_changes,
+            )
+            if self._upload_id:
+                self._abort_after(error)
+            self._end(result, "")
+
+    def _abort_after(self, error: Exception) -> None:
+        """Best effort: `cleanup` sweeps what the ledger still names; the first error is the one to show."""
+        del error
+        try:
+            self._abort(self._upload_id)
+        except StoreError:
+            return

@@ -1,0 +1,221 @@
+"""From a claimed chunk's entries to the tasks of the pool: one object, one end, one line in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+from executor import carriage
+from executor.deletion import delete_extraneous, lay_marker
+from executor.early_stop import EarlyStop
+from executor.events import Events, ObjectTrouble
+from executor.ledger_types import Completion, Failure, Lane, Outcome
+from executor.multipart import PartedCopy, PartedPlace
+from executor.pool import Task
+from executor.reconcile import reconcile
+from executor.retries import AttemptCounter
+from executor.section import SectionRuntime
+from executor.transfer import Tools, WholeCopy, ended
+from executor.patient_ledger import PatientLedger
+from executor.writer import LedgerWriter, OpenChunk
+from schema.errors import LeaseLost, Stopped, StoreError
+from schema.plan import Action, Entry
+
+TROUBLED = frozenset({Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT})
+Item = tuple[int, Entry]
+"""(ord, entry)"""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTasks:
+    """Makes tasks and ends them. `spawn` queues tasks in a lane of the pool."""
+
+    tools: Tools
+    ledger: PatientLedger
+    writer: LedgerWriter
+    events: Events
+    early_stop: EarlyStop
+    spawn: Callable[[Lane, list[Task]], None]
+
+    def of(
+        self, work: OpenChunk, section: SectionRuntime, items: Sequence[Item], present: Collection[str]
+    ) -> tuple[list[Task], list[Task]]:
+        """Tasks for the whole-object lane and for the parts lane. *present*: targets seen at the destination."""
+        if section.plan.policy.versions == "all":
+            chains = [list(chain) for _, chain in groupby(items, key=lambda item: item[1].target)]
+            return [partial(self._chain, work, section, chain) for chain in chains], []
+        whole: list[Task] = []
+        parted: list[Task] = []
+        for ord, entry in items:
+            if entry.action is Action.COPY and entry.target in present:
+                whole.append(partial(self._adopt, work, section, ord, entry))
+            elif entry.action is Action.DELETE or section.is_whole(entry.size):
+                whole.append(partial(self._whole, work, section, ord, entry))
+            else:
+                parted.append(partial(self._parted, work, section, ord, entry))
+        return whole, parted
+
+    def _skip(self, work: OpenChunk) -> bool:
+        return work.lost or self.tools.stop.draining
+
+    def _whole(self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry) -> None:
+        self._finished_whole(work, section, ord, entry)
+
+    def _finished_whole(self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry) -> bool:
+        """True: the object's version is at the destination."""
+        if self._skip(work):
+            return False
+        copy = WholeCopy(section, entry, work.chunk.batch_no, ord, self.tools)
+        tell = partial(self._retried, work, ord, entry)
+
+        def step() -> Completion:
+            if entry.action is Action.DELETE:
+                return delete_extraneous(section, entry, work.chunk, ord, self.ledger, self.tools, tell)
+            if entry.action is Action.DELETE_MARKER:
+                return lay_marker(section, entry, work.chunk, ord, self.tools, tell)
+            return copy.run(tell)
+
+        return self._end(work, section, ord, entry, step, lambda: copy.attempts, lambda: copy.why)
+
+    def _adopt(self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry) -> None:
+        """The target is there already, and the destination guards nothing: compare before anything is written."""
+        if self._skip(work):
+            return
+        why = ""
+
+        def once() -> Completion | None:
+            nonlocal why
+            head = section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra)
+            source = carriage.read_source(section, entry, head)
+            found, why = reconcile(
+                section, entry, source, None, work.chunk.batch_no, ord, self.tools.buffers, self.tools.gave_up
+            )
+            return found
+
+        def step() -> Completion:
+            found = self.tools.retrier.run(once, AttemptCounter(), partial(self._retried, work, ord, entry))
+            return found or WholeCopy(section, entry, work.chunk.batch_no, ord, self.tools).run(
+                partial(self._retried, work, ord, entry)
+            )
+
+        self._end(work, section, ord, entry, step, lambda: 1, lambda: why)
+
+    def _parted(self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry) -> None:
+        if not self._skip(work):
+            spawn = partial(self.spawn, Lane.PARTS)
+            finish = partial(self._record, work, ord, entry)
+            self._parted_copy(work, section, ord, entry, spawn, finish).open()
+
+    def _parted_copy(
+        self,
+        work: OpenChunk,
+        section: SectionRuntime,
+        ord: int,
+        entry: Entry,
+        spawn: Callable[[list[Task]], None],
+        finish: Callable[[Completion | Failure, str], None],
+    ) -> PartedCopy:
+        tell = partial(self._retried, work, ord, entry)
+        place = PartedPlace(work.chunk, ord, self.ledger, spawn, finish, lambda: work.lost, tell)
+        return PartedCopy(section, entry, place, self.tools)
+
+    def _chain(self, work: OpenChunk, section: SectionRuntime, chain: Sequence[Item]) -> None:
+        """All versions of one key, oldest first, one after the other; a failure ends the chain there."""
+        for position, (ord, entry) in enumerate(chain):
+            if entry.action is Action.DELETE_MARKER or section.is_whole(entry.size):
+                arrived = self._finished_whole(work, section, ord, entry)
+            else:
+                arrived = self._finished_parted(work, section, ord, entry)
+            if arrived:
+                continue
+            if not self._skip(work):
+                for later, held_back in chain[position + 1 :]:
+                    text = f"an older version of {entry.target!r} did not arrive"
+                    failure = Failure(work.chunk.batch_no, later, 1, True, 0, "EarlierVersionFailed", text)
+                    self._record(work, later, held_back, failure, "")
+            return
+
+    def _finished_parted(self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry) -> bool:
+        """All parts in this thread, one after the other. True: the version is at the destination."""
+        arrived: list[bool] = []
+
+        def finish(result: Completion | Failure, why: str) -> None:
+            self._record(work, ord, entry, result, why)
+            arrived.append(isinstance(result, Completion) and result.outcome not in TROUBLED)
+
+        if not self._skip(work):
+            self._parted_copy(work, section, ord, entry, _inline, finish).open()
+        return arrived == [True]
+
+    def _end(
+        self,
+        work: OpenChunk,
+        section: SectionRuntime,
+        ord: int,
+        entry: Entry,
+        step: Callable[[], Completion],
+        attempts: Callable[[], int],
+        why: Callable[[], str],
+    ) -> bool:
+        try:
+            result: Completion | Failure = step()
+        except Stopped:
+            return False
+        except LeaseLost:
+            work.lost = True
+            return False
+        except StoreError as error:
+            self.early_stop.failed(error)
+            result = ended(
+                error, entry, work.chunk.batch_no, ord, attempts(), section.plan.policy.if_source_changes
+            )
+        self._record(work, ord, entry, result, why())
+        return isinstance(result, Completion) and result.outcome not in TROUBLED
+
+    def _record(self, work: OpenChunk, ord: int, entry: Entry, result: Completion | Failure, why: str) -> None:
+        if work.lost:
+            return
+        self.writer.put(work, result)
+        if isinstance(result, Failure):
+            self._trouble(work, ord, entry, result.error_code, result.message, result.http_status, result.attempt, True)
+        elif result.outcome in TROUBLED:
+            name = result.outcome.name.lower()
+            text = why or _OUTCOME_TEXT[result.outcome]
+            self._trouble(work, ord, entry, name, text, 0, result.attempts, True)
+        else:
+            self.early_stop.succeeded()
+
+    def _retried(self, work: OpenChunk, ord: int, entry: Entry, error: StoreError, attempt: int) -> None:
+        code = error.code or type(error).__name__
+        self._trouble(work, ord, entry, code, str(error), error.status, attempt, False)
+
+    def _trouble(
+        self,
+        work: OpenChunk,
+        ord: int,
+        entry: Entry,
+        reason: str,
+        message: str,
+        status: int,
+        attempt: int,
+        final: bool,
+    ) -> None:
+        batch = work.batch
+        trouble = ObjectTrouble(batch.section, batch.id, ord, entry.key, reason, message, status, attempt, final)
+        self.events.object_trouble(trouble)
+
+
+_OUTCOME_TEXT = {
+    Outcome.SOURCE_CHANGED: "changed at the source since the plan; not copied, plan again",
+    Outcome.SOURCE_GONE: "gone from the source since the plan; not copied",
+    Outcome.CONFLICT: "the destination changed since the plan; left alone, plan again",
+}
+
+
+def _inline(tasks: list[Task]) -> None:
+    for task in tasks:
+        task()
+
+

@@ -1,0 +1,78 @@
+"""How often an object is tried, and how long a worker waits in between.
+
+Throttling never fails an object: it is waited out. A run-wide error is not the object's fault: it ends the
+run. Everything retryable is tried again with full jitter until its attempts are spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from executor.stop import Stop
+from schema.errors import DigestMismatch, Scope, Stopped, StoreError, Throttled
+from storage.retrying import RetryPolicy, delay
+
+T = TypeVar("T")
+
+OBJECT_POLICY = RetryPolicy(attempts=5)
+DIGEST_ATTEMPTS = 3
+
+
+@dataclass(slots=True)
+class AttemptCounter:
+    """Attempts used by one object; throttled ones do not count."""
+
+    used: int = 0
+    throttled: int = 0
+    digest_mismatches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retrier:
+    """Repeats one step of an object's copy. `ready` blocks while an endpoint's breaker is open."""
+
+    stop: Stop
+    random: Callable[[], float]
+    ready: Callable[[Stop], None]
+    """Returns when requests make sense again, or when a stop came in."""
+    policy: RetryPolicy = OBJECT_POLICY
+
+    def run(
+        self,
+        step: Callable[[], T],
+        counter: AttemptCounter,
+        on_retry: Callable[[StoreError, int], None],
+    ) -> T:
+        """*step*'s answer; raises its last StoreError, or Stopped when a stop came in between attempts."""
+        while True:
+            self.ready(self.stop)
+            if self.stop.draining and (counter.used or counter.throttled):
+                raise Stopped("stopped between attempts")
+            try:
+                result = step()
+            except StoreError as error:
+                if not error.retryable or error.scope is Scope.RUN:
+                    counter.used += 1
+                    raise
+                self._count(error, counter)
+                wait = delay(self.policy, max(1, counter.used + counter.throttled), error, self.random)
+                on_retry(error, counter.used)
+                self.stop.wait(wait)
+            else:
+                counter.used += 1
+                return result
+
+    def _count(self, error: StoreError, counter: AttemptCounter) -> None:
+        """Raise *error* when its attempts are spent."""
+        if isinstance(error, Throttled):
+            counter.throttled += 1
+            return
+        counter.used += 1
+        if isinstance(error, DigestMismatch):
+            counter.digest_mismatches += 1
+            if counter.digest_mismatches >= DIGEST_ATTEMPTS:
+                raise error
+        if counter.used >= self.policy.attempts:
+            raise error

@@ -1,0 +1,128 @@
+"""The loop of one apply process: accept or resume, keep leases, tick, end. One screen; the parts do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from executor.chunking import chunks_of
+from executor.crash import Crash
+from executor.events import Events
+from executor.governor import Governor
+from executor.ledger import Ledger
+from executor.ledger_types import Progress, Run, RunState
+from executor.lifeline import Lifeline
+from executor.section import SectionRuntime
+from executor.stop import Stop
+from executor.workshop import Workshop, open_workshop
+from schema.errors import MigrationError, Stopped, UsageError
+from schema.manifest import ManifestStore
+from schema.plan import Plan
+
+TICK_SECONDS = 0.1
+ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class ApplySettings:
+    """How this process takes part."""
+
+    who: str
+    host: str
+    pid: int
+    tool_version: str
+    budget: int
+    """Bytes of object buffers."""
+    only: frozenset[str] | None = None
+    """Ids of stages or batches; None: all."""
+    lease_seconds: float = 60.0
+    grace_seconds: float = 60.0
+    """How long a drain waits for objects in flight."""
+
+
+def apply(
+    plan: Plan,
+    sections: Mapping[str, SectionRuntime],
+    manifests: ManifestStore,
+    ledger: Ledger,
+    governor: Governor,
+    settings: ApplySettings,
+    events: Events,
+    stop: Stop,
+    clock: Callable[[], float],
+) -> Progress:
+    """Take part in *plan*'s run until it has ended; what the ledger says then.
+
+    Raises Stopped after a drain on request, the error that ended the run early (run-wide StoreErrors,
+    IntegrityRefused, LedgerErrors), and whatever Ledger.accept refuses with.
+    """
+    only = chosen_batches(plan, settings.only)
+    run = ledger.accept(plan, list(chunks_of(plan)), who=settings.who, tool_version=settings.tool_version)
+    progress = ledger.progress(run.run_id)
+    events.run_accepted(run.run_id, run.resumed, progress)
+    if progress.state in ENDED:
+        return progress
+    crash = Crash(stop)
+    worker = ledger.join(run, host=settings.host, pid=settings.pid, tool_version=settings.tool_version)
+    lifeline = Lifeline(ledger, worker, settings.lease_seconds, clock, stop)
+    workshop = open_workshop(
+        plan, sections, manifests, ledger, worker, governor, lifeline, settings, only, events, stop, clock, crash
+    )
+    try:
+        _work(run, ledger, governor, lifeline, workshop, only is not None, events, stop, clock)
+    except MigrationError as error:
+        crash.met(error)
+    finally:
+        drained = workshop.close(settings.grace_seconds, events, stop)
+        lifeline.leave(workshop.writer.open_chunks(), 0 if not stop.draining else Stopped.exit_code)
+    crash.reraise()
+    if stop.draining:
+        raise Stopped(
+            "stopped; everything finished is in the ledger, apply the same plan again to go on"
+            if drained
+            else "stopped before all objects in flight had ended; apply the same plan again to go on"
+        )
+    return ledger.progress(run.run_id)
+
+
+def _work(
+    run: Run,
+    ledger: Ledger,
+    governor: Governor,
+    lifeline: Lifeline,
+    workshop: Workshop,
+    partial_run: bool,
+    events: Events,
+    stop: Stop,
+    clock: Callable[[], float],
+) -> None:
+    """Tick until the run has ended, or a stop came in."""
+    workshop.start()
+    while True:
+        stop.propagate()
+        if stop.draining:
+            return
+        now = clock()
+        governor.tick(now, workshop.pool.busy)
+        workshop.pool.resize(governor.target())
+        workshop.writer.mark_lost(lifeline.renew(workshop.writer.open_chunks()))
+        progress = lifeline.progress_due(run.run_id)
+        if progress is not None:
+            governor.set_limits(*lifeline.limits(progress))
+            events.progress(progress, workshop.flow(now))
+        if workshop.nothing_left() and (ledger_says := lifeline.finish(run.run_id)) is not None:
+            if ledger_says in ENDED or partial_run:
+                return
+            workshop.look_again()
+        stop.wait(TICK_SECONDS)
+
+
+def chosen_batches(plan: Plan, only: frozenset[str] | None) -> list[int] | None:
+    """Numbers of the batches named by id or by stage; None: all. Raises UsageError for an unknown name."""
+    if only is None:
+        return None
+    known = {b.id for b in plan.batches} | {s.id for s in plan.stages}
+    unknown = sorted(only - known)
+    if unknown:
+        raise UsageError(f"the plan has no stage or batch named {', '.join(unknown)}; `s3migrate show` lists them")
+    return [n for n, b in enumerate(plan.batches) if b.id in only or b.stage in only]

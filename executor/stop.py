@@ -1,0 +1,46 @@
+"""A two-stage stop: the first request drains the work in flight, the second lets go of it."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Stop:
+    """Counts requests. `request` is safe inside a signal handler: it takes no lock.
+
+    The runner's loop calls `propagate`, which wakes everybody who waits here.
+    """
+
+    def __init__(self) -> None:
+        self._requests = 0
+        self._woken = threading.Event()
+        self._abandoned = threading.Event()
+
+    def request(self, *_signal: object) -> None:
+        """Ask to stop; a second time: let go. Usable as a signal handler."""
+        self._requests += 1
+
+    def propagate(self) -> None:
+        """Wake the waiting threads when a request has come in."""
+        if self._requests >= 1:
+            self._woken.set()
+        if self._requests >= 2:
+            self._abandoned.set()
+
+    @property
+    def draining(self) -> bool:
+        """No new work may begin."""
+        return self._requests >= 1
+
+    @property
+    def abandoning(self) -> bool:
+        """Work in flight may be dropped."""
+        return self._requests >= 2
+
+    def wait(self, seconds: float) -> bool:
+        """Wait *seconds*, or less when a stop comes in; True when it has."""
+        return self._woken.wait(max(0.0, seconds))
+
+    def wait_abandoned(self, seconds: float) -> bool:
+        """Wait *seconds*, or less when the second request comes in; True when it has."""
+        return self._abandoned.wait(max(0.0, seconds))

@@ -1,0 +1,177 @@
+"""One whole object: pinned GET into memory, proof, guarded PUT with everything it carries, receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from executor import carriage, integrity
+from executor.budget import BufferPool
+from executor.carriage import Source
+from executor.ledger_types import Completion, Failure, Outcome
+from executor.reconcile import reconcile
+from executor.retries import AttemptCounter, Retrier
+from executor.section import SectionRuntime, pin
+from executor.stop import Stop
+from schema.errors import (
+    DestinationChanged,
+    DigestMismatch,
+    ObjectChanged,
+    ObjectMissing,
+    Scope,
+    Stopped,
+    StoreError,
+)
+from schema.objects import WriteResult
+from schema.plan import Action, Entry
+from storage.port import Guard
+
+
+OnRetry = Callable[[StoreError, int], None]
+"""Told of each retry: the error, and the attempts used so far."""
+WRITES = frozenset({"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObjectTagging"})
+"""Operations at the destination: their 404s and 412s do not speak of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every copy of this process shares."""
+
+    buffers: BufferPool
+    retrier: Retrier
+    stop: Stop
+
+    def gave_up(self) -> bool:
+        """True once work in flight may be dropped."""
+        return self.stop.abandoning
+
+    def again(self, step: Callable[[], object]) -> object:
+        """*step*, repeated after passing errors."""
+        return self.retrier.run(step, AttemptCounter(), lambda _error, _attempt: None)
+
+
+class WholeCopy:
+    """Copies one object that fits into memory. One instance per object; `run` is called once."""
+
+    def __init__(self, section: SectionRuntime, entry: Entry, batch_no: int, ord: int, tools: Tools) -> None:
+        self._section = section
+        self._entry = entry
+        self._batch_no = batch_no
+        self._ord = ord
+        self._tools = tools
+        self._counter = AttemptCounter()
+        self._guard = section.guard(entry)
+        self.why = ""
+        """What differs, after a CONFLICT."""
+
+    @property
+    def attempts(self) -> int:
+        """Attempts used so far."""
+        return self._counter.used
+
+    def run(self, on_retry: OnRetry) -> Completion:
+        """The object's completion. Raises its last StoreError, or Stopped."""
+        view = self._tools.buffers.take(self._entry.size or 1, self._tools.gave_up)
+        if view is None:
+            raise Stopped("stopped while waiting for memory")
+        try:
+            body = view[: self._entry.size]
+            return self._tools.retrier.run(lambda: self._once(body), self._counter, on_retry)
+        finally:
+            self._tools.buffers.give(view)
+
+    def _once(self, body: memoryview) -> Completion:
+        section, entry = self._section, self._entry
+        head = section.source.get(entry.key, body, pin=pin(entry), extra=section.read_extra)
+        source = carriage.read_source(section, entry, head)
+        proof = integrity.prove_whole(
+            body,
+            head,
+            section.source_facts,
+            section.destination_facts,
+            key=entry.key,
+            keep_checksum=section.plan.preserve.checksums,
+        )
+        carried = carriage.write_headers(section, entry, source)
+        if entry.action is Action.OVERWRITE and not section.guarded(entry.action):
+            found = self._look_first(source, proof.crc64nvme)
+            if found is not None:
+                return found
+        try:
+            answer = section.destination.put(
+                entry.target, body, [*carried.headers, *proof.headers], guard=self._guard
+            )
+        except DestinationChanged as error:
+            return self._reconciled(source, proof.crc64nvme, error)
+        self._check(answer, proof)
+        if carried.tags_after is not None:
+            section.destination.put_tags(entry.target, carried.tags_after, version_id=answer.version_id)
+        return Completion(
+            self._batch_no,
+            self._ord,
+            Outcome.COPIED,
+            self._counter.used + 1,
+            entry.size,
+            answer.etag,
+            integrity.crc_bytes(proof.crc64nvme),
+            answer.version_id,
+        )
+
+    def _check(self, answer: WriteResult, proof: integrity.WriteProof) -> None:
+        try:
+            integrity.check_written(answer, proof, self._section.destination_facts, key=self._entry.target)
+        except DigestMismatch:
+            # What stands there now is our own damaged write: the next attempt replaces exactly that.
+            if self._guard != Guard():
+                self._guard = Guard(if_match=answer.etag)
+            raise
+
+    def _look_first(self, source: Source, crc: int) -> Completion | None:
+        """The destination ignores If-Match: look right before the write. None: it is what the plan saw."""
+        try:
+            head = self._section.destination.head(self._entry.target)
+        except ObjectMissing:
+            return self._gone()
+        if head.etag == (self._guard.if_match or self._entry.destination_etag):
+            return None
+        completion, self.why = self._judge(source, crc)
+        return completion or self._gone()
+
+    def _gone(self) -> Completion:
+        self.why = "the object to overwrite is gone"
+        return Completion(self._batch_no, self._ord, Outcome.CONFLICT, 1, self._entry.size, "", b"")
+
+    def _judge(self, source: Source, crc: int) -> tuple[Completion | None, str]:
+        return reconcile(
+            self._section,
+            self._entry,
+            source,
+            crc,
+            self._batch_no,
+            self._ord,
+            self._tools.buffers,
+            self._tools.gave_up,
+        )
+
+    def _reconciled(self, source: Source, crc: int, error: DestinationChanged) -> Completion:
+        completion, self.why = self._judge(source, crc)
+        if completion is not None:
+            return completion
+        if self._entry.action is Action.OVERWRITE:
+            return self._gone()
+        raise error
+
+
+def ended(
+    error: Exception, entry: Entry, batch_no: int, ord: int, attempts: int, if_source_changes: str
+) -> Completion | Failure:
+    """What an object's last error means for the ledger. Raises run-wide errors and Stopped again."""
+    if not isinstance(error, StoreError) or error.scope is Scope.RUN:
+        raise error
+    if if_source_changes == "skip" and error.operation not in WRITES:
+        if isinstance(error, ObjectChanged):
+            return Completion(batch_no, ord, Outcome.SOURCE_CHANGED, max(1, attempts), entry.size, "", b"")
+        if isinstance(error, ObjectMissing):
+            return Completion(batch_no, ord, Outcome.SOURCE_GONE, max(1, attempts), entry.size, "", b"")
+    code = error.code or type(error).__name__
+    return Failure(batch_no, ord, max(1, attempts), True, error.status, code, str(error), error.request_id)

@@ -1,0 +1,148 @@
+"""The threads of one apply process put together: feeder -> pool -> writer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from executor.budget import BufferPool, ByteBudget
+from executor.crash import Crash
+from executor.early_stop import EarlyStop
+from executor.events import Events, FlowState
+from executor.feeder import Feeder
+from executor.governor import Governor
+from executor.ledger import Ledger
+from executor.ledger_types import Worker
+from executor.lifeline import Lifeline
+from executor.loader import ChunkLoader
+from executor.object_tasks import ObjectTasks
+from executor.patient_ledger import PatientLedger
+from executor.pool import WorkerPool
+from executor.retries import Retrier
+from executor.section import SectionRuntime
+from executor.stop import Stop
+from executor.transfer import Tools
+from executor.writer import LedgerWriter
+from schema.manifest import ManifestStore
+from schema.plan import Plan
+from storage.retrying import Retry
+
+if TYPE_CHECKING:
+    from executor.runner import ApplySettings
+
+SLICE_SECONDS = 0.2
+READY_POLL = 0.5
+
+
+@dataclass(slots=True)
+class Workshop:
+    """What the runner's loop looks at."""
+
+    pool: WorkerPool
+    writer: LedgerWriter
+    feeder: Feeder
+    governor: Governor
+    _rounds_seen: int = -1
+
+    def start(self) -> None:
+        """Begin to work."""
+        self.pool.resize(self.governor.target())
+        self.feeder.start()
+
+    def nothing_left(self) -> bool:
+        """No chunk is open here, and since then a claim in every lane found nothing."""
+        if self.writer.open_chunks() or not self.pool.idle:
+            self._rounds_seen = -1
+            return False
+        if self._rounds_seen < 0:
+            self._rounds_seen = self.feeder.starved_rounds
+            return False
+        return self.feeder.starved_rounds > self._rounds_seen + 1
+
+    def look_again(self) -> None:
+        """The run has not ended: others hold chunks, or new ones became ready."""
+        self._rounds_seen = -1
+
+    def flow(self, now: float) -> FlowState:
+        """What the governor sees."""
+        seen = self.governor.snapshot(now)
+        return FlowState(seen.workers, seen.why, {name: asdict(end) for name, end in seen.endpoints.items()})
+
+    def close(self, grace_seconds: float, events: Events, stop: Stop) -> bool:
+        """Begin nothing more, let what is in flight end, flush it. True when all of it did."""
+        if stop.draining:
+            events.draining(stop.abandoning)
+        stop.propagate()
+        ended = _in_slices(self.pool.close, grace_seconds, stop)
+        self.feeder.join(SLICE_SECONDS)
+        flushed = _in_slices(self.writer.close, grace_seconds, stop)
+        return ended and flushed
+
+
+def _in_slices(step: Callable[[float], bool], seconds: float, stop: Stop) -> bool:
+    """*step(slice)* until it says True, *seconds* are over, or a second stop lets go."""
+    for _ in range(max(1, round(seconds / SLICE_SECONDS))):
+        stop.propagate()
+        if stop.abandoning:
+            return False
+        if step(SLICE_SECONDS):
+            return True
+    return False
+
+
+def open_workshop(
+    plan: Plan,
+    sections: Mapping[str, SectionRuntime],
+    manifests: ManifestStore,
+    ledger: Ledger,
+    worker: Worker,
+    governor: Governor,
+    lifeline: Lifeline,
+    settings: ApplySettings,
+    only: Sequence[int] | None,
+    events: Events,
+    stop: Stop,
+    clock: Callable[[], float],
+    crash: Crash,
+) -> Workshop:
+    """Everything wired; nothing started but the writer."""
+
+    def ready(stopping: Stop) -> None:
+        while not stopping.draining:
+            blocked = governor.blocked_for(clock())
+            if not blocked and lifeline.fresh:
+                return
+            stopping.wait(min(max(blocked, SLICE_SECONDS), READY_POLL))
+
+    tools = Tools(BufferPool(ByteBudget(settings.budget)), Retrier(stop, random.random, ready), stop)
+    pool = WorkerPool(crash.met)
+    writer = LedgerWriter(
+        lambda reports: ledger.flush(worker, reports, lease_seconds=settings.lease_seconds),
+        stop=stop,
+        events=events,
+        clock=clock,
+        on_crash=crash.met,
+    )
+    tasks = ObjectTasks(tools, PatientLedger(ledger, stop, events), writer, events, EarlyStop(), pool.add)
+    retry = Retry(wait=lambda seconds: void(stop.wait(seconds)))
+    loader = ChunkLoader(plan, sections, manifests, ledger, writer, tasks, retry)
+    feeder = Feeder(
+        ledger,
+        worker,
+        loader,
+        pool,
+        writer,
+        stop=stop,
+        events=events,
+        lease_seconds=settings.lease_seconds,
+        batches=only,
+        blocked=lambda: governor.blocked_for(clock()) > 0 or not lifeline.fresh,
+        on_crash=crash.met,
+    )
+    return Workshop(pool, writer, feeder, governor)
+
+
+def void(_answer: object) -> None:
+    """Drop an answer where the caller wants none."""

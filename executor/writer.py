@@ -1,0 +1,175 @@
+"""One bounded queue and one thread per process between the workers and the ledger.
+
+When PostgreSQL is slow the queue fills and copying waits; when it is away the writer waits for it.
+Nothing is dropped and nothing is reported done before it is durable.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from executor.events import Events
+from executor.ledger_types import Chunk, ChunkReport, Completion, Failure, Verdict
+from executor.stop import Stop
+from schema.errors import LedgerUnavailable
+from schema.plan import Batch
+
+Result = Completion | Failure | Verdict | None
+"""None: the chunk has nothing left to do."""
+
+
+@dataclass(slots=True)
+class OpenChunk:
+    """A claimed chunk in this process. `remaining` belongs to the writer's thread alone."""
+
+    chunk: Chunk
+    batch: Batch
+    remaining: int
+    lost: bool = False
+    """Set once the lease is lost: whatever was done locally must be dropped."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    work: OpenChunk
+    results: list[Result] = field(default_factory=list)
+
+
+class LedgerWriter:
+    """Flushes results at *flush_rows*, after *flush_seconds*, or when a chunk is complete."""
+
+    def __init__(
+        self,
+        flush: Callable[[list[ChunkReport]], frozenset[int]],
+        *,
+        stop: Stop,
+        events: Events,
+        clock: Callable[[], float],
+        on_crash: Callable[[BaseException], None],
+        flush_rows: int = 500,
+        flush_seconds: float = 1.0,
+    ) -> None:
+        self._flush_reports = flush
+        self._stop = stop
+        self._events = events
+        self._clock = clock
+        self._on_crash = on_crash
+        self._flush_rows = flush_rows
+        self._flush_seconds = flush_seconds
+        self._queue: queue.Queue[tuple[OpenChunk, Result] | None] = queue.Queue(maxsize=4 * flush_rows)
+        self._open: dict[int, OpenChunk] = {}
+        self._open_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    def begin(self, work: OpenChunk) -> None:
+        """A chunk was claimed; its results will follow."""
+        with self._open_lock:
+            self._open[work.chunk.chunk_no] = work
+        if work.remaining == 0:
+            self.put(work, None)
+
+    def put(self, work: OpenChunk, result: Result) -> None:
+        """Hand over one result; blocks while the queue is full (backpressure)."""
+        while True:
+            try:
+                self._queue.put((work, result), timeout=1.0)
+                return
+            except queue.Full:
+                if self._stop.abandoning:
+                    return
+
+    def open_chunks(self) -> list[OpenChunk]:
+        """Chunks held by this process, for heartbeats and for release."""
+        with self._open_lock:
+            return list(self._open.values())
+
+    def mark_lost(self, chunk_numbers: frozenset[int]) -> None:
+        """These leases are gone; their results must not be written."""
+        with self._open_lock:
+            for number in chunk_numbers:
+                work = self._open.pop(number, None)
+                if work is not None:
+                    work.lost = True
+
+    def close(self, seconds: float) -> bool:
+        """Flush what is queued and end; True when all was written within *seconds*."""
+        self._queue.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._drain()
+        except BaseException as error:
+            self._on_crash(error)
+
+    def _drain(self) -> None:
+        pending: dict[int, _Pending] = {}
+        rows, deadline, closing = 0, 0.0, False
+        while not closing:
+            timeout = max(0.0, deadline - self._clock()) if pending else None
+            urgent = False
+            try:
+                item = self._queue.get(timeout=timeout)
+            except queue.Empty:
+                urgent = True
+            else:
+                if item is None:
+                    closing = True
+                else:
+                    work, result = item
+                    if work.lost:
+                        continue
+                    if not pending:
+                        deadline = self._clock() + self._flush_seconds
+                    slot = pending.setdefault(work.chunk.chunk_no, _Pending(work))
+                    if result is not None:
+                        slot.results.append(result)
+                        rows += 1
+                        if not (isinstance(result, Failure) and not result.terminal):
+                            work.remaining -= 1
+                    urgent = work.remaining == 0
+            if pending and (urgent or closing or rows >= self._flush_rows or self._clock() >= deadline):
+                self._flush(list(pending.values()))
+                pending, rows = {}, 0
+
+    def _flush(self, pending: list[_Pending]) -> None:
+        reports = [_report(slot) for slot in pending if not slot.work.lost]
+        if not reports:
+            return
+        wait, told = 0.2, False
+        while True:
+            try:
+                lost = self._flush_reports(reports)
+                break
+            except LedgerUnavailable as error:
+                if not told:
+                    self._events.waiting("ledger", error)
+                    told = True
+                if self._stop.wait_abandoned(wait):
+                    return
+                wait = min(wait * 2, 10.0)
+        if told:
+            self._events.waiting("ledger", None)
+        self.mark_lost(lost)
+        for report in reports:
+            if report.finished and report.chunk.chunk_no not in lost:
+                with self._open_lock:
+                    work = self._open.pop(report.chunk.chunk_no, None)
+                if work is not None:
+                    self._events.batch_finished(work.batch.id)
+
+
+def _report(slot: _Pending) -> ChunkReport:
+    results = slot.results
+    return ChunkReport(
+        chunk=slot.work.chunk,
+        completions=[r for r in results if isinstance(r, Completion)],
+        failures=[r for r in results if isinstance(r, Failure)],
+        verdicts=[r for r in results if isinstance(r, Verdict)],
+        finished=slot.work.remaining == 0,
+    )

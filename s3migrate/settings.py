@@ -1,0 +1,45 @@
+"""What the environment says, read once. os.environ is touched here and in storage/credentials.py only."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The process's surroundings."""
+
+    ledger_url: str | None
+    """S3MIGRATE_LEDGER; None: the embedded PostgreSQL under `state_folder`."""
+    state_folder: Path
+    """S3MIGRATE_HOME, else .s3migrate in the working directory."""
+    expected_plan_id: str | None
+    """S3MIGRATE_EXPECT: the plan id that was approved."""
+    who: str
+    """user@host, for the ledger."""
+    host: str
+    stderr_is_terminal: bool
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from *environ* (default: the process's own)."""
+    env = os.environ if environ is None else environ
+    host = socket.gethostname()
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's numeric uid has no name
+        user = str(os.getuid())
+    return Settings(
+        ledger_url=env.get("S3MIGRATE_LEDGER") or None,
+        state_folder=Path(env.get("S3MIGRATE_HOME") or ".s3migrate").absolute(),
+        expected_plan_id=env.get("S3MIGRATE_EXPECT") or None,
+        who=f"{user}@{host}",
+        host=host,
+        stderr_is_terminal=sys.stderr.isatty(),
+    )
