@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from schema.yaml_strict import Lines
@@ -24,8 +25,17 @@ def schema_text(name: str) -> str:
 
 
 @cache
-def _validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads(schema_text(name)))
+def _validator(name: str) -> Any:
+    return _Validator(json.loads(schema_text(name)))
+
+
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    """JSON Schema's `pattern`, with a `$` that means the end: Python's lets a line feed follow."""
+    if isinstance(instance, str) and not re.search(re.sub(r"\$\Z", r"\\Z", pattern), instance):
+        yield ValidationError("does not match")
+
+
+_Validator: Any = validators.extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
 def complaints(name: str, document: Any, lines: Lines) -> list[str]:
@@ -89,26 +99,30 @@ def _explain(error: ValidationError) -> Iterator[tuple[tuple[str | int, ...], st
     elif error.validator == "required":
         missing = [name for name in wanted if name not in instance]
         yield path, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    elif rules.get("x-expected") and error.validator in ("pattern", "type"):
+        yield path, f"must be {rules['x-expected']}"
     else:
         yield path, _MESSAGES.get(str(error.validator), _fallback)(wanted, error)
 
 
 def _fallback(wanted: Any, error: ValidationError) -> str:
-    note = error.schema.get("description") if isinstance(error.schema, Mapping) else None
-    return f"must be {note}" if note else f"does not fit ({error.validator}: {json.dumps(wanted)[:120]})"
+    return f"does not fit ({error.validator}: {json.dumps(wanted)[:120]})"
 
 
 def _type_message(wanted: Any, _error: ValidationError) -> str:
-    names = {
-        "object": "a map",
-        "array": "a list",
-        "string": "text",
-        "integer": "an integer",
-        "boolean": "true or false",
-    }
-    names |= {"null": "empty", "number": "a number"}
     kinds = [wanted] if isinstance(wanted, str) else list(wanted)
-    return "must be " + " or ".join(names[kind] for kind in kinds)
+    return "must be " + " or ".join(_KINDS[kind] for kind in kinds)
+
+
+_KINDS = {
+    "object": "a map",
+    "array": "a list",
+    "string": "text",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "empty",
+}
 
 
 def _enum_message(wanted: Any, error: ValidationError) -> str:
@@ -116,11 +130,17 @@ def _enum_message(wanted: Any, error: ValidationError) -> str:
     return f"must be one of {', '.join(map(str, wanted))}" + (f"; did you mean {close[0]}?" if close else "")
 
 
+def _one_of_message(wanted: Any, _error: ValidationError) -> str:
+    return "give either " + ", or ".join(" and ".join(branch.get("required", ())) for branch in wanted) + ", not both"
+
+
 _MESSAGES: Mapping[str, Callable[[Any, ValidationError], str]] = {
     "type": _type_message,
     "enum": _enum_message,
+    "oneOf": _one_of_message,
     "const": lambda wanted, _: f"must be {wanted}",
     "minimum": lambda wanted, _: f"must be at least {wanted:,}",
+    "exclusiveMinimum": lambda wanted, _: f"must be more than {wanted:,}",
     "maximum": lambda wanted, _: f"must be at most {wanted:,}",
     "minItems": lambda wanted, _: f"must have at least {wanted} item{'s' if wanted != 1 else ''}",
     "maxItems": lambda wanted, _: f"must have at most {wanted} items",

@@ -40,6 +40,10 @@ class Lines:
         """Note that the node at *path* begins on *line* (from 1)."""
         self._lines[path] = line
 
+    def has(self, path: Path) -> bool:
+        """Whether there is a node at *path*."""
+        return path in self._lines
+
     def at(self, path: Path) -> int:
         """The line of *path*, or of its nearest ancestor that is there; 1 when nothing is."""
         while path and path not in self._lines:

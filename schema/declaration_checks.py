@@ -1,0 +1,268 @@
+"""What a declaration must make sense of beyond its shape: secrets, ends that overlap, bounds that cross."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from schema.declaration import Declaration, Pair, Policy, Preserve, Side
+from schema.errors import DeclarationError
+from schema.quantities import parse_rate
+from schema.validation import path_text
+from schema.yaml_strict import Lines, Path
+
+T = TypeVar("T")
+
+_SECRETS = (
+    (re.compile(rb"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), "an AWS access key id"),
+    (re.compile(rb"-----BEGIN [A-Z ]*(?:PRIVATE|CERTIFICATE|KEY)"), "a PEM block"),
+    (re.compile(rb"://[^/\s\"'@]*:[^/\s\"']*@"), "a user name and password in a URL"),
+    (
+        re.compile(rb"(?i)(?:secret|password|passwd|token|access_?key)[a-z_]*[\"']?\s*:\s*[\"']?[A-Za-z0-9+/=_-]{16,}"),
+        "a secret",
+    ),
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
+_ROW = re.compile(
+    rf"({_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*) ([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-4]):[0-5][0-9] (\S+)"
+)
+
+
+class Complaints:
+    """Collects what is wrong, each with its place."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._found: list[tuple[int, str]] = []
+
+    def say(self, path: Path, message: str) -> None:
+        """Note *message* about the node at *path*."""
+        self._found.append((self._lines.at(path), f"{self._lines.where(path)}: {path_text(path)}: {message}"))
+
+    def knows(self, path: Path) -> bool:
+        """Whether the document has a node at *path*."""
+        return self._lines.has(path)
+
+    def parsed(self, parse: Callable[[Any], T], value: Any, path: Path) -> T | None:
+        """parse(value); its ValueError becomes a complaint, and None is returned."""
+        try:
+            return parse(value)
+        except ValueError as error:
+            self.say(path, str(error))
+            return None
+
+    def raise_if_any(self) -> None:
+        """DeclarationError with everything said, in line order."""
+        if self._found:
+            raise DeclarationError("\n".join(text for _, text in sorted(self._found)))
+
+
+def refuse_secrets(data: bytes, source: str) -> None:
+    """DeclarationError when *data* holds what looks like a secret, also in a comment. It is not echoed."""
+    for number, line in enumerate(data.splitlines(), start=1):
+        for pattern, what in _SECRETS:
+            if pattern.search(line):
+                raise DeclarationError(
+                    f"{source}:{number}: this looks like {what}, and a declaration holds none. Remove it "
+                    "(and renew it, if the file was shared), and refer to it: "
+                    "credentials: {profile: NAME} or {env: PREFIX}"
+                )
+
+
+def instant_ms(text: str) -> int:
+    """Milliseconds since the epoch of an ISO 8601 date (UTC midnight) or time with zone. ValueError."""
+    try:
+        instant = datetime.fromisoformat(text)
+        aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+        return (aware - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        raise ValueError("no such date or time; write 2026-11-20 or 2026-11-20T09:00:00Z") from None
+
+
+def calendar_row(row: str | Mapping[str, Any]) -> list[Any]:
+    """['mon-fri 08:00-18:00 Europe/Berlin', bytes per second] of one row, as text or as a map of one key.
+
+    Days are mon..sun, ranges and lists of them; the zone is a name of the IANA database. ValueError.
+    """
+    if isinstance(row, str):
+        when, colon, rate = row.rpartition(": ")
+        if not colon:
+            raise ValueError("a row is: mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s")
+    else:
+        ((when, rate),) = row.items()
+    when = " ".join(when.split())
+    found = _ROW.fullmatch(when)
+    if found is None:
+        raise ValueError("a row is days, hours and a zone: mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s")
+    start, end = when.split(" ")[1].split("-")
+    if end > "24:00" or start >= end:
+        raise ValueError("the hours must ascend within a day; write two rows for a span over midnight")
+    try:
+        ZoneInfo(found[4])
+    except (ValueError, OSError, LookupError):
+        raise ValueError(
+            f"{found[4][:40]!r} is not a time zone this machine knows, such as Europe/Berlin or UTC"
+        ) from None
+    return [when, parse_rate(rate)]
+
+
+def check(declaration: Declaration, said: Complaints) -> None:
+    """Say everything about *declaration* that contradicts itself."""
+    listed = said.knows(("buckets",))
+    places: list[tuple[Path, Pair]] = [
+        (("buckets", index) if listed else (), pair) for index, pair in enumerate(declaration.pairs)
+    ]
+    for path, pair in places:
+        for name, side in (("source", pair.source), ("destination", pair.destination)):
+            _check_side(side, (*path, name), said)
+        if _overlap(pair.source, pair.destination):
+            said.say(
+                path,
+                "source and destination overlap: the same endpoint and bucket, and one prefix begins with the other. "
+                "Objects would be written over or listed as their own copies; use prefixes apart",
+            )
+    _check_between(places, said)
+    _check_filters(declaration, said)
+    _check_mapping(declaration, said)
+    _check_policy(declaration.policy, declaration.preserve, said)
+    _check_manifests(declaration.manifests, said)
+    requests = declaration.limits.requests_per_second
+    if requests is not None and requests <= 0:
+        said.say(("limits", "requests_per_second"), "must be more than 0")
+
+
+def _check_between(places: list[tuple[Path, Pair]], said: Complaints) -> None:
+    """Pairs must not write where another pair writes or reads."""
+    for (_, first), (path, second) in combinations(places, 2):
+        if first.id == second.id:
+            said.say((*path, "id"), f"two pairs are called {second.id}")
+        if _overlap(first.destination, second.destination):
+            said.say(
+                (*path, "destination"), f"overlaps the destination of {first.id}; give each pair a prefix of its own"
+            )
+        if _overlap(first.destination, second.source):
+            said.say((*path, "source"), f"overlaps the destination of {first.id}; what is copied would be copied again")
+        if _overlap(first.source, second.destination):
+            said.say((*path, "destination"), f"overlaps the source of {first.id}; what is copied would be copied again")
+
+
+def _overlap(one: Side, other: Side) -> bool:
+    """Whether a key could lie in both. Endpoints are compared by name: two names of one server are not recognised."""
+    if one.bucket != other.bucket or not _identities(one) & _identities(other):
+        return False
+    return one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
+
+
+def _identities(side: Side) -> set[str]:
+    urls = side.endpoint_candidates or (side.endpoint_url,)
+    return {_identity(url) for url in urls}
+
+
+def _identity(url: str | None) -> str:
+    """The server a URL means; all of AWS is one, because its bucket names are."""
+    if url is None:
+        return "aws"
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if re.search(r"(?:^|\.)amazonaws\.com(?:\.cn)?\Z", host):
+        return "aws"
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        port = 0
+    return f"{host}:{port}{parts.path.rstrip('/')}"
+
+
+def _check_side(side: Side, path: Path, said: Complaints) -> None:
+    for url in side.endpoint_candidates or (side.endpoint_url,):
+        try:
+            if url is not None and urlsplit(url).port == 0:
+                raise ValueError
+        except ValueError:
+            said.say((*path, "endpoint_url"), "the port is not between 1 and 65535")
+    if len(side.prefix.encode("utf-8")) > 1024:
+        said.say((*path, "prefix"), "a key has at most 1,024 bytes, and this prefix alone has more")
+    for message in _credential_complaints(side.credentials, anonymous_allowed=True):
+        said.say((*path, "credentials"), message)
+
+
+def _credential_complaints(reference: Mapping[str, Any], *, anonymous_allowed: bool) -> Iterator[str]:
+    kinds = [kind for kind in ("profile", "env", "role_arn", "anonymous") if kind in reference]
+    if len(kinds) > 1:
+        yield f"{' and '.join(kinds)} exclude each other; keep one"
+    if not anonymous_allowed and "anonymous" in reference:
+        yield "an anonymous source cannot assume a role"
+    if "role_arn" not in reference:
+        yield from (f"{name} needs role_arn" for name in ("external_id", "source") if name in reference)
+    elif "source" not in reference:
+        yield "role_arn needs source: the credentials the role is assumed with ({} for the default chain)"
+    else:
+        yield from _credential_complaints(reference["source"], anonymous_allowed=False)
+
+
+def _check_filters(declaration: Declaration, said: Complaints) -> None:
+    filters = declaration.filters
+    if filters.min_size is not None and filters.max_size is not None and filters.min_size > filters.max_size:
+        said.say(("filters", "max_size"), "is smaller than min_size; no object would take part")
+    after, before = filters.modified_after_ms, filters.modified_before_ms
+    if after is not None and before is not None and after >= before:
+        said.say(("filters", "modified_before"), "is not later than modified_after; no object would take part")
+
+
+def _check_mapping(declaration: Declaration, said: Complaints) -> None:
+    for index, rule in enumerate(declaration.mapping):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of sets that a later Python may read otherwise
+                pattern = re.compile(rule.pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            said.say(("mapping", index, "pattern"), f"not a regular expression: {error}")
+            continue
+        try:
+            pattern.sub(rule.replace, "")
+        except (re.error, IndexError) as error:
+            said.say(("mapping", index, "replace"), f"does not fit the pattern: {error}")
+
+
+def _check_policy(policy: Policy, preserve: Preserve, said: Complaints) -> None:
+    if preserve.storage_class == "map" and not preserve.storage_class_map:
+        said.say(("preserve", "storage_class"), "map needs storage_class_map")
+    if preserve.storage_class_map and preserve.storage_class != "map":
+        said.say(("preserve", "storage_class_map"), "has no effect; set storage_class: map")
+    if preserve.acl_grantees and not preserve.acl:
+        said.say(("preserve", "acl_grantees"), "has no effect; set acl: true")
+    encryption = preserve.encryption
+    if encryption.get("mode") == "sse-kms" and not (encryption.get("key") or encryption.get("key_map")):
+        said.say(("preserve", "encryption"), "sse-kms needs key or key_map")
+    if encryption.get("mode") in (None, "sse-s3") and (encryption.get("key") or encryption.get("key_map")):
+        said.say(("preserve", "encryption"), "key and key_map have an effect only with mode: sse-kms or keep")
+    if policy.versions == "all" and policy.delete_extraneous != "never":
+        said.say(("policy", "delete_extraneous"), "works on current versions only; use versions: latest")
+
+
+def _check_manifests(manifests: str, said: Complaints) -> None:
+    if manifests.startswith("s3://"):
+        if not re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{0,254}(?:/[^\x00-\x1f]*)?", manifests):
+            said.say(("manifests",), "must be s3://bucket/prefix")
+    elif not is_folder_beside(manifests):
+        said.say(("manifests",), "must be a folder beside the plan (no absolute path, no ..), or s3://bucket/prefix")
+
+
+def is_folder_beside(name: str) -> bool:
+    """Whether *name* is a relative folder that does not leave the one it is relative to."""
+    path = PurePosixPath(name)
+    return (
+        not path.is_absolute()
+        and ".." not in path.parts
+        and "\0" not in name
+        and "://" not in name
+        and bool(path.parts)
+    )
