@@ -2,9 +2,9 @@
 
 The key space under the prefix is a row of contiguous ranges, each open at its start and closed at its end. Ranges
 are not laid out beforehand: an idle thread cuts one off the remainder of the earliest unfinished range, about
-`PAGES_PER_RANGE` pages ahead of what is known, as extrapolated from the last page seen there. A wrong guess costs
-requests, never correctness: a range that turns out fat is cut again, and one page that shows a gap closes every
-range inside the gap at once.
+`PAGES_PER_RANGE` pages ahead of what is known, as extrapolated from the last page seen there (storage.keyspace).
+A wrong guess costs requests, never correctness: a range that turns out fat is cut again, one page that shows a gap
+closes every range inside the gap at once, and nothing is cut while empty answers exceed half of the useful ones.
 
 Memory: at most 2 x PAGES_PER_RANGE x workers pages, and the one in the consumer's hand.
 """
@@ -12,7 +12,7 @@ Memory: at most 2 x PAGES_PER_RANGE x workers pages, and the one in the consumer
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +20,10 @@ from operator import attrgetter
 
 from schema.errors import ListingRefused
 from schema.objects import ListedObject
+from storage.keyspace import KeySpace
 from storage.listing_xml import Page, Query
 
 PAGES_PER_RANGE = 4
-_ALPHABET_LIMIT = 1024
-_DIGITS = 6
-"""Characters behind the common prefix that take part in extrapolation."""
-
 ReadPage = Callable[[str, Query], Page]
 """(start_after, following): one page, after retries. *following* is what the page before said, () for the first."""
 
@@ -96,7 +93,8 @@ class RangedPages:
         self._workers = workers
         self._repeats = repeats
         self._ranges = [_Range(start_after, None, start_after)]
-        self._alphabet: list[str] = []
+        self._space = KeySpace()
+        self._useful = self._wasted = 0
         self._changed = threading.Condition()
         self._stopped = False
         self._failure: BaseException | None = None
@@ -170,30 +168,36 @@ class RangedPages:
             return None
 
     def _choose(self) -> _Range | None:
-        """The earliest range with room; else a new one cut off, as far as the memory goes."""
-        held = sum(len(each.pages) + each.fetching for each in self._ranges)
+        """What the consumer will need first: the earliest range with room, else a new one cut off behind it."""
         room = PAGES_PER_RANGE * self._workers
-        for index, each in enumerate(self._ranges):
-            if each.done or each.fetching or len(each.pages) >= PAGES_PER_RANGE:
-                continue
-            # Far pages may fill half of the memory; the rest is for what the consumer needs soon.
-            if index == 0 or held < room:
+        if sum(len(each.pages) + each.fetching for each in self._ranges) >= 2 * room:
+            head = self._ranges[0]
+            return head if not (head.pages or head.fetching or head.done) else None
+        near: list[_Range] = []
+        before = 0
+        for each in self._ranges:
+            before += len(each.pages) + each.fetching
+            # Pages far ahead must not take the memory of those that come before them.
+            if before >= room:
+                break
+            if not each.done and not each.fetching:
                 return each
-        if self._workers == 1 or held >= 2 * room:
+            near.append(each)
+        if self._workers == 1 or self._wasted > self._useful // 2 + 2 * self._workers:
             return None
-        return self._cut(self._ranges if held < room else self._ranges[:2])
+        return self._cut(near)
 
     def _cut(self, among: Sequence[_Range]) -> _Range | None:
         """Split the earliest range that is longer than a few pages. The new one begins where the old one now ends."""
-        for each in list(among):
+        for each in among:
             if each.done or each.density is None:
                 continue
             first, last = each.density
-            point = key_ahead(self._alphabet, first, last, each.cursor, PAGES_PER_RANGE)
+            point = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE)
             if point is None or not point.startswith(self._prefix) or point <= each.cursor:
                 continue
             if each.end is not None:
-                beyond = key_ahead(self._alphabet, first, last, each.cursor, PAGES_PER_RANGE + 2)
+                beyond = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE + 2)
                 if point >= each.end or beyond is None or beyond >= each.end:
                     continue
             right = _Range(point, each.end, point, density=each.density)
@@ -219,8 +223,11 @@ class RangedPages:
             beyond = entries[kept].key
             entries = entries[:kept]
         if entries and not taken.done:
+            self._useful += 1
             taken.pages.append(entries)
             taken.cursor = entries[-1].key
+        else:
+            self._wasted += 1
         if beyond is not None or not page.following:
             taken.done = True
             self._close_gap(taken, beyond)
@@ -237,14 +244,10 @@ class RangedPages:
         return [listed for listed in entries if listed.key > self._start_after]
 
     def _learn(self, taken: _Range, entries: Sequence[ListedObject]) -> None:
-        """Note how dense keys lie here and which characters they are made of."""
-        if self._workers == 1 or len(entries) < 2:
-            return
-        taken.density = (entries[0].key, entries[-1].key)
-        if len(self._alphabet) < _ALPHABET_LIMIT:
-            seen = set(self._alphabet)
-            seen.update(*(listed.key for listed in entries[:: max(1, len(entries) // 8)]), entries[-1].key)
-            self._alphabet = sorted(seen)
+        """Note how dense keys lie here and what they are made of."""
+        if self._workers > 1 and len(entries) > 1:
+            taken.density = (entries[0].key, entries[-1].key)
+            self._space.learn(listed.key for listed in (*entries[:: max(1, len(entries) // 8)], entries[-1]))
 
     def _close_gap(self, taken: _Range, beyond: str | None) -> None:
         """No key lies between the end of *taken* and *beyond* (None: none at all): the ranges between are finished."""
@@ -253,40 +256,3 @@ class RangedPages:
                 return
             if each.untouched:
                 each.done = True
-
-
-def key_ahead(alphabet: Sequence[str], first: str, last: str, base: str, pages: int) -> str | None:
-    """Where the key *pages* pages after *base* might lie, if a page covers [first, last]. None: cannot be said.
-
-    Keys are read as numbers whose digits are the characters of *alphabet* (sorted; all seen in real keys, so the
-    answer is valid UTF-8). Digit 0 stands for the end of the key.
-    """
-    radix = len(alphabet) + 1
-    width = _common_length(first, last) + _DIGITS
-
-    def number(key: str) -> int:
-        value = 0
-        for place in range(width):
-            digit = min(bisect_left(alphabet, key[place]) + 1, radix - 1) if place < len(key) else 0
-            value = value * radix + digit
-        return value
-
-    span = number(last) - number(first)
-    target = number(base) + span * pages
-    if span <= 0 or target >= radix**width:
-        return None
-    digits: list[int] = []
-    for _ in range(width):
-        target, digit = divmod(target, radix)
-        digits.append(digit)
-    digits.reverse()
-    end = digits.index(0) if 0 in digits else width
-    return "".join(alphabet[digit - 1] for digit in digits[:end])
-
-
-def _common_length(first: str, second: str) -> int:
-    """How many characters both begin with."""
-    for place, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return place
-    return min(len(first), len(second))
