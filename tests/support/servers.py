@@ -253,6 +253,8 @@ class RcloneServer(S3Server):
         command += ["--multipart-streaming-buffer-total", "0", "--multipart-max-uploads", "0"]
         # AWS takes 8 KB of headers, rclone's default is 4 KiB; metadata lives in memory, for 100,000 objects.
         command += ["--max-header-bytes", "32768", "--metadata-max-objects", "0"]
+        # Without this, control characters in keys are stored as pictures of themselves and listed as such.
+        command += ["--local-encoding", "Slash,Dot,Ctl,Del"]
         command += ["--dir-cache-time", self._directory_cache, "--poll-interval", "0"]
         return [*command, *self._flags, str(self.folder)]
 
