@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from schema import durable_file
 from schema.canonical import canonical_json, sha256_of
 from schema.errors import LocalDiskError, ManifestCorrupt, PlanCorrupt
 from schema.manifest import ManifestStore, read_lines
@@ -41,20 +40,11 @@ def publish(batches: Sequence[Batch], store: ManifestStore, staging_folder: Path
         return
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)
     try:
-        staging_folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".batches-", suffix=".part", dir=staging_folder)
-    except OSError as error:
-        raise LocalDiskError(f"cannot write in {staging_folder}: {error.strerror}") from error
-    staged = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(packer.compress(data) + packer.flush())
-            file.flush()
-            os.fsync(file.fileno())
-        store.publish(digest, staged)
+        staged = durable_file.stage(staging_folder, packer.compress(data) + packer.flush())
     except OSError as error:
         raise LocalDiskError(f"cannot write the batch index in {staging_folder}: {error.strerror}") from error
+    try:
+        store.publish(digest, staged)
     finally:
         with suppress(OSError):
             staged.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Protocol, Self
 
+from schema.durable_file import make_durable, sync_folder
 from schema.errors import LocalDiskError, ManifestCorrupt, ManifestMissing
 from schema.manifest_lines import decode, encode, follows
 from schema.plan import Entry
@@ -103,7 +104,7 @@ class ManifestFolder:
                 if error.errno != errno.EXDEV:
                     raise
                 self._copy(staged, target)
-            _sync_folder(self.root)
+            sync_folder(self.root)
         except OSError as error:
             raise LocalDiskError(
                 f"cannot keep manifest {target}: {error.strerror}; free some space and run again"
@@ -116,7 +117,7 @@ class ManifestFolder:
             with os.fdopen(handle, "wb") as copy, staged.open("rb") as original:
                 while block := original.read(READ_BLOCK):
                     copy.write(block)
-                _make_durable(copy)
+                make_durable(copy)
             Path(name).replace(target)
         except BaseException:
             with suppress(OSError):
@@ -204,7 +205,7 @@ class ManifestWriter:
             self._file.write(self._packer.compress(block))
             if last:
                 self._file.write(self._packer.flush())
-                _make_durable(self._file)
+                make_durable(self._file)
                 self._file.close()
         except OSError as error:
             self.discard()
@@ -238,20 +239,6 @@ class ManifestWriter:
         self.discard()
 
 
-def _make_durable(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in *folder* survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def read_entries(store: ManifestStore, digest: str, lo: int = 0, hi: int | None = None) -> Iterator[tuple[int, Entry]]:
     """(ord, entry) for lo <= ord < hi of the manifest *digest*, in order; hi None: to its end.
 
@@ -280,7 +267,7 @@ def verify_manifest(
     digest: str,
     *,
     objects: int,
-    bytes: int,  # noqa: A002
+    bytes: int,
     keys: tuple[str, str] | None,
 ) -> None:
     """Prove that the manifest *digest* holds exactly what a plan says of it.

@@ -12,6 +12,7 @@ from typing import Any
 
 import networkx as nx
 
+from schema.declaration_checks import is_folder_beside
 from schema.errors import GuardExceeded, PlanCorrupt
 from schema.plan import Action, Plan, Section, Tally
 from schema.plan_document import compute_plan_id
@@ -38,10 +39,21 @@ _ADVICE = "It was edited or cut: restore it, or plan again"
 def check_plan(document: Mapping[str, Any], plan: Plan, lines: Lines | None = None) -> None:
     """Prove that *document*, of which *plan* was made, is one this build may apply. Raises PlanCorrupt."""
     lines = lines or Lines("plan")
+    check_shape(document, lines)
+    check_content(document, plan, lines)
+
+
+def check_shape(document: Mapping[str, Any], lines: Lines) -> None:
+    """PlanCorrupt with everything the JSON Schema finds wrong with *document*."""
     found = complaints("plan-v1.schema.json", document, lines)
     if found:
         raise PlanCorrupt("\n".join(found) + f"\n{_ADVICE}")
+
+
+def check_content(document: Mapping[str, Any], plan: Plan, lines: Lines) -> None:
+    """What a schema cannot say: the plan_id, references, stages and sums. Raises PlanCorrupt."""
     _check_plan_id(document, plan, lines)
+    _check_store(plan, lines)
     _check_names(plan, lines)
     _check_stages(plan, lines)
     for section in plan.sections:
@@ -57,6 +69,13 @@ def _check_plan_id(document: Mapping[str, Any], plan: Plan, lines: Lines) -> Non
         raise PlanCorrupt(
             f"{lines.where(('plan_id',))}: plan_id is {plan.plan_id}, but the content is that of {computed}. {_ADVICE}"
         )
+
+
+def _check_store(plan: Plan, lines: Lines) -> None:
+    """A plan from elsewhere must not make us read outside its own folder."""
+    if not plan.manifest_store.startswith("s3://") and not is_folder_beside(plan.manifest_store):
+        where = lines.where(("manifest_store",))
+        raise PlanCorrupt(f"{where}: manifest_store must be a folder beside the plan or s3://bucket/prefix. {_ADVICE}")
 
 
 def _check_names(plan: Plan, lines: Lines) -> None:

@@ -5,18 +5,16 @@ What the document says is plan_document.py's, what makes it acceptable plan_chec
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from schema import batch_index, yaml_strict
+from schema import batch_index, durable_file, yaml_strict
+from schema.declaration_checks import is_folder_beside
 from schema.errors import InputMissing, LocalDiskError, PlanCorrupt
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
-from schema.plan_checks import check_guards, check_plan
+from schema.plan_checks import check_content, check_guards, check_plan, check_shape
 from schema.plan_document import compute_plan_id, from_document, to_document, with_plan_id
 
 __all__ = [
@@ -51,6 +49,7 @@ def load_plan(path: Path, store: ManifestStore | None = None) -> Plan:
     PlanCorrupt naming file and line, ManifestMissing and ManifestCorrupt for the batch index.
     """
     document, lines = read_document(path)
+    check_shape(document, lines)
     batches = None
     index = document.get("batch_index")
     if isinstance(index, Mapping):
@@ -59,7 +58,7 @@ def load_plan(path: Path, store: ManifestStore | None = None) -> Plan:
         plan = from_document(document, batches)
     except PlanCorrupt as error:
         raise PlanCorrupt(f"{lines.source}: {error}") from None
-    check_plan(document, plan, lines)
+    check_content(document, plan, lines)
     return plan
 
 
@@ -88,21 +87,12 @@ def write_plan(path: Path, plan: Plan, store: ManifestStore | None = None) -> bo
     if _holds(path, document):
         return False
     text = _HEADER + yaml_strict.dump(document)
-    name = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
+        durable_file.replace(path, text.encode("utf-8"))
     except OSError as error:
-        if name is not None:
-            with suppress(OSError):
-                Path(name).unlink()
-        raise LocalDiskError(f"cannot write the plan {path}: {error.strerror}") from error
+        raise LocalDiskError(
+            f"cannot write the plan {path}: {error.strerror}; free some space and plan again"
+        ) from error
     return True
 
 
@@ -119,6 +109,6 @@ def _index_store(path: Path, manifest_store: Any, store: ManifestStore | None) -
     """Where the batch index of the plan at *path* is kept."""
     if store is not None:
         return store
-    if not isinstance(manifest_store, str) or "://" in manifest_store:
+    if not isinstance(manifest_store, str) or not is_folder_beside(manifest_store):
         raise PlanCorrupt(f"{path}: the batch index is kept in {manifest_store!r}; open that store to read this plan")
     return ManifestFolder(path.parent / manifest_store)
