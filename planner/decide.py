@@ -1,0 +1,149 @@
+"""What is to happen to one key: a pure function of two listed objects, the policy and what the probes found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planner.mapping import key_complaint
+from planner.reasons import Reason
+from schema.declaration import Addressing, Comparison, OnDifferent, Policy, Side
+from schema.objects import ListedObject
+from schema.plan import Action, Capabilities
+from schema.storage_classes import ARCHIVED
+from schema.tiers import MAX_OBJECT
+
+Decision = tuple[Action, Reason]
+Earlier = Sequence[tuple[str, str]]
+"""(source ETag, destination ETag) of what this lineage has written to the key before."""
+
+_is_md5 = re.compile(r"[0-9a-f]{32}").fullmatch
+_BY_NAME = {
+    OnDifferent.OVERWRITE: Action.OVERWRITE,
+    OnDifferent.SKIP: Action.SKIP,
+    OnDifferent.CONFLICT: Action.CONFLICT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EndFacts:
+    """What decides beside the listing, from the probes and the declaration."""
+
+    etags_from_content: bool = True
+    """False when a probe saw an end whose ETags do not come from the bytes: then no ETag proves anything."""
+    odd_keys_refused: bool = False
+    virtual_hosted: bool = False
+    """Either end is addressed as BUCKET.host, where the key 'soap' cannot be reached."""
+
+
+def end_facts(source: Side, destination: Side, source_can: Capabilities, destination_can: Capabilities) -> EndFacts:
+    """The facts of one section. What no probe has looked at is taken to be as at AWS."""
+    denied = ("ignored", "rejected")
+    return EndFacts(
+        etags_from_content=not any(can.facts.get("etag_is_md5") in denied for can in (source_can, destination_can)),
+        odd_keys_refused=destination_can.facts.get("odd_keys") == "rejected",
+        virtual_hosted=any(
+            side.addressing is Addressing.VIRTUAL or (side.addressing is Addressing.AUTO and side.endpoint_url is None)
+            for side in (source, destination)
+        ),
+    )
+
+
+def decide(
+    source: ListedObject,
+    target: str,
+    destination: ListedObject | None,
+    policy: Policy,
+    facts: EndFacts,
+    earlier: Earlier = (),
+) -> Decision:
+    """The action for *source*, to become *target* where the *destination* object now is (None: nothing).
+
+    Equal beats everything: a key that needs no copy is SKIP even when it could not be copied. Then what cannot be
+    copied is UNSUPPORTED; then the policy speaks. `unproven` is handled as different.
+    """
+    if destination is None:
+        complaint = unsupported(source, target, policy, facts)
+        return (Action.COPY, Reason.ABSENT) if complaint is None else (Action.UNSUPPORTED, complaint)
+    reason = compare(source, destination, policy.compare, facts, earlier)
+    if reason in EQUAL:
+        return Action.SKIP, reason
+    complaint = unsupported(source, target, policy, facts)
+    if complaint is not None:
+        return Action.UNSUPPORTED, complaint
+    return judge_difference(source, destination, policy, reason, earlier)
+
+
+EQUAL = frozenset({Reason.SAME_SIZE, Reason.SAME_ETAG, Reason.NOT_OLDER, Reason.COPIED_EARLIER, Reason.SAME_MARKER})
+"""The answers of `compare` that mean: nothing to do."""
+
+
+def compare(
+    source: ListedObject,
+    destination: ListedObject,
+    comparisons: Sequence[Comparison],
+    facts: EndFacts,
+    earlier: Earlier = (),
+) -> Reason:
+    """Whether the two are equal as far as *comparisons* ask, and why.
+
+    A size that differs is always a difference. Equal ETags prove equality, and two MD5-shaped ones that differ prove
+    a difference, where both come from content; anything else proves nothing, and only the ledger's memory may
+    (same source ETag as copied, same destination ETag as written). A listing holds no checksum values: `checksum`
+    asks for the same proof as `etag`.
+    """
+    if source.size != destination.size:
+        return Reason.OTHER_SIZE
+    if earlier and (source.etag, destination.etag) in earlier:
+        return Reason.COPIED_EARLIER
+    reason = Reason.SAME_SIZE
+    if Comparison.ETAG in comparisons or Comparison.CHECKSUM in comparisons:
+        reason = _compare_etags(source.etag, destination.etag, facts)
+        if reason is not Reason.SAME_ETAG:
+            return reason
+    if Comparison.MODIFIED in comparisons:
+        if source.modified_ms > destination.modified_ms:
+            return Reason.SOURCE_NEWER
+        if reason is Reason.SAME_SIZE:
+            return Reason.NOT_OLDER
+    return reason
+
+
+def _compare_etags(source: str, destination: str, facts: EndFacts) -> Reason:
+    if not facts.etags_from_content or not source or not destination:
+        return Reason.UNPROVEN
+    if source == destination:
+        return Reason.SAME_ETAG
+    return Reason.OTHER_ETAG if _is_md5(source) and _is_md5(destination) else Reason.UNPROVEN
+
+
+def judge_difference(
+    source: ListedObject, destination: ListedObject, policy: Policy, reason: Reason, earlier: Earlier
+) -> Decision:
+    """The policy's word on two objects that differ (or are not proven equal).
+
+    A destination that is newer only because this lineage wrote it is not protected: its source has changed since.
+    """
+    if destination.modified_ms > source.modified_ms:
+        if any(written == destination.etag for _, written in earlier):
+            return _BY_NAME[policy.on_different], Reason.SOURCE_CHANGED
+        return _BY_NAME[policy.on_destination_newer], Reason.DESTINATION_NEWER
+    return _BY_NAME[policy.on_different], reason
+
+
+def unsupported(source: ListedObject, target: str, policy: Policy, facts: EndFacts) -> Reason | None:
+    """Why *source* cannot be copied to *target* at all, or None."""
+    complaint = key_complaint(target, odd_keys_refused=facts.odd_keys_refused, virtual_hosted=facts.virtual_hosted)
+    if complaint is not None or source.delete_marker:
+        return complaint
+    if source.size > MAX_OBJECT:
+        return Reason.TOO_LARGE
+    if policy.on_archived != "restore" and needs_restore(source):
+        return Reason.ARCHIVED
+    return None
+
+
+def needs_restore(item: ListedObject) -> bool:
+    """Whether *item* can be read only after a restore, as far as a listing tells."""
+    return item.storage_class in ARCHIVED and not item.restored

@@ -1,0 +1,163 @@
+"""Decided entries delivered: counted, routed to a stage and tier, cut into batches, or put into a side manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.batches import BatchCutter, DraftBatch, Sticky
+from planner.estimate import PartCount
+from planner.stages import CANARY_MAX, Router
+from schema.errors import PlanCorrupt
+from schema.manifest import ManifestStore, ManifestWriter
+from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
+
+SOURCE_ACTIONS = (
+    Action.COPY,
+    Action.OVERWRITE,
+    Action.DELETE_MARKER,
+    Action.SKIP,
+    Action.CONFLICT,
+    Action.UNSUPPORTED,
+    Action.EXCLUDED,
+)
+"""What can become of a listed source object."""
+
+Verdict = tuple[list[Entry], bool]
+"""What happens to one key (several entries: its versions), and whether it must be restored first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a section's entries became."""
+
+    drafts: list[DraftBatch]
+    side_manifests: dict[str, str]
+    parts: dict[str, PartCount]
+    """By tier: the objects that cross in parts."""
+    largest: tuple[int, str]
+    """Size and key of the largest object to move; -1: none."""
+
+
+class Delivery:
+    """Takes the verdicts of one section, ascending by key. Call finish() or discard()."""
+
+    def __init__(
+        self,
+        section: str,
+        manifests: ManifestStore,
+        staging: Path,
+        make_router: Callable[[int], Router],
+        targets: Mapping[str, int],
+        sticky: Mapping[tuple[str, str, str], Sticky],
+        budget: int,
+    ) -> None:
+        self.by_action: dict[Action, list[int]] = {action: [0, 0] for action in Action}
+        """Objects and bytes."""
+        self._section = section
+        self._manifests = manifests
+        self._staging = staging
+        self._make_router = make_router
+        self._targets = targets
+        self._sticky = sticky
+        self._budget = budget
+        self._parts: dict[str, PartCount] = {}
+        self._largest = (-1, "")
+        self._cutters: dict[tuple[str, str], BatchCutter] = {}
+        self._sides: dict[Action, ManifestWriter] = {}
+
+    def deliver(self, verdicts: Iterable[Verdict]) -> None:
+        """Count each entry and write it where it belongs. The first transfer waits for the second (see Router)."""
+        by_action = self.by_action
+        waiting: Verdict | None = None
+        router: Router | None = None
+        for entries, restore in verdicts:
+            moving = entries
+            for entry in entries:
+                action, size = entry[3], entry[1]
+                tally = by_action[action]
+                tally[0] += 1
+                tally[1] += size
+                if action not in TRANSFER_ACTIONS:
+                    self._side(action).add(entry)
+                    moving = []
+            if not moving:
+                if len(entries) == 1:
+                    continue
+                moving = [entry for entry in entries if entry[3] in TRANSFER_ACTIONS]
+                if not moving:
+                    continue
+            if router is None:
+                if waiting is None:
+                    waiting = (moving, restore)
+                    continue
+                router = self._make_router(CANARY_MAX)
+                self._dispatch(waiting, router)
+            self._dispatch((moving, restore), router)
+        if router is None and waiting is not None:
+            self._dispatch(waiting, self._make_router(0))
+
+    def _dispatch(self, moving: Verdict, router: Router) -> None:
+        entries, restore = moving
+        group = router.route(entries, restore)
+        cutter = self._cutters.get(group) or self._open_cutter(group)
+        for entry in entries:
+            cutter.add(entry)
+            size = entry[1]
+            if size > self._largest[0] and entry[3] is not Action.DELETE:
+                self._largest = (size, entry[0])
+            if size > PartCount.WHOLE_UP_TO and entry[3] is not Action.DELETE:
+                self._parts.setdefault(group[1], PartCount()).add(size, self._budget)
+
+    def _open_cutter(self, group: tuple[str, str]) -> BatchCutter:
+        name = (self._section, *group)
+        cutter = self._cutters[group] = BatchCutter(
+            name,
+            self._targets[group[1]],
+            lambda: ManifestWriter(self._staging),
+            self._manifests,
+            self._sticky.get(name),
+        )
+        return cutter
+
+    def _side(self, action: Action) -> ManifestWriter:
+        writer = self._sides.get(action)
+        if writer is None:
+            writer = self._sides[action] = ManifestWriter(self._staging)
+        return writer
+
+    def finish(self) -> Delivered:
+        """Finish all manifests; batches of one group in key order."""
+        drafts = [draft for cutter in self._cutters.values() for draft in cutter.finish()]
+        sides = {str(action): writer.finish(self._manifests).digest for action, writer in sorted(self._sides.items())}
+        return Delivered(drafts, sides, self._parts, self._largest)
+
+    def discard(self) -> None:
+        """Drop what is open, with its temporary files."""
+        for cutter in self._cutters.values():
+            cutter.discard()
+        for writer in self._sides.values():
+            writer.discard()
+
+
+def conserved(
+    by_action: dict[Action, list[int]], source: Inventory, destination: Inventory, matched: int
+) -> dict[str, Tally]:
+    """The section's summary. Raises PlanCorrupt when an object of either listing is unaccounted for."""
+    summary = {str(action): Tally(*by_action[action]) for action in Action}
+    accounted = Tally(
+        sum(by_action[action][0] for action in SOURCE_ACTIONS), sum(by_action[action][1] for action in SOURCE_ACTIONS)
+    )
+    listed = Tally(source.objects, source.bytes)
+    found = matched + by_action[Action.DELETE][0] + by_action[Action.EXTRANEOUS][0]
+    if accounted != listed or found != destination.objects:
+        raise PlanCorrupt(
+            f"{listed.objects:,} source and {destination.objects:,} destination objects were listed, but "
+            f"{accounted.objects:,} and {found:,} accounted for. No plan was written; this is a fault of s3migrate: "
+            "please report it"
+        )
+    moving = [by_action[action] for action in TRANSFER_ACTIONS]
+    summary["listed"] = listed
+    summary["transfer"] = Tally(sum(row[0] for row in moving), sum(row[1] for row in moving))
+    return summary

@@ -1,0 +1,79 @@
+"""Taking stock of a listing while it streams past: counted, summed, hashed, its order checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import islice, pairwise
+
+from schema.errors import ListingRefused
+from schema.objects import ListedObject
+from schema.plan import Inventory
+
+OBJECTS = "list-objects-v2"
+VERSIONS = "list-object-versions"
+_BLOCK = 512
+
+
+class InventoryTaker:
+    """Wraps one side's listing. The sums and the digest are whole once the stream has ended.
+
+    The digest is over one line an object (key length, key, size, ETag, time, class, version, flags): two listings
+    have one digest exactly when they say the same.
+    """
+
+    def __init__(self, kind: str, prefix: str, what: str, on_block: Callable[[int], None] | None = None) -> None:
+        self.objects = 0
+        self.bytes = 0
+        self._kind = kind
+        self._prefix = prefix
+        self._what = what
+        self._on_block = on_block
+        self._hasher = hashlib.sha256()
+        self._last = ""
+        self._finished = False
+
+    def take(self, listing: Iterator[ListedObject]) -> Iterator[ListedObject]:
+        """The same objects. Raises ListingRefused when keys do not ascend or lie outside the prefix."""
+        while block := list(islice(listing, _BLOCK)):
+            self._check_order(block)
+            self._hasher.update("".join(_lines(block)).encode("utf-8", "surrogatepass"))
+            self.objects += len(block)
+            self.bytes += sum(item[1] for item in block)
+            if self._on_block is not None:
+                self._on_block(self.objects)
+            yield from block
+        self._finished = True
+
+    def _check_order(self, block: list[ListedObject]) -> None:
+        keys = [self._last, *(item[0] for item in block)]
+        versions = self._kind == VERSIONS
+        for before, after in pairwise(keys):
+            if before >= after and not (versions and before == after):
+                raise ListingRefused(
+                    f"{self._what} listed {after!r} after {before!r}; keys must ascend. Nothing was planned",
+                    operation="ListObjects",
+                    key=after,
+                )
+        self._last = keys[-1]
+        for key in (keys[1], keys[-1]):
+            if not key.startswith(self._prefix):
+                raise ListingRefused(
+                    f"{self._what} listed {key!r}, which is not under {self._prefix!r}. Nothing was planned",
+                    operation="ListObjects",
+                    key=key,
+                )
+
+    def finished(self) -> Inventory:
+        """What the whole listing held. Raises ListingRefused when it was not read to its end."""
+        if not self._finished:
+            raise ListingRefused(f"the listing of {self._what} was not read to its end; plan again")
+        return Inventory(self._kind, self.objects, self.bytes, "sha256:" + self._hasher.hexdigest())
+
+
+def _lines(block: list[ListedObject]) -> list[str]:
+    return [
+        f"{len(key)}:{key}\0{size}\0{etag}\0{modified}\0{storage}\0{checksum}\0{version or ''}\0{latest:d}{marker:d}"
+        f"{restored:d}\n"
+        for key, size, etag, modified, storage, checksum, version, latest, marker, restored in block
+    ]

@@ -1,0 +1,137 @@
+"""Source key -> destination key.
+
+The source prefix is taken off, each rule's regular expression is replaced wherever it matches (in the order
+declared, each on the outcome of the one before), and the destination prefix is put in front.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from planner.reasons import Reason
+from planner.sorting import DiskSorter
+from schema.declaration import MappingRule
+from schema.errors import DeclarationError
+from schema.plan import Capabilities
+
+MAX_KEY_BYTES = 1024
+_SURELY_SHORT = MAX_KEY_BYTES // 4
+"""Characters that cannot be more than MAX_KEY_BYTES in UTF-8."""
+
+Fold = Callable[[str], str]
+
+
+class KeyMapping:
+    """The mapping of one section. Raises DeclarationError for a rule that is no regular expression."""
+
+    def __init__(self, source_prefix: str, destination_prefix: str, rules: Sequence[MappingRule] = ()) -> None:
+        self.source_prefix = source_prefix
+        self.destination_prefix = destination_prefix
+        self._rules = tuple(_compile(rule) for rule in rules)
+
+    @property
+    def preserves_order(self) -> bool:
+        """True for a pure prefix rewrite: ascending source keys give ascending, distinct destination keys."""
+        return not self._rules
+
+    @property
+    def is_identity(self) -> bool:
+        """True when every key stays what it is."""
+        return not self._rules and self.source_prefix == self.destination_prefix
+
+    def target(self, key: str) -> str:
+        """The destination's full key for the source's full *key*, valid or not (see key_complaint)."""
+        rest = key[len(self.source_prefix) :]
+        for pattern, replacement in self._rules:
+            rest = pattern.sub(replacement, rest)
+        return self.destination_prefix + rest
+
+
+def _compile(rule: MappingRule) -> tuple[re.Pattern[str], str]:
+    try:
+        pattern = re.compile(rule.pattern)
+        pattern.sub(rule.replace, "")
+    except (re.error, IndexError) as error:
+        raise DeclarationError(
+            f"the mapping rule {rule.pattern!r} -> {rule.replace!r} cannot be used: {error}; correct it"
+        ) from None
+    return pattern, rule.replace
+
+
+def key_complaint(target: str, *, odd_keys_refused: bool = False, virtual_hosted: bool = False) -> Reason | None:
+    """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes (s3-facts, 5.3)."""
+    if not target:
+        return Reason.KEY_EMPTY
+    if len(target) > _SURELY_SHORT and len(target.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
+        return Reason.KEY_TOO_LONG
+    if odd_keys_refused and has_odd_segment(target):
+        return Reason.KEY_REFUSED
+    if virtual_hosted and target == "soap":
+        return Reason.KEY_SOAP
+    return None
+
+
+def has_odd_segment(key: str) -> bool:
+    """Whether a path segment of *key* is '.', '..' or, but for a trailing '/', empty."""
+    segments = key.split("/")
+    return "" in segments[:-1] or "." in segments or ".." in segments
+
+
+def fold_of(capabilities: Capabilities) -> Fold | None:
+    """How the destination folds keys together by itself, or None when no probe saw it do so.
+
+    Facts: folds_leading_slash (MinIO: '/a' is 'a'), folds_double_slash ('a//b' is 'a/b'), case_insensitive.
+    """
+    leading = capabilities.enforces("folds_leading_slash")
+    double = capabilities.enforces("folds_double_slash")
+    caseless = capabilities.enforces("case_insensitive")
+    if not (leading or double or caseless):
+        return None
+
+    def fold(key: str) -> str:
+        if double:
+            key = re.sub("//+", "/", key)
+        if leading:
+            key = key.lstrip("/")
+        return key.casefold() if caseless else key
+
+    return fold
+
+
+class FoldedKeys:
+    """Finds keys the destination would fold together. Sorts on disk; memory stays bounded."""
+
+    def __init__(self, fold: Fold, staging: Path) -> None:
+        self._fold = fold
+        self._sorter: DiskSorter[tuple[str, str]] = DiskSorter(staging)
+        self._last: str | None = None
+
+    def add(self, target: str, source_key: str) -> None:
+        """A key that is to exist at the destination. The versions of one key may come one after the other."""
+        if source_key != self._last:
+            self._sorter.add((self._fold(target), source_key))
+            self._last = source_key
+
+    def refuse_collisions(self) -> None:
+        """Raise DeclarationError naming the first two source keys that would become one object."""
+        previous: tuple[str, str] | None = None
+        for folded, source_key in self._sorter.ascending():
+            if previous is not None and previous[0] == folded and previous[1] != source_key:
+                raise DeclarationError(
+                    f"the source keys {previous[1]!r} and {source_key!r} differ, but the destination keeps both as "
+                    f"{folded!r}; map one of them elsewhere or exclude it"
+                )
+            previous = (folded, source_key)
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._sorter.close()
+
+
+def collision(first: str, second: str, target: str) -> DeclarationError:
+    """Two source keys are mapped to one destination key."""
+    return DeclarationError(
+        f"the source keys {first!r} and {second!r} are both mapped to {target!r}; change the mapping or exclude one"
+    )

@@ -1,0 +1,39 @@
+"""AWS list prices, as data. Printed beside every cost estimate with their source and date.
+
+USD, us-east-1; requests per 1,000, traffic and retrieval per GB (10**9 bytes). From the AWS price list as kept in
+reference/s3-facts.md, section 6 ("G" rows); GLACIER_IR and traffic between regions are recalled figures, not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+AS_OF = "2026-11-23"
+SOURCE = "AWS list prices, us-east-1, s3-facts.md section 6; inter-region traffic recalled"
+GB = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPrice:
+    """What one storage class costs to write and to read."""
+
+    put_1k: Decimal
+    get_1k: Decimal
+    retrieve_gb: Decimal = Decimal(0)
+
+
+CLASSES: Mapping[str, ClassPrice] = {
+    "STANDARD": ClassPrice(Decimal("0.005"), Decimal("0.0004")),
+    "INTELLIGENT_TIERING": ClassPrice(Decimal("0.005"), Decimal("0.0004")),
+    "STANDARD_IA": ClassPrice(Decimal("0.01"), Decimal("0.001"), Decimal("0.01")),
+    "ONEZONE_IA": ClassPrice(Decimal("0.01"), Decimal("0.001"), Decimal("0.01")),
+    "GLACIER_IR": ClassPrice(Decimal("0.02"), Decimal("0.01"), Decimal("0.03")),
+    "GLACIER": ClassPrice(Decimal("0.03"), Decimal("0.0004"), Decimal("0.01")),
+    "DEEP_ARCHIVE": ClassPrice(Decimal("0.05"), Decimal("0.0004"), Decimal("0.02")),
+}
+LIST_1K = Decimal("0.005")
+DELETE_1K = Decimal(0)
+SAME_REGION_GB = Decimal(0)
+INTER_REGION_GB = Decimal("0.02")

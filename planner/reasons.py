@@ -1,0 +1,44 @@
+"""Why the planner decided as it did, in words that go into side manifests and on the screen."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """One reason for one decision. The values are written into manifests: changing one changes digests."""
+
+    ABSENT = "absent at the destination"
+    SAME_SIZE = "same size"
+    SAME_ETAG = "same size and same ETag"
+    NOT_OLDER = "same size, and the destination is not older than the source"
+    COPIED_EARLIER = "copied earlier by this lineage, and unchanged at the destination since"
+    SAME_VERSION = "the destination's history holds this version in its place"
+    SAME_MARKER = "a delete marker on both sides"
+
+    OTHER_SIZE = "the sizes differ"
+    OTHER_ETAG = "the ETags differ"
+    SOURCE_NEWER = "the source is newer"
+    SOURCE_CHANGED = "the source has changed since this lineage copied it"
+    UNPROVEN = "unproven: same size, but the ETags of the two ends cannot be compared"
+    DESTINATION_NEWER = "the destination differs and is newer than the source"
+    HISTORY_DIVERGED = "the versions at the destination are not the source's history"
+
+    ARCHIVED = "archived: restore it first, or declare on_archived: restore"
+    TOO_LARGE = "larger than 48.8 TiB, the most 10,000 parts can hold"
+    KEY_EMPTY = "the mapping leaves an empty key"
+    KEY_TOO_LONG = "the key at the destination would be longer than 1,024 bytes"
+    KEY_REFUSED = "the destination refuses keys with empty, '.' or '..' path segments"
+    KEY_SOAP = "the key 'soap' cannot be addressed virtual-hosted; declare addressing: path"
+
+    NOT_INCLUDED = "matches no include glob"
+    EXCLUDED_BY_GLOB = "matches an exclude glob"
+    BELOW_MIN_SIZE = "smaller than min_size"
+    ABOVE_MAX_SIZE = "larger than max_size"
+    TOO_OLD = "modified before modified_after"
+    TOO_NEW = "modified at or after modified_before"
+    OTHER_CLASS = "its storage class is not among storage_classes"
+
+    NOT_AT_SOURCE = "at the destination only"
+    FILTERED_AT_DESTINATION = "at the destination only, and the filters say hands off"
+    OLDER_VERSION = "at the destination only; not the current version"

@@ -1,0 +1,89 @@
+"""What a reviewer should look at before approving a plan: one row each, worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from schema.declaration import Policy
+from schema.plan import Section, Tally
+from schema.quantities import count_text, size_text
+from schema.tiers import WHOLE_MAX, part_size
+
+_LEVELS = ("high", "medium", "low")
+Risk = Mapping[str, str]
+
+
+def risks_of(
+    sections: Sequence[Section], policy: Policy, largest: Sequence[tuple[int, str]], budget: int
+) -> tuple[Risk, ...]:
+    """The plan's `risks`. *largest*: size and key of each section's largest object to move (-1: none)."""
+    found: list[Risk] = []
+    for section, biggest in zip(sections, largest, strict=True):
+        prefix = f"{section.id}: " if len(sections) > 1 else ""
+        for risk, level, text in (*_of_actions(section, policy), *_of_ends(section), *_of_size(biggest, budget)):
+            found.append({"id": risk, "level": level, "text": prefix + text})
+    return tuple(sorted(found, key=lambda risk: _LEVELS.index(risk["level"])))
+
+
+def _of_actions(section: Section, policy: Policy) -> Iterator[tuple[str, str, str]]:
+    overwrites, conflicts, unsupported, deletes = (
+        section.summary.get(name, Tally()).objects for name in ("overwrite", "conflict", "unsupported", "delete")
+    )
+    versioned = section.destination_capabilities.facts.get("versioning")
+    if overwrites:
+        kept = {
+            "enforced": ("medium", "the old versions are kept there"),
+            "unknown": ("high", "whether old versions are kept there is not known"),
+        }.get(versioned or "unknown", ("high", "the bucket keeps no old versions: what is there now is gone after it"))
+        yield "overwrites", kept[0], f"{count_text(overwrites)} destination objects are replaced; {kept[1]}"
+    if deletes:
+        yield "deletes", "high", f"{count_text(deletes)} extraneous destination objects are deleted after verification"
+        if section.source_inventory.objects == 0:
+            yield (
+                "empty-source",
+                "high",
+                "the source listing is empty and deletes are declared: is this the right bucket?",
+            )
+    if conflicts:
+        yield (
+            "conflicts",
+            "medium",
+            f"{count_text(conflicts)} keys need a decision; they are not touched (manifest conflict)",
+        )
+    if unsupported:
+        text = f"{count_text(unsupported)} objects cannot be copied as they are (manifest unsupported says why)"
+        yield "unsupported", "medium", text
+    if policy.versions == "all" and section.summary.get("listed", Tally()).objects:
+        yield "versions", "low", "version ids and times of versions are given anew by the destination"
+
+
+def _of_ends(section: Section) -> Iterator[tuple[str, str, str]]:
+    for name, side in (("source", section.source), ("destination", section.destination)):
+        if side.endpoint_url is not None and side.endpoint_url.lower().startswith("http://"):
+            yield f"http-{name}", "medium", f"the {name} is spoken to without TLS: bytes and keys cross in the clear"
+    if section.summary.get("transfer", Tally()).objects:
+        lacking = [
+            fact for fact in ("if_none_match", "if_match") if not section.destination_capabilities.enforces(fact)
+        ]
+        if lacking:
+            text = (
+                f"the destination was not seen to enforce {' and '.join(lacking)}: a key somebody else writes during "
+                "the run may be overwritten; keep other writers away"
+            )
+            yield "non-atomic-writes", "medium", text
+    for loss in section.losses:
+        count = "" if loss.objects is None else f" ({count_text(loss.objects)} objects)"
+        level = "low" if loss.accepted else "high"
+        yield f"loss-{loss.id}", level, f"{loss.text}{count}; {'accepted' if loss.accepted else 'not accepted yet'}"
+
+
+def _of_size(largest: tuple[int, str], budget: int) -> Iterator[tuple[str, str, str]]:
+    size, key = largest
+    if size <= WHOLE_MAX:
+        return
+    part = part_size(size, budget)
+    yield (
+        "largest-object",
+        "low",
+        f"{key[:200]!r} is {size_text(size)}: {count_text(-(-size // part))} parts of {size_text(part)} (limit 10,000)",
+    )

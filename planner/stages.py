@@ -1,0 +1,118 @@
+"""Stages: which objects go first, which last, and what must be true before the next may start."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+
+import networkx as nx
+
+from planner.filters import Matcher
+from schema.plan import Action, Entry, Gate, Stage
+from schema.tiers import MIB, tier_of
+
+CANARY, HUGE, BULK, ARCHIVED, MARKERS, DELETES = "canary", "huge", "bulk", "archived", "markers", "deletes"
+ORDER = (CANARY, HUGE, BULK, ARCHIVED, MARKERS, DELETES)
+
+CANARY_BELOW = 256 * MIB
+CANARY_MAX = 1_000
+_CANARY_THRESHOLD = 2**64 // 1000
+"""One key in a thousand."""
+_FULL_RATE = 500
+_HALF_LIFE = 100
+"""After 500 canaries each further 100 halve the rate, so that a very large plan still samples far into its keys."""
+
+_NEEDS = {
+    CANARY: (),
+    HUGE: (CANARY,),
+    BULK: (CANARY,),
+    ARCHIVED: (CANARY,),
+    MARKERS: (CANARY, HUGE, BULK, ARCHIVED),
+    DELETES: (CANARY, HUGE, BULK, ARCHIVED, MARKERS),
+}
+_NOTES = {
+    CANARY: "a sample across all prefixes and sizes below 256 MiB; verified before anything else starts",
+    HUGE: "objects above 16 GiB, in parallel with the bulk",
+    BULK: "everything else",
+    ARCHIVED: "archived objects: restored first, then copied; may take days",
+    MARKERS: "written last, so that readers never see a marker before its data",
+    DELETES: "extraneous objects; only after everything else has been verified",
+}
+
+
+class Router:
+    """Assigns the transfers of one section to (stage, tier), one key after the other, in one pass.
+
+    The canary is the section's first eligible key and a hash sample, at most *canary_max* objects. It is left out
+    when there is only one key to copy, for then it would stand alone: the first key waits for the second.
+    """
+
+    def __init__(self, is_marker: Matcher, prefix_length: int, canary_max: int = CANARY_MAX) -> None:
+        self._is_marker = is_marker
+        self._prefix_length = prefix_length
+        self._canary_max = canary_max
+        self._canaries = 0
+
+    def route(self, entries: Sequence[Entry], restore: bool) -> tuple[str, str]:
+        """Stage and tier of one key's transfers (several: its versions, which must stay together)."""
+        first = entries[0]
+        if first.action is Action.DELETE:
+            return DELETES, DELETES
+        key, size = first[0], max(entry[1] for entry in entries)
+        if restore:
+            return ARCHIVED, tier_of(size).name
+        if self._is_marker(key[self._prefix_length :]):
+            return MARKERS, MARKERS
+        if size < CANARY_BELOW and self._is_canary(key, len(entries)):
+            return CANARY, CANARY
+        tier = tier_of(size).name
+        return (HUGE if tier == "huge" else BULK), tier
+
+    def _is_canary(self, key: str, objects: int) -> bool:
+        taken = self._canaries
+        if taken + objects > self._canary_max:
+            return False
+        if taken:
+            digest = hashlib.sha256(b"canary\0" + key.encode("utf-8", "surrogatepass")).digest()
+            halvings = 0 if taken < _FULL_RATE else 1 + (taken - _FULL_RATE) // _HALF_LIFE
+            if int.from_bytes(digest[:8]) >= _CANARY_THRESHOLD >> halvings:
+                return False
+        self._canaries = taken + objects
+        return True
+
+
+def stages_for(used: Collection[str]) -> tuple[Stage, ...]:
+    """The stages that have batches, in an order in which they may run.
+
+    The canary is gated VERIFIED; with a deletes stage everything before it is.
+    """
+    deleting = DELETES in used
+    stages = tuple(
+        Stage(
+            name,
+            tuple(need for need in _NEEDS[name] if need in used),
+            Gate.VERIFIED if name == CANARY or (deleting and name != DELETES) else Gate.COPIED,
+            _NOTES[name],
+        )
+        for name in ORDER
+        if name in used
+    )
+    return in_running_order(stages)
+
+
+def in_running_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """*stages* so that each stands behind those it depends on; ValueError for a cycle or an unknown dependency."""
+    by_id = {stage.id: stage for stage in stages}
+    graph = nx.DiGraph()
+    graph.add_nodes_from(by_id)
+    for stage in by_id.values():
+        for need in stage.depends_on:
+            if need not in by_id:
+                raise ValueError(f"stage {stage.id} depends on {need}, which does not exist")
+            graph.add_edge(need, stage.id)
+    rank = {name: position for position, name in enumerate(by_id)}
+    try:
+        order = list(nx.lexicographical_topological_sort(graph, key=rank.__getitem__))
+    except nx.NetworkXUnfeasible:
+        raise ValueError("the stages depend on each other in a circle") from None
+    return tuple(by_id[name] for name in order)
