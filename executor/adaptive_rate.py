@@ -1,0 +1,79 @@
+"""How many requests a second an endpoint that throttles us accepts. Pure: time is an argument.
+
+Concurrency alone cannot hold a request rate: at 2 ms a request one single worker makes 500 a second. So
+throttling also sets a pace, measured from what was accepted, which then grows until it is refused again.
+"""
+
+from __future__ import annotations
+
+import math
+
+THROTTLED_SHARE = 0.01
+COOL_OFF_SECONDS = 0.5
+BELOW_ACCEPTED = 0.95
+STORM_SHARE = 0.3
+"""When less than this share is accepted, what was accepted says little of what would be."""
+LEAST_RATE = 1.0
+TELLING_SAMPLES = 20
+"""A window with fewer requests does not tell the highest pace."""
+FIRST_GROWTH = 0.01
+"""Per second, once near the last refused pace; grows itself by a third each second."""
+GROWTH_GROWTH = 1.3
+FAST_GROWTH = 2.0
+"""Per second, well below the last refused pace: a thousandfold in six seconds."""
+DEEPEST_CUT = 0.7
+"""Unless most requests are refused: one unlucky window with little traffic must not stop us."""
+BINDING_SHARE = 0.8
+UNUSED_SECONDS = 10.0
+
+
+class AdaptiveRate:
+    """The pace of requests; math.inf until the endpoint throttles."""
+
+    def __init__(self) -> None:
+        self.rate = math.inf
+        self._ceiling = math.inf
+        self._growth = FIRST_GROWTH
+        self._cool_until = -math.inf
+        self._unused = 0.0
+
+    def on_window(self, accepted: int, throttled: int, seconds: float, now: float) -> float:
+        """Learn from a window that ended *now*; the pace from now on, requests a second."""
+        total = accepted + throttled
+        if throttled > THROTTLED_SHARE * total:
+            self._unused = 0.0
+            if now >= self._cool_until:
+                self._cut(accepted, throttled, seconds)
+                self._cool_until = now + COOL_OFF_SECONDS
+        elif self.rate < math.inf and now >= self._cool_until:
+            self._grow(total / seconds, seconds)
+        return self.rate
+
+    def _cut(self, accepted: int, throttled: int, seconds: float) -> None:
+        self._growth = FIRST_GROWTH
+        share = accepted / (accepted + throttled)
+        pace = accepted / seconds
+        floor = DEEPEST_CUT * self.rate if share > 0.5 and self.rate < math.inf else LEAST_RATE
+        if share < STORM_SHARE:
+            self.rate = max(LEAST_RATE, min(pace, self.rate / 2))
+        elif accepted + throttled < TELLING_SAMPLES:
+            self.rate = max(floor, min(pace, self.rate))
+        else:
+            self._ceiling = max(pace, floor)
+            self.rate = max(floor, BELOW_ACCEPTED * pace)
+
+    def _grow(self, used: float, seconds: float) -> None:
+        if used < BINDING_SHARE * self.rate:
+            self._unused += seconds
+            if self._unused >= UNUSED_SECONDS:
+                self.rate = self._ceiling = math.inf
+                self._unused = 0.0
+            return
+        self._unused = 0.0
+        if math.isinf(self._ceiling):
+            self.rate *= 1 + FAST_GROWTH * seconds
+        elif self.rate < BELOW_ACCEPTED * self._ceiling:
+            self.rate = min(self.rate * (1 + FAST_GROWTH * seconds), BELOW_ACCEPTED * self._ceiling)
+        else:
+            self.rate *= 1 + self._growth * seconds
+            self._growth = min(self._growth * GROWTH_GROWTH**seconds, FAST_GROWTH)

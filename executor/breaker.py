@@ -1,0 +1,141 @@
+"""The circuit breaker of one endpoint: when it is down, wait for it instead of failing object after object. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+WINDOW_SECONDS = 10.0
+LEAST_SAMPLES = 20
+BAD_SHARE = 0.5
+CONSECUTIVE = 10
+LEAST_SUBJECTS = 3
+"""Failures of fewer different objects are the objects' fault, not the endpoint's."""
+FIRST_OPEN_SECONDS = 5.0
+LONGEST_OPEN_SECONDS = 60.0
+PROBE_SECONDS = 120.0
+"""A probe that has not answered by then is given up, and another may go."""
+REMEMBERED = 1000
+
+
+class BreakerState(StrEnum):
+    """Closed lets all pass, open none, half-open one probe."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class _Sample(NamedTuple):
+    at: float
+    ok: bool
+    subject: str | None
+
+
+class Breaker:
+    """Opens when at least half of 20 or more results within 10 s were bad, or 10 in a row were.
+
+    Bad is what the endpoint is to blame for: no connection, timeouts, 5xx; not 4xx, not throttling. Open for
+    5 s, then one probe: its success closes the breaker, its failure doubles the wait, up to 60 s.
+    Not safe for threads: the caller holds a lock.
+    """
+
+    def __init__(self) -> None:
+        self._state = BreakerState.CLOSED
+        self._opens_until = 0.0
+        self._open_seconds = FIRST_OPEN_SECONDS
+        self._changed_at = float("-inf")
+        self._probe_at: float | None = None
+        self._samples: deque[_Sample] = deque(maxlen=REMEMBERED)
+        self._row: deque[_Sample] = deque(maxlen=CONSECUTIVE)
+        self._bad = 0
+
+    @property
+    def state(self) -> BreakerState:
+        """As of the last call of `allow` or `record`."""
+        return self._state
+
+    @property
+    def opens_until(self) -> float:
+        """The moment the next probe may go; meaningful only while not closed."""
+        return self._opens_until
+
+    def allow(self, now: float) -> bool:
+        """Whether a request may be sent now. In half-open state True is said once: to the probe."""
+        if self._state is BreakerState.CLOSED:
+            return True
+        if self._state is BreakerState.OPEN:
+            if now < self._opens_until:
+                return False
+            self._state = BreakerState.HALF_OPEN
+            self._changed_at = now
+            self._probe_at = None
+        if self._probe_at is not None and now - self._probe_at < PROBE_SECONDS:
+            return False
+        self._probe_at = now
+        return True
+
+    def record(self, ok: bool, now: float, *, started: float | None = None, subject: str | None = None) -> None:
+        """A request that *started* then ended; one begun before the last change of state tells nothing new.
+
+        *subject* names the object where the failure may be its own fault; None: it cannot be.
+        """
+        if started is not None and started < self._changed_at:
+            return
+        if self._state is BreakerState.CLOSED:
+            self._remember(_Sample(now, ok, subject))
+            if not ok and self._broken():
+                self._open(now, FIRST_OPEN_SECONDS)
+        elif self._state is BreakerState.HALF_OPEN:
+            if ok:
+                self._state = BreakerState.CLOSED
+                self._changed_at = now
+            else:
+                self._open(now, min(self._open_seconds * 2, LONGEST_OPEN_SECONDS))
+
+    def _open(self, now: float, seconds: float) -> None:
+        self._state = BreakerState.OPEN
+        self._open_seconds = seconds
+        self._opens_until = now + seconds
+        self._changed_at = now
+        self._probe_at = None
+        self._samples.clear()
+        self._row.clear()
+        self._bad = 0
+
+    def _remember(self, sample: _Sample) -> None:
+        samples = self._samples
+        if len(samples) == REMEMBERED or (samples and samples[0].at < sample.at - WINDOW_SECONDS):
+            self._forget(sample.at - WINDOW_SECONDS)
+        samples.append(sample)
+        if sample.ok:
+            self._row.clear()
+        else:
+            self._bad += 1
+            self._row.append(sample)
+
+    def _forget(self, before: float) -> None:
+        samples = self._samples
+        while samples and (samples[0].at < before or len(samples) == REMEMBERED):
+            self._bad -= not samples.popleft().ok
+
+    def _broken(self) -> bool:
+        if len(self._row) == CONSECUTIVE and _several(self._row):
+            return True
+        enough = len(self._samples) >= LEAST_SAMPLES and self._bad >= BAD_SHARE * len(self._samples)
+        return enough and _several(s for s in self._samples if not s.ok)
+
+
+def _several(bad: Iterable[_Sample]) -> bool:
+    subjects: set[str] = set()
+    anonymous = 0
+    for sample in bad:
+        if sample.subject is None:
+            anonymous += 1
+        else:
+            subjects.add(sample.subject)
+        if anonymous + len(subjects) >= LEAST_SUBJECTS:
+            return True
+    return False

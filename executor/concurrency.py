@@ -1,0 +1,283 @@
+"""How many requests to keep in flight: slow start, additive increase and x0.7 cuts, then hill climbing. Pure.
+
+Goodput decides, measured over windows of at least two round trips, never single latencies: the time of an
+object copy depends on its size, and per-sample latency control fell to 13-29 % of the capacity in simulations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum, auto
+
+INITIAL = 16
+CUT = 0.7
+DEEP_CUT = 0.5
+"""For the first throttle of a slow start, whose last step was a doubling, and when most requests are refused."""
+CUT_FLOOR = 8
+"""Cuts go no lower: a few workers sleep between retries, and the pace of requests is held elsewhere."""
+COOL_OFF_SECONDS = 0.5
+"""After a cut; the answers of what was in flight before say nothing about the new level."""
+THROTTLED_SHARE = 0.01
+TIMED_OUT_SHARE = 0.05
+"""Lost packets are not congestion: 1 % of timeouts must not shrink anything."""
+ELASTICITY = 0.12
+"""Growth must pay: +25 % concurrency for at least +3 % goodput, +100 % for +12 %."""
+SLACK = 0.04
+"""Shrinking must be free: -20 % concurrency for at most -0.8 % goodput. Between the two nothing moves."""
+BUSY_SHARE = 0.7
+"""Below it the concurrency is not in use, so nothing can be learned about it."""
+STEP = 1.25
+LONGEST_STEP = 2.0
+FIRST_REST_SECONDS = 1.0
+LONGEST_REST_SECONDS = 10.0
+ENOUGH_SAMPLES = 400
+ENOUGH_SECONDS = 8.0
+LONGEST_WINDOW_SECONDS = 10.0
+NEAR_CEILING = 0.9
+NEAR_STEP = 1.1
+"""The first step upward from there."""
+REQUEST_WORK = 64 * 1024
+"""What a request weighs beside its bytes, so that small objects and large ones add up to one goodput."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowStats:
+    """What happened in one window."""
+
+    seconds: float
+    count: int
+    """Requests that succeeded, or failed by their object's fault."""
+    bytes: int
+    throttles: int
+    timeouts: int
+    latency: float
+    """Mean seconds of a request; 0.0 when none ended."""
+    in_use: float
+    """Mean number of workers at work (not those held back by a rate limit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The concurrency wanted from now on, and the reason of its last change."""
+
+    target: int
+    reason: str
+
+
+class _Phase(Enum):
+    SLOW_START = auto()
+    RECOVERING = auto()
+    RESTING = auto()
+    PROBING = auto()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Windows added up."""
+
+    seconds: float = 0.0
+    count: int = 0
+    work: float = 0.0
+    windows: int = 0
+
+    def add(self, stats: WindowStats) -> None:
+        self.seconds += stats.seconds
+        self.count += stats.count
+        self.work += _work(stats)
+        self.windows += 1
+
+    @property
+    def goodput(self) -> float:
+        return self.work / self.seconds if self.seconds else 0.0
+
+    @property
+    def enough(self) -> bool:
+        return self.windows >= 2 and (self.count >= ENOUGH_SAMPLES or self.seconds >= ENOUGH_SECONDS)
+
+    def noise(self, other: _Tally) -> float:
+        """The relative standard error of a quotient of two goodputs, about: a closed loop is half a Poisson's."""
+        return 0.5 * math.sqrt(1 / max(1, self.count) + 1 / max(1, other.count))
+
+
+def _work(stats: WindowStats) -> float:
+    return stats.bytes + REQUEST_WORK * stats.count
+
+
+class ConcurrencyController:
+    """Finds and follows the least concurrency that gives the full goodput, within [minimum, maximum]."""
+
+    def __init__(self, maximum: int, *, minimum: int = 1, initial: int = INITIAL) -> None:
+        if not 1 <= minimum <= maximum:
+            raise ValueError(f"concurrency bounds {minimum}..{maximum} make no sense")
+        self._minimum = minimum
+        self._maximum = maximum
+        self._target = float(min(max(initial, minimum), maximum))
+        self._reason = "starting"
+        self._phase = _Phase.SLOW_START
+        self._latency = 0.0
+        self._settled_at = float("-inf")
+        self._cool_until = float("-inf")
+        self._ceiling = 0.0
+        self._last: WindowStats | None = None
+        self._before = self._target
+        self._poor = False
+        self._baseline = _Tally()
+        self._tally = _Tally()
+        self._base = self._target
+        self._upward = True
+        self._stride = STEP
+        self._rest = FIRST_REST_SECONDS
+        self._rest_until = 0.0
+
+    @property
+    def target(self) -> int:
+        """The concurrency wanted."""
+        return max(self._minimum, min(self._maximum, round(self._target)))
+
+    @property
+    def window_seconds(self) -> float:
+        """How long the next window should be: two round trips and 0.25 s; one and a half and 0.1 s in slow start."""
+        least, trips = (0.1, 1.5) if self._phase is _Phase.SLOW_START else (0.25, 2.0)
+        return max(least, min(LONGEST_WINDOW_SECONDS, trips * self._latency))
+
+    def on_window(self, stats: WindowStats, now: float) -> Decision:
+        """Learn from a window that ended *now*."""
+        if stats.latency > 0:
+            self._latency = stats.latency
+        if self._congested(stats):
+            if now >= self._cool_until:
+                self._cut(stats, now)
+        elif now >= self._cool_until and stats.count:
+            self._learn(stats, now)
+        return Decision(self.target, self._reason)
+
+    def _learn(self, stats: WindowStats, now: float) -> None:
+        if stats.in_use < BUSY_SHARE * self.target:
+            self._last = None
+            if self._phase is _Phase.PROBING:
+                self._move(self._base, "too little work to tell", now)
+                self._begin_rest(now)
+        elif self._phase is _Phase.SLOW_START:
+            self._slow_start(stats, now)
+        elif self._phase is _Phase.RECOVERING:
+            self._recover(now)
+        elif now - stats.seconds >= self._settled_at - 0.01:
+            self._tally.add(stats)
+            if self._phase is _Phase.RESTING:
+                if now >= self._rest_until and self._tally.enough:
+                    self._begin_probe(self._tally, now)
+            else:
+                self._judge(now)
+
+    def _congested(self, stats: WindowStats) -> bool:
+        total = stats.count + stats.throttles + stats.timeouts
+        throttled = stats.throttles > THROTTLED_SHARE * total
+        timed_out = stats.timeouts >= 2 and stats.timeouts > TIMED_OUT_SHARE * total
+        return throttled or timed_out
+
+    def _cut(self, stats: WindowStats, now: float) -> None:
+        refused = stats.throttles + stats.timeouts
+        share = refused / (refused + stats.count)
+        word = f"{'throttled' if stats.throttles else 'timeouts'}: {share:.0%} of requests refused"
+        self._cool_until = now + COOL_OFF_SECONDS
+        if self._phase is _Phase.PROBING and self._upward and refused <= stats.count:
+            self._reject(word, now)
+            self._stride = NEAR_STEP
+            return
+        deep = self._phase is _Phase.SLOW_START or refused > stats.count
+        self._ceiling = self._target
+        self._phase = _Phase.RECOVERING
+        self._upward = True
+        self._rest = FIRST_REST_SECONDS
+        self._stride = NEAR_STEP
+        self._move(max(self._target * (DEEP_CUT if deep else CUT), min(self._target, CUT_FLOOR)), word, now)
+
+    def _slow_start(self, stats: WindowStats, now: float) -> None:
+        last, self._last = self._last, stats
+        if last is not None:
+            grown = self._target / self._before - 1
+            gain = (_work(stats) / stats.seconds) / (_work(last) / last.seconds) - 1 if last.count else 1.0
+            if grown > 0 and gain < ELASTICITY * grown:
+                if self._poor:
+                    self._move(self._before, "more gave no more goodput", now)
+                    self._begin_rest(now)
+                    return
+                self._poor = True
+                self._last = last
+                return
+        self._poor = False
+        if self._target >= self._maximum:
+            self._begin_rest(now)
+            return
+        self._before = self._target
+        self._move(self._target * 2, "slow start: doubling", now)
+
+    def _recover(self, now: float) -> None:
+        enough = NEAR_CEILING * self._ceiling
+        if self._target < enough:
+            self._move(min(self._target + max(1.0, 0.1 * self._ceiling), max(enough, 1.0)), "recovering", now)
+        else:
+            self._begin_rest(now)
+
+    def _begin_rest(self, now: float) -> None:
+        self._phase = _Phase.RESTING
+        self._tally = _Tally()
+        self._base = self._target = float(self.target)
+        self._rest_until = now + self._rest
+
+    def _begin_probe(self, baseline: _Tally, now: float) -> None:
+        self._baseline = baseline
+        self._tally = _Tally()
+        self._phase = _Phase.PROBING
+        self._base = float(self.target)
+        if self._base >= self._maximum:
+            self._upward = False
+        elif self._base <= self._minimum:
+            self._upward = True
+        if self._upward:
+            self._move(max(self._base + 1, self._base * self._stride), "trying more", now)
+        else:
+            self._move(min(self._base - 1, self._base / STEP), "trying fewer", now)
+        if self._target == self._base:
+            self._begin_rest(now)
+
+    def _judge(self, now: float) -> None:
+        tally, baseline = self._tally, self._baseline
+        change = self._target / self._base - 1
+        gain = tally.goodput / baseline.goodput - 1 if baseline.goodput else 1.0
+        noise = tally.noise(baseline)
+        if self._upward:
+            clearly = gain > 0.5 * change + noise
+            hopeless = gain < -noise and tally.windows >= 2
+            paid = gain >= max(ELASTICITY * change, noise)
+        else:
+            clearly = gain > noise and tally.windows >= 2
+            hopeless = gain < 0.5 * change - noise / 2
+            paid = gain >= SLACK * change
+        if not (clearly or hopeless or tally.enough):
+            return
+        if paid and not hopeless:
+            self._accept(gain, now)
+        else:
+            self._reject("more gave no more goodput" if self._upward else "fewer gave less goodput", now)
+
+    def _accept(self, gain: float, now: float) -> None:
+        self._rest = FIRST_REST_SECONDS
+        self._reason = f"more gave {gain:+.0%} goodput" if self._upward else "fewer give the same goodput"
+        self._stride = min(self._stride * 1.25, LONGEST_STEP) if self._upward else STEP
+        reason = self._reason
+        self._begin_probe(self._tally, now)
+        self._reason = reason
+
+    def _reject(self, reason: str, now: float) -> None:
+        self._move(self._base, reason, now)
+        self._stride = STEP
+        self._upward = not self._upward
+        self._rest = min(self._rest * 1.5, LONGEST_REST_SECONDS)
+        self._begin_rest(now)
+
+    def _move(self, wanted: float, reason: str, now: float) -> None:
+        self._target = max(float(self._minimum), min(float(self._maximum), wanted))
+        self._reason = reason
+        self._settled_at = now + self._latency
