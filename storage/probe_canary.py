@@ -1,0 +1,183 @@
+"""The canary objects of a probe: written under one folder of ours, remembered, and removed whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+from xml.sax.saxutils import escape
+
+from schema.errors import (
+    ConnectionFailed,
+    CredentialsExpired,
+    CredentialsRefused,
+    RequestTimedOut,
+    ResponseUnreadable,
+    Scope,
+    ServerFault,
+    StoreError,
+    Throttled,
+)
+from schema.objects import ListedObject, WriteResult
+from storage.port import UNGUARDED, Body, Guard, HeaderList, ObjectStore
+from storage.retrying import Retry
+
+FOLDER: Final = ".s3migrate-probe"
+"""Canaries live under PREFIX + this + '/TOKEN/'; leave it out of any listing of what is to be migrated."""
+
+Result = TypeVar("Result")
+
+TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, ResponseUnreadable)
+"""Errors that say nothing of the feature asked for, but after several attempts (then the feature is unknown)."""
+_ENDS_THE_PROBE: Final = (CredentialsExpired, CredentialsRefused)
+_UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uffff"}
+
+
+class Canary:
+    """Writes below one folder of a bucket; knows every key, version and upload it may have left there."""
+
+    def __init__(self, store: ObjectStore, prefix: str, token: str, retry: Retry) -> None:
+        self.store = store
+        self.prefix = prefix
+        self.folder = f"{prefix}{FOLDER}/{token}/"
+        self._retry = retry
+        self._written: dict[tuple[str, str | None], None] = {}
+        self._uploads: list[tuple[str, str]] = []
+
+    def key(self, name: str) -> str:
+        """The full key of canary *name*."""
+        return self.folder + name
+
+    def ask(self, call: Callable[[], Result], *, tolerant: bool = False) -> Result | StoreError:
+        """The call's result, or its error as a value. Transient errors are repeated first.
+
+        Errors that concern the whole run are raised, unless *tolerant*: a server that does not understand an odd
+        key may say anything of it (a redirect, another bucket), but hardly that the credentials are wrong.
+        """
+
+        def once() -> Result | StoreError:
+            try:
+                return call()
+            except TRANSIENT:
+                raise
+            except StoreError as error:
+                if error.scope is Scope.RUN and not (tolerant and not isinstance(error, _ENDS_THE_PROBE)):
+                    raise
+                return error
+
+        try:
+            return self._retry.call(once)
+        except TRANSIENT as error:
+            return error
+
+    def put(
+        self,
+        name: str,
+        body: Body,
+        headers: HeaderList = (),
+        guard: Guard = UNGUARDED,
+        *,
+        tolerant: bool = False,
+    ) -> WriteResult | StoreError:
+        """PUT canary *name*."""
+        return self.put_key(self.key(name), body, headers, guard, tolerant=tolerant)
+
+    def put_key(
+        self,
+        key: str,
+        body: Body,
+        headers: HeaderList = (),
+        guard: Guard = UNGUARDED,
+        *,
+        tolerant: bool = False,
+    ) -> WriteResult | StoreError:
+        """The same for a full key. It is remembered before the request: a lost answer may hide a success."""
+        self._written[(key, None)] = None
+        answer = self.ask(lambda: self.store.put(key, body, headers, guard=guard), tolerant=tolerant)
+        if not isinstance(answer, StoreError):
+            self.remember(key, answer)
+        return answer
+
+    def remember(self, key: str, answer: WriteResult) -> None:
+        """A write that bypassed `put` (Complete, copy): its version must go, too."""
+        self._written[(key, None)] = None
+        if answer.version_id not in (None, "null"):
+            self._written[(key, answer.version_id)] = None
+
+    def create_upload(self, name: str, headers: HeaderList = ()) -> str | StoreError:
+        """An upload id; aborted at the end unless `completed`."""
+        key = self.key(name)
+        answer = self.ask(lambda: self.store.create_upload(key, headers))
+        if isinstance(answer, str):
+            self._uploads.append((key, answer))
+        return answer
+
+    def completed(self, name: str, upload_id: str, answer: WriteResult) -> None:
+        """The upload became an object."""
+        self._uploads = [u for u in self._uploads if u != (self.key(name), upload_id)]
+        self.remember(self.key(name), answer)
+
+    def listing(self) -> dict[str, ListedObject] | StoreError:
+        """What the bucket holds below the folder, by canary name."""
+        answer = self.ask(lambda: list(self.store.list_objects(self.folder)), tolerant=True)
+        if isinstance(answer, StoreError):
+            return answer
+        return {found.key[len(self.folder) :]: found for found in answer}
+
+    def remove(self) -> tuple[str, ...]:
+        """Remove everything; the keys (and uploads) that are still there. Raises no StoreError."""
+        left = [f"{key} (upload {upload_id})" for key, upload_id in self._uploads if not self._abort(key, upload_id)]
+        self._uploads = []
+        # A key's versions are removed by id; only a key without a known version is deleted by name, because
+        # a plain delete in a versioned bucket would leave a delete marker.
+        versioned = {key for key, version in self._written if version}
+        due = [(key, version) for key, version in self._written if version or key not in versioned]
+        self._written = {}
+        failed = [pair for pair in self._remove_batch(due) if not self._remove_one(*pair)]
+        left += [f"{key} (version {version})" for key, version in failed if version]
+        listed = self._still_listed()
+        if listed is None:
+            left += [key for key, version in failed if not version]
+        else:
+            left += [key for key in listed if not self._remove_one(key, None)]
+        return tuple(left)
+
+    def _still_listed(self) -> list[str] | None:
+        """Keys below the folder now; None when no listing is to be had."""
+        try:
+            return [found.key for found in self._retry.call(lambda: list(self.store.list_objects(self.folder)))]
+        except StoreError:
+            return None
+
+    def _abort(self, key: str, upload_id: str) -> bool:
+        try:
+            self._retry.call(lambda: self.store.abort_upload(key, upload_id))
+        except StoreError:
+            return False
+        return True
+
+    def _remove_one(self, key: str, version: str | None) -> bool:
+        try:
+            self._retry.call(lambda: self.store.delete(key, version_id=version))
+        except StoreError as error:
+            return error.status == 404
+        return True
+
+    def _remove_batch(self, due: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+        """DeleteObjects for what XML can name; what was not removed by it."""
+        batch = [(key, version) for key, version in due if not _UNSAFE_IN_XML.intersection(key)]
+        if len(batch) < 2:
+            return due
+        rows = "".join(
+            f"<Object><Key>{escape(key)}</Key>{f'<VersionId>{escape(version)}</VersionId>' if version else ''}</Object>"
+            for key, version in batch
+        )
+        document = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{rows}</Delete>'
+        try:
+            _, answer = self._retry.call(
+                lambda: self.store.subresource("POST", None, [("delete", "")], document.encode())
+            )
+        except StoreError:
+            return due
+        if b"<DeleteResult" not in answer or b"<Error>" in answer:
+            return due
+        return [pair for pair in due if pair not in set(batch)]
