@@ -1,0 +1,110 @@
+"""How much memory object buffers may take, and glibc's malloc kept in hand.
+
+The limit is the smallest of the machine's memory, the control group's limit (v2 or v1, own and ancestors') and
+RLIMIT_AS. Files are read below a root that is an argument, so that each kind of machine can be tested on any.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+MIB = 1024 * 1024
+SHARE = 0.6
+BASE = 150 * MIB
+"""What a process holds beside its buffers: interpreter, libraries, connections, queues."""
+FLOOR = 16 * MIB
+"""The least budget worth working with; smaller limits end in an out-of-memory kill, or an honest MemoryError."""
+M_ARENA_MAX = -8
+ARENAS = 2
+_CGROUP = "sys/fs/cgroup"
+
+
+class MemoryLimit(NamedTuple):
+    """Bytes this process may use in all, and who says so."""
+
+    bytes: int
+    source: str
+
+
+def default_budget(root: Path = Path("/"), machine: int | None = None, address_space: int | None = None) -> int:
+    """Bytes for object buffers: 60 % of the limit, or what the base of 150 MiB leaves if less; at least 16 MiB."""
+    return budget_of(memory_limit(root, machine, address_space).bytes)
+
+
+def budget_of(limit: int) -> int:
+    """The buffers' part of *limit* bytes, in whole MiB."""
+    return max(FLOOR, min(int(limit * SHARE), limit - BASE) // MIB * MIB)
+
+
+def memory_limit(root: Path = Path("/"), machine: int | None = None, address_space: int | None = None) -> MemoryLimit:
+    """The smallest limit on this process. *machine* and *address_space* (bytes): as measured, unless given."""
+    limits = [MemoryLimit(_machine_memory() if machine is None else machine, "the machine's memory")]
+    limits += _cgroup_limits(root)
+    space = _address_space_left() if address_space is None else address_space
+    if space is not None:
+        limits.append(MemoryLimit(space, "RLIMIT_AS (ulimit -v)"))
+    return min(limits)
+
+
+def set_malloc_arenas(arenas: int = ARENAS) -> bool:
+    """Let glibc use at most *arenas* heaps for all threads. False where there is no mallopt (musl, macOS).
+
+    To be called before threads are started; arenas that exist already stay.
+    """
+    libc = _libc()
+    mallopt = getattr(libc, "mallopt", None)
+    return mallopt is not None and mallopt(M_ARENA_MAX, arenas) == 1
+
+
+def trim() -> bool:
+    """Give free heap memory back to the system; True when some was."""
+    malloc_trim = getattr(_libc(), "malloc_trim", None)
+    return malloc_trim is not None and malloc_trim(0) == 1
+
+
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _machine_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _address_space_left() -> int | None:
+    soft, _hard = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _cgroup_limits(root: Path) -> list[MemoryLimit]:
+    limits: list[MemoryLimit] = []
+    for line in _lines(root / "proc/self/cgroup"):
+        _number, controllers, path = line.split(":", 2)
+        if not controllers:
+            for mount in (root / _CGROUP, root / _CGROUP / "unified"):
+                limits += _walk(mount, path, "memory.max")
+        elif "memory" in controllers.split(","):
+            limits += _walk(root / _CGROUP / "memory", path, "memory.limit_in_bytes")
+    return limits
+
+
+def _walk(mount: Path, path: str, name: str) -> list[MemoryLimit]:
+    """The limits of the group at *path* and of all above it. Inside a container *path* may be the host's: then
+    only the mount's own files are there, and they are the container's."""
+    names = [part for part in path.split("/") if part not in {"", ".", ".."}]
+    found: list[MemoryLimit] = []
+    for depth in range(len(names), -1, -1):
+        lines = _lines(mount.joinpath(*names[:depth], name))
+        found += [MemoryLimit(int(line), f"the control group's {name}") for line in lines if line.isdigit()]
+    return found
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []
