@@ -14,6 +14,7 @@ import operator
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import NamedTuple, NoReturn
 from urllib.parse import unquote_to_bytes
@@ -28,6 +29,11 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FRACTION = re.compile(r"\.(\d+)")
 _SECONDS_KEPT = 8192
 _EXCERPT = 80
+_KIND = "<kind>"
+"""Under which name the fields of an entry hold the name of its element. No element can be called so."""
+
+_new_object: Callable[[tuple[object, ...]], ListedObject] = partial(tuple.__new__, ListedObject)
+"""ListedObject(*fields) without its Python-level constructor, which takes three times as long."""
 
 
 class Page(NamedTuple):
@@ -50,7 +56,7 @@ class _Collected:
     def __init__(self) -> None:
         self.root = ""
         self.fields: dict[str, str] = {}
-        self.entries: list[tuple[str, dict[str, str]]] = []
+        self.entries: list[dict[str, str]] = []
         self.common_prefixes: list[str] = []
 
 
@@ -87,11 +93,17 @@ def parse_versions_page(body: bytes, bucket: str, *, prefix: str = "") -> Page:
     return _page(found, bucket, prefix, following, before=operator.le)
 
 
-def _page(found: _Collected, bucket: str, prefix: str, following: Query, *, before: Callable[[str, str], bool]) -> Page:
+def _page(
+    found: _Collected,
+    bucket: str,
+    prefix: str,
+    following: Query,
+    *,
+    before: Callable[[str, str], bool],
+) -> Page:
     """The entries as values, with their order and prefix checked."""
     decode = _key_decoder(found, bucket)
-    entry = _EntryReader(bucket, decode).read
-    entries = [entry(kind, fields) for kind, fields in found.entries]
+    entries = list(map(_EntryReader(bucket, decode).read, found.entries))
     keys = [listed.key for listed in entries]
     ascending = all(map(before, keys, islice(keys, 1, None)))
     if prefix:
@@ -105,7 +117,8 @@ def _page(found: _Collected, bucket: str, prefix: str, following: Query, *, befo
 def _collect(body: bytes, bucket: str, *, root: str, kinds: frozenset[str]) -> _Collected:
     """Run the parser over *body* and check the root element."""
     found = _Collected()
-    parser = _parser(found, bucket, kinds)
+    encoded = b"<EncodingType>url</EncodingType>" in body
+    parser = _parser(found, bucket, kinds, encoded=encoded)
     try:
         parser.Parse(body, True)
     except expat.ExpatError as error:
@@ -123,39 +136,50 @@ def _collect(body: bytes, bucket: str, *, root: str, kinds: frozenset[str]) -> _
         )
     if found.root != root:
         raise _unreadable(bucket, f"is a <{found.root}> where <{root}> was expected", body)
+    if encoded != (found.fields.get("EncodingType") == "url"):
+        _refuse(bucket, "does not say clearly whether its keys are url-encoded")
     return found
 
 
-def _parser(found: _Collected, bucket: str, kinds: frozenset[str]) -> expat.XMLParserType:
-    """An expat parser that fills *found*. Document types, hence entities of one's own, are refused."""
+def _parser(found: _Collected, bucket: str, kinds: frozenset[str], *, encoded: bool) -> expat.XMLParserType:
+    """An expat parser that fills *found*. Document types, hence entities of one's own, are refused.
+
+    Handlers are called by the dozen for each key, so there is none for the start of elements where that can be:
+    text then arrives with the white space before its element in front. It is stripped, which only a key that is not
+    *encoded* could suffer from; with such keys every start clears what came before.
+    """
     parser = expat.ParserCreate()
     parser.buffer_text = True
+    parser.buffer_size = 1 << 16
     texts: list[str] = []
-    clear = texts.clear
-    fields = page_fields = found.fields
-    entries = found.entries
+    fields: dict[str, str] = {}
 
     def start_element(name: str, _attributes: object) -> None:
-        nonlocal fields
-        clear()
-        if name in kinds:
-            fields = {}
-            entries.append((name, fields))
-        elif name == "CommonPrefixes":
-            fields = {}
-        elif not found.root:
+        if not found.root:
             found.root = name
+            if encoded:
+                parser.StartElementHandler = None
+        texts.clear()
 
     def end_element(name: str) -> None:
         nonlocal fields
         if name in kinds:
-            fields = page_fields
+            if not found.entries:
+                # The page's own fields, which stand before the entries or behind, have other names than theirs.
+                found.fields.update(fields)
+            fields[_KIND] = name
+            found.entries.append(fields)
+            fields = {}
         elif name == "CommonPrefixes":
-            found.common_prefixes.append(fields.get("Prefix", ""))
-            fields = page_fields
+            found.common_prefixes.append(fields.pop("Prefix", ""))
+        elif name == found.root:
+            found.fields.update(fields)
+        elif texts:
+            text = texts[0] if len(texts) == 1 else "".join(texts)
+            fields[name] = text.lstrip() if encoded else text
         else:
-            fields[name] = texts[0] if len(texts) == 1 else "".join(texts)
-        clear()
+            fields[name] = ""
+        texts.clear()
 
     def refuse_doctype(*_declaration: object) -> None:
         _refuse(bucket, "carries a document type declaration, which no S3 server sends")
@@ -189,9 +213,9 @@ def _key_decoder(found: _Collected, bucket: str) -> Callable[[str], str]:
         _refuse(bucket, f"uses the unknown key encoding {encoding!r}")
 
     def decode(sent: str) -> str:
-        if "%" not in sent:
+        if "%" not in sent and " " not in sent:
             return sent.replace("+", " ") if "+" in sent else sent
-        if _BAD_ESCAPE.search(sent):
+        if " " in sent or _BAD_ESCAPE.search(sent):
             _refuse(bucket, f"declares url-encoded keys but sends {sent!r}, which is not")
         try:
             return unquote_to_bytes(sent.replace("+", " ")).decode()
@@ -211,43 +235,43 @@ class _EntryReader:
         self._decode = decode
         self._seconds: dict[str, int] = {}
 
-    def read(self, kind: str, fields: dict[str, str]) -> ListedObject:
+    def read(self, fields: dict[str, str]) -> ListedObject:
         """One Contents, Version or DeleteMarker element."""
         get = fields.get
-        sent = get("Key")
-        if not sent:
-            _refuse(self._bucket, "contains an entry without a key")
-        if kind == "DeleteMarker":
-            size = 0
-        else:
-            digits = get("Size", "")
-            if not (digits.isascii() and digits.isdigit()):
-                _refuse(self._bucket, f"gives the size {digits!r} for key {sent!r}")
-            size = int(digits)
+        sent = get("Key", "")
+        modified = get("LastModified", "")
+        digits = get("Size", "")
         etag = get("ETag", "")
-        if etag:
-            etag = etag.removeprefix("W/").strip('"')
+        marker = fields[_KIND] == "DeleteMarker"
+        if marker:
+            digits = digits or "0"
+        if not (sent and digits.isdigit() and digits.isascii()):
+            _refuse(self._bucket, f"contains an entry with the key {sent!r} and the size {digits!r}")
+        # The common shape, 2024-01-31T23:59:59.000Z, of a second met before.
+        whole = self._seconds.get(modified[:19])
+        if whole is None or modified[19:] != ".000Z":
+            whole = self._milliseconds(sent, modified)
         checksum = get("ChecksumAlgorithm", "")
-        if checksum:
-            checksum = f"{checksum}/{get('ChecksumType', '')}".rstrip("/")
-        return ListedObject(
-            self._decode(sent),
-            size,
-            etag,
-            self._milliseconds(sent, get("LastModified", "")),
-            get("StorageClass") or "STANDARD",
-            checksum,
-            get("VersionId"),
-            get("IsLatest", "true") == "true",
-            kind == "DeleteMarker",
-            get("IsRestoreInProgress") == "false" and bool(get("RestoreExpiryDate")),
+        return _new_object(
+            (
+                self._decode(sent),
+                int(digits),
+                etag.removeprefix("W/").strip('"'),
+                whole,
+                get("StorageClass") or "STANDARD",
+                f"{checksum}/{get('ChecksumType', '')}".rstrip("/") if checksum else "",
+                get("VersionId"),
+                get("IsLatest", "true") == "true",
+                marker,
+                get("IsRestoreInProgress") == "false" and bool(get("RestoreExpiryDate")),
+            )
         )
 
     def _milliseconds(self, key: str, text: str) -> int:
         """ISO 8601 to milliseconds since the epoch."""
         second = text[:19]
         whole = self._seconds.get(second)
-        if whole is not None and text[23:] == "Z" and text[19] == "." and text[20:23].isdigit():
+        if whole is not None and len(text) == 24 and text[19] == "." and text[23] == "Z" and text[20:23].isdigit():
             return whole + int(text[20:23])
         try:
             # Some servers write nanoseconds; beyond the millisecond nothing is kept.

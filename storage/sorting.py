@@ -12,6 +12,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -103,7 +104,9 @@ class ExternalSort:
         """Drop everything."""
         self._held = []
         if self._file is not None:
-            self._file.close()
+            # After a failed write the rest of its buffer fails again here; nobody wants it any more.
+            with suppress(OSError):
+                self._file.close()
             self._file = None
 
     def _spill(self) -> None:
@@ -141,11 +144,11 @@ class ExternalSort:
                 file = self._opened()
                 file.seek(at)
                 (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-                data = file.read(length)
-            except OSError as error:
+                block = _decoded(file.read(length))
+            except (OSError, struct.error, zlib.error) as error:
                 raise _disk_error(error) from error
             at += _LENGTH.size + length
-            yield from _decoded(data)
+            yield from block
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
@@ -181,12 +184,11 @@ def _encoded(block: list[Positioned]) -> bytes:
     return zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode(), 1)
 
 
-def _decoded(data: bytes) -> Iterator[Positioned]:
-    for position, *fields in json.loads(zlib.decompress(data)):
-        yield position, ListedObject(*fields)
+def _decoded(data: bytes) -> list[Positioned]:
+    return [(position, ListedObject(*fields)) for position, *fields in json.loads(zlib.decompress(data))]
 
 
-def _disk_error(error: OSError) -> LocalDiskError:
+def _disk_error(error: Exception) -> LocalDiskError:
     return LocalDiskError(
         f"the temporary file that sorts an unordered listing failed: {error}. "
         f"Make room in {tempfile.gettempdir()} or set TMPDIR to a larger disk, then run again"

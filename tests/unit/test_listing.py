@@ -63,8 +63,7 @@ def test_an_unordered_bucket_is_sorted_or_asks_for_a_second_start(
     server, order = ListingServer(entries, page_size=page_size, ignores_start_after=True), BucketOrder()
     got: list[str] = []
     try:
-        for entry in list_objects(server, "bucket", "", parallel=parallel, retry=AT_ONCE, order=order):
-            got.append(entry.key)
+        got.extend(e.key for e in list_objects(server, "bucket", "", parallel=parallel, retry=AT_ONCE, order=order))
     except ListingUnordered:
         assert got == sorted(set(got))
         got = keys(server, parallel=parallel, order=order, sort_memory=10_000)
@@ -72,7 +71,7 @@ def test_an_unordered_bucket_is_sorted_or_asks_for_a_second_start(
 
 
 def test_disorder_on_the_first_pages_is_sorted_unseen() -> None:
-    entries = [listed(f"k{number:04d}") for number in (*range(0, 20), *range(40, 60), *range(20, 40))]
+    entries = [listed(f"k{number:04d}") for number in (*range(20), *range(40, 60), *range(20, 40))]
     order = BucketOrder()
 
     assert keys(ListingServer(entries, page_size=20), order=order) == [f"k{number:04d}" for number in range(60)]
@@ -127,7 +126,7 @@ def test_a_server_that_ignores_start_after_is_cut_by_hand() -> None:
         objects_page([listed("elsewhere")]),
         b"<!DOCTYPE x [<!ENTITY a 'b'>]>" + objects_page()[39:],
     ],
-    ids="empty html cut no-truncation odd-truncation no-token other-bucket outside-prefix doctype".split(),
+    ids=["empty", "html", "cut", "unsaid", "maybe", "no-token", "other-bucket", "outside", "doctype"],
 )
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_a_page_that_does_not_prove_itself_is_refused(body: bytes, parallel: int) -> None:
