@@ -1,0 +1,115 @@
+"""One embedded PostgreSQL for the whole test run, one freshly cloned ledger per test; nothing left running.
+
+Fixtures: `postgres_server` (session), `ledger_url` (a migrated, empty ledger of the test's own),
+`empty_database_url` (no schema at all) and `ledger` (a Ledger on `ledger_url`, closed afterwards).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from executor.ledger import Ledger
+from executor.postgres import EmbeddedPostgres
+
+TEMPLATE = "ledger_template"
+
+
+class PostgresServer:
+    """A server of the tests' own in a temporary folder, with a template that holds a migrated ledger."""
+
+    def __init__(self) -> None:
+        # Short, and open to the user the server runs as when we are root.
+        self.folder = Path(tempfile.mkdtemp(prefix="s3m-pg-"))
+        self.embedded = EmbeddedPostgres(self.folder)
+        self.url = self.embedded.url()
+        # Tests need no durability over power loss, and the clones are made faster.
+        self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", f"CREATE DATABASE {TEMPLATE}")
+        ledger = Ledger(self.url_of(TEMPLATE))
+        ledger.migrate()
+        ledger.close()
+
+    def url_of(self, database: str) -> str:
+        """The URL of another database of this server."""
+        return self.url.replace("/postgres?", f"/{database}?")
+
+    def clone(self, template: str = TEMPLATE) -> str:
+        """A new database's name; *template* `template0` gives an empty one."""
+        name = f"t{uuid.uuid4().hex[:12]}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
+        return name
+
+    def drop(self, database: str) -> None:
+        """Drop a database, also when somebody is still connected."""
+        self._run(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+    def close(self) -> None:
+        """Stop the server at once and remove its folder."""
+        self.embedded.stop(immediate=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, *statements: str) -> None:
+        connection = psycopg2.connect(self.url.replace("+psycopg2", ""))
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The run's server."""
+    owner = os.getpid()
+    server = PostgresServer()
+    yield server
+    if os.getpid() == owner:
+        server.close()
+
+
+@pytest.fixture
+def ledger_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A migrated, empty ledger that nobody else uses."""
+    name = postgres_server.clone()
+    yield postgres_server.url_of(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database without a ledger."""
+    name = postgres_server.clone("template0")
+    yield postgres_server.url_of(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """A ledger of the test's own."""
+    opened = Ledger(ledger_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sql(ledger_url: str) -> Iterator[Callable[..., list[tuple[object, ...]]]]:
+    """Runs one statement on the test's ledger behind its back; its rows, if it has any."""
+    connection = psycopg2.connect(ledger_url.replace("+psycopg2", ""))
+    connection.autocommit = True
+
+    def run(statement: str, *parameters: object) -> list[tuple[object, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    yield run
+    connection.close()
