@@ -1,17 +1,23 @@
 """The memory contract: bytes are reserved before they are held, and buffers are reused.
 
-`ByteBudget` is the promise (the sum of all reservations never exceeds the total), `BufferPool` keeps it:
-whatever the pool holds, lent or idle, is reserved.
+`ByteBudget` is the promise (the sum of all reservations never exceeds the total), `BufferPool` keeps it: what it
+holds, lent and idle together, is never more.
 """
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections import deque
 from collections.abc import Callable
 
 POLL_SECONDS = 0.2
 """How often a waiting reservation looks whether it should give up."""
+MAPPED_FROM = 64 * 1024
+"""Buffers of this capacity or more are mappings of their own. From malloc's heap, freed ones stay with the process:
+32 threads with mixed sizes grew to 475 MiB under a budget of 128 MiB, against 129 MiB with mappings."""
+
+Buffer = bytearray | mmap.mmap
 
 
 class _Waiter:
@@ -40,16 +46,11 @@ class ByteBudget:
         self._waiters: deque[_Waiter] = deque()
         self._smallest = 0
         self._overtaken = 0
-        self._reclaim: Callable[[int], object] | None = None
 
     @property
     def waiting(self) -> int:
         """How many reservations wait."""
         return len(self._waiters)
-
-    def on_shortage(self, reclaim: Callable[[int], object]) -> None:
-        """Call *reclaim(size)* (which may release) each time a reservation of *size* bytes has to wait."""
-        self._reclaim = reclaim
 
     def try_reserve(self, size: int) -> bool:
         """Reserve *size* bytes if they are free and nobody waits for them. Raises ValueError if they never will be."""
@@ -99,8 +100,6 @@ class ByteBudget:
             self._waiters.append(waiter)
             self._grant()
         while not waiter.granted.is_set():
-            if self._reclaim is not None:
-                self._reclaim(size)
             if waiter.granted.wait(POLL_SECONDS):
                 break
             if stop():
@@ -136,17 +135,17 @@ class ByteBudget:
 
 
 class BufferPool:
-    """Reusable buffers by size class, lent as memoryviews.
+    """Reusable buffers by size class, lent as memoryviews within a byte budget.
 
-    All memory the pool holds is reserved in the budget, idle buffers too; they are dropped as soon as a
-    reservation is short of room, and by `release_idle`.
+    What is lent is reserved. Idle buffers are kept only as long as lent and idle together stay within the budget's
+    total, so the memory held never exceeds it, provided that nobody else reserves from the same budget.
     """
 
     def __init__(self, budget: ByteBudget) -> None:
         self.budget = budget
         self._lock = threading.Lock()
-        self._idle: dict[int, list[bytearray]] = {}
-        budget.on_shortage(lambda _size: self.release_idle())
+        self._idle: dict[int, list[Buffer]] = {}
+        self._held = 0
 
     def take(self, size: int, stop: Callable[[], bool]) -> memoryview | None:
         """A writable view of exactly *size* bytes of undefined content; None when *stop()* became true first.
@@ -154,44 +153,72 @@ class BufferPool:
         Waits for memory like `ByteBudget.reserve`, and raises ValueError like it. Give it back with `give`.
         """
         capacity = min(capacity_for(size), max(size, self.budget.total))
+        if not self.budget.reserve(capacity, stop):
+            return None
         with self._lock:
             idle = self._idle.get(capacity)
-            buffer = idle.pop() if idle else None
-        if buffer is None:
-            if not self.budget.reserve(capacity, stop):
-                return None
-            buffer = bytearray(capacity)
+            if idle:
+                buffer = idle.pop()
+            else:
+                self._make_room(capacity)
+                buffer = _allocate(capacity)
+                self._held += capacity
         return memoryview(buffer)[:size]
 
     def give(self, view: memoryview) -> None:
-        """Take back a view lent by `take`; it must not be used any more."""
+        """Take back a view lent by `take`; neither it nor a slice of it may be used any more."""
         buffer = view.obj
         view.release()
-        if not isinstance(buffer, bytearray):
+        if not isinstance(buffer, Buffer):
             raise TypeError("only views lent by this pool can be given back")
         capacity = len(buffer)
-        if self.budget.waiting:
-            del buffer
-            self.budget.release(capacity)
-            return
         with self._lock:
             self._idle.setdefault(capacity, []).append(buffer)
+        self.budget.release(capacity)
 
     @property
-    def idle_bytes(self) -> int:
-        """Bytes held for reuse and not lent."""
-        with self._lock:
-            return sum(capacity * len(buffers) for capacity, buffers in self._idle.items())
+    def held_bytes(self) -> int:
+        """Bytes of all buffers, lent and idle."""
+        return self._held
 
     def release_idle(self) -> int:
         """Drop all idle buffers; how many bytes they were."""
         with self._lock:
-            dropped, self._idle = self._idle, {}
-        freed = sum(capacity * len(buffers) for capacity, buffers in dropped.items())
-        dropped.clear()
-        if freed:
-            self.budget.release(freed)
-        return freed
+            before = self._held
+            for capacity in list(self._idle):
+                self._drop(capacity, len(self._idle[capacity]))
+            return before - self._held
+
+    def _make_room(self, capacity: int) -> None:
+        """Drop idle buffers until *capacity* more bytes fit. The lock is held."""
+        for idle_capacity in list(self._idle):
+            excess = self._held + capacity - self.budget.total
+            if excess <= 0:
+                return
+            self._drop(idle_capacity, -(-excess // idle_capacity))
+
+    def _drop(self, capacity: int, count: int) -> None:
+        idle = self._idle[capacity]
+        for _ in range(min(count, len(idle))):
+            _free(idle.pop())
+            self._held -= capacity
+        if not idle:
+            del self._idle[capacity]
+
+
+def _allocate(capacity: int) -> Buffer:
+    if capacity < MAPPED_FROM:
+        return bytearray(capacity)
+    return mmap.mmap(-1, capacity, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _free(buffer: Buffer) -> None:
+    """Unmap at once what is mapped; heap memory goes with its last reference."""
+    if isinstance(buffer, mmap.mmap):
+        try:
+            buffer.close()
+        except BufferError:
+            return  # somebody still holds a slice: the mapping goes with it
 
 
 def capacity_for(size: int) -> int:
