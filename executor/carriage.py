@@ -50,7 +50,9 @@ def write_headers(section: SectionRuntime, entry: Entry, source: Source) -> Writ
     )
 
 
-def attribute_differences(section: SectionRuntime, entry: Entry, source: Source, destination: ObjectHead) -> list[Difference]:
+def attribute_differences(
+    section: SectionRuntime, entry: Entry, source: Source, destination: ObjectHead
+) -> list[Difference]:
     """Field by field, what the destination's object does not hold as the plan wants it. Tags are read when due."""
     facts = section.destination_facts.facts
     tags: Tags | None = None

@@ -61,9 +61,7 @@ class ChunkLoader:
 
     def _check(self, batch: Batch) -> None:
         if batch.manifest not in self._verified:
-            verify_manifest(
-                self._manifests, batch.manifest, objects=batch.objects, bytes=batch.bytes, keys=batch.keys
-            )
+            verify_manifest(self._manifests, batch.manifest, objects=batch.objects, bytes=batch.bytes, keys=batch.keys)
             self._verified.add(batch.manifest)
 
     def _present(self, section: SectionRuntime, items: list[Item]) -> frozenset[str]:

@@ -95,8 +95,10 @@ class PartedCopy:
 
     def _open(self) -> None:
         entry, section = self._entry, self._section
-        head = self._repeat(lambda: section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra))
-        if entry.etag and head.etag != entry.etag or head.size != entry.size:
+        head = self._repeat(
+            lambda: section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra)
+        )
+        if (entry.etag and head.etag != entry.etag) or head.size != entry.size:
             raise ObjectChanged(
                 f"{entry.key!r} changed at the source since the plan: ETag {head.etag}, {head.size} bytes",
                 operation="HeadObject",
@@ -301,9 +303,7 @@ class PartedCopy:
         """Look at what was published: its ETag is the one that listings will show."""
         entry, section = self._entry, self._section
         head = self._repeat(
-            lambda: section.destination.head(
-                entry.target, version_id=version_id, extra=section.destination_read_extra
-            )
+            lambda: section.destination.head(entry.target, version_id=version_id, extra=section.destination_read_extra)
         )
         if head.size != entry.size:
             raise ObjectChanged(

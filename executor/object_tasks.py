@@ -13,12 +13,12 @@ from executor.early_stop import EarlyStop
 from executor.events import Events, ObjectTrouble
 from executor.ledger_types import Completion, Failure, Lane, Outcome
 from executor.multipart import PartedCopy, PartedPlace
+from executor.patient_ledger import PatientLedger
 from executor.pool import Task
 from executor.reconcile import reconcile
 from executor.retries import AttemptCounter
 from executor.section import SectionRuntime
 from executor.transfer import Tools, WholeCopy, ended
-from executor.patient_ledger import PatientLedger
 from executor.writer import LedgerWriter, OpenChunk
 from schema.errors import LeaseLost, Stopped, StoreError
 from schema.plan import Action, Entry
@@ -168,9 +168,7 @@ class ObjectTasks:
             return False
         except StoreError as error:
             self.early_stop.failed(error)
-            result = ended(
-                error, entry, work.chunk.batch_no, ord, attempts(), section.plan.policy.if_source_changes
-            )
+            result = ended(error, entry, work.chunk.batch_no, ord, attempts(), section.plan.policy.if_source_changes)
         self._record(work, ord, entry, result, why())
         return isinstance(result, Completion) and result.outcome not in TROUBLED
 
@@ -217,5 +215,3 @@ _OUTCOME_TEXT = {
 def _inline(tasks: list[Task]) -> None:
     for task in tasks:
         task()
-
-

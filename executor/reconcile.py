@@ -73,9 +73,7 @@ def _different_bytes(
     return "" if proof else "content"
 
 
-def proven_equal(
-    section: SectionRuntime, source: ObjectHead, destination: ObjectHead, crc: int | None
-) -> bool | None:
+def proven_equal(section: SectionRuntime, source: ObjectHead, destination: ObjectHead, crc: int | None) -> bool | None:
     """Whether two heads prove equal or different bytes; None: they prove nothing."""
     ours = integrity.source_md5(source, section.source_facts)
     theirs = integrity.md5_of_etag(destination.etag) if section.destination_facts.enforces("etag_is_md5") else None

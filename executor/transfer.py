@@ -26,7 +26,6 @@ from schema.objects import WriteResult
 from schema.plan import Action, Entry
 from storage.port import Guard
 
-
 OnRetry = Callable[[StoreError, int], None]
 """Told of each retry: the error, and the attempts used so far."""
 WRITES = frozenset({"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObjectTagging"})
@@ -98,9 +97,7 @@ class WholeCopy:
             if found is not None:
                 return found
         try:
-            answer = section.destination.put(
-                entry.target, body, [*carried.headers, *proof.headers], guard=self._guard
-            )
+            answer = section.destination.put(entry.target, body, [*carried.headers, *proof.headers], guard=self._guard)
         except DestinationChanged as error:
             return self._reconciled(source, proof.crc64nvme, error)
         self._check(answer, proof)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from schema.errors import MigrationError, UsageError
-from schema.escape import terminal
+from schema.escape import one_line
 
 UNEXPECTED = 1
 USAGE = UsageError.exit_code
@@ -18,7 +18,7 @@ USAGE = UsageError.exit_code
 
 def report(error: MigrationError, emit_json: Callable[[dict[str, Any]], None] | None) -> int:
     """Say what happened on stderr (and as one JSON object when asked for); the exit code."""
-    lines = [terminal(line) for line in str(error).splitlines()] or [type(error).__name__]
+    lines = [one_line(line) for line in str(error).splitlines()] or [type(error).__name__]
     click.echo("s3migrate: " + "\n  ".join(lines), err=True)
     if emit_json is not None:
         emit_json(

@@ -1,0 +1,76 @@
+"""Accounting for `versions: all`: per key, the destination's history must be the source's, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from executor.expectation import Expectations, Expected
+from executor.ledger_types import Completion, Outcome
+from executor.section import SectionRuntime
+from executor.verify_listing import Finding, Verdict
+from schema.objects import ListedObject
+from schema.plan import Action
+
+LAID = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE, Outcome.MARKER_LAID})
+
+
+def version_findings(section_id: str, runtime: SectionRuntime, lines: Expectations) -> Iterator[Finding]:
+    """One finding for each key whose history differs, is missing, or is in no manifest."""
+    histories = groupby(runtime.destination.list_versions(runtime.section.destination.prefix), key=lambda v: v.key)
+    planned = groupby(lines.by_target(), key=lambda e: e.entry.target)
+    there, plan = next(histories, None), next(planned, None)
+    # groupby's groups die when it moves on, so each is made a list before the next is asked for.
+    held = (there[0], list(there[1])) if there else None
+    wanted = (plan[0], list(plan[1])) if plan else None
+    while held is not None or wanted is not None:
+        key = min(k[0] for k in (held, wanted) if k is not None)
+        versions = held[1] if held is not None and held[0] == key else []
+        expected = wanted[1] if wanted is not None and wanted[0] == key else []
+        finding = _compare(section_id, key, versions, expected)
+        if finding is not None:
+            yield finding
+        if held is not None and held[0] == key:
+            there = next(histories, None)
+            held = (there[0], list(there[1])) if there else None
+        if wanted is not None and wanted[0] == key:
+            plan = next(planned, None)
+            wanted = (plan[0], list(plan[1])) if plan else None
+
+
+def _compare(section: str, key: str, versions: list[ListedObject], expected: list[Expected]) -> Finding | None:
+    moved = [e for e in expected if e.entry.action in (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER)]
+    if not expected:
+        return Finding(section, Verdict.UNACCOUNTED, key, key, f"{len(versions)} versions in no manifest")
+    if not moved:
+        return None
+    source_key = moved[0].entry.key
+    rows = [e.completion for e in moved]
+    if any(row is None or row.outcome not in LAID for row in rows):
+        return Finding(section, Verdict.NOT_COPIED, source_key, key, "not every version is recorded as copied")
+    ours = versions[-len(moved) :]
+    if len(ours) < len(moved):
+        detail = f"{len(versions)} versions at the destination, {len(moved)} at the source"
+        return Finding(section, Verdict.MISSING, source_key, key, detail)
+    for place, (line, row, there) in enumerate(zip(moved, rows, ours, strict=True), 1):
+        difference = _different(line, row, there)
+        if difference:
+            return Finding(
+                section, Verdict.DIFFERENT, source_key, key, f"version {place} of {len(moved)}: {difference}"
+            )
+    if not ours[-1].is_latest:
+        return Finding(section, Verdict.DIFFERENT, source_key, key, "the newest version is not the current one")
+    return None
+
+
+def _different(line: Expected, row: Completion | None, there: ListedObject) -> str:
+    marker = line.entry.action is Action.DELETE_MARKER
+    if marker != there.delete_marker:
+        return "a delete marker on one side only"
+    if marker:
+        return ""
+    if there.size != line.entry.size:
+        return f"size {there.size}, planned {line.entry.size}"
+    if row is not None and row.destination_etag and there.etag != row.destination_etag:
+        return f"ETag {there.etag}, {row.destination_etag} when it was copied"
+    return ""

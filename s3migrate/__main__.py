@@ -1,0 +1,5 @@
+"""`python -m s3migrate`."""
+
+from s3migrate.cli import main
+
+main()

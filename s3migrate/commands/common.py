@@ -1,0 +1,47 @@
+"""What several commands share: options, the plan they are given, errors as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from s3migrate.failure import report
+from s3migrate.json_lines import JsonLines
+from s3migrate.wiring import manifest_store
+from schema.errors import MigrationError
+from schema.manifest import ManifestStore
+from schema.plan import Plan
+from schema.planfile import load_plan
+
+P = ParamSpec("P")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+plan_argument = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False))
+
+
+def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
+    """Let a command's MigrationErrors appear as a JSON line too when --json was given; answers the exit code."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return command(*args, **kwargs) or 0
+        except MigrationError as error:
+            return report(error, JsonLines().emit if kwargs.get("as_json") else None)
+
+    return wrapped
+
+
+def read_plan(path: Path) -> tuple[Plan, ManifestStore]:
+    """The checked plan and the store of its manifests. Raises InputMissing, PlanCorrupt, UsageError."""
+    plan = load_plan(path)
+    return plan, manifest_store(plan.manifest_store, path.absolute().parent, plan.sections[0].destination)
+
+
+def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:
+    """Where JSON lines go, if anywhere."""
+    return JsonLines().emit if as_json else None

@@ -1,0 +1,98 @@
+"""explain: everything known of one key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from executor.ledger import Ledger
+from s3migrate.commands.common import json_option, read_plan, told_as_json
+from s3migrate.json_lines import JsonLines
+from s3migrate.settings import read_settings
+from s3migrate.wiring import ledger_if_any
+from schema.errors import UsageError
+from schema.escape import from_one_line, one_line
+from schema.manifest import ManifestStore, read_entries
+from schema.plan import Entry, Plan
+
+
+@click.command("explain")
+@click.argument("key")
+@click.option(
+    "--plan", "plan_path", type=click.Path(path_type=Path, dir_okay=False), help="[the only plans/*.plan.yaml]"
+)
+@json_option
+@told_as_json
+def explain_command(key: str, plan_path: Path | None, as_json: bool) -> None:
+    """What the plan decided for KEY and why, and what the ledger knows of it.
+
+    KEY is a source or a destination key, whole, spelled as s3migrate shows it (\\n, \\x1b... for odd characters).
+    """
+    try:
+        wanted = from_one_line(key)
+    except ValueError:
+        wanted = key
+    plan, manifests = read_plan(plan_path or _only_plan())
+    ledger = ledger_if_any(read_settings())
+    found = 0
+    try:
+        for facts in _known(plan, manifests, ledger, {wanted, key}):
+            found += 1
+            if as_json:
+                JsonLines().emit({"type": "explain", **facts})
+            else:
+                for name, value in facts.items():
+                    click.echo(f"{name:18} {one_line(str(value))}")
+                click.echo()
+    finally:
+        if ledger is not None:
+            ledger.close()
+    if not found:
+        raise UsageError(f"{one_line(key)} is in no manifest of this plan; it was not listed when the plan was made")
+
+
+def _only_plan() -> Path:
+    plans = sorted(Path("plans").glob("*.plan.yaml"))
+    if len(plans) != 1:
+        raise UsageError(f"there are {len(plans)} plans in plans/; name one with --plan")
+    return plans[0]
+
+
+def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, keys: set[str]) -> Iterator[dict[str, Any]]:
+    run = ledger.find_run(plan.plan_id) if ledger is not None else None
+    for batch_no, batch in enumerate(plan.batches):
+        for ord, entry in read_entries(manifests, batch.manifest):
+            if keys & {entry.key, entry.target}:
+                facts = _entry_facts(batch.section, entry)
+                facts |= {"batch": batch.id, "stage": batch.stage, "line": ord}
+                if ledger is not None and run is not None:
+                    facts |= ledger.explain(run.run_id, batch_no, ord)
+                else:
+                    facts["ledger"] = "the plan was not applied yet"
+                yield facts
+    for section in plan.sections:
+        for name, digest in section.side_manifests.items():
+            for _, entry in read_entries(manifests, digest):
+                if keys & {entry.key, entry.target}:
+                    yield {**_entry_facts(section.id, entry), "side manifest": name}
+
+
+def _entry_facts(section: str, entry: Entry) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "key": entry.key,
+        "destination key": entry.target,
+        "section": section,
+        "action": entry.action.value,
+        "size": entry.size,
+        "source etag": entry.etag,
+    }
+    if entry.reason:
+        facts["reason"] = entry.reason
+    if entry.destination_etag:
+        facts["destination etag"] = entry.destination_etag
+    if entry.version_id:
+        facts["version"] = entry.version_id
+    return facts

@@ -1,0 +1,76 @@
+"""ledger: the schema, the integrity check, the embedded server."""
+
+from __future__ import annotations
+
+import click
+
+from executor.ledger import Ledger
+from executor.ledger_connection import ledger_url
+from s3migrate.commands.common import told_as_json
+from s3migrate.commands.steer import chosen_run
+from s3migrate.settings import read_settings
+from s3migrate.wiring import embedded, open_ledger
+from schema.errors import LedgerSchemaError
+
+
+@click.group("ledger")
+def ledger_group() -> None:
+    """The PostgreSQL ledger: S3MIGRATE_LEDGER, or the embedded server under .s3migrate/."""
+
+
+@ledger_group.command("migrate")
+@told_as_json
+def migrate() -> None:
+    """Bring the ledger's schema up to date."""
+    ledger = open_ledger(read_settings(), migrate=False)
+    try:
+        applied = ledger.migrate()
+    finally:
+        ledger.close()
+    click.echo(f"Applied: {', '.join(map(str, applied))}." if applied else "Up to date.")
+
+
+@ledger_group.command("check")
+@click.argument("run_id", metavar="RUN", type=int, required=False)
+@told_as_json
+def check(run_id: int | None) -> None:
+    """Recompute the audit chain and the digests of RUN (default: the latest); any altered row is named."""
+    ledger = open_ledger(read_settings(), migrate=False)
+    try:
+        ledger.check_schema()
+        complaints = ledger.check(chosen_run(ledger, run_id).run_id)
+    finally:
+        ledger.close()
+    if complaints:
+        raise LedgerSchemaError("the ledger was altered:\n" + "\n".join(complaints))
+    click.echo("The audit chain and every digest are whole.")
+
+
+@ledger_group.command("sql")
+@told_as_json
+def sql() -> None:
+    """Print the SQL that makes the schema, for a DBA."""
+    click.echo(Ledger.sql(), nl=False)
+
+
+@ledger_group.command("url")
+@told_as_json
+def url() -> None:
+    """Print the ledger's address, without a password."""
+    settings = read_settings()
+    if settings.ledger_url is not None:
+        click.echo(ledger_url(settings.ledger_url).render_as_string(hide_password=True))
+    else:
+        click.echo(embedded(settings).url())
+
+
+@ledger_group.command("stop")
+@told_as_json
+def stop() -> None:
+    """Stop the embedded server; the next command that needs it starts it again."""
+    server = embedded(read_settings())
+    if server.running():
+        server.stop()
+        click.echo("Stopped.")
+    else:
+        click.echo("Not running.")

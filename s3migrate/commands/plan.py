@@ -1,0 +1,157 @@
+"""plan: probe and list both sides, decide, write the plan and its manifests."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from executor.memory_limit import set_malloc_arenas
+from planner.build import PlanProgress, SectionStores, build_plan, nothing_completed
+from planner.ends import lineage_of
+from planner.march import Completion
+from s3migrate import __version__
+from s3migrate.commands.common import emitter, json_option, told_as_json
+from s3migrate.completed_before import completed_before
+from s3migrate.probing import probe_pairs
+from s3migrate.settings import Settings, read_settings
+from s3migrate.views.plan_text import plan_text, summary_of
+from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
+from schema.declaration import Declaration
+from schema.declaration_file import load_declaration
+from schema.errors import LocalDiskError
+from schema.manifest import ManifestFolder, ManifestStore
+from schema.plan import Plan
+from schema.planfile import load_plan, write_plan
+from storage.port import ObjectStore
+
+CHANGES_PRESENT = 2
+
+
+@click.command("plan")
+@click.argument("declaration_path", metavar="DECLARATION", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="[plans/NAME.plan.yaml]")
+@click.option("--base", type=click.Path(path_type=Path, dir_okay=False), help="An older plan whose batch cuts to keep.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when the plan has changes.")
+@click.option(
+    "--parallel-listing",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="LIST requests at once, each side.",
+)
+@json_option
+@told_as_json
+def plan_command(
+    declaration_path: Path,
+    output: Path | None,
+    base: Path | None,
+    detailed_exitcode: bool,
+    parallel_listing: int,
+    as_json: bool,
+) -> int:
+    """List both sides of DECLARATION and write the plan, to be reviewed, and its manifests.
+
+    Nothing is copied. The probe writes a few canary objects under .s3migrate-probe/ at the destination and
+    removes them. Planning again with nothing changed rewrites nothing.
+    """
+    settings = read_settings()
+    set_malloc_arenas()
+    declaration = load_declaration(declaration_path)
+    path = output or Path("plans") / f"{declaration.name}.plan.yaml"
+    emit = emitter(as_json)
+    stores = open_sections(((p.id, p.source, p.destination) for p in declaration.pairs), lambda _side: None)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
+        plan = _build(declaration, stores, manifests, _base(path, base), settings, parallel_listing, _teller(as_json))
+        written = write_plan(path, plan)
+    except OSError as error:
+        raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
+    finally:
+        for pair in stores.values():
+            for store in pair:
+                store.close()
+    if emit:
+        emit(
+            {"type": "plan_summary", "plan": str(path), "plan_id": plan.plan_id, "written": written, **summary_of(plan)}
+        )
+    else:
+        click.echo(plan_text(plan), err=True)
+        click.echo(f"{'Wrote' if written else 'Unchanged:'} {path}", err=True)
+        if plan.batches:
+            click.echo(f"Review it, then: s3migrate apply {path}", err=True)
+    return CHANGES_PRESENT if detailed_exitcode and plan.batches else 0
+
+
+def _build(
+    declaration: Declaration,
+    stores: dict[str, tuple[ObjectStore, ObjectStore]],
+    manifests: ManifestStore,
+    base: Plan | None,
+    settings: Settings,
+    parallel_listing: int,
+    tell: Callable[[PlanProgress], None],
+) -> Plan:
+    samples = {
+        pair.id: tuple(islice(stores[pair.id][0].list_objects(pair.source.prefix), 200)) for pair in declaration.pairs
+    }
+    probed = probe_pairs(declaration, stores, samples)
+    provenance = {
+        "generated_by": f"s3migrate {__version__}",
+        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": settings.host,
+    }
+    ledger = ledger_if_any(settings)
+
+    def memory(section_id: str) -> Iterator[Completion]:
+        if ledger is None:
+            return nothing_completed(section_id)
+        return completed_before(ledger, manifests, lineage_of(declaration), section_id)
+
+    # Staged beside the manifests where they live in a folder, so that publishing is a rename, not a copy.
+    root = manifests.root if isinstance(manifests, ManifestFolder) else None
+    if root is not None:
+        root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=root) as staging, closing(ledger or _Nothing()):
+        return build_plan(
+            declaration,
+            {name: SectionStores(*pair) for name, pair in stores.items()},
+            manifests=manifests,
+            staging=Path(staging),
+            base=base,
+            capabilities={name: (p.source, p.destination) for name, p in probed.items()},
+            losses={name: p.losses for name, p in probed.items()},
+            methods={name: p.method for name, p in probed.items()},
+            memory=memory,
+            budget=planned_budget(declaration),
+            manifest_store_name=declaration.manifests,
+            provenance=provenance,
+            on_progress=tell,
+            parallel_listing=parallel_listing,
+        )
+
+
+class _Nothing:
+    def close(self) -> None:
+        """There is no ledger to close."""
+
+
+def _base(path: Path, named: Path | None) -> Plan | None:
+    """The older plan: the one named, else the one about to be replaced."""
+    if named is not None:
+        return load_plan(named)
+    return load_plan(path) if path.exists() else None
+
+
+def _teller(as_json: bool) -> Callable[[PlanProgress], None]:
+    def tell(progress: PlanProgress) -> None:
+        if not as_json:
+            click.echo(f"  {progress}", err=True)
+
+    return tell

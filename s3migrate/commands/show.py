@@ -1,0 +1,86 @@
+"""show and check: a plan without any network."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from s3migrate.commands.common import json_option, plan_argument, read_plan, told_as_json
+from s3migrate.json_lines import JsonLines
+from s3migrate.views.plan_text import batch_text, plan_markdown, plan_text, summary_of
+from schema.errors import IntegrityRefused, UsageError
+from schema.escape import one_line
+from schema.manifest import ManifestStore, read_entries, verify_manifest
+from schema.plan import Plan
+from schema.plan_checks import check_guards
+from schema.plan_document import to_document
+
+
+@click.command("show")
+@plan_argument
+@click.option("--format", "form", type=click.Choice(["text", "json", "md"]), default="text", show_default=True)
+@click.option(
+    "--batch", "batch_id", metavar="ID", help="The objects of one batch, or of a side manifest (skip, conflict...)."
+)
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Objects shown of a batch.")
+@told_as_json
+def show_command(plan_path: Path, form: str, batch_id: str | None, limit: int) -> None:
+    """Render PLAN for people (text, md) or machines (json)."""
+    plan, manifests = read_plan(plan_path)
+    if batch_id is not None:
+        _show_batch(plan, manifests, batch_id, limit, form)
+    elif form == "json":
+        click.echo(json.dumps(to_document(plan), indent=1))
+    elif form == "md":
+        click.echo(plan_markdown(plan))
+    else:
+        click.echo(plan_text(plan))
+        for batch in plan.batches:
+            click.echo(batch_text(plan, batch))
+
+
+def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, limit: int, form: str) -> None:
+    digests = [(b.manifest, b.objects) for b in plan.batches if b.id == batch_id]
+    digests += [(s.side_manifests[batch_id], -1) for s in plan.sections if batch_id in s.side_manifests]
+    if not digests:
+        raise UsageError(f"the plan has no batch or side manifest named {batch_id!r}; `s3migrate show` lists them")
+    for digest, _ in digests:
+        for ord, entry in islice(read_entries(manifests, digest), limit):
+            if form == "json":
+                click.echo(json.dumps({"ord": ord, **entry._asdict(), "target": entry.target}))
+                continue
+            target = "" if entry.target == entry.key else f" -> {one_line(entry.target)}"
+            why = f"  ({one_line(entry.reason)})" if entry.reason else ""
+            click.echo(f"{ord:7} {entry.action:10} {entry.size:14,} {one_line(entry.key)}{target}{why}")
+
+
+@click.command("check")
+@plan_argument
+@json_option
+@told_as_json
+def check_command(plan_path: Path, as_json: bool) -> None:
+    """Check PLAN offline: schema, plan_id, sums, DAG, guards, and every manifest's digest, order and counts."""
+    plan, manifests = read_plan(plan_path)
+    check_guards(plan)
+    complaints = []
+    for batch in plan.batches:
+        try:
+            verify_manifest(manifests, batch.manifest, objects=batch.objects, bytes=batch.bytes, keys=batch.keys)
+        except IntegrityRefused as error:
+            complaints.append(f"{batch.id}: {error}")
+    for section in plan.sections:
+        for name, digest in section.side_manifests.items():
+            tally = section.summary[name]
+            try:
+                verify_manifest(manifests, digest, objects=tally.objects, bytes=tally.bytes, keys=None)
+            except IntegrityRefused as error:
+                complaints.append(f"{section.id}/{name}: {error}")
+    if complaints:
+        raise IntegrityRefused("\n".join(complaints))
+    if as_json:
+        JsonLines().emit({"type": "check", "plan_id": plan.plan_id, **summary_of(plan)})
+    else:
+        click.echo(f"{plan_path} is whole: {plan.plan_id}, {len(plan.batches)} batches, every manifest checked.")

@@ -1,0 +1,87 @@
+"""status: from the ledger alone."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from executor.ledger import Ledger
+from executor.ledger_types import RunState
+from s3migrate.commands.common import json_option, told_as_json
+from s3migrate.commands.steer import chosen_run
+from s3migrate.json_lines import JsonLines
+from s3migrate.settings import read_settings
+from s3migrate.views.run_view import Rate, figures, progress_line
+from s3migrate.wiring import open_ledger
+from schema.escape import one_line
+from schema.quantities import count_text, size_text
+
+WATCH_SECONDS = 2.0
+FAILURES_SHOWN = 20
+
+
+@click.command("status")
+@click.argument("run_id", metavar="RUN", type=int, required=False)
+@click.option("--all", "all_runs", is_flag=True, help="Every run, a line each.")
+@click.option("--watch", is_flag=True, help="Again every two seconds until the run ends.")
+@json_option
+@told_as_json
+def status_command(run_id: int | None, all_runs: bool, watch: bool, as_json: bool) -> None:
+    """Where RUN (default: the latest) stands: progress, outcomes, failures."""
+    ledger = open_ledger(read_settings())
+    lines = JsonLines() if as_json else None
+    try:
+        if all_runs:
+            _list(ledger, lines)
+            return
+        run = chosen_run(ledger, run_id)
+        rate = Rate()
+        while True:
+            ended = _show(ledger, run.run_id, rate, lines)
+            if not watch or ended:
+                return
+            time.sleep(WATCH_SECONDS)
+    finally:
+        ledger.close()
+
+
+def _list(ledger: Ledger, lines: JsonLines | None) -> None:
+    for run in ledger.runs():
+        if lines is not None:
+            lines.emit({"type": "run", "run_id": run.run_id, "name": run.name, "state": run.state.name.lower(),
+                        "plan_id": run.plan_id, "serial": run.serial, "objects": run.objects, "bytes": run.bytes})  # fmt: skip
+        else:
+            click.echo(
+                f"run {run.run_id}  {run.state.name.lower():10}  {run.name} serial {run.serial}  "
+                f"{count_text(run.objects)} objects, {size_text(run.bytes)}  {run.plan_id[:19]}"
+            )
+
+
+def _show(ledger: Ledger, run_id: int, rate: Rate, lines: JsonLines | None) -> bool:
+    progress = ledger.progress(run_id)
+    failures = ledger.failures(run_id, FAILURES_SHOWN)
+    if lines is not None:
+        lines.emit({"type": "status", **figures(progress)})
+        for failed in failures:
+            lines.emit({"type": "failure", "batch": failed.batch_id, "ord": failed.ord, "class": failed.error_code,
+                        "http": failed.http_status, "message": failed.message})  # fmt: skip
+    else:
+        click.echo(
+            f"run {run_id} ({one_line(progress.name)}) is {progress.state.name.lower()}: "
+            + progress_line(progress, None, rate)
+        )
+        outcomes = ", ".join(f"{o.name.lower()} {count_text(n)}" for o, n in progress.by_outcome.items() if n)
+        if outcomes:
+            click.echo(f"  outcomes: {outcomes}")
+        click.echo(
+            f"  chunks: {progress.ready} ready, {progress.leased} leased, {progress.blocked} blocked, "
+            f"{progress.parked} parked; {progress.workers} processes at work"
+        )
+        if progress.verified or progress.verify_failed:
+            click.echo(f"  proven on the way: {progress.verified}, not proven: {progress.verify_failed}")
+        for name, figure in sorted(progress.limits.items()):
+            click.echo(f"  limit: {name} {figure:g}")
+        for failed in failures:
+            click.echo(f"  failed: {failed.batch_id}:{failed.ord} {failed.error_code}: {one_line(failed.message)}")
+    return progress.state in (RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED)

@@ -1,0 +1,85 @@
+"""retry, limit, unlock: words to a run in the ledger."""
+
+from __future__ import annotations
+
+import click
+
+from executor.ledger import Ledger
+from executor.ledger_types import Run
+from s3migrate.commands.common import json_option, told_as_json
+from s3migrate.json_lines import JsonLines
+from s3migrate.settings import read_settings
+from s3migrate.wiring import open_ledger
+from schema.errors import UsageError
+from schema.quantities import parse_rate
+
+LIMITS = ("bandwidth", "requests_per_second")
+
+
+def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
+    """The run named, or the latest. Raises UsageError when there is none."""
+    if run_id is None:
+        latest = ledger.latest_run()
+        if latest is None:
+            raise UsageError("the ledger has no run yet; `s3migrate apply PLAN` begins one")
+        return latest
+    for run in ledger.runs():
+        if run.run_id == run_id:
+            return run
+    raise UsageError(f"the ledger has no run {run_id}; `s3migrate status --all` lists them")
+
+
+@click.command("retry")
+@click.argument("run_id", metavar="RUN", type=int, required=False)
+@json_option
+@told_as_json
+def retry_command(run_id: int | None, as_json: bool) -> None:
+    """Make the failed objects of RUN (default: the latest) ready again; then apply its plan."""
+    ledger = open_ledger(read_settings())
+    try:
+        run = chosen_run(ledger, run_id)
+        chunks = ledger.retry(run.run_id)
+    finally:
+        ledger.close()
+    if as_json:
+        JsonLines().emit({"type": "retry", "run_id": run.run_id, "chunks": chunks})
+    else:
+        click.echo(f"{chunks} chunks of run {run.run_id} are ready again; apply its plan to work on them.")
+
+
+@click.command("limit")
+@click.argument("run_id", metavar="RUN", type=int)
+@click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
+@told_as_json
+def limit_command(run_id: int, settings: tuple[str, ...]) -> None:
+    """Change a limit of RUN while it is running: bandwidth=20MiB/s, requests_per_second=300, NAME=none to lift it."""
+    wanted: dict[str, float] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in LIMITS:
+            raise UsageError(f"{name!r} is not a limit; there are: {', '.join(LIMITS)}")
+        try:
+            wanted[name] = 0.0 if value == "none" else parse_rate(value) if name == "bandwidth" else float(value)
+        except ValueError as error:
+            raise UsageError(f"{setting!r}: {error}") from None
+    ledger = open_ledger(read_settings())
+    try:
+        run = chosen_run(ledger, run_id)
+        for name, figure in wanted.items():
+            ledger.set_limit(run.run_id, name, figure)
+    finally:
+        ledger.close()
+    click.echo(f"Run {run_id}: " + ", ".join(settings) + "; its processes follow within a second or two.")
+
+
+@click.command("unlock")
+@click.argument("lock_id")
+@told_as_json
+def unlock_command(lock_id: str) -> None:
+    """Take the destination lock LOCK_ID from its run: its processes are fenced, what they did is kept."""
+    ledger = open_ledger(read_settings())
+    try:
+        ledger.unlock(lock_id)
+    finally:
+        ledger.close()
+    click.echo(f"Lock {lock_id} is released; the run's processes can claim no more.")

@@ -1,0 +1,135 @@
+"""verify: prove that the destination holds what the plan says, and account for every other key."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from executor.budget import BufferPool, ByteBudget
+from executor.memory_limit import default_budget, set_malloc_arenas
+from executor.retries import Retrier
+from executor.section import sections_of
+from executor.stop import Stop
+from executor.transfer import Tools
+from executor.verification import Level
+from executor.verify_listing import Finding
+from executor.verify_run import Tallies, verify
+from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.settings import read_settings
+from s3migrate.views.verify_report import ReportFile
+from s3migrate.wiring import open_ledger, open_sections
+from schema.errors import VerifyFailed
+from schema.escape import one_line
+from schema.quantities import count_text
+
+FINDINGS_SHOWN = 200
+
+
+@click.command("verify")
+@plan_argument
+@click.option("--level", type=click.Choice([level.value for level in Level]), default="head", show_default=True)
+@click.option("--sample", type=click.IntRange(1), help="Look at this many objects only (accounting is always whole).")
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Every finding, as .jsonl, .csv, .md or .html.",
+)
+@json_option
+@told_as_json
+def verify_command(plan_path: Path, level: str, sample: int | None, report_path: Path | None, as_json: bool) -> int:
+    """Prove that source and destination are equal for every object of PLAN.
+
+    listing: both sides are listed and every key is accounted for. head: and every object's headers, metadata,
+    tags and checksums are compared. content: and both sides are read and hashed.
+    """
+    settings = read_settings()
+    set_malloc_arenas()
+    plan, manifests = read_plan(plan_path)
+    stop = Stop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop.request)
+    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), lambda _side: None)
+    budget = plan.limits.memory or default_budget()
+    tools = Tools(BufferPool(ByteBudget(budget)), Retrier(stop, random.random, lambda _stop: None), stop)
+    emit = emitter(as_json)
+    ledger = open_ledger(settings)
+    try:
+        run = ledger.find_run(plan.plan_id)
+        with ReportFile(report_path, plan, level) as report:
+            tallies = verify(
+                plan,
+                sections_of(plan, stores, budget),
+                manifests,
+                ledger,
+                run.run_id if run is not None else None,
+                Level(level),
+                sample,
+                tools,
+                _teller(emit, report),
+                lambda _tallies: None,
+            )
+            report.conclude(tallies)
+    finally:
+        ledger.close()
+        for pair in stores.values():
+            for store in pair:
+                store.close()
+    return _conclude(tallies, level, emit)
+
+
+def _teller(emit: Callable[[dict[str, Any]], None] | None, report: ReportFile) -> Callable[[Finding], None]:
+    shown = 0
+
+    def tell(finding: Finding) -> None:
+        nonlocal shown
+        report.add(finding)
+        if emit is not None:
+            emit({"type": "finding", **finding._asdict()})
+            return
+        shown += 1
+        if shown <= FINDINGS_SHOWN:
+            click.echo(f"{finding.verdict}: {one_line(finding.key)}: {one_line(finding.detail)}", err=True)
+        elif shown == FINDINGS_SHOWN + 1:
+            click.echo("... further findings are counted only; --report FILE keeps them all", err=True)
+
+    return tell
+
+
+def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], None] | None) -> int:
+    counted = ", ".join(f"{count_text(n)} {verdict}" for verdict, n in sorted(tallies.findings.items()))
+    if emit is not None:
+        emit(
+            {
+                "type": "verify_complete",
+                "level": level,
+                "planned": tallies.planned,
+                "proven": tallies.proven,
+                "sampled": tallies.sampled,
+                "not_migrated": tallies.not_migrated,
+                "findings": {verdict.value: n for verdict, n in tallies.findings.items()},
+            }
+        )
+    if tallies.differing:
+        raise VerifyFailed(f"verify ({level}) found {count_text(tallies.differing)} keys that are not right: {counted}")
+    if emit is None:
+        how = (
+            ""
+            if level == "listing"
+            else f"{count_text(tallies.proven)} proven by {level}" + (" (a sample)" if tallies.sampled else "") + ", "
+        )
+        left = (
+            f"; {count_text(tallies.not_migrated)} keys are accounted for and were not to be migrated"
+            if tallies.not_migrated
+            else ""
+        )
+        click.echo(
+            f"verify ({level}): {count_text(tallies.planned)} planned objects, {how}every key accounted for{left}.",
+            err=True,
+        )
+    return 0

@@ -1,0 +1,28 @@
+"""--json: one object a line on stdout. Minor versions add keys; consumers ignore those they do not know."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+from s3migrate import __version__
+
+FORMAT = "1.0"
+
+
+class JsonLines:
+    """Writes objects to stdout; the first says which tool and format speak."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.emit({"type": "version", "format": FORMAT, "tool": __version__})
+
+    def emit(self, message: dict[str, Any]) -> None:
+        """One line, whole: lines of several threads never mix."""
+        line = json.dumps({**message, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}, ensure_ascii=True)
+        with self._lock:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()

@@ -1,0 +1,138 @@
+"""A plan for people: on a terminal, in a pull request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schema.declaration import Side
+from schema.escape import markdown_code, one_line
+from schema.plan import Batch, Plan, Section
+from schema.quantities import count_text, size_text
+
+MARKDOWN_LIMIT = 60_000
+"""Characters; GitHub refuses comments above 65,536."""
+ACTIONS = ("copy", "overwrite", "delete-marker", "delete", "skip", "conflict", "unsupported", "excluded", "extraneous")
+
+
+def side_text(side: Side) -> str:
+    """'https://host/bucket/prefix', or 'aws:region/bucket/prefix'."""
+    place = side.endpoint_url or f"aws:{side.region}"
+    return one_line(f"{place}/{side.bucket}/{side.prefix}")
+
+
+def summary_of(plan: Plan) -> dict[str, Any]:
+    """The plan's figures as JSON."""
+    return {
+        "name": plan.name,
+        "serial": plan.serial,
+        "sections": {
+            section.id: {
+                action: {"objects": tally.objects, "bytes": tally.bytes} for action, tally in section.summary.items()
+            }
+            for section in plan.sections
+        },
+        "transfer": {"objects": plan.transfer.objects, "bytes": plan.transfer.bytes},
+        "batches": len(plan.batches),
+        "losses": [
+            {"section": s.id, "id": loss.id, "text": loss.text, "objects": loss.objects, "accepted": loss.accepted}
+            for s in plan.sections
+            for loss in s.losses
+        ],
+    }
+
+
+def plan_text(plan: Plan) -> str:
+    """The whole plan in reading order: what, risks, losses, estimate, stages."""
+    lines = [f"{one_line(plan.name)} serial {plan.serial}  {plan.plan_id}"]
+    for section in plan.sections:
+        lines += _section_lines(section)
+    if plan.risks:
+        lines.append("risks")
+        lines += [f"  {risk['level']:6} {one_line(risk['text'])}" for risk in plan.risks]
+    if plan.batches:
+        lines.append("stages")
+        for stage in plan.stages:
+            batches = [b for b in plan.batches if b.stage == stage.id]
+            after = f" after {', '.join(stage.depends_on)}" if stage.depends_on else ""
+            objects = sum(b.objects for b in batches)
+            size = size_text(sum(b.bytes for b in batches))
+            lines.append(f"  {stage.id:9} {len(batches):4} batches {count_text(objects):>12} objects {size:>11}{after}")
+        lines += _estimate_lines(plan)
+    else:
+        lines.append("nothing to do")
+    return "\n".join(lines)
+
+
+def _section_lines(section: Section) -> list[str]:
+    lines = [
+        f"{section.id}: {side_text(section.source)} -> {side_text(section.destination)}",
+        f"  by {section.method}: {one_line(section.method_reason)}",
+    ]
+    for action in ACTIONS:
+        tally = section.summary.get(action)
+        if tally is not None and (tally.objects or action == "copy"):
+            lines.append(f"  {action:13} {count_text(tally.objects):>14} objects {size_text(tally.bytes):>12}")
+    for loss in section.losses:
+        state = "accepted" if loss.accepted else "NOT ACCEPTED"
+        count = "" if loss.objects is None else f" ({count_text(loss.objects)} objects)"
+        lines.append(f"  loss {loss.id} [{state}]{count}: {one_line(loss.text)}")
+        lines += [f"    e.g. {one_line(example)}" for example in loss.examples[:3]]
+    lines += [f"  maps {one_line(a)} -> {one_line(b)}" for a, b in section.mapping_examples[:3]]
+    return lines
+
+
+def _estimate_lines(plan: Plan) -> list[str]:
+    lines = ["estimate"]
+    for name, value in plan.estimate.items():
+        if name == "assumptions":
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        lines.append(f"  {name}: {one_line(str(value))}")
+    return lines
+
+
+def batch_text(plan: Plan, batch: Batch) -> str:
+    """One batch's line."""
+    return (
+        f"{batch.id}  {batch.section}/{batch.stage}  {count_text(batch.objects)} objects, {size_text(batch.bytes)}  "
+        f"{one_line(batch.keys[0])} .. {one_line(batch.keys[1])}  {batch.manifest}"
+    )
+
+
+def plan_markdown(plan: Plan) -> str:
+    """A pull request's comment, with a hidden marker so that it can be found and replaced."""
+    total = plan.transfer
+    deletes = sum(s.summary["delete"].objects for s in plan.sections if "delete" in s.summary)
+    lines = [
+        f"<!-- s3migrate:{plan.lineage} -->",
+        f"### s3migrate: {markdown_code(plan.name)} serial {plan.serial} - {count_text(total.objects)} objects, "
+        f"{size_text(total.bytes)} to transfer, **{count_text(deletes)} deletes**",
+        "",
+    ]
+    for section in plan.sections:
+        lines += [
+            f"{markdown_code(side_text(section.source))} to {markdown_code(side_text(section.destination))}",
+            "",
+            "| action | objects | bytes |",
+            "|---|--:|--:|",
+        ]
+        for action in ACTIONS:
+            tally = section.summary.get(action)
+            if tally is not None and (tally.objects or action in ("copy", "delete")):
+                lines.append(f"| {action} | {count_text(tally.objects)} | {size_text(tally.bytes)} |")
+        lines.append("")
+        for loss in section.losses:
+            state = "accepted" if loss.accepted else "**not accepted**"
+            lines.append(f"- loss {markdown_code(loss.id)} ({state}): {markdown_code(loss.text)}")
+    lines += [f"- risk **{risk['level']}**: {markdown_code(risk['text'])}" for risk in plan.risks]
+    lines += ["", "| stage | batches | objects | bytes |", "|---|--:|--:|--:|"]
+    for stage in plan.stages:
+        batches = [b for b in plan.batches if b.stage == stage.id]
+        objects, size = sum(b.objects for b in batches), sum(b.bytes for b in batches)
+        lines.append(f"| {stage.id} | {len(batches)} | {count_text(objects)} | {size_text(size)} |")
+    lines += ["", f"Apply after merge: `s3migrate apply PLAN --expect-plan-id {plan.plan_id.removeprefix('sha256:')}`"]
+    text = "\n".join(lines)
+    if len(text) > MARKDOWN_LIMIT:
+        text = text[:MARKDOWN_LIMIT] + "\n\n... cut; `s3migrate show` has the rest"
+    return text

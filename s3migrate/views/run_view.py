@@ -1,0 +1,216 @@
+"""What an apply shows: a live line on a terminal, a line now and then elsewhere, JSON lines for machines."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from executor.events import FlowState, ObjectTrouble
+from executor.ledger_types import Outcome, Progress
+from schema.errors import MigrationError
+from schema.escape import one_line
+from schema.quantities import count_text, duration_text, rate_text, size_text
+
+LINE_SECONDS = 10.0
+"""Between two lines without a terminal."""
+TROUBLES_SHOWN = 20
+"""Of each reason; the rest is counted. `s3migrate status` and `explain` know all."""
+
+
+class Rate:
+    """Objects and bytes per second since this process began, from the ledger's figures."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int, int] | None = None
+
+    def of(self, progress: Progress) -> tuple[float, float]:
+        """(objects/s, bytes/s); 0 before a second look."""
+        now = progress.now.timestamp()
+        if self._first is None:
+            self._first = (now, progress.done, progress.bytes_done)
+        seconds = now - self._first[0]
+        if seconds <= 0:
+            return 0.0, 0.0
+        return (progress.done - self._first[1]) / seconds, (progress.bytes_done - self._first[2]) / seconds
+
+    def left(self, progress: Progress) -> float | None:
+        """Seconds to go, by the slower of objects and bytes; None when nothing can be said."""
+        objects, size = self.of(progress)
+        estimates = []
+        if objects > 0:
+            estimates.append((progress.objects - progress.done) / objects)
+        if size > 0:
+            estimates.append((progress.bytes - progress.bytes_done) / size)
+        return max(estimates) if estimates else None
+
+
+def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str:
+    """One line: how far, how fast, how long, how well."""
+    objects, size = rate.of(progress)
+    share = 100 * progress.done / progress.objects if progress.objects else 100.0
+    words = [
+        f"{share:5.1f} %",
+        f"{count_text(progress.done)} of {count_text(progress.objects)} objects",
+        f"{size_text(progress.bytes_done)} of {size_text(progress.bytes)}",
+    ]
+    if objects:
+        words.append(f"{objects:,.0f}/s {rate_text(size)}")
+    left = rate.left(progress)
+    if left is not None and progress.done < progress.objects:
+        words.append(f"{duration_text(left)} left")
+    drifted = sum(
+        progress.by_outcome.get(o, 0) for o in (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT)
+    )
+    words.append(f"{count_text(progress.failed)} failed" + (f", {count_text(drifted)} drifted" if drifted else ""))
+    if flow is not None:
+        words.append(f"{flow.workers} threads" + (f" ({flow.why})" if flow.why else ""))
+        words += [
+            f"{name} {end['quality']}" for name, end in sorted(flow.endpoints.items()) if end["quality"] != "good"
+        ]
+    return ", ".join(words)
+
+
+class HumanRun:
+    """For people, on stderr."""
+
+    def __init__(self, live: bool, write: Callable[[str], None] | None = None) -> None:
+        self._live = live
+        self._write = write or (lambda text: click.echo(text, err=True))
+        self._rate = Rate()
+        self._next_line = 0.0
+        self._shown: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._write(f"\r\x1b[K{text}" if self._live else text)
+
+    def run_accepted(self, run_id: int, resumed: bool, progress: Progress) -> None:
+        """The run, and where it stands."""
+        total = f"{count_text(progress.objects)} objects, {size_text(progress.bytes)}"
+        if resumed:
+            self._say(f"Run {run_id} resumed: {count_text(progress.done)} of {total} are done already.")
+        else:
+            self._say(f"Run {run_id} accepted: {total}.")
+
+    def batch_finished(self, batch: str) -> None:
+        """Not told one by one."""
+
+    def object_trouble(self, trouble: ObjectTrouble) -> None:
+        """Final ones, the first of each reason."""
+        if not trouble.final:
+            return
+        self._shown[trouble.reason] += 1
+        if self._shown[trouble.reason] <= TROUBLES_SHOWN:
+            self._say(f"{one_line(trouble.key)}: {trouble.reason}: {one_line(trouble.message)}")
+        elif self._shown[trouble.reason] == TROUBLES_SHOWN + 1:
+            self._say(f"... further objects with {trouble.reason} are counted only; `s3migrate status` lists them")
+
+    def waiting(self, what: str, error: MigrationError | None) -> None:
+        """Why nothing moves."""
+        self._say(f"The {what} is back." if error is None else f"Waiting for the {what}: {one_line(str(error))}")
+
+    def progress(self, progress: Progress, flow: FlowState) -> None:
+        """A live line, or a line every ten seconds."""
+        line = progress_line(progress, flow, self._rate)
+        if self._live:
+            with self._lock:
+                click.echo(f"\r\x1b[K{line[:200]}", err=True, nl=False)
+            return
+        now = progress.now.timestamp()
+        if now >= self._next_line:
+            self._next_line = now + LINE_SECONDS
+            self._say(line)
+
+    def draining(self, abandoning: bool) -> None:
+        """What a stop does."""
+        self._say(
+            "Letting go of what is in flight." if abandoning else "Stopping: objects in flight are finished first."
+        )
+
+
+class JsonRun:
+    """For machines: the same events as JSON lines. Successful objects have no line each."""
+
+    def __init__(self, emit: Callable[[dict[str, Any]], None]) -> None:
+        self._emit = emit
+        self._rate = Rate()
+        self._shown: Counter[tuple[str, bool]] = Counter()
+
+    def run_accepted(self, run_id: int, resumed: bool, progress: Progress) -> None:
+        """run_accepted"""
+        self._emit({"type": "run_accepted", "run_id": run_id, "resumed": resumed, **figures(progress)})
+
+    def batch_finished(self, batch: str) -> None:
+        """chunk_complete"""
+        self._emit({"type": "chunk_complete", "batch": batch})
+
+    def object_trouble(self, trouble: ObjectTrouble) -> None:
+        """object_error, at most 100 of each reason"""
+        self._shown[trouble.reason, trouble.final] += 1
+        if self._shown[trouble.reason, trouble.final] <= 100:
+            self._emit(
+                {
+                    "type": "object_error",
+                    "batch": trouble.batch,
+                    "ord": trouble.ord,
+                    "key": trouble.key,
+                    "class": trouble.reason,
+                    "http": trouble.status,
+                    "attempt": trouble.attempt,
+                    "final": trouble.final,
+                    "message": trouble.message,
+                }
+            )
+
+    def waiting(self, what: str, error: MigrationError | None) -> None:
+        """waiting"""
+        self._emit({"type": "waiting", "for": what, "back": error is None, "message": str(error or "")})
+
+    def progress(self, progress: Progress, flow: FlowState) -> None:
+        """progress"""
+        objects, size = self._rate.of(progress)
+        self._emit(
+            {
+                "type": "progress",
+                **figures(progress),
+                "objects_per_second": round(objects, 1),
+                "bytes_per_second": round(size),
+                "eta_seconds": round(left) if (left := self._rate.left(progress)) is not None else None,
+                "workers": flow.workers,
+                "why": flow.why,
+                "endpoints": {name: dict(end) for name, end in flow.endpoints.items()},
+            }
+        )
+
+    def draining(self, abandoning: bool) -> None:
+        """draining"""
+        self._emit({"type": "draining", "abandoning": abandoning})
+
+
+def figures(progress: Progress) -> dict[str, Any]:
+    """The ledger's figures as JSON."""
+    return {
+        "run_id": progress.run_id,
+        "name": progress.name,
+        "state": progress.state.name.lower(),
+        "objects": progress.objects,
+        "bytes": progress.bytes,
+        "done": progress.done,
+        "bytes_done": progress.bytes_done,
+        "failed": progress.failed,
+        "outcomes": {outcome.name.lower(): n for outcome, n in progress.by_outcome.items() if n},
+        "verified": progress.verified,
+        "verify_failed": progress.verify_failed,
+        "chunks": {
+            "ready": progress.ready,
+            "leased": progress.leased,
+            "blocked": progress.blocked,
+            "parked": progress.parked,
+        },
+        "processes": progress.workers,
+    }

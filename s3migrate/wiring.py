@@ -1,0 +1,121 @@
+"""The composition root: stores, ledger, manifests and governor from settings and plan."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from executor.governor import EndpointGovernor
+from executor.ledger import Ledger
+from executor.postgres import EmbeddedPostgres
+from s3migrate.settings import Settings
+from schema.declaration import Declaration, Side
+from schema.errors import UsageError
+from schema.manifest import ManifestFolder, ManifestStore
+from schema.plan import Plan
+from storage.manifest_bucket import ManifestBucket
+from storage.open_store import open_store
+from storage.port import ObjectStore, RequestObserver
+
+PLANNED_BUDGET = 1024**3
+"""Bytes that part sizes are cut for when the declaration sets no limits.memory: fixed, so that a plan does not
+depend on the machine that made it."""
+EMBEDDED_FOLDER = "postgres"
+
+
+def planned_budget(declaration: Declaration) -> int:
+    """The byte budget a plan is cut for."""
+    return declaration.limits.memory or PLANNED_BUDGET
+
+
+def embedded(settings: Settings) -> EmbeddedPostgres:
+    """The embedded server of this state folder, not started."""
+    return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER)
+
+
+def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
+    """The ledger: S3MIGRATE_LEDGER's, or the embedded one, started if need be.
+
+    The embedded ledger's schema is brought up to date; a server of yours is only checked.
+    """
+    if settings.ledger_url is not None:
+        ledger = Ledger(settings.ledger_url)
+    else:
+        ledger = Ledger(embedded(settings).url())
+    if migrate and settings.ledger_url is None:
+        ledger.migrate()
+    elif migrate:
+        ledger.check_schema()
+    return ledger
+
+
+def ledger_if_any(settings: Settings) -> Ledger | None:
+    """The ledger when there is one to ask; a plan made where nothing ever ran starts no server."""
+    if settings.ledger_url is None and not (settings.state_folder / EMBEDDED_FOLDER).exists():
+        return None
+    return open_ledger(settings)
+
+
+def endpoint_name(side: Side) -> str:
+    """What an endpoint is called on the screen: host and port, or AWS and its region."""
+    return urlsplit(side.endpoint_url).netloc if side.endpoint_url else f"aws:{side.region}"
+
+
+def open_sections(
+    pairs: Iterable[tuple[str, Side, Side]], observer_of: Callable[[Side], RequestObserver | None]
+) -> dict[str, tuple[ObjectStore, ObjectStore]]:
+    """(source, destination) stores by section id."""
+    return {
+        name: (
+            open_store(source, observer=observer_of(source)),
+            open_store(destination, observer=observer_of(destination)),
+        )
+        for name, source, destination in pairs
+    }
+
+
+class Governors:
+    """One EndpointGovernor for each endpoint, shared by all stores that speak to it."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, EndpointGovernor] = {}
+
+    def of(self, side: Side) -> EndpointGovernor:
+        """The endpoint's governor."""
+        name = endpoint_name(side)
+        if name not in self.by_name:
+            self.by_name[name] = EndpointGovernor(name)
+        return self.by_name[name]
+
+
+def preflight(stores: Mapping[str, tuple[ObjectStore, ObjectStore]], plan: Plan) -> None:
+    """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it begins."""
+    for section in plan.sections:
+        source, destination = stores[section.id]
+        for store, side in ((source, section.source), (destination, section.destination)):
+            next(islice(store.list_objects(side.prefix), 1), None)
+
+
+def manifest_store(name: str, beside: Path, destination: Side) -> ManifestStore:
+    """A folder beside the plan, or s3://bucket/prefix at the destination's endpoint with its credentials."""
+    if not name.startswith("s3://"):
+        root = (beside / name).resolve()
+        if Path(name).is_absolute() or not root.is_relative_to(beside.resolve()):
+            raise UsageError(f"manifests: {name!r} leaves the plan's folder; name a folder beside the plan")
+        return ManifestFolder(root)
+
+    parts = urlsplit(name)
+    side = replace(destination, bucket=parts.netloc, prefix="")
+    return ManifestBucket(open_store(side), parts.path.strip("/"))
+
+
+def probe_token(declaration: Declaration) -> str:
+    """A name for this probe's canary keys; not part of the plan."""
+    seed = f"{declaration.sha256}{time.time_ns()}{random.random()}"  # noqa: S311 - a name, not a secret
+    return hashlib.sha256(seed.encode()).hexdigest()[:16]
