@@ -1,0 +1,147 @@
+"""Run a command and measure it: wall time, CPU, peak memory; and the CPU of an embedded PostgreSQL beside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+TICK = os.sysconf("SC_CLK_TCK")
+SAMPLE_SECONDS = 0.05
+
+
+class Measured(NamedTuple):
+    """What one run took."""
+
+    exit_code: int
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds of user and system time: the process and the children it waited for."""
+    peak_rss: int
+    """Bytes: the most the process and its descendants held together, sampled 20 times a second."""
+
+
+class CommandFailed(RuntimeError):
+    """A contestant ended badly; the message carries the end of its output."""
+
+
+def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> Measured:
+    """Run *command* in *folder* to its end, its output into *log*."""
+    with log.open("wb") as sink:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            list(command), cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+        )
+        memory = _MemoryWatch(process.pid)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            memory.stop()
+        wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Measured(process.returncode, wall, usage.ru_utime + usage.ru_stime, memory.peak)
+
+
+def run_or_fail(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> Measured:
+    """As `run`; raises CommandFailed unless the exit code is 0."""
+    measured = run(command, folder, environment, log)
+    if measured.exit_code != 0:
+        raise CommandFailed(f"{' '.join(command)} exited {measured.exit_code}:\n{log.read_text()[-3000:]}")
+    return measured
+
+
+class _MemoryWatch:
+    """Samples the resident memory of a process tree. ru_maxrss will not do: it survives fork and exec."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak = 0
+        self._pid = pid
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(SAMPLE_SECONDS):
+            self.peak = max(self.peak, _peak_of(self._pid))
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def _peak_of(pid: int) -> int:
+    """VmHWM of the process, plus what its descendants hold now."""
+    return _status(pid, "VmHWM") + sum(_status(child, "VmRSS") for child in _descendants(pid))
+
+
+def _status(pid: int, field: str) -> int:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = next((line for line in text.splitlines() if line.startswith(field + ":")), None)
+    return int(found.split()[1]) * 1024 if found else 0
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(word) for word in task.read_text().split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [child, *_descendants(child)]
+    return found
+
+
+class EmbeddedLedger:
+    """The PostgreSQL that `s3migrate` started under *state_folder*, seen from outside through /proc."""
+
+    def __init__(self, state_folder: Path) -> None:
+        self._file = state_folder / "postgres" / "postmaster.pid"
+
+    def _postmaster(self) -> int | None:
+        try:
+            return int(self._file.read_text().splitlines()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def cpu(self) -> float:
+        """Seconds so far: the server's own, its backends', and those of backends that have ended."""
+        postmaster = self._postmaster()
+        if postmaster is None:
+            return 0.0
+        living = sum(_cpu_ticks(child, reaped=False) for child in _descendants(postmaster))
+        return (_cpu_ticks(postmaster, reaped=True) + living) / TICK
+
+    def stop(self) -> None:
+        """Fast shutdown, waited for."""
+        postmaster = self._postmaster()
+        if postmaster is None:
+            return
+        try:
+            os.kill(postmaster, signal.SIGINT)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{postmaster}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _cpu_ticks(pid: int, *, reaped: bool) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return 0
+    return sum(int(word) for word in fields[11 : 15 if reaped else 13])
