@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from schema.errors import AccessRefused, StoreError
+from schema.errors import AccessRefused, ResponseUnreadable, StoreError
 from schema.objects import ListedObject, ObjectHead
 from schema.plan import Capabilities
 from schema.storage_classes import ARCHIVED
@@ -42,7 +42,6 @@ from storage.probe_checks import (
     check_digests,
     check_headers,
     check_multipart,
-    check_tags,
     judge_odd_keys,
     judge_storage_classes,
     refusal,
@@ -75,7 +74,7 @@ def probe_destination(
     """What the destination enforces, by about forty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
 
     The canaries are gone afterwards; if not all can be removed, an error names those left. *storage_classes*: the
-    classes the plan would write. *acl*, *server_copy*: probe these too (three and two requests). Where the bucket
+    classes the plan would write. *acl*, *server_copy*: probe these too (four and two requests). Where the bucket
     locks every new object by default nothing is written, because nothing could be removed: facts stay unknown and
     `probe` says why. Raises AccessRefused naming the permission that is missing, and every error that concerns the
     whole run (credentials, bucket, region, TLS).
@@ -83,8 +82,10 @@ def probe_destination(
     canary = Canary(store, prefix, token, retry)
     ask = reader(canary)
     facts: Facts = {}
-    for read in (read_object_lock, read_versioning, read_encryption, read_lifecycle, read_ownership):
+    for read in (read_object_lock, read_versioning, read_encryption, read_lifecycle):
         facts |= read(ask)
+    if acl:
+        facts |= read_ownership(ask)
     if facts["bucket_default_retention"] not in (NONE, UNKNOWN):
         return Capabilities(_sorted(facts | {"probe": "nothing written: the bucket locks every new object by default"}))
     try:
@@ -132,17 +133,18 @@ def _explained(error: StoreError, canary: Canary, permission: str) -> StoreError
 
 def _write_checks(canary: Canary, storage_classes: Sequence[str], acl: bool, server_copy: bool) -> Facts:
     facts: Facts = {}
-    for check in (check_conditions, check_digests, check_headers, check_tags, check_multipart):
+    for check in (check_conditions, check_digests, check_headers):
         facts |= check(canary)
-    if server_copy:
-        facts |= check_copies(canary)
     if acl:
         facts |= check_acl(canary)
+    facts |= check_multipart(canary)
+    if server_copy:
+        facts |= check_copies(canary)
     keys, taken = write_odd_keys(canary)
     classes = write_storage_classes(canary, storage_classes)
     listing = canary.listing()
     listed = None if isinstance(listing, StoreError) else listing
-    return facts | judge_odd_keys(keys, taken, listed) | judge_storage_classes(classes, storage_classes, listed)
+    return facts | judge_odd_keys(keys, taken, listed) | judge_storage_classes(canary, classes, storage_classes, listed)
 
 
 def _with_leftovers(error: StoreError, left: Sequence[str]) -> StoreError:
@@ -179,6 +181,29 @@ class SampledObject(NamedTuple):
     """How many annotations it has (at least); None: not asked, or the server knows none."""
 
 
+def carried(found: SampledObject) -> Iterator[str]:
+    """What a sampled object has that a migration may lose, as words for the fact sample_carries."""
+    headers = found.head.headers
+    if found.tags or found.head.tag_count:
+        yield "tags"
+    if found.grants:
+        yield "grants"
+    if found.annotations:
+        yield "annotations"
+    if headers.get("x-amz-server-side-encryption", "").startswith("aws:"):
+        yield "kms"
+    if "x-amz-server-side-encryption-customer-algorithm" in headers:
+        yield "customer-key"
+    if "x-amz-object-lock-mode" in headers:
+        yield "object-lock"
+    if headers.get("x-amz-object-lock-legal-hold") == "ON":
+        yield "legal-hold"
+    if "x-amz-website-redirect-location" in headers:
+        yield "website-redirect"
+    if "-" in found.head.etag:
+        yield "parts"
+
+
 def probe_source(store: ObjectStore, sample: Sequence[ListedObject]) -> Capabilities:
     """What the source tells, by reading at most eight objects of *sample*. See `survey_source`."""
     return survey_source(store, sample)[0]
@@ -195,7 +220,8 @@ def survey_source(
     """The source's facts, and what the sample's first eight live objects carry. Reads only, about twenty requests.
 
     Facts beside bucket_*: get_if_match, etag_is_md5 (of a small object's body), checksums_returned, tags_readable,
-    acl_readable. Raises AccessRefused when no sampled object may be read, and what concerns the whole run.
+    acl_readable (rejected: there may be some that we may not see; ignored: the server has none) and sample_carries
+    (see `carried`). Raises AccessRefused when no sampled object may be read, and what concerns the whole run.
     """
     canary = Canary(store, "", "", retry)
     facts: Facts = {}
@@ -222,6 +248,7 @@ def survey_source(
             code=refused.code,
         )
     facts |= _read_small(canary, live, sampled)
+    facts["sample_carries"] = ", ".join(sorted({kind for found in sampled for kind in carried(found)})) or NONE
     return Capabilities(_sorted(facts)), tuple(sampled)
 
 
@@ -238,7 +265,7 @@ def _sample(canary: Canary, entry: ListedObject, facts: Facts, tags: bool, acl: 
     if tags and (head.tag_count or "tags_readable" not in facts):
         answer = canary.ask(lambda: store.get_tags(key, version_id=version))
         if isinstance(answer, StoreError):
-            facts["tags_readable"] = _readable(answer)
+            facts |= _unread_tags(answer)
         else:
             found_tags = answer
             facts.setdefault("tags_readable", ENFORCED)
@@ -248,9 +275,21 @@ def _sample(canary: Canary, entry: ListedObject, facts: Facts, tags: bool, acl: 
     return SampledObject(key, head, found_tags, grants)
 
 
+def _unread_tags(error: StoreError) -> Facts:
+    """A 403 hides tags that may be there; a server that does not know the question has none.
+
+    An unreadable answer is the object itself: such servers ignore the query.
+    """
+    if isinstance(error, AccessRefused):
+        return {"tags_readable": REJECTED}
+    if isinstance(error, ResponseUnreadable) or not isinstance(error, TRANSIENT):
+        return {"tags_readable": IGNORED, "tagging": REJECTED}
+    return {"tags_readable": UNKNOWN}
+
+
 def _readable(error: StoreError) -> str:
-    """Of a refusal to tell tags or an ACL: 403 is rejected too; only a failing server leaves it unknown."""
-    return UNKNOWN if isinstance(error, TRANSIENT) else REJECTED
+    """The same for an ACL: rejected (403), ignored (there is no such thing), unknown."""
+    return _unread_tags(error)["tags_readable"]
 
 
 def _grants(canary: Canary, key: str, version: str | None, facts: Facts) -> tuple[tuple[str, str], ...] | None:
@@ -262,7 +301,7 @@ def _grants(canary: Canary, key: str, version: str | None, facts: Facts) -> tupl
     try:
         policy = parse_document(answer[1], "AccessControlPolicy")
     except ValueError:
-        facts["acl_readable"] = REJECTED
+        facts["acl_readable"] = IGNORED
         return None
     facts.setdefault("acl_readable", ENFORCED)
     owner = policy.findtext("Owner/ID") or ""

@@ -6,6 +6,7 @@ where it may not be read.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Final
@@ -38,21 +39,28 @@ def reader(canary: Canary) -> Ask:
     return ask
 
 
-def _document(answer: bytes | StoreError, root: str) -> Element | str:
-    """The setting, or 'none' or 'unknown'."""
+def _document(answer: bytes | StoreError, *roots: str) -> Element | str:
+    """The setting; 'none' where it is absent or the server does not know it, else 'unknown'.
+
+    Servers that do not know a setting answer as if it were not in the query: with a listing.
+    """
     if isinstance(answer, StoreError):
         if isinstance(answer, (*TRANSIENT, AccessRefused)):
             return UNKNOWN
-        return NONE if answer.status == 404 else UNKNOWN
-    try:
-        return parse_document(answer, root)
-    except ValueError:
-        return UNKNOWN
+        return NONE if answer.status == 404 or refusal(answer) == REJECTED else UNKNOWN
+    for root in roots:
+        with contextlib.suppress(ValueError):
+            return parse_document(answer, root)
+    with contextlib.suppress(ValueError):
+        parse_document(answer, "ListBucketResult")
+        return NONE
+    return UNKNOWN
 
 
 def read_versioning(ask: Ask) -> Facts:
     """versioning: enforced when on. bucket_versioning: Enabled, Suspended, none."""
-    found = _document(ask("versioning"), "VersioningConfiguration")
+    # The second root is moto's.
+    found = _document(ask("versioning"), "VersioningConfiguration", "GetBucketVersioningResponse")
     state = found if isinstance(found, str) else _word(found.findtext("Status"))
     return {
         "bucket_versioning": state,
@@ -62,14 +70,9 @@ def read_versioning(ask: Ask) -> Facts:
 
 def read_object_lock(ask: Ask) -> Facts:
     """object_lock: enforced when the bucket can lock; bucket_default_retention: none, or 'MODE 30 days'."""
-    answer = ask("object-lock")
-    found = _document(answer, "ObjectLockConfiguration")
+    found = _document(ask("object-lock"), "ObjectLockConfiguration")
     if isinstance(found, str):
-        refused = found == NONE or (isinstance(answer, StoreError) and refusal(answer) == REJECTED)
-        return {
-            "object_lock": REJECTED if refused else UNKNOWN,
-            "bucket_default_retention": NONE if refused else UNKNOWN,
-        }
+        return {"object_lock": REJECTED if found == NONE else UNKNOWN, "bucket_default_retention": found}
     retention = found.find("Rule/DefaultRetention")
     words = NONE
     if retention is not None:
@@ -129,18 +132,15 @@ def _word(text: str | None) -> str:
 
 
 def check_acl(canary: Canary) -> Facts:
-    """A harmless grant (READ_ACP to the object's own owner) sent with a PUT and read back."""
-    key = canary.key("acl")
-    written = canary.put("acl", BODY)
-    if isinstance(written, StoreError):
-        return {"acl": UNKNOWN}
+    """A harmless grant (READ_ACP to the object's own owner) sent with a PUT of canary "base" and read back."""
+    key = canary.key("base")
     owner = _acl(canary, key)
     if isinstance(owner, str):
         return {"acl": owner}
     owner_id = owner.findtext("Owner/ID") or ""
     if not re.fullmatch(r"[\w@:.=-]+", owner_id):
         return {"acl": REJECTED}
-    answer = canary.put("acl", BODY, [("x-amz-grant-read-acp", f'id="{escape(owner_id)}"')])
+    answer = canary.put("base", BODY, [("x-amz-grant-read-acp", f'id="{escape(owner_id)}"')])
     if isinstance(answer, StoreError):
         return {"acl": refusal(answer)}
     after = _acl(canary, key)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final, TypeVar
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from schema.errors import (
     ConnectionFailed,
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, ResponseUnreadable)
 """Errors that say nothing of the feature asked for, but after several attempts (then the feature is unknown)."""
 _ENDS_THE_PROBE: Final = (CredentialsExpired, CredentialsRefused)
+_REFUSED_KEY: Final = re.compile(rb"<Error>(?:(?!</Error>).)*?<Key>([^<]*)</Key>", re.DOTALL)
 _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uffff"}
 
 
@@ -91,10 +93,13 @@ class Canary:
         tolerant: bool = False,
     ) -> WriteResult | StoreError:
         """The same for a full key. It is remembered before the request: a lost answer may hide a success."""
+        new = (key, None) not in self._written
         self._written[(key, None)] = None
         answer = self.ask(lambda: self.store.put(key, body, headers, guard=guard), tolerant=tolerant)
         if not isinstance(answer, StoreError):
             self.remember(key, answer)
+        elif new and not isinstance(answer, TRANSIENT):
+            del self._written[(key, None)]
         return answer
 
     def remember(self, key: str, answer: WriteResult) -> None:
@@ -178,6 +183,10 @@ class Canary:
             )
         except StoreError:
             return due
-        if b"<DeleteResult" not in answer or b"<Error>" in answer:
+        if b"<DeleteResult" not in answer:
             return due
-        return [pair for pair in due if pair not in set(batch)]
+        refused = {unescape(key.decode("utf-8", "replace")) for key in _REFUSED_KEY.findall(answer)}
+        if b"<Error>" in answer and not refused:
+            return due
+        done = {pair for pair in batch if pair[0] not in refused}
+        return [pair for pair in due if pair not in done]

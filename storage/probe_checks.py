@@ -20,7 +20,9 @@ from schema.errors import (
     DestinationChanged,
     DigestMismatch,
     ObjectChanged,
+    ResponseUnreadable,
     StoreError,
+    Throttled,
     UploadMissing,
 )
 from schema.metadata_text import same_text
@@ -55,8 +57,9 @@ def check_conditions(canary: Canary) -> Facts:
     written = canary.put("base", BODY, (), CREATE_ONLY)
     facts: Facts = {"if_none_match": UNKNOWN, "if_match": UNKNOWN, "etag_is_md5": UNKNOWN}
     if isinstance(written, StoreError):
-        # The key is new: whatever refuses this does not understand the header.
-        facts["if_none_match"] = UNKNOWN if isinstance(written, TRANSIENT) else REJECTED
+        # The key is new, so whatever refuses this does not understand the header; but a 412 tells of a lost answer,
+        # or of a canary that an earlier probe left.
+        facts["if_none_match"] = ENFORCED if isinstance(written, DestinationChanged) else refusal(written)
         written = canary.put("base", BODY)
     else:
         facts["if_none_match"] = precondition(canary.put("base", BODY, (), CREATE_ONLY))
@@ -139,19 +142,20 @@ _TAGGING: Final = ("x-amz-tagging", "probe=a%20b%2Bc&s3migrate=")
 
 
 def check_headers(canary: Canary) -> Facts:
-    """System headers, metadata in three dresses, redirect: what HEAD gives back. One PUT where the server takes all."""
-    together = [header for feature in FEATURES for header in feature.headers]
+    """System headers, metadata in three dresses, redirect and tags: one PUT where the server takes them all."""
     facts: Facts = dict.fromkeys((f.fact for f in FEATURES), UNKNOWN)
-    facts["checksums_returned"] = UNKNOWN
+    facts |= dict.fromkeys(("checksums_returned", "tagging_header", "tagging"), UNKNOWN)
+    together = [header for feature in FEATURES for header in feature.headers]
     checksum = digest_headers(BODY)["crc64nvme"]
-    for headers in ([*together, checksum], together):
+    for headers in ([*together, _TAGGING, checksum], [*together, checksum], together):
         written = canary.put("headers", BODY, headers)
         if not isinstance(written, StoreError):
-            return facts | _judge_head(canary, FEATURES)
+            facts |= _judge_head(canary, FEATURES)
+            return facts | _check_tags(canary, _TAGGING in headers)
     for feature in FEATURES:
         answer = canary.put("headers", BODY, feature.headers)
         facts |= {feature.fact: refusal(answer)} if isinstance(answer, StoreError) else _judge_head(canary, [feature])
-    return facts
+    return facts | _check_tags(canary, False)
 
 
 def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:
@@ -168,45 +172,54 @@ def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:
     return facts
 
 
-def check_tags(canary: Canary) -> Facts:
-    """Tags by header and by PutObjectTagging, read back each time."""
-    facts: Facts = {"tagging_header": UNKNOWN, "tagging": UNKNOWN}
-    key = canary.key("tags")
-    answer = canary.put("tags", BODY, [_TAGGING])
-    if isinstance(answer, StoreError):
-        facts["tagging_header"] = REJECTED if not isinstance(answer, TRANSIENT) else UNKNOWN
-        if isinstance(canary.put("tags", BODY), StoreError):
-            return facts
-    else:
-        found = canary.ask(lambda: canary.store.get_tags(key))
-        facts["tagging_header"] = refusal(found) if isinstance(found, StoreError) else _same_tags(found, TAGS)
+def _check_tags(canary: Canary, sent: bool) -> Facts:
+    """Tags by header (*sent* with canary "headers" already) and by PutObjectTagging, read back each time.
+
+    The object must survive the latter: servers that do not know `?tagging` answer a GET with the object, and take
+    a PUT for a new object.
+    """
+    facts: Facts = {}
+    if not sent:
+        answer = canary.put("headers", BODY, [_TAGGING])
+        if isinstance(answer, StoreError):
+            facts["tagging_header"] = UNKNOWN if isinstance(answer, TRANSIENT) else REJECTED
+            if isinstance(canary.put("headers", BODY), StoreError):
+                return facts
+    if "tagging_header" not in facts:
+        facts["tagging_header"] = _tags_read_back(canary, TAGS)
+    key = canary.key("headers")
     other = (("s3migrate", "é/2"),)
     put = canary.ask(lambda: canary.store.put_tags(key, other))
     if isinstance(put, StoreError):
-        facts["tagging"] = REJECTED if not isinstance(put, TRANSIENT) else UNKNOWN
+        facts["tagging"] = UNKNOWN if isinstance(put, TRANSIENT) else REJECTED
         return facts
-    found = canary.ask(lambda: canary.store.get_tags(key))
-    facts["tagging"] = refusal(found) if isinstance(found, StoreError) else _same_tags(found, other)
+    head = canary.ask(lambda: canary.store.head(key))
+    if isinstance(head, StoreError):
+        return facts
+    facts["tagging"] = _tags_read_back(canary, other) if head.size == len(BODY) else REJECTED
     return facts
 
 
-def _same_tags(found: Sequence[tuple[str, str]], expected: Sequence[tuple[str, str]]) -> str:
+def _tags_read_back(canary: Canary, expected: Sequence[tuple[str, str]]) -> str:
+    found = canary.ask(lambda: canary.store.get_tags(canary.key("headers")))
+    if isinstance(found, ResponseUnreadable):
+        return REJECTED
+    if isinstance(found, StoreError):
+        return refusal(found)
     return ENFORCED if sorted(found) == sorted(expected) else IGNORED
 
 
 def check_multipart(canary: Canary) -> Facts:
-    """An upload of one part over an existing key: CRC64NVME of parts, preconditions of Complete, the ETag's formula."""
+    """An upload of one part over the key "base": CRC64NVME of parts, preconditions of Complete, the ETag's formula."""
     facts: Facts = dict.fromkeys(
         ("multipart", "multipart_crc64nvme", "multipart_etag", "complete_if_none_match", "complete_if_match"), UNKNOWN
     )
-    if isinstance(canary.put("upload", BODY), StoreError):
-        return facts
     asked: HeaderList = [("x-amz-checksum-algorithm", "CRC64NVME"), ("x-amz-checksum-type", "FULL_OBJECT")]
-    upload = canary.create_upload("upload", asked)
+    upload = canary.create_upload("base", asked)
     if isinstance(upload, StoreError):
         facts["multipart_crc64nvme"] = refusal(upload)
         asked = []
-        upload = canary.create_upload("upload")
+        upload = canary.create_upload("base")
     else:
         facts["multipart_crc64nvme"] = _part_digest(canary, upload)
         if facts["multipart_crc64nvme"] != ENFORCED:
@@ -216,14 +229,14 @@ def check_multipart(canary: Canary) -> Facts:
     completed = _complete(canary, upload, asked)
     if asked and completed.get("multipart") == REJECTED:
         # Parts are taken with a checksum, but no whole: do without.
-        again = canary.create_upload("upload")
+        again = canary.create_upload("base")
         if isinstance(again, str):
             completed = _complete(canary, again, []) | {"multipart_crc64nvme": REJECTED}
     return facts | completed
 
 
 def _part_digest(canary: Canary, upload: str) -> str:
-    key = canary.key("upload")
+    key = canary.key("base")
     header = digest_headers(WRONG)["crc64nvme"]
     answer = canary.ask(lambda: canary.store.upload_part(key, upload, 1, BODY, [header]))
     if isinstance(answer, DigestMismatch):
@@ -233,7 +246,7 @@ def _part_digest(canary: Canary, upload: str) -> str:
 
 def _complete(canary: Canary, upload: str, asked: HeaderList) -> Facts:
     """Violated preconditions first; where one is not enforced the upload is gone and the next check makes a new one."""
-    key = canary.key("upload")
+    key = canary.key("base")
     right = digest_headers(BODY)["crc64nvme"]
     proof = [right, ("x-amz-checksum-type", "FULL_OBJECT")] if asked else []
     facts: Facts = {}
@@ -251,14 +264,14 @@ def _complete(canary: Canary, upload: str, asked: HeaderList) -> Facts:
         complete = partial(canary.store.complete_upload, key, upload, [(1, part.etag)], proof, guard=guard)
         answer = canary.ask(complete)
         if not isinstance(answer, StoreError):
-            canary.completed("upload", upload, answer)
+            canary.completed("base", upload, answer)
             facts["multipart_etag"] = _etag_formula(answer.etag)
         if fact == "multipart":
             facts[fact] = refusal(answer) if isinstance(answer, StoreError) else ENFORCED
             break
         facts[fact] = precondition(answer)
         if isinstance(answer, UploadMissing) or not isinstance(answer, StoreError):
-            renewed = canary.create_upload("upload", asked)
+            renewed = canary.create_upload("base", asked)
             if isinstance(renewed, StoreError):
                 break
             upload = renewed
@@ -283,16 +296,15 @@ def check_copies(canary: Canary) -> Facts:
 
 
 ODD_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "key_case": ("d", "D"),
-    "key_folder_marker": ("d/",),
-    "key_file_and_folder": ("d/e",),
+    "key_case": ("BASE",),
+    "key_folder_marker": ("marker/",),
+    "key_file_and_folder": ("base/e",),
     "key_double_slash": ("f/e", "f//e"),
     "key_dot_segments": ("./y/../z",),
-    "key_characters": ("p q+r%2Fs",),
+    "key_characters": ("p q+r%2Fs e\u0301",),
     "key_control": ("c\x01",),
-    "key_decomposed": ("e\u0301",),
 }
-"""Fact -> canary names that must be listed exactly as written, each an object of its own."""
+"""Fact -> canary names that must be listed exactly as written, each an object of its own; "base" is there already."""
 
 
 def write_odd_keys(canary: Canary) -> tuple[Facts, dict[str, int]]:
@@ -304,7 +316,7 @@ def write_odd_keys(canary: Canary) -> tuple[Facts, dict[str, int]]:
             length = 0 if name.endswith("/") else len(taken) + 1
             answer = canary.put(name, b"x" * length, tolerant=True)
             if isinstance(answer, StoreError):
-                facts[fact] = UNKNOWN if isinstance(answer, TRANSIENT[:1]) else REJECTED
+                facts[fact] = UNKNOWN if isinstance(answer, Throttled) else REJECTED
             else:
                 taken[name] = length
     if not canary.prefix:
@@ -321,12 +333,14 @@ def judge_odd_keys(written: Facts, taken: Mapping[str, int], listed: Mapping[str
     for fact, names in ODD_KEYS.items():
         if fact not in facts:
             intact = all(name in listed and listed[name].size == taken.get(name) for name in names)
+            if fact in ("key_file_and_folder", "key_case"):
+                intact = intact and "base" in listed
             facts[fact] = ENFORCED if intact else IGNORED
     double = listed.get("f/e")
     if double is not None and "f//e" in taken:
         facts["folds_double_slash"] = ENFORCED if double.size == taken["f//e"] else IGNORED
-    if "d" in taken and "D" in taken:
-        facts["case_insensitive"] = ENFORCED if ("d" in listed) != ("D" in listed) else IGNORED
+    if "BASE" in taken:
+        facts["case_insensitive"] = ENFORCED if ("base" in listed) != ("BASE" in listed) else IGNORED
     if "key_leading_slash" in facts and facts["key_leading_slash"] == ENFORCED:
         folded = "leading" in listed
         facts["folds_leading_slash"] = ENFORCED if folded else IGNORED
@@ -346,12 +360,20 @@ def write_storage_classes(canary: Canary, classes: Sequence[str]) -> Facts:
     return facts
 
 
-def judge_storage_classes(written: Facts, classes: Sequence[str], listed: Mapping[str, ListedObject] | None) -> Facts:
-    """Whether the listing shows the class that was asked for."""
+def judge_storage_classes(
+    canary: Canary, written: Facts, classes: Sequence[str], listed: Mapping[str, ListedObject] | None
+) -> Facts:
+    """Whether the listing, or else HEAD, shows the class that was asked for."""
     facts = dict(written)
     for name in classes:
+        if class_fact(name) in facts:
+            continue
         found = listed.get(f"class-{name}") if listed is not None else None
-        if class_fact(name) not in facts:
-            kept = UNKNOWN if found is None else ENFORCED if found.storage_class == name else IGNORED
-            facts[class_fact(name)] = kept
+        if found is not None and found.storage_class == name:
+            facts[class_fact(name)] = ENFORCED
+            continue
+        head = canary.ask(partial(canary.store.head, canary.key(f"class-{name}")))
+        facts[class_fact(name)] = (
+            UNKNOWN if isinstance(head, StoreError) else ENFORCED if head.storage_class == name else IGNORED
+        )
     return facts
