@@ -100,10 +100,9 @@ class ByteBudget:
             self._waiters.append(waiter)
             self._grant()
         while not waiter.granted.is_set():
-            if waiter.granted.wait(POLL_SECONDS):
-                break
             if stop():
                 return self._give_up(waiter)
+            waiter.granted.wait(POLL_SECONDS)
         return True
 
     def _give_up(self, waiter: _Waiter) -> bool:
