@@ -142,7 +142,8 @@ def summary(workload: Workload, runs: dict[str, list[Result]]) -> dict[str, Any]
         }
         rows[name] = row
     best = rows.get(RCLONE_BEST.name)
-    for row in rows.values() if best else ():
+    for row in rows.values() if best is not None else ():
+        assert best is not None
         row["wall_ratio"] = row["wall_seconds"] / best["wall_seconds"]
         row["wall_with_plan_ratio"] = (row["wall_seconds"] + row["plan_seconds"]) / best["wall_seconds"]
         row["cpu_ratio"] = row["cpu_ms_per_object"] / best["cpu_ms_per_object"]

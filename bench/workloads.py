@@ -16,7 +16,7 @@ FILES_PER_FOLDER = 1_000
 class Group(NamedTuple):
     """Objects of one size."""
 
-    count: int
+    objects: int
     size: int
 
 
@@ -29,22 +29,22 @@ class Workload(NamedTuple):
     @property
     def objects(self) -> int:
         """How many."""
-        return sum(group.count for group in self.groups)
+        return sum(group.objects for group in self.groups)
 
     @property
     def bytes(self) -> int:
         """How much."""
-        return sum(group.count * group.size for group in self.groups)
+        return sum(group.objects * group.size for group in self.groups)
 
     def scaled(self, scale: float) -> Workload:
         """Fewer objects of the same sizes; at least one of each."""
-        return self._replace(groups=tuple(Group(max(1, round(g.count * scale)), g.size) for g in self.groups))
+        return self._replace(groups=tuple(Group(max(1, round(g.objects * scale)), g.size) for g in self.groups))
 
     def make(self, folder: Path) -> None:
         """Write the files below *folder*/BUCKET. Random content, different in each file, the same each time."""
         pool = random.Random(7).randbytes(16 * MB)
         for number, group in enumerate(self.groups):
-            for index in range(group.count):
+            for index in range(group.objects):
                 path = folder / BUCKET / f"g{number}" / f"{index // FILES_PER_FOLDER:03d}" / f"{index:06d}.bin"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _write(path, group.size, pool, f"{self.name}/{number}/{index}/")

@@ -201,6 +201,9 @@ class FaultProxy:
         """Sleep, but not beyond the proxy's end."""
         self._wait(seconds)
 
+    def intercept(self, request: Request) -> Respond | None:
+        """None: the server answers. A subclass may answer some requests itself."""
+
     def refused_condition(self, request: Request) -> Respond | None:
         """The 412 or 404 that a server enforcing the request's conditions would answer."""
         none_match, match = request.headers.get("if-none-match"), request.headers.get("if-match")

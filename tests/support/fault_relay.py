@@ -58,6 +58,9 @@ class Surroundings(Protocol):
     def lock_of(self, request: Request) -> AbstractContextManager[Any]:
         """Excludes other writes to the request's key."""
 
+    def intercept(self, request: Request) -> Respond | None:
+        """An answer made here instead of by the server."""
+
     def refused_condition(self, request: Request) -> Respond | None:
         """The refusal a server enforcing the request's conditions would answer."""
 
@@ -130,7 +133,7 @@ class Relay:
             return False
         if "100-continue" in (self.head.get("expect") or "").lower():
             self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        answer = self._first(Respond, forward=False)
+        answer = self._first(Respond, forward=False) or self.proxy.intercept(self.request)
         if answer is not None:
             return self._answer_instead(answer)
         if self._first(EnforceConditions) is None:

@@ -37,6 +37,8 @@ class Request(NamedTuple):
     """Names in lower case, latin-1."""
     identity: str
     """Equal for a repetition of the same request: method, path, query without uploadId, Range."""
+    query: Mapping[str, str]
+    """Decoded; of repeated names the last."""
 
 
 def parse_request(method: str, target: str, headers: Mapping[str, str]) -> Request:
@@ -50,7 +52,7 @@ def parse_request(method: str, target: str, headers: Mapping[str, str]) -> Reque
     kept = "&".join(f"{k}={v}" for k, v in sorted(query.items()) if k != "uploadId")
     identity = f"{method} {path}?{kept} {headers.get('range', '')}"
     operation = _operation(method, bool(bucket), bool(key), query, headers)
-    return Request(method, operation, unquote(bucket), unquote(key), headers, identity)
+    return Request(method, operation, unquote(bucket), unquote(key), headers, identity, query)
 
 
 def _operation(method: str, bucket: bool, key: bool, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
