@@ -90,7 +90,8 @@ def instant_ms(text: str) -> int:
 def calendar_row(row: str | Mapping[str, Any]) -> list[Any]:
     """['mon-fri 08:00-18:00 Europe/Berlin', bytes per second] of one row, as text or as a map of one key.
 
-    Days are mon..sun, ranges and lists of them; the zone is a name of the IANA database. ValueError.
+    Days are mon..sun, ranges and lists of them; hours may span midnight; the zone is a name of the IANA database.
+    ValueError.
     """
     if isinstance(row, str):
         when, colon, rate = row.rpartition(": ")
@@ -103,8 +104,8 @@ def calendar_row(row: str | Mapping[str, Any]) -> list[Any]:
     if found is None:
         raise ValueError("a row is days, hours and a zone: mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s")
     start, end = when.split(" ")[1].split("-")
-    if end > "24:00" or start >= end:
-        raise ValueError("the hours must ascend within a day; write two rows for a span over midnight")
+    if end > "24:00" or start == end:
+        raise ValueError("the hours are empty or not those of a day; a whole day is 00:00-24:00")
     try:
         ZoneInfo(found[4])
     except (ValueError, OSError, LookupError):

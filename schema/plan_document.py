@@ -43,6 +43,8 @@ def _section_document(section: Section) -> dict[str, Any]:
     document: dict[str, Any] = plain(section)
     for side in ("source", "destination"):
         document[f"{side}_capabilities"] = plain(getattr(section, f"{side}_capabilities").facts)
+        if not document[side]["endpoint_candidates"]:
+            del document[side]["endpoint_candidates"]
     return document
 
 
