@@ -1,0 +1,135 @@
+"""Buckets that can only be listed, a manifest store in memory, and planning with everything at its default."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from planner.batches import TARGETS
+from planner.build import SectionStores, build_plan
+from schema.declaration import Declaration, Filters, MappingRule, Pair, Policy, Side
+from schema.errors import ManifestMissing
+from schema.manifest import read_entries
+from schema.objects import ListedObject
+from schema.plan import Capabilities, Entry, Plan
+
+SOURCE = Side(bucket="from", endpoint_url="http://source.example:9000")
+DESTINATION = Side(bucket="to", endpoint_url="http://destination.example:9000")
+BUDGET = 256 * 1024 * 1024
+POLICY = Policy()
+FILTERS = Filters()
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def listed(key: str, size: int = 1, etag: str | None = None, modified: int = 1_000, **more: Any) -> ListedObject:
+    return ListedObject(key, size, md5(f"{size}") if etag is None else etag, modified, **more)
+
+
+class Bucket:
+    """Lists what it was given, in S3's order (or as given, when told not to sort); may fail on the way."""
+
+    bucket = "fake"
+
+    def __init__(
+        self, objects: Iterable[ListedObject] = (), *, fails_after: int | None = None, error: Exception | None = None,
+        sort: bool = True,
+    ) -> None:  # fmt: skip
+        self.objects = list(objects)
+        if sort:
+            self.objects.sort(key=lambda item: item.key.encode("utf-8", "surrogatepass"))
+        self._fails_after = fails_after
+        self._error = error
+
+    def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:
+        assert start_after == ""
+        assert parallel >= 1
+        for number, item in enumerate(self.objects):
+            if number == self._fails_after and self._error is not None:
+                raise self._error
+            if item.key.startswith(prefix):
+                yield item
+        if self._error is not None and self._fails_after is not None and self._fails_after >= len(self.objects):
+            raise self._error
+
+    def list_versions(self, prefix: str) -> Iterator[ListedObject]:
+        return self.list_objects(prefix)
+
+
+class MemoryManifests:
+    """A ManifestStore that keeps the gzip bytes."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def publish(self, digest: str, staged: Path) -> None:
+        self.kept.setdefault(digest, staged.read_bytes())
+
+    def open(self, digest: str) -> BinaryIO:
+        if digest not in self.kept:
+            raise ManifestMissing(digest)
+        return io.BytesIO(self.kept[digest])
+
+    def has(self, digest: str) -> bool:
+        return digest in self.kept
+
+    def entries(self, digest: str) -> list[Entry]:
+        return [entry for _, entry in read_entries(self, digest)]
+
+
+def declare(
+    source: Side = SOURCE, destination: Side = DESTINATION, *, policy: Policy = POLICY, filters: Filters = FILTERS,
+    mapping: tuple[MappingRule, ...] = (), **more: Any,
+) -> Declaration:  # fmt: skip
+    pairs = more.pop("pairs", (Pair("main", source, destination),))
+    return Declaration("test", pairs, filters=filters, mapping=mapping, policy=policy, **more)
+
+
+def plan(
+    declaration: Declaration,
+    source: Bucket | Iterable[ListedObject],
+    destination: Bucket | Iterable[ListedObject] = (),
+    *,
+    manifests: MemoryManifests,
+    staging: Path,
+    base: Plan | None = None,
+    facts: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    memory: Iterable[tuple[str, str, str]] = (),
+    targets: Mapping[str, int] = TARGETS,
+    provenance: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Plan:
+    """One section named main."""
+    ends = SectionStores(*(end if isinstance(end, Bucket) else Bucket(end) for end in (source, destination)))
+    return build_plan(
+        declaration,
+        {"main": ends},
+        manifests=manifests,
+        staging=staging,
+        base=base,
+        capabilities={"main": (Capabilities(facts[0]), Capabilities(facts[1]))},
+        losses={},
+        methods={"main": ("stream", "two endpoints")},
+        memory=lambda _section: iter(sorted(memory)),
+        budget=BUDGET,
+        manifest_store_name="manifests",
+        provenance=provenance or {},
+        targets=targets,
+        **more,
+    )
+
+
+def moved(made: Plan, manifests: MemoryManifests) -> list[Entry]:
+    """The entries of all batches, in the order of the plan."""
+    return [entry for batch in made.batches for entry in manifests.entries(batch.manifest)]
+
+
+def side(made: Plan, manifests: MemoryManifests, name: str) -> list[Entry]:
+    """The entries of one side manifest of the first section."""
+    digest = made.sections[0].side_manifests.get(name)
+    return [] if digest is None else manifests.entries(digest)

@@ -1,0 +1,363 @@
+"""A whole plan from two listings: what goes where, what is refused, and what is left behind when it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+
+import pytest
+from support.planning import (
+    BUDGET,
+    DESTINATION,
+    SOURCE,
+    Bucket,
+    MemoryManifests,
+    declare,
+    listed,
+    md5,
+    moved,
+    plan,
+    side,
+)
+
+from planner.build import SectionStores, build_plan
+from planner.reasons import Reason
+from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy
+from schema.errors import DeclarationError, ListingRefused, Throttled
+from schema.plan import Action, Gate, Plan
+from schema.plan_checks import check_plan
+from schema.planfile import to_document
+from schema.tiers import GIB, MIB
+
+DELETING = Policy(delete_extraneous="after-verify")
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Manifests and a staging folder; the folder must be empty whenever a plan has been made."""
+    manifests = MemoryManifests()
+
+    class Bench:
+        def plan(self, declaration, source, destination=(), **more) -> Plan:
+            made = plan(declaration, source, destination, manifests=manifests, staging=tmp_path / "s", **more)
+            assert self.leftovers() == []
+            check_plan(to_document(made), made)
+            return made
+
+        def moved(self, made: Plan):
+            return moved(made, manifests)
+
+        def side(self, made: Plan, name: str):
+            return side(made, manifests, name)
+
+        def leftovers(self) -> list[str]:
+            return [path.name for path in (tmp_path / "s").glob("**/*")]
+
+    bench = Bench()
+    bench.manifests, bench.staging = manifests, tmp_path / "s"
+    return bench
+
+
+def summary(made: Plan) -> dict[str, int]:
+    return {name: tally.objects for name, tally in made.sections[0].summary.items() if tally.objects}
+
+
+def test_every_kind_of_key_ends_in_its_place(bench) -> None:
+    source = [
+        listed("new"),
+        listed("same"),
+        listed("other", etag=md5("x"), modified=9_000),
+        listed("newer-there", etag=md5("x")),
+        listed("cold", storage_class="GLACIER"),
+        listed("tmp/x"),
+    ]
+    destination = [listed("same"), listed("other"), listed("newer-there", modified=9_000), listed("alone"),
+                   listed("tmp/x"), listed("tmp/y")]  # fmt: skip
+    made = bench.plan(declare(filters=Filters(exclude=("tmp/**",))), source, destination)
+    assert {(entry.key, entry.action) for entry in bench.moved(made)} == {
+        ("new", Action.COPY),
+        ("other", Action.OVERWRITE),
+    }
+    sides = {
+        name: [(entry.key, entry.reason) for entry in bench.side(made, name)]
+        for name in made.sections[0].side_manifests
+    }
+    assert sides == {
+        "skip": [("same", Reason.SAME_ETAG)],
+        "conflict": [("newer-there", Reason.DESTINATION_NEWER)],
+        "unsupported": [("cold", Reason.ARCHIVED)],
+        "excluded": [("tmp/x", Reason.EXCLUDED_BY_GLOB)],
+        "extraneous": [("alone", Reason.NOT_AT_SOURCE), ("tmp/y", Reason.FILTERED_AT_DESTINATION)],
+    }
+    assert summary(made) == {
+        "copy": 1, "overwrite": 1, "skip": 1, "conflict": 1, "unsupported": 1, "excluded": 1, "extraneous": 2,
+        "listed": 6, "transfer": 2,
+    }  # fmt: skip
+
+
+def test_an_overwrite_is_pinned_to_what_the_listing_saw(bench) -> None:
+    made = bench.plan(declare(), [listed("k", etag=md5("new"), modified=5)], [listed("k", etag="seen", modified=4)])
+    (entry,) = bench.moved(made)
+    assert (entry.action, entry.etag, entry.destination_etag) == (Action.OVERWRITE, md5("new"), "seen")
+    assert entry.destination_key is None
+
+
+def test_two_empty_buckets(bench) -> None:
+    made = bench.plan(declare(), [])
+    assert made.batches == made.stages == made.tiers == ()
+    assert summary(made) == {}
+
+
+def test_a_single_object_has_no_canary_and_two_have_one(bench) -> None:
+    assert [stage.id for stage in bench.plan(declare(), [listed("a")]).stages] == ["bulk"]
+    made = bench.plan(declare(), [listed("a"), listed("b")])
+    assert [(stage.id, stage.gate) for stage in made.stages] == [("canary", Gate.VERIFIED), ("bulk", Gate.COPIED)]
+    assert [(batch.stage, batch.objects) for batch in made.batches] == [("canary", 1), ("bulk", 1)]
+
+
+def test_stages_and_tiers(bench) -> None:
+    source = [
+        listed("a", 1), listed("b", MIB), listed("c", 20 * MIB), listed("d", GIB), listed("e", 20 * GIB),
+        listed("f/_SUCCESS", 0), listed("g", 5, storage_class="DEEP_ARCHIVE"), listed("h", 5),
+    ]  # fmt: skip
+    policy = dataclasses.replace(DELETING, on_archived="restore")
+    made = bench.plan(declare(policy=policy), source, [listed("zzz")])
+    placed = [(b.stage, b.tier, b.keys[0]) for b in made.batches]
+    assert placed == [
+        ("canary", "canary", "a"),
+        ("huge", "huge", "e"),
+        ("bulk", "tiny", "h"),
+        ("bulk", "small", "b"),
+        ("bulk", "medium", "c"),
+        ("bulk", "large", "d"),
+        ("archived", "tiny", "g"),
+        ("markers", "markers", "f/_SUCCESS"),
+        ("deletes", "deletes", "zzz"),
+    ]
+    assert {stage.gate for stage in made.stages if stage.id != "deletes"} == {Gate.VERIFIED}
+
+
+def test_deletes_are_pinned_and_spare_what_filters_name(bench) -> None:
+    declaration = declare(policy=DELETING, filters=Filters(exclude=("keep/**",)), guards=Guards(max_deletes=5))
+    there = [listed("b", 7), listed("keep/d"), listed("keep/s")]
+    made = bench.plan(declaration, [listed("a"), listed("keep/s")], there)
+    (delete,) = [entry for entry in bench.moved(made) if entry.action is Action.DELETE]
+    assert (delete.key, delete.size, delete.destination_etag, delete.version_id) == ("b", 7, md5("7"), None)
+    assert [entry.key for entry in bench.side(made, "extraneous")] == ["keep/d"]
+    assert [entry.key for entry in bench.side(made, "excluded")] == ["keep/s"]
+
+
+@pytest.mark.parametrize("broken", ["source", "destination"])
+@pytest.mark.parametrize("after", [0, 3, 1_500])
+@pytest.mark.parametrize("versions", ["latest", "all"])
+def test_a_listing_that_fails_leaves_no_plan_and_no_file(bench, broken: str, after: int, versions: str) -> None:
+    error = Throttled("slow down")
+    objects = [listed(f"k{number:04d}", version_id="v") for number in range(1_500)]
+    ends = {"source": Bucket(objects), "destination": Bucket(objects[::2])}
+    ends[broken] = Bucket(ends[broken].objects[:after], fails_after=after, error=error)
+    policy = dataclasses.replace(DELETING, versions=versions)
+    rules = (MappingRule("^k", "j"),) if after == 1_500 else ()
+    with pytest.raises(Throttled) as raised:
+        bench.plan(declare(policy=policy, mapping=rules), ends["source"], ends["destination"])
+    assert raised.value is error
+    assert bench.leftovers() == []
+
+
+def test_an_unordered_listing_is_refused(bench) -> None:
+    with pytest.raises(ListingRefused):
+        bench.plan(declare(), Bucket([listed("b"), listed("a")], sort=False))
+    assert bench.leftovers() == []
+
+
+def test_prefixes(bench) -> None:
+    declaration = declare(dataclasses.replace(SOURCE, prefix="in/"), dataclasses.replace(DESTINATION, prefix="out/"))
+    made = bench.plan(
+        declaration, [listed("in/a"), listed("in/b"), listed("inside")], [listed("out/b"), listed("other")]
+    )
+    assert [(entry.key, entry.target) for entry in bench.moved(made)] == [("in/a", "out/a")]
+    assert [(entry.key, entry.target) for entry in bench.side(made, "skip")] == [("in/b", "out/b")]
+    assert made.sections[0].mapping_examples == (("in/a", "out/a"), ("in/b", "out/b"))
+    assert summary(made)["listed"] == 2
+
+
+def test_rules_that_change_the_order(bench) -> None:
+    source = [listed(f"{n}/x") for n in range(10)]
+    rules = (MappingRule(r"^(\d)/x$", r"x/\1"), MappingRule("x/[0-4]", "z/low-"))
+    with pytest.raises(DeclarationError, match="'0/x' and '1/x' are both mapped to 'z/low-'"):
+        bench.plan(declare(mapping=rules), source)
+    rules = (MappingRule(r"^(\d)/x$", r"x/\1"), MappingRule(r"x/([0-4])", r"z/\1"))
+    made = bench.plan(declare(mapping=rules), source, [listed("x/7"), listed("z/0"), listed("z/9")])
+    assert [entry.key for entry in bench.moved(made)] == sorted(f"{n}/x" for n in range(10) if n not in (0, 7))
+    assert [entry.key for entry in bench.side(made, "skip")] == ["0/x", "7/x"]
+    assert [entry.key for entry in bench.side(made, "extraneous")] == ["z/9"]
+    assert {entry.key: entry.target for entry in bench.moved(made)}["3/x"] == "z/3"
+
+
+def test_an_excluded_key_collides_with_nobody(bench) -> None:
+    declaration = declare(mapping=(MappingRule("^old-", ""),), filters=Filters(exclude=("a",)))
+    made = bench.plan(declaration, [listed("a"), listed("old-a")], [listed("a")])
+    assert [entry.key for entry in bench.side(made, "excluded")] == ["a"]
+    assert [entry.key for entry in bench.side(made, "skip")] == ["old-a"]
+
+
+def test_keys_the_destination_folds_are_refused_naming_both(bench) -> None:
+    facts = ({}, {"case_insensitive": "enforced"})
+    with pytest.raises(DeclarationError, match="'Readme' and 'readme'"):
+        bench.plan(declare(), [listed("Readme"), listed("between"), listed("readme")], facts=facts)
+    assert bench.leftovers() == []
+    bench.plan(declare(filters=Filters(exclude=("R*",))), [listed("Readme"), listed("readme")], facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [
+        (SOURCE, SOURCE),
+        (SOURCE, dataclasses.replace(SOURCE, prefix="a/")),
+        (dataclasses.replace(SOURCE, prefix="a/"), dataclasses.replace(SOURCE, prefix="a/b/")),
+        (SOURCE, dataclasses.replace(SOURCE, endpoint_url="http://SOURCE.example:9000/")),
+        (dataclasses.replace(SOURCE, endpoint_url=None), dataclasses.replace(SOURCE, endpoint_url="https://s3.amazonaws.com")),
+    ],
+)  # fmt: skip
+def test_ends_that_overlap_are_refused(bench, source, destination) -> None:
+    with pytest.raises(DeclarationError, match="overlaps the source"):
+        bench.plan(declare(source, destination), [])
+
+
+def test_ends_beside_each_other_are_fine(bench) -> None:
+    one, two = dataclasses.replace(SOURCE, prefix="a/"), dataclasses.replace(SOURCE, prefix="b/")
+    bench.plan(declare(one, two), [])
+
+
+def test_pairs_that_write_to_one_place_are_refused(bench) -> None:
+    other = dataclasses.replace(SOURCE, bucket="other")
+    pairs = (Pair("one", SOURCE, DESTINATION), Pair("two", other, dataclasses.replace(DESTINATION, prefix="x")))
+    with pytest.raises(DeclarationError, match="destinations of one and two overlap"):
+        bench.plan(declare(pairs=pairs), [])
+
+
+def test_many_buckets_make_one_plan(bench) -> None:
+    def end(name: str, where):
+        return dataclasses.replace(where, bucket=name)
+
+    pairs = tuple(Pair(name, end(name, SOURCE), end(name, DESTINATION)) for name in ("zebra", "ant"))
+    stores = {name: SectionStores(Bucket([listed("a"), listed("b", 2)]), Bucket()) for name in ("zebra", "ant")}
+    made = build_plan(
+        declare(pairs=pairs), stores, manifests=bench.manifests, staging=bench.staging, capabilities={}, losses={},
+        methods={}, budget=BUDGET, manifest_store_name="m", provenance={},
+    )  # fmt: skip
+    check_plan(to_document(made), made)
+    assert [section.id for section in made.sections] == ["zebra", "ant"]
+    assert [(batch.stage, batch.section) for batch in made.batches] == [
+        ("canary", "zebra"), ("canary", "ant"), ("bulk", "zebra"), ("bulk", "ant")
+    ]  # fmt: skip
+    assert len({batch.id for batch in made.batches}) == 4
+    assert made.transfer == (4, 6)
+
+
+def test_the_ledgers_memory_makes_a_replan_idempotent(bench) -> None:
+    source = [listed("a", 5, "x-2"), listed("b", 5, "y-2"), listed("c", 5, "z-2", 100)]
+    there = [listed("a", 5, "p-3", 9_000), listed("b", 5, "q-3", 9_000), listed("c", 5, "r-3", 9_000)]
+    assert summary(bench.plan(declare(), source, there))["conflict"] == 3
+    memory = [("a", "x-2", "p-3"), ("b", "old-2", "q-3"), ("b0", "", ""), ("c", "z-2", "other")]
+    made = bench.plan(declare(), source, there, memory=memory)
+    assert [(e.key, e.reason) for e in bench.side(made, "skip")] == [("a", Reason.COPIED_EARLIER)]
+    assert [e.key for e in bench.moved(made)] == ["b"]
+    assert [e.key for e in bench.side(made, "conflict")] == ["c"]
+
+
+def test_versions_keep_together_and_in_order(bench) -> None:
+    source = [
+        listed(f"k{key}", 17 * GIB if version == 1 else 1, md5(f"{key}{version}"), version, version_id=f"{version}",
+               delete_marker=version == 2)._replace(size=0 if version == 2 else 17 * GIB if version == 1 else 1)
+        for key in range(5) for version in range(4)
+    ]  # fmt: skip
+    policy = Policy(versions="all")
+    made = bench.plan(declare(policy=policy), source, targets=dict.fromkeys(
+        ("tiny", "small", "medium", "large", "huge", "canary", "markers", "deletes"), 3))  # fmt: skip
+    assert {batch.tier for batch in made.batches} == {"huge"}
+    entries = [(entry.key, entry.version_id) for entry in bench.moved(made)]
+    assert entries == [(f"k{key}", f"{version}") for key in range(5) for version in range(4)]
+    assert summary(made) == {"copy": 5, "overwrite": 10, "delete-marker": 5, "listed": 20, "transfer": 20}
+    again = bench.plan(declare(policy=policy), source, source)
+    assert summary(again) == {"skip": 20, "listed": 20}
+
+
+def test_a_history_is_never_deleted_only_its_current_version(bench) -> None:
+    there = [listed("gone", version_id="1"), listed("gone", version_id="2"),
+             listed("marked", version_id="1"), listed("marked", 0, version_id="2", delete_marker=True)]  # fmt: skip
+    made = bench.plan(declare(policy=dataclasses.replace(DELETING, versions="all")), [], there)
+    assert [(entry.key, entry.version_id) for entry in bench.moved(made)] == [("gone", None)]
+    assert [(entry.key, entry.version_id) for entry in bench.side(made, "extraneous")] == [
+        ("gone", "1"), ("marked", "1"), ("marked", "2")
+    ]  # fmt: skip
+
+
+def test_versions_under_rules_that_change_the_order(bench) -> None:
+    source = [listed(key, version_id=f"{n}", etag=md5(f"{key}{n}")) for key in ("a", "b", "c") for n in range(3)]
+    rules = (MappingRule("^a$", "z"), MappingRule("^c$", "0"))
+    made = bench.plan(declare(policy=Policy(versions="all"), mapping=rules), source, [source[3]])
+    assert [entry.key + entry.version_id for entry in bench.moved(made)] == sorted(
+        ["a0", "a1", "a2", "b1", "b2", "c0", "c1", "c2"]
+    )
+
+
+# --- identity
+
+
+def test_lineage_is_of_name_and_ends(bench) -> None:
+    made = bench.plan(declare(), [])
+    assert str(uuid.UUID(made.lineage)) == made.lineage
+    assert bench.plan(declare(policy=DELETING), []).lineage == made.lineage
+    elsewhere = dataclasses.replace(DESTINATION, bucket="elsewhere")
+    assert bench.plan(declare(destination=elsewhere), []).lineage != made.lineage
+    renamed = dataclasses.replace(declare(), name="renamed")
+    assert bench.plan(renamed, []).lineage != made.lineage
+
+
+def test_serials(bench) -> None:
+    first = bench.plan(declare(), [listed("a")], provenance={"generated_at": "monday"})
+    assert first.serial == 1
+    same = bench.plan(declare(), [listed("a")], base=first, provenance={"generated_at": "tuesday"})
+    assert same == first
+    second = bench.plan(declare(), [listed("a"), listed("b")], base=first)
+    assert second.serial == 2
+    assert second.plan_id != first.plan_id
+    third = bench.plan(declare(guards=Guards(max_objects=5)), [listed("a"), listed("b")], base=second)
+    assert third.serial == 3
+
+
+def test_a_base_of_another_migration_is_refused(bench) -> None:
+    other = bench.plan(dataclasses.replace(declare(), name="other"), [])
+    with pytest.raises(Exception, match="another migration") as refused:
+        bench.plan(declare(), [], base=other)
+    assert refused.value.exit_code == 4
+
+
+def test_progress_is_told_and_ends(bench) -> None:
+    told = []
+    bench.plan(declare(), [listed(f"{n:06d}") for n in range(20_000)], [listed("x")], on_progress=told.append)
+    assert [event.finished for event in told].count(True) == 1
+    assert told[-1] == ("main", 20_000, 1, True)
+    assert len(told) >= 3
+    listed_so_far = [event.source_listed for event in told]
+    assert listed_so_far == sorted(listed_so_far)
+
+
+def test_probes_losses_and_methods_are_passed_on(bench) -> None:
+    made = bench.plan(declare(), [listed("a")], facts=({"etag_is_md5": "enforced"}, {"if_match": "ignored"}))
+    section = made.sections[0]
+    assert section.source_capabilities.enforces("etag_is_md5")
+    assert section.destination_capabilities.facts["if_match"] == "ignored"
+    assert (section.method, section.method_reason) == ("stream", "two endpoints")
+    assert "non-atomic-writes" in {risk["id"] for risk in made.risks}
+
+
+def test_defaults_need_no_probe(bench) -> None:
+    declaration: Declaration = declare(policy=Policy(on_destination_newer=OnDifferent.SKIP))
+    made = build_plan(
+        declaration, {"main": SectionStores(Bucket([listed("a")]), Bucket())}, manifests=bench.manifests,
+        staging=bench.staging, capabilities={}, losses={}, methods={}, budget=BUDGET, manifest_store_name="m",
+        provenance={},
+    )  # fmt: skip
+    assert made.manifest_store == "m"
+    assert made.memory_budget == BUDGET

@@ -1,0 +1,168 @@
+"""Estimates: right sums, honest assumptions, no floats; and the risks beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from support.planning import DESTINATION, POLICY, SOURCE
+
+from planner.batches import DraftBatch
+from planner.estimate import PartCount, estimate, tier_rows, work_by_tier
+from planner.risks import risks_of
+from schema.canonical import canonical_json
+from schema.declaration import Limits, Policy, Side
+from schema.manifest import ManifestSummary
+from schema.plan import Capabilities, Inventory, Loss, Section, Tally
+from schema.tiers import GIB, MIB, TIB
+
+BUDGET = 256 * MIB
+NO_LIMITS = Limits()
+AWS = Side("a", region="us-east-1")
+
+
+def section(source: Side = SOURCE, destination: Side = DESTINATION, **more) -> Section:
+    defaults = {
+        "id": "main",
+        "source": source,
+        "destination": destination,
+        "source_inventory": Inventory("list-objects-v2", 1_500, 1, "sha256:0"),
+        "destination_inventory": Inventory("list-objects-v2", 0, 0, "sha256:0"),
+        "source_capabilities": Capabilities(),
+        "destination_capabilities": Capabilities(),
+        "method": "stream",
+        "method_reason": "",
+        "summary": {},
+        "side_manifests": {},
+    }
+    return Section(**{**defaults, **more})
+
+
+def draft(tier: str, objects: int, size: int) -> DraftBatch:
+    return DraftBatch("main", "bulk", tier, ManifestSummary("d", objects, size, "a", "b"))
+
+
+def in_parts(*sizes: int) -> PartCount:
+    count = PartCount()
+    for size in sizes:
+        count.add(size, BUDGET)
+    return count
+
+
+def made(drafts, parts=None, sections=None, limits: Limits = NO_LIMITS, largest: int = 1):
+    return estimate(work_by_tier(drafts, [parts or {}]), sections or [section()], limits, BUDGET, largest)
+
+
+def test_requests_are_counted_by_part() -> None:
+    drafts = [draft("tiny", 1_000, 1_000), draft("medium", 1, 33 * MIB), draft("deletes", 7, 7)]
+    found = made(drafts, {"medium": in_parts(33 * MIB)})
+    assert found["requests"] == {"get": 1_003, "put": 1_000 + 3 + 2, "delete": 7, "list": 2 * (2 + 1)}
+    assert found["ledger"]["rows"] == 1_008
+
+
+def test_server_copies_read_nothing_and_markers_are_deletes() -> None:
+    copying = section(method="server-copy", summary={"delete-marker": Tally(4, 0)})
+    found = made([draft("tiny", 10, 10)], sections=[copying])
+    assert (found["requests"]["get"], found["requests"]["put"], found["requests"]["delete"]) == (0, 6, 4)
+
+
+def test_time_is_bound_by_what_is_slowest() -> None:
+    assert made([draft("tiny", 64_000, 64_000)])["duration"]["bound_by"] == "latency"
+    assert made([draft("tiny", 64_000, 64_000)])["duration"]["expected"] == "1 min 30 s"
+    bandwidth = made([draft("small", 1, 300 * MIB * 3600)])["duration"]
+    assert bandwidth == {"expected": "1 h", "low": "42 min", "high": "2 h", "bound_by": "bandwidth"}
+    limited = made([draft("small", 1, 300 * MIB * 60)], limits=Limits(bandwidth=30 * MIB))["duration"]
+    assert limited["expected"] == "10 min"
+    throttled = made([draft("tiny", 1_000, 1_000)], limits=Limits(requests_per_second=10.0))["duration"]
+    assert throttled["bound_by"] == "requests_per_second"
+    assert throttled["expected"] == "3 min 21 s"
+    assert made([])["duration"]["bound_by"] == "nothing to do"
+
+
+def test_memory_is_the_budget_at_most() -> None:
+    assert made([draft("tiny", 1, 1)], largest=MIB)["memory_per_worker"]["expected"] == "214.0 MiB"
+    full = made([draft("huge", 1, TIB)], {"huge": in_parts(TIB)}, largest=TIB)["memory_per_worker"]
+    assert full == {"expected": "406.0 MiB", "limit": "406.0 MiB"}
+
+
+def test_costs_only_where_both_ends_are_at_aws() -> None:
+    drafts = [draft("tiny", 1_000_000, 10**12)]
+    moving = {"copy": Tally(1_000_000, 10**12)}
+    assert "cost_usd" not in made(drafts)
+    assert "cost_usd" not in made(drafts, sections=[section(AWS, DESTINATION)])
+    near = made(drafts, sections=[section(AWS, dataclasses.replace(AWS, bucket="b"), summary=moving)])
+    assert near["cost_usd"] == {"requests": "5.40", "traffic": "0.00", "total": "5.40"}
+    far = made(drafts, sections=[section(AWS, Side("b", region="eu-west-1"), summary=moving)])
+    assert far["cost_usd"] == {"requests": "5.40", "traffic": "20.00", "total": "25.40"}
+    assert far["assumptions"]["prices_as_of"]
+    by_url = Side("b", endpoint_url="https://s3.eu-west-1.amazonaws.com")
+    assert "cost_usd" in made(drafts, sections=[section(AWS, by_url, summary=moving)])
+
+
+def test_an_estimate_has_a_canonical_form() -> None:
+    canonical_json(made([draft("tiny", 3, 3)], limits=Limits(requests_per_second=2.5)))
+
+
+def test_tier_rows() -> None:
+    drafts = [draft("markers", 2, 0), draft("tiny", 5, 50), draft("tiny", 6, 60), draft("huge", 1, 40 * GIB)]
+    rows = tier_rows(work_by_tier(drafts, [{"huge": in_parts(40 * GIB)}]), BUDGET)
+    assert [row["tier"] for row in rows] == ["tiny", "huge", "markers"]
+    assert rows[0] == {
+        "tier": "tiny", "range": "0 B - 256.0 KiB", "method": "whole", "batches": 2, "objects": 11, "bytes": 110
+    }  # fmt: skip
+    assert rows[1]["method"] == "parts of up to 64.0 MiB"
+
+
+def test_huge_parts_go_through_windows() -> None:
+    count = PartCount()
+    count.add(40 * TIB, 16 * MIB)
+    rows = tier_rows(work_by_tier([draft("huge", 1, 40 * TIB)], [{"huge": count}]), 16 * MIB)
+    assert rows[0]["method"] == "parts of up to 4.0 GiB through windows of 8.0 MiB"
+
+
+def risk_levels(made_section: Section, policy: Policy = POLICY, largest: tuple[int, str] = (-1, "")):
+    return {risk["id"]: risk["level"] for risk in risks_of([made_section], policy, [largest], BUDGET)}
+
+
+QUIET = Capabilities({"if_none_match": "enforced", "if_match": "enforced", "versioning": "enforced"})
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, {}),
+        ({"summary": {"overwrite": Tally(1, 1)}}, {"overwrites": "medium"}),
+        ({"summary": {"conflict": Tally(1, 1)}}, {"conflicts": "medium"}),
+        ({"summary": {"unsupported": Tally(1, 1)}}, {"unsupported": "medium"}),
+        ({"summary": {"delete": Tally(1, 1)}}, {"deletes": "high"}),
+        ({"losses": (Loss("acl", "no ACLs", None, (), accepted=False),)}, {"loss-acl": "high"}),
+        ({"losses": (Loss("acl", "no ACLs", 3, ("k",), accepted=True),)}, {"loss-acl": "low"}),
+        ({"source": SOURCE}, {"http-source": "medium"}),
+    ],
+)
+def test_risks(more, expected: dict[str, str]) -> None:
+    quiet = {"source": AWS, "destination": AWS, "destination_capabilities": QUIET}
+    assert risk_levels(section(**{**quiet, **more})) == expected
+
+
+def test_risks_of_a_careless_destination() -> None:
+    summary = {"overwrite": Tally(1, 1), "transfer": Tally(1, 1), "delete": Tally(1, 1)}
+    empty = Inventory("list-objects-v2", 0, 0, "")
+    plain = Capabilities({"versioning": "rejected"})
+    found = section(AWS, AWS, summary=summary, source_inventory=empty, destination_capabilities=plain)
+    assert risk_levels(found, largest=(17 * GIB, "big\n")) == {
+        "overwrites": "high",
+        "deletes": "high",
+        "empty-source": "high",
+        "non-atomic-writes": "medium",
+        "largest-object": "low",
+    }
+
+
+def test_risks_are_sorted_worst_first_and_name_their_section() -> None:
+    one = section(summary={"conflict": Tally(2, 2), "delete": Tally(1_234, 1)})
+    rows = risks_of([one, dataclasses.replace(one, id="other")], Policy(), [(-1, ""), (-1, "")], BUDGET)
+    levels = [("high", "medium", "low").index(row["level"]) for row in rows]
+    assert levels == sorted(levels)
+    assert rows[0]["text"].startswith("main: 1,234 ")
+    assert rows[1]["text"].startswith("other: ")
