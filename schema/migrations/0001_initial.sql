@@ -170,7 +170,7 @@ CREATE TABLE ledger.failure (
     error_code  text        NOT NULL,
     message     text        NOT NULL,
     request_id  text        NOT NULL,
-    PRIMARY KEY (run_id, batch_no, ord, kind, token, attempt)
+    PRIMARY KEY (run_id, batch_no, ord, token, kind, attempt)
 ) PARTITION BY LIST (run_id);
 
 -- Append-only. At most one row says ok; a later claim may judge again what was not.

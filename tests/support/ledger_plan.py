@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from support.sample_plan import digest, sample_plan
-
 from executor.ledger_types import (
     Chunk,
     ChunkKind,
@@ -18,6 +16,7 @@ from executor.ledger_types import (
     Verdict,
 )
 from schema.plan import Batch, Gate, Plan, Section, Stage
+from support.sample_plan import digest, sample_plan
 
 SIZE = 100
 """Bytes of every object here."""

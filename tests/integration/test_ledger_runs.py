@@ -1,0 +1,285 @@
+"""Accepting plans: one run per plan, one open run per lineage, one writer per destination."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.ledger_plan import chunk_specs, failed, ledger_plan, report
+from support.sample_plan import sample_plan
+
+from executor.ledger import Ledger
+from executor.ledger_types import BatchState, ChunkKind, Lane, Run, RunState, Worker
+from schema.errors import LockHeld, StalePlan, UsageError
+from schema.plan import Gate, Plan, Section, Stage
+
+OTHER = "22222222-2222-4222-8222-222222222222"
+
+
+def accept(ledger: Ledger, plan: Plan) -> Run:
+    return ledger.accept(plan, chunk_specs(plan), who="ann@host", tool_version="0.1.0")
+
+
+def work(ledger: Ledger, worker: Worker, *, ok: bool = True) -> list[tuple[ChunkKind, int]]:
+    """Do everything that can be claimed; (kind, batch) in order of claim."""
+    seen = []
+    while chunk := ledger.claim(worker, Lane.WHOLE, lease_seconds=60):
+        assert ledger.flush(worker, [report(chunk, ok=ok)], lease_seconds=60) == frozenset()
+        seen.append((chunk.kind, chunk.batch_no))
+    return seen
+
+
+def test_the_same_plan_again_resumes(ledger: Ledger) -> None:
+    plan = ledger_plan()
+    first = accept(ledger, plan)
+    again = accept(ledger, plan)
+    assert (first.resumed, again.resumed) == (False, True)
+    assert again.run_id == first.run_id
+    assert ledger.find_run(plan.plan_id) == first
+    assert ledger.latest_run() == first
+    assert ledger.runs() == [first]
+    assert ledger.find_run("sha256:other") is None
+
+
+def test_accepting_in_eight_threads_at_once_gives_one_run(ledger: Ledger) -> None:
+    plan = ledger_plan()
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: accept(ledger, plan), range(8)))
+    assert len({run.run_id for run in runs}) == 1
+    assert [run.resumed for run in runs].count(False) == 1
+    assert ledger.progress(runs[0].run_id).ready == 2
+
+
+def test_a_newer_serial_supersedes_and_fences_the_older_run(ledger: Ledger) -> None:
+    old = accept(ledger, ledger_plan(serial=1))
+    worker = ledger.join(old, "h", 1, "0.1.0")
+    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert chunk is not None
+    new = accept(ledger, ledger_plan(serial=2))
+    assert ledger.progress(old.run_id).state is RunState.SUPERSEDED
+    assert new.state is RunState.OPEN
+    assert ledger.claim(worker, Lane.WHOLE, lease_seconds=60) is None
+    assert ledger.heartbeat(worker, [chunk], lease_seconds=60) == {chunk.chunk_no}
+    assert ledger.flush(worker, [report(chunk)], lease_seconds=60) == {chunk.chunk_no}
+    assert ledger.progress(old.run_id).done == 0
+    with pytest.raises(StalePlan):
+        ledger.join(old, "h", 2, "0.1.0")
+
+
+def test_an_older_serial_and_another_plan_of_the_same_serial_are_stale(ledger: Ledger) -> None:
+    accept(ledger, ledger_plan(serial=2))
+    with pytest.raises(StalePlan, match="serial 2 was accepted as run 1"):
+        accept(ledger, ledger_plan(serial=1))
+    with pytest.raises(StalePlan):
+        accept(ledger, ledger_plan([("bulk", 11)], serial=2))
+
+
+def test_a_superseded_plan_cannot_come_back(ledger: Ledger) -> None:
+    old = ledger_plan(serial=1)
+    run = accept(ledger, old)
+    accept(ledger, ledger_plan(serial=2))
+    with pytest.raises(StalePlan):
+        accept(ledger, old)
+    with pytest.raises(StalePlan):
+        ledger.retry(run.run_id)
+
+
+def test_an_overlapping_destination_is_locked_until_the_run_ends(ledger: Ledger) -> None:
+    run = accept(ledger, ledger_plan())
+    inside = dataclasses.replace(
+        sample_plan().sections[0],
+        destination=dataclasses.replace(sample_plan().sections[0].destination, prefix="new/deep/"),
+    )
+    other = ledger_plan(lineage=OTHER, sections=(inside,))
+    with pytest.raises(LockHeld) as caught:
+        accept(ledger, other)
+    for word in ("ann@host", "apply", "s3://first/new/", "http://10.0.0.7:9000", "s3migrate unlock"):
+        assert word in str(caught.value)
+    assert ledger.find_run(other.plan_id) is None
+    work(ledger, ledger.join(run, "h", 1, "0.1.0"))
+    assert accept(ledger, other).state is RunState.OPEN
+
+
+def test_the_second_section_is_locked_too(ledger: Ledger) -> None:
+    both: tuple[Section, ...] = sample_plan().sections
+    accept(ledger, ledger_plan(sections=both))
+    with pytest.raises(LockHeld):
+        accept(ledger, ledger_plan(lineage=OTHER, sections=both[1:]))
+
+
+def test_unlock_fences_the_old_owner_and_frees_the_destination(ledger: Ledger) -> None:
+    plan = ledger_plan()
+    run = accept(ledger, plan)
+    worker = ledger.join(run, "h", 1, "0.1.0")
+    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert chunk is not None
+    other = ledger_plan(lineage=OTHER)
+    with pytest.raises(LockHeld) as caught:
+        accept(ledger, other)
+    lock_id = str(caught.value).split()[-1]
+    assert ledger.unlock(lock_id, who="bob") == run.run_id
+    assert ledger.flush(worker, [report(chunk)], lease_seconds=60) == {chunk.chunk_no}
+    assert ledger.claim(worker, Lane.WHOLE, lease_seconds=60) is None
+    assert ledger.progress(run.run_id).leased == 0
+    accept(ledger, other)
+    with pytest.raises(LockHeld):
+        accept(ledger, plan)
+    for unknown in (lock_id, "no-uuid"):
+        with pytest.raises(UsageError):
+            ledger.unlock(unknown)
+
+
+def test_after_unlock_the_same_plan_goes_on_with_new_workers(ledger: Ledger) -> None:
+    plan = ledger_plan()
+    run = accept(ledger, plan)
+    worker = ledger.join(run, "h", 1, "0.1.0")
+    assert ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    with pytest.raises(LockHeld) as caught:
+        accept(ledger, ledger_plan(lineage=OTHER))
+    ledger.unlock(str(caught.value).split()[-1])
+    again = accept(ledger, plan)
+    assert (again.epoch, again.resumed) == (2, True)
+    work(ledger, ledger.join(again, "h", 2, "0.1.0"))
+    assert ledger.finish(run.run_id) is RunState.COMPLETE
+    assert ledger.check(run.run_id) == []
+
+
+def test_stages_open_only_when_their_gates_are_met(ledger: Ledger) -> None:
+    stages = (
+        Stage("canary", (), Gate.VERIFIED),
+        Stage("bulk", ("canary",), Gate.COPIED),
+        Stage("huge", ("canary",), Gate.COPIED),
+        Stage("markers", ("bulk", "huge"), Gate.COPIED),
+    )
+    plan = ledger_plan([("markers", 3), ("bulk", 7), ("huge", 2), ("canary", 6)], stages)
+    run = accept(ledger, plan)
+    worker = ledger.join(run, "h", 1, "0.1.0")
+    seen = work(ledger, worker)
+    objects, verify = ChunkKind.OBJECTS, ChunkKind.VERIFY
+    assert seen[:4] == [(objects, 3), (objects, 3), (verify, 3), (verify, 3)]
+    assert sorted(seen[4:7]) == [(objects, 1), (objects, 1), (objects, 2)]
+    assert seen[7:] == [(objects, 0)]
+    assert ledger.finish(run.run_id) is RunState.COMPLETE
+    assert list(ledger.batch_states(run.run_id).values()) == [BatchState.COPIED] * 3 + [BatchState.VERIFIED]
+    assert ledger.batch_numbers(run.run_id) == {"b0": 0, "b1": 1, "b2": 2, "b3": 3}
+    assert ledger.check(run.run_id) == []
+
+
+def test_a_failed_verification_holds_the_dependants_back_until_it_is_retried(ledger: Ledger) -> None:
+    stages = (Stage("canary", (), Gate.VERIFIED), Stage("bulk", ("canary",), Gate.COPIED))
+    run = accept(ledger, ledger_plan([("canary", 4), ("bulk", 4)], stages))
+    worker = ledger.join(run, "h", 1, "0.1.0")
+    assert [batch for _, batch in work(ledger, worker, ok=False)] == [0, 0]
+    assert ledger.finish(run.run_id) is RunState.FAILED
+    assert {f.error_code for f in ledger.failures(run.run_id)} == {"VerifyMismatch"}
+    progress = ledger.progress(run.run_id)
+    assert (progress.verify_failed, progress.parked, progress.blocked) == (4, 1, 1)
+    assert ledger.retry(run.run_id) == 1
+    assert [batch for _, batch in work(ledger, worker)] == [0, 1]
+    assert ledger.finish(run.run_id) is RunState.COMPLETE
+    assert ledger.failures(run.run_id) == []
+    assert ledger.check(run.run_id) == []
+
+
+def test_a_parked_chunk_fails_the_run_and_retry_brings_back_only_what_failed(ledger: Ledger) -> None:
+    run = accept(ledger, ledger_plan())
+    worker = ledger.join(run, "h", 1, "0.1.0")
+    first = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert first is not None
+    ledger.flush(worker, [report(first, failures=[failed(first, 2)])], lease_seconds=60)
+    assert ledger.finish(run.run_id) is RunState.OPEN
+    work(ledger, worker)
+    assert ledger.finish(run.run_id) is RunState.FAILED
+    assert [(f.ord, f.error_code, f.http_status) for f in ledger.failures(run.run_id)] == [(2, "AccessRefused", 403)]
+    assert ledger.failures(run.run_id, limit=0) == []
+    assert accept(ledger, ledger_plan()).state is RunState.FAILED
+    assert ledger.retry(run.run_id) == 1
+    again = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert again is not None
+    assert (again.chunk_no, again.token) == (first.chunk_no, 2)
+    assert ledger.recorded(again) == {0, 1, 3, 4}
+    missing = report(again)
+    rows = [row for row in missing.completions if row.ord == 2]
+    ledger.flush(worker, [dataclasses.replace(missing, completions=rows)], lease_seconds=60)
+    assert ledger.progress(run.run_id).state is RunState.COMPLETE
+    assert ledger.failures(run.run_id) == []
+    assert ledger.check(run.run_id) == []
+
+
+def test_retry_cannot_take_a_destination_that_another_run_has_now(ledger: Ledger) -> None:
+    run = accept(ledger, ledger_plan([("bulk", 2)]))
+    worker = ledger.join(run, "h", 1, "0.1.0")
+    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert chunk is not None
+    ledger.flush(worker, [report(chunk, failures=[failed(chunk, 0)])], lease_seconds=60)
+    assert ledger.finish(run.run_id) is RunState.FAILED
+    accept(ledger, ledger_plan(lineage=OTHER))
+    with pytest.raises(LockHeld):
+        ledger.retry(run.run_id)
+    assert ledger.progress(run.run_id).parked == 1
+
+
+def test_a_plan_with_nothing_to_do_is_complete_at_once_and_holds_no_lock(ledger: Ledger) -> None:
+    run = accept(ledger, ledger_plan([("bulk", 0)]))
+    assert run.state is RunState.COMPLETE
+    assert ledger.check(run.run_id) == []
+    assert accept(ledger, ledger_plan(lineage=OTHER)).state is RunState.OPEN
+
+
+@pytest.mark.parametrize("broken", ["gap", "short", "unverified"])
+def test_chunks_that_do_not_cover_the_plan_are_refused_and_nothing_is_enrolled(ledger: Ledger, broken: str) -> None:
+    plan = ledger_plan([("canary", 10)], (Stage("canary", (), Gate.VERIFIED),))
+    specs = chunk_specs(plan)
+    drop = {"gap": 0, "short": 1, "unverified": 3}[broken]
+    with pytest.raises(ValueError, match="chunk"):
+        ledger.accept(plan, specs[:drop] + specs[drop + 1 :], who="ann", tool_version="0.1.0")
+    assert ledger.runs() == []
+
+
+def test_no_claim_while_a_run_is_paused_and_its_work_can_still_be_recorded(ledger: Ledger) -> None:
+    run = accept(ledger, ledger_plan())
+    worker = ledger.join(run, "h", 1, "0.1.0")
+    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert chunk is not None
+    assert ledger.change_state(run.run_id, RunState.PAUSED) is RunState.PAUSED
+    assert ledger.claim(worker, Lane.WHOLE, lease_seconds=60) is None
+    assert ledger.flush(worker, [report(chunk)], lease_seconds=60) == frozenset()
+    assert ledger.change_state(run.run_id, RunState.OPEN) is RunState.OPEN
+    work(ledger, worker)
+    assert ledger.change_state(run.run_id, RunState.PAUSED) is RunState.COMPLETE
+
+
+def test_limits_are_shared_through_the_ledger(ledger: Ledger) -> None:
+    run = accept(ledger, ledger_plan())
+    ledger.set_limit(run.run_id, "bandwidth", 5e6)
+    ledger.set_limit(run.run_id, "bandwidth", 6e6)
+    assert ledger.limits(run.run_id) == {"bandwidth": 6e6}
+    assert ledger.progress(run.run_id).limits == {"bandwidth": 6e6}
+
+
+def test_workers_are_counted_while_they_live(ledger: Ledger) -> None:
+    run = accept(ledger, ledger_plan())
+    workers = [ledger.join(run, "h", pid, "0.1.0") for pid in (1, 2)]
+    assert ledger.progress(run.run_id).workers == 2
+    ledger.leave(workers[0], 75)
+    ledger.leave(workers[0], 75)
+    assert ledger.progress(run.run_id).workers == 1
+
+
+def test_a_replan_finds_what_was_put_in_place_before(ledger: Ledger) -> None:
+    run = accept(ledger, ledger_plan([("bulk", 3)]))
+    work(ledger, ledger.join(run, "h", 1, "0.1.0"))
+    plan = ledger_plan([("bulk", 3)])
+    section = plan.sections[0].id
+    found = list(ledger.completed_before(plan.lineage, section))
+    assert [(row.manifest, row.ord, row.destination_etag) for row in found] == [
+        (plan.batches[0].manifest, n, f"{n:032x}") for n in range(3)
+    ]
+    assert list(ledger.completed_before(plan.lineage, section, run.run_id)) == []
+    assert list(ledger.completed_before(OTHER, section)) == []
+
+
+def test_progress_of_an_unknown_run_is_a_key_error(ledger: Ledger) -> None:
+    with pytest.raises(KeyError):
+        ledger.progress(7)
