@@ -25,8 +25,10 @@ class Finding(NamedTuple):
 
 def object_head(headers: Mapping[str, str]) -> ObjectHead:
     """Headers as an ObjectHead; the size is that of the whole object."""
-    held = _CONTENT_RANGE.match(headers.get("content-range", ""))
-    total = held.group(3) if held else headers.get("content-length", "0")
+    total = headers.get("content-length", "0")
+    if "content-range" in headers:
+        held = _CONTENT_RANGE.match(headers["content-range"])
+        total = held.group(3) if held else total
     return ObjectHead(headers, int(total) if total.isdigit() else 0, bare_etag(headers.get("etag", "")))
 
 

@@ -265,23 +265,21 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
     Names in lower case, values latin-1 decoded and stripped; a repeated header is joined by ', '.
     """
     start = 0
-    for index, line in enumerate(lines):
-        if line.startswith(b"HTTP/"):
-            start = index
-    fields: dict[str, str] = {}
-    if not lines:
-        return 0, fields
-    words = lines[start].split(None, 2)
+    if len(lines) > 1 and b"\r\n" in lines[:-1]:
+        start = max((index for index, line in enumerate(lines) if line.startswith(b"HTTP/")), default=0)
+    rows = b"".join(lines[start:]).decode("latin-1").replace("\r\n", "\n").split("\n") if lines else [""]
+    words = rows[0].split(None, 2)
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-    for line in lines[start + 1 :]:
-        name, colon, value = line.decode("latin-1").partition(":")
+    fields: dict[str, str] = {}
+    for row in rows[1:]:
+        name, colon, value = row.partition(":")
         if not colon:
-            if not line.strip():
+            if not row:
                 break
             continue
-        name = name.strip().lower()
-        text = value.strip(" \t\r\n")
-        fields[name] = f"{fields[name]}, {text}" if name in fields else text
+        name = name.lower()
+        value = value.strip(" \t")
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
     return status, fields
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from xml.sax.saxutils import unescape
+from html import unescape
 
 from schema.errors import (
     AccessRefused,
@@ -242,4 +242,4 @@ def _subject(call: Call) -> str:
 
 def _text(pattern: re.Pattern[bytes], body: bytes) -> str:
     found = pattern.search(body)
-    return unescape(found.group(1).decode("utf-8", "replace"), {"&quot;": '"', "&apos;": "'"}) if found else ""
+    return unescape(found.group(1).decode("utf-8", "replace")) if found else ""

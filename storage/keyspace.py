@@ -29,10 +29,12 @@ class KeySpace:
         self._seen: list[set[str]] = []
         self._everywhere: set[str] = set("0123456789")
         self._alphabets: dict[int, list[str]] = {}
+        self._shortest = _PLACES
 
     def learn(self, keys: Iterable[str]) -> None:
         """Take note of some real keys."""
         for key in keys:
+            self._shortest = min(self._shortest, len(key))
             known = len(self._everywhere)
             self._everywhere.update(key)
             if len(self._everywhere) != known:
@@ -52,30 +54,21 @@ class KeySpace:
         end = common + _DIGITS
         if end > _PLACES or end - begin > 64:
             return None
-        alphabets = [self._alphabet(place) for place in range(begin, end)]
-        target = self._number(base, begin, alphabets) + pages * (
-            self._number(last, begin, alphabets) - self._number(first, begin, alphabets)
-        )
+        places = [(self._alphabet(place), place >= self._shortest) for place in range(begin, end)]
+        step = _number(last, begin, places) - _number(first, begin, places)
+        target = _number(base, begin, places) + pages * step
         digits: list[int] = []
-        for alphabet in reversed(alphabets):
-            target, digit = divmod(target, len(alphabet) + 1)
-            digits.append(digit)
+        for alphabet, may_end in reversed(places):
+            target, digit = divmod(target, len(alphabet) + may_end)
+            digits.append(digit - may_end)
         if target:
             return None
         guess = base[:begin]
-        for alphabet, digit in zip(alphabets, reversed(digits), strict=True):
-            if digit == 0:
+        for (alphabet, _may_end), digit in zip(places, reversed(digits), strict=True):
+            if digit < 0:
                 break
-            guess += alphabet[digit - 1]
+            guess += alphabet[digit]
         return guess
-
-    def _number(self, key: str, begin: int, alphabets: list[list[str]]) -> int:
-        """The places from *begin* as a number; digit 0 is the end of the key."""
-        value = 0
-        for place, alphabet in enumerate(alphabets, begin):
-            digit = min(bisect_left(alphabet, key[place]) + 1, len(alphabet)) if place < len(key) else 0
-            value = value * (len(alphabet) + 1) + digit
-        return value
 
     def _alphabet(self, place: int) -> list[str]:
         """What *place* may hold, sorted."""
@@ -86,6 +79,17 @@ class KeySpace:
             alphabet = sorted(seen | {character for character in self._everywhere if _kind(character) in kinds})
             self._alphabets[place] = alphabet
         return alphabet
+
+
+def _number(key: str, begin: int, places: list[tuple[list[str], bool]]) -> int:
+    """The characters from *begin* as a number; where a key may end, ending is the lowest digit."""
+    value = 0
+    for place, (alphabet, may_end) in enumerate(places, begin):
+        digit = 0
+        if place < len(key):
+            digit = min(bisect_left(alphabet, key[place]), len(alphabet) - 1) + may_end
+        value = value * (len(alphabet) + may_end) + digit
+    return value
 
 
 def _kind(character: str) -> str:

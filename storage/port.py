@@ -10,7 +10,6 @@ Header values are latin-1 decoded text, so that any byte passes through unchange
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from schema.errors import StoreError
@@ -47,9 +46,8 @@ UNPINNED = Pin()
 UNGUARDED = Guard()
 
 
-@dataclass(frozen=True, slots=True)
-class RequestSample:
-    """One finished request, for the governor and the metrics."""
+class RequestSample(NamedTuple):
+    """One finished request, for the governor and the metrics. A named tuple: made for every request."""
 
     operation: str
     seconds: float

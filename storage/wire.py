@@ -6,7 +6,6 @@ the threads that ask.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import threading
@@ -91,6 +90,11 @@ class Wire:
         except CredentialsExpired:
             # A body lent by a reader is gone by now; its caller starts it anew with the new credentials.
             if not self._credentials.refresh(keys) or operation.read is not None:
+                raise
+        except ObjectRefused as refused:
+            # An expired token answers HEAD with a bare 400, as a malformed request does.
+            bare = operation.method == "HEAD" and refused.status == 400 and not refused.code
+            if not (bare and keys is not None and keys.token and self._credentials.refresh(keys)):
                 raise
         return self._send_once(operation, self._credentials.current())
 
@@ -201,8 +205,8 @@ class Wire:
                 )
 
     def _connection(self) -> Connection:
-        with contextlib.suppress(AttributeError):
-            held: Connection = self._local.connection
+        held: Connection | None = getattr(self._local, "connection", None)
+        if held is not None:
             return held
         connection = Connection(self._ca_bundle, USER_AGENT)
         with self._lock:
