@@ -50,6 +50,8 @@ def lay_marker(
 
     def once() -> Completion:
         answer = section.destination.delete(entry.target)
-        return Completion(chunk.batch_no, ord, Outcome.MARKER_LAID, counter.used + 1, 0, "", b"", answer.version_id)
+        return Completion(
+            chunk.batch_no, ord, Outcome.MARKER_LAID, counter.used + 1, 0, "", b"", section.version(answer.version_id)
+        )
 
     return tools.retrier.run(once, counter, tell)

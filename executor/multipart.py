@@ -297,7 +297,7 @@ class PartedCopy:
             self._abort(self._upload_id)
             return
         integrity.check_completed(answer, crc, key=entry.target)
-        self._finish(source, crc, answer.version_id)
+        self._finish(source, crc, section.version(answer.version_id))
 
     def _finish(self, source: Source, crc: int, version_id: str | None) -> None:
         """Look at what was published: its ETag is the one that listings will show."""

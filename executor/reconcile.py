@@ -48,7 +48,9 @@ def reconcile(
         difference = ", ".join(d.field for d in found)
     outcome = Outcome.CONFLICT if difference else Outcome.ALREADY_THERE
     checksum = integrity.crc_bytes(crc) if crc is not None else b""
-    completion = Completion(batch_no, ord, outcome, 1, entry.size, head.etag, checksum, head.version_id)
+    completion = Completion(
+        batch_no, ord, outcome, 1, entry.size, head.etag, checksum, section.version(head.version_id)
+    )
     return completion, difference
 
 

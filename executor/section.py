@@ -60,6 +60,10 @@ class SectionRuntime:
         """True when the destination itself refuses a write that the plan did not foresee."""
         return self.destination_facts.enforces("if_match" if action is Action.OVERWRITE else "if_none_match")
 
+    def version(self, answered: str | None) -> str | None:
+        """The version id of a write, where the destination keeps versions; others answer 'null' or nonsense."""
+        return answered if self.destination_facts.enforces("versioning") else None
+
     def guard(self, entry: Entry) -> Guard:
         """The precondition under which the plan may write *entry*. None for versions: all (history is laid on top)."""
         if self.plan.policy.versions == "all":

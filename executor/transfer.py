@@ -102,7 +102,9 @@ class WholeCopy:
             return self._reconciled(source, proof.crc64nvme, error)
         self._check(answer, proof)
         if carried.tags_after is not None:
-            section.destination.put_tags(entry.target, carried.tags_after, version_id=answer.version_id)
+            section.destination.put_tags(
+                entry.target, carried.tags_after, version_id=section.version(answer.version_id)
+            )
         return Completion(
             self._batch_no,
             self._ord,
@@ -111,7 +113,7 @@ class WholeCopy:
             entry.size,
             answer.etag,
             integrity.crc_bytes(proof.crc64nvme),
-            answer.version_id,
+            section.version(answer.version_id),
         )
 
     def _check(self, answer: WriteResult, proof: integrity.WriteProof) -> None:

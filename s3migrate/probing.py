@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from s3migrate.wiring import probe_token
+from schema.declaration import Declaration, Pair
+from schema.objects import ListedObject
 from schema.plan import Capabilities, Loss
 from schema.storage_classes import STANDARD, target_storage_class
+from storage.port import ObjectStore
+from storage.probe import probe_destination, survey_source
 
 
 @dataclass(frozen=True, slots=True)
