@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from support.declarations import FULL, MINIMAL
 
-from schema import yaml_strict
 from schema.declaration import (
     Addressing,
     Comparison,
@@ -27,52 +25,6 @@ from schema.declaration import (
 from schema.declaration_file import load_declaration, parse_declaration
 from schema.errors import DeclarationError, InputMissing
 from schema.validation import schema_text
-
-MINIMAL = """\
-apiVersion: s3migrate/v1
-kind: Migration
-name: photos
-source: {bucket: old}
-destination: {bucket: new}
-"""
-FULL = """\
-apiVersion: s3migrate/v1
-kind: Migration
-name: photos
-source:
-  bucket: old
-  prefix: "a/"
-  endpoint_url: [http://10.0.0.1:9000, "https://[::1]:9000/base"]
-  region: eu-west-1
-  addressing: path
-  credentials: {role_arn: "arn:aws:iam::123456789012:role/r", external_id: x, source: {profile: p}}
-  tls: {ca_bundle: ca.pem}
-  requester_pays: true
-  sse_customer_key_env: OLD_KEY
-destination: {bucket: new, credentials: {anonymous: true}}
-filters:
-  include: ["a/**"]
-  exclude: [no, "1"]
-  min_size: 1
-  max_size: 3.5GiB
-  modified_after: 2026-01-01
-  modified_before: 2026-01-01T01:00:00.5+01:00
-  storage_classes: [STANDARD]
-mapping: [{pattern: "(.)x", replace: '\\1y'}]
-policy: {compare: [checksum], on_different: skip, on_destination_newer: overwrite, if_source_changes: fail,
-  versions: latest, delete_extraneous: after-verify, on_archived: restore, restore_days: 3, restore_tier: Bulk,
-  transfer: stream, markers: [last]}
-preserve: {system_headers: false, user_metadata: false, tags: false, website_redirect: false, storage_class: map,
-  storage_class_map: {GLACIER: STANDARD}, encryption: {mode: sse-kms, key_map: {a: b}}, acl: true,
-  acl_grantees: {c: d}, object_lock: compliance, legal_hold: true, part_layout: true, checksums: false,
-  last_modified: mtime}
-limits: {memory: 64MiB, workers: 7, requests_per_second: 10.5, bandwidth: 200MiB/s,
-  calendar: [mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s, "sat,sun 00:00-24:00 UTC: 1 MB/s"]}
-guards: {max_objects: 1, max_bytes: 2TiB, max_overwrites: 3, max_deletes: 4}
-accept_loss: [acl]
-manifests: s3://bucket/some/prefix
-x-note: {mine: 1}
-"""
 
 
 def parse(text: str) -> Declaration:
@@ -323,32 +275,6 @@ def test_a_bucket_that_is_none(bucket: str) -> None:
     assert "source.bucket: must be" in complaint(MINIMAL.replace("{bucket: old}", f'{{bucket: "{bucket}"}}'))
 
 
-SECRETS = [
-    "x-note: AKIAIOSFODNN7EXAMPLE",
-    "# ASIAIOSFODNN7EXAMPLE",
-    "x-note: 'https://user:hunter2hunter2@h'",
-    "x-key: |\n  -----BEGIN RSA PRIVATE KEY-----\n  hunter2hunter2",
-    "aws_secret_access_key: hunter2hunter2/hunter2hunter2hunter2+hunter",
-    "x-login: {password: hunter2hunter2hunter2}",
-    "session_token: hunter2hunter2hunter2",
-]
-
-
-@pytest.mark.parametrize("line", SECRETS)
-def test_a_secret_is_refused_and_not_echoed(line: str) -> None:
-    said = complaint(with_line(line))
-
-    assert said.startswith(("m.yaml:6: this looks like", "m.yaml:7: this looks like"))
-    assert "{profile: NAME}" in said
-    for word in ("hunter2", "AKIA", "ASIA", "EXAMPLE"):
-        assert word not in said
-
-
-def test_a_value_in_the_wrong_place_is_not_echoed() -> None:
-    said = complaint(with_line("limits: {workers: correcthorsebattery, memory: correcthorsebattery}"))
-    assert "correcthorse" not in said
-
-
 def test_files_are_read_and_missing_ones_named(tmp_path: Path) -> None:
     path = tmp_path / "migration.yaml"
     with pytest.raises(InputMissing, match=r"migration.yaml: No such file"):
@@ -385,48 +311,3 @@ def test_every_map_of_the_schema_is_closed() -> None:
 
     walk(json.loads(schema_text("migration-v1.schema.json")), "")
     assert open_maps == []
-
-
-NODES: Any = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-5, 2**63)
-    | st.text(max_size=8)
-    | st.sampled_from(["1MiB", "auto", "map", "{"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_whatever_stands_anywhere_only_our_error_comes_out(data: st.DataObject) -> None:
-    """One value of a full declaration replaced by any other, or removed."""
-    document: Any = yaml_strict.load(FULL.encode("utf-8"), "m.yaml")[0]
-    node = document
-    while True:
-        step = data.draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
-        if not isinstance(node[step], (dict, list)) or not node[step] or data.draw(st.booleans()):
-            break
-        node = node[step]
-    if data.draw(st.booleans()):
-        node[step] = data.draw(NODES)
-    else:
-        del node[step]
-    try:
-        parse(yaml_strict.dump(document))
-    except DeclarationError as error:
-        assert str(error).startswith("m.yaml:")
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.integers(0, len(FULL)), st.integers(0, 40), st.binary(max_size=12) | st.sampled_from([b"{", b": ", b"- ", b"\n"])
-)
-def test_whatever_the_bytes_only_our_error_comes_out(at: int, cut: int, middle: bytes) -> None:
-    raw = FULL.encode("utf-8")
-    for data in (raw[:at] + middle + raw[at + cut :], middle):
-        try:
-            parse_declaration(data, "m.yaml")
-        except DeclarationError as error:
-            assert str(error).startswith("m.yaml:")

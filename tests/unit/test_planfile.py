@@ -17,6 +17,7 @@ from support.sample_plan import digest, sample_plan
 
 from schema import planfile, yaml_strict
 from schema.canonical import canonical_json
+from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
 from schema.errors import (
     GuardExceeded,
     InputMissing,
@@ -27,8 +28,9 @@ from schema.errors import (
     PlanCorrupt,
 )
 from schema.manifest import ManifestFolder
-from schema.plan import Batch, Gate, Plan, Stage, Tally
+from schema.plan import Batch, Gate, Inventory, Loss, Plan, Section, Stage, Tally
 from schema.plan_document import MAX_INLINE_BATCHES
+from schema.validation import schema_text
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -340,3 +342,30 @@ def test_whatever_the_bytes_only_our_errors_come_out(tmp_path: Path, data: st.Da
     except IntegrityRefused:
         return
     assert dataclasses.replace(plan, provenance={}) == dataclasses.replace(sample_plan(), provenance={})
+
+
+@pytest.mark.parametrize(
+    ("definition", "kind"),
+    [
+        ("side", Side),
+        ("filters", Filters),
+        ("policy", Policy),
+        ("preserve", Preserve),
+        ("limits", Limits),
+        ("guards", Guards),
+        ("inventory", Inventory),
+        ("section", Section),
+        ("loss", Loss),
+        ("stage", Stage),
+        ("batch", Batch),
+    ],
+)
+def test_the_schema_knows_every_field(definition: str, kind: type) -> None:
+    """A field added to a type must be added to the published schema too, or plans that hold it are refused."""
+    schema = json.loads(schema_text("plan-v1.schema.json"))
+    fields = {field.name for field in dataclasses.fields(kind)}
+
+    assert set(schema["$defs"][definition]["properties"]) == fields
+    assert set(schema["properties"]) - {"apiVersion", "kind", "batch_index"} == {
+        field.name for field in dataclasses.fields(Plan)
+    }
