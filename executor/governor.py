@@ -95,11 +95,14 @@ def _sleep(seconds: float) -> bool:
     return False
 
 
+def _never() -> bool:
+    return False
+
+
 class EndpointGovernor:
     """A storage.port.RequestObserver for one endpoint; share one between all stores of that endpoint.
 
-    `before` blocks while a rate limit or the open breaker says so, or until *wait(seconds)* returns True
-    (the run is being abandoned).
+    `before` blocks while a rate limit, the pace or the open breaker says so. `heed` tells it of a stop.
     """
 
     def __init__(
@@ -107,11 +110,12 @@ class EndpointGovernor:
         name: str,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[float], bool] | None = None,
+        wait: Callable[[float], bool] = _sleep,
     ) -> None:
         self.name = name
         self._clock = clock
-        self._wait = wait or _sleep
+        self._wait = wait
+        self._draining: Callable[[], bool] = _never
         self._lock = threading.Lock()
         now = clock()
         self._breaker = Breaker()
@@ -149,6 +153,10 @@ class EndpointGovernor:
             mine.count_error(sample.error)
         if self._troubled or sample.error is not None:
             self._consult_breaker(sample)
+
+    def heed(self, draining: Callable[[], bool], wait: Callable[[float], bool]) -> None:
+        """Hold nothing back for the breaker while *draining()*, and wait by *wait(seconds)*: True means go at once."""
+        self._draining, self._wait = draining, wait
 
     def blocked_for(self, now: float) -> float:
         """Seconds until a new request may be tried; 0.0: now. More than 0 only while the breaker is open."""
@@ -268,7 +276,7 @@ class EndpointGovernor:
 
     def _hold_for(self, request: float, data: float, now: float) -> float:
         seconds = max(self._requests.wait(request, now), self._bytes.wait(data, now))
-        if seconds > 0 or self._breaker.allow(now):
+        if seconds > 0 or self._draining() or self._breaker.allow(now):
             return seconds
         return max(self._breaker.opens_until - now, 0.1)
 
@@ -344,6 +352,12 @@ class Governor:
                 None if requests_per_second is None else requests_per_second * share,
                 None if bytes_per_second is None else bytes_per_second * share,
             )
+
+    def heed(self, draining: Callable[[], bool], wait: Callable[[float], bool]) -> None:
+        """Tell all endpoints of stops: *draining()* lets requests past an open breaker (they fail soon and are given
+        back), *wait(seconds)* waits and says True when limits matter no more."""
+        for endpoint in self._distinct:
+            endpoint.heed(draining, wait)
 
     def blocked_for(self, now: float) -> float:
         """Seconds for which no new object should be begun because an endpoint's breaker is open; 0.0: go on."""
