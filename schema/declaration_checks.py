@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -20,12 +21,14 @@ from schema.yaml_strict import Lines, Path
 
 T = TypeVar("T")
 
-_SECRETS = (
+_SECRETS = (  # every repetition is bounded: the file is scanned in linear time whatever is in it
     (re.compile(rb"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), "an AWS access key id"),
     (re.compile(rb"-----BEGIN [A-Z ]*(?:PRIVATE|CERTIFICATE|KEY)"), "a PEM block"),
-    (re.compile(rb"://[^/\s\"'@]*:[^/\s\"']*@"), "a user name and password in a URL"),
+    (re.compile(rb"://[^/\s\"'@]{0,200}:[^/\s\"']{0,200}@"), "a user name and password in a URL"),
     (
-        re.compile(rb"(?i)(?:secret|password|passwd|token|access_?key)[a-z_]*[\"']?\s*:\s*[\"']?[A-Za-z0-9+/=_-]{16,}"),
+        re.compile(
+            rb"(?i)(?:secret|password|passwd|token|access_?key)[a-z_]{0,40}[\"']?\s{0,9}:\s{0,9}[\"']?[A-Za-z0-9+/=_-]{16,}"
+        ),
         "a secret",
     ),
 )
@@ -167,6 +170,7 @@ def _identities(side: Side) -> set[str]:
     return {_identity(url) for url in urls}
 
 
+@lru_cache(maxsize=4096)
 def _identity(url: str | None) -> str:
     """The server a URL means; all of AWS is one, because its bucket names are."""
     if url is None:

@@ -9,6 +9,7 @@ in memory, and whatever is not as a writer of ours left it raises ManifestCorrup
 from __future__ import annotations
 
 import errno
+import filecmp
 import hashlib
 import os
 import re
@@ -52,7 +53,7 @@ class ManifestStore(Protocol):
     def publish(self, digest: str, staged: Path) -> None:
         """Keep the gzip file *staged* under *digest*: whole or not at all, durable when this returns.
 
-        A digest that is there already is not written again. *staged* may be moved away.
+        What is there already is not written again, unless it was damaged. *staged* may be moved away.
         """
 
     def open(self, digest: str) -> BinaryIO:
@@ -92,11 +93,14 @@ class ManifestFolder:
         return self.root / f"{digest_hex(digest)}.jsonl.gz"
 
     def publish(self, digest: str, staged: Path) -> None:
-        """See ManifestStore. LocalDiskError when the disk refuses; nothing half-written stays under the name."""
+        """See ManifestStore. LocalDiskError when the disk refuses; nothing half-written stays under the name.
+
+        A file of other bytes under the digest is replaced, so that planning again mends a damaged manifest.
+        """
         target = self.path_of(digest)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            if target.is_file() and not target.is_symlink():
+            if self.has(digest) and filecmp.cmp(staged, target, shallow=False):
                 return
             try:
                 staged.replace(target)

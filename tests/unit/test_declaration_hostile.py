@@ -47,6 +47,14 @@ def test_a_secret_is_refused_and_not_echoed(line: str) -> None:
         assert word not in said
 
 
+@pytest.mark.parametrize(
+    "text", ["://" + ":" * 3_000_000, "secret" * 500_000, "-----BEGIN " + "A" * 3_000_000, "a: " + "'" * 999_999]
+)
+def test_the_search_for_secrets_is_quick_on_anything(text: str) -> None:
+    """Quadratic matching would take hours here."""
+    complaint(text)
+
+
 def test_a_value_in_the_wrong_place_is_not_echoed() -> None:
     said = complaint(MINIMAL + "limits: {workers: correcthorsebattery, memory: correcthorsebattery}")
     assert "correcthorse" not in said

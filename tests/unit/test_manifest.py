@@ -143,6 +143,15 @@ def test_the_same_entries_are_the_same_file_and_are_written_once(tmp_path: Path)
     assert list((tmp_path / "m").iterdir()) == [path]
 
 
+def test_planning_again_mends_a_damaged_manifest(tmp_path: Path) -> None:
+    store, summary = write(tmp_path, [SIMPLE])
+    store.path_of(summary.digest).write_bytes(b"damaged")
+
+    write(tmp_path, [SIMPLE])
+
+    check(store, summary)
+
+
 def test_a_slice_is_the_lines_from_lo_to_hi(tmp_path: Path) -> None:
     entries = [SIMPLE._replace(key=f"{number:05}") for number in range(5000)]
     store, summary = write(tmp_path, entries)
