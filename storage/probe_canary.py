@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 from xml.sax.saxutils import escape, unescape
 
 from schema.errors import (
+    BucketMissing,
     ConnectionFailed,
-    CredentialsExpired,
-    CredentialsRefused,
+    ListingRefused,
     RequestTimedOut,
     ResponseUnreadable,
     Scope,
     ServerFault,
     StoreError,
     Throttled,
+    WrongRegion,
 )
 from schema.objects import ListedObject, WriteResult
 from storage.port import UNGUARDED, Body, Guard, HeaderList, ObjectStore
@@ -29,7 +31,8 @@ Result = TypeVar("Result")
 
 TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, ResponseUnreadable)
 """Errors that say nothing of the feature asked for, but after several attempts (then the feature is unknown)."""
-_ENDS_THE_PROBE: Final = (CredentialsExpired, CredentialsRefused)
+_CONFUSED: Final = (WrongRegion, BucketMissing, ListingRefused)
+"""What a server that takes an odd key for something else may say."""
 _REFUSED_KEY: Final = re.compile(rb"<Error>(?:(?!</Error>).)*?<Key>([^<]*)</Key>", re.DOTALL)
 _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uffff"}
 
@@ -44,6 +47,8 @@ class Canary:
         self._retry = retry
         self._written: dict[tuple[str, str | None], None] = {}
         self._uploads: list[tuple[str, str]] = []
+        self._lost_upload = False
+        """An upload may be open whose id never reached us."""
 
     def key(self, name: str) -> str:
         """The full key of canary *name*."""
@@ -53,7 +58,7 @@ class Canary:
         """The call's result, or its error as a value. Transient errors are repeated first.
 
         Errors that concern the whole run are raised, unless *tolerant*: a server that does not understand an odd
-        key may say anything of it (a redirect, another bucket), but hardly that the credentials are wrong.
+        key or query may answer with a redirect or speak of another bucket.
         """
 
         def once() -> Result | StoreError:
@@ -62,7 +67,7 @@ class Canary:
             except TRANSIENT:
                 raise
             except StoreError as error:
-                if error.scope is Scope.RUN and not (tolerant and not isinstance(error, _ENDS_THE_PROBE)):
+                if error.scope is Scope.RUN and not (tolerant and isinstance(error, _CONFUSED)):
                     raise
                 return error
 
@@ -111,9 +116,12 @@ class Canary:
     def create_upload(self, name: str, headers: HeaderList = ()) -> str | StoreError:
         """An upload id; aborted at the end unless `completed`."""
         key = self.key(name)
+        before, self._lost_upload = self._lost_upload, True
         answer = self.ask(lambda: self.store.create_upload(key, headers))
         if isinstance(answer, str):
             self._uploads.append((key, answer))
+        if not isinstance(answer, TRANSIENT):
+            self._lost_upload = before
         return answer
 
     def completed(self, name: str, upload_id: str, answer: WriteResult) -> None:
@@ -130,6 +138,9 @@ class Canary:
 
     def remove(self) -> tuple[str, ...]:
         """Remove everything; the keys (and uploads) that are still there. Raises no StoreError."""
+        if self._lost_upload:
+            with contextlib.suppress(StoreError):
+                self._uploads = [(u.key, u.upload_id) for u in self.store.list_uploads(self.folder)]
         left = [f"{key} (upload {upload_id})" for key, upload_id in self._uploads if not self._abort(key, upload_id)]
         self._uploads = []
         # A key's versions are removed by id; only a key without a known version is deleted by name, because

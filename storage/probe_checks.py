@@ -175,28 +175,27 @@ def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:
 def _check_tags(canary: Canary, sent: bool) -> Facts:
     """Tags by header (*sent* with canary "headers" already) and by PutObjectTagging, read back each time.
 
-    The object must survive the latter: servers that do not know `?tagging` answer a GET with the object, and take
-    a PUT for a new object.
+    Servers that do not know `?tagging` answer a GET with the object and take a PUT for a new object, so a PUT is
+    made only where a GET was understood.
     """
-    facts: Facts = {}
+    facts: Facts = {"tagging": UNKNOWN}
     if not sent:
         answer = canary.put("headers", BODY, [_TAGGING])
         if isinstance(answer, StoreError):
             facts["tagging_header"] = UNKNOWN if isinstance(answer, TRANSIENT) else REJECTED
             if isinstance(canary.put("headers", BODY), StoreError):
                 return facts
-    if "tagging_header" not in facts:
-        facts["tagging_header"] = _tags_read_back(canary, TAGS)
+    read = _tags_read_back(canary, TAGS)
+    facts.setdefault("tagging_header", read)
+    if read in (REJECTED, UNKNOWN):
+        return facts | {"tagging": read}
     key = canary.key("headers")
     other = (("s3migrate", "é/2"),)
     put = canary.ask(lambda: canary.store.put_tags(key, other))
     if isinstance(put, StoreError):
         facts["tagging"] = UNKNOWN if isinstance(put, TRANSIENT) else REJECTED
         return facts
-    head = canary.ask(lambda: canary.store.head(key))
-    if isinstance(head, StoreError):
-        return facts
-    facts["tagging"] = _tags_read_back(canary, other) if head.size == len(BODY) else REJECTED
+    facts["tagging"] = _tags_read_back(canary, other)
     return facts
 
 
