@@ -109,13 +109,15 @@ class EmbeddedLedger:
     """The PostgreSQL that `s3migrate` started under *state_folder*, seen from outside through /proc."""
 
     def __init__(self, state_folder: Path) -> None:
-        self._file = state_folder / "postgres" / "postmaster.pid"
+        self._folder = state_folder
 
     def _postmaster(self) -> int | None:
-        try:
-            return int(self._file.read_text().splitlines()[0])
-        except (OSError, ValueError, IndexError):
-            return None
+        for file in self._folder.glob("**/postmaster.pid"):
+            try:
+                return int(file.read_text().splitlines()[0])
+            except (OSError, ValueError, IndexError):
+                continue
+        return None
 
     def cpu(self) -> float:
         """Seconds so far: the server's own, its backends', and those of backends that have ended."""

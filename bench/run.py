@@ -138,12 +138,14 @@ def summary(workload: Workload, runs: dict[str, list[Result]]) -> dict[str, Any]
             "peak_rss_mib": statistics.median(r.measured.peak_rss for r in results) / MIB,
             "plan_seconds": statistics.median(r.plan.wall if r.plan else 0.0 for r in results),
             "ledger_cpu_ms_per_object": statistics.median(r.ledger_cpu for r in results) / workload.objects * 1e3,
+            "ledger_start_seconds": statistics.median(r.ledger_start for r in results),
             "runs": [{"measured": r.measured._asdict(), "plan": r.plan and r.plan._asdict()} for r in results],
         }
         rows[name] = row
     best = rows.get(RCLONE_BEST.name)
-    for row in rows.values() if best is not None else ():
-        assert best is not None
+    for row in rows.values():
+        if best is None:
+            break
         row["wall_ratio"] = row["wall_seconds"] / best["wall_seconds"]
         row["wall_with_plan_ratio"] = (row["wall_seconds"] + row["plan_seconds"]) / best["wall_seconds"]
         row["cpu_ratio"] = row["cpu_ms_per_object"] / best["cpu_ms_per_object"]

@@ -1,0 +1,131 @@
+"""A TCP forwarder that makes the way to a server longer: what a client sends arrives DELAY seconds later.
+
+So every request takes that much longer, whatever its size; bodies keep their bandwidth, as over a long line.
+It does not look into the bytes, and holds several hundred connections in one thread.
+
+    python -m bench.delay_server --upstream http://127.0.0.1:9000 --delay 0.05
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from urllib.parse import urlsplit
+
+HIGH_WATER = 4 << 20
+
+
+class _Side(asyncio.Protocol):
+    """One end of a forwarded connection; what it hears goes to `other`, `delay` seconds later."""
+
+    def __init__(self, delay: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._delay = delay
+        self._waiting: deque[tuple[float, bytes]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
+        self.transport: asyncio.Transport | None = None
+        self.other: _Side | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        self.transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        with contextlib.suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        if self._delay == 0.0 and not self._waiting:
+            self._pass_on(data)
+            return
+        self._waiting.append((self._loop.time() + self._delay, data))
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - its name is asyncio's
+        self._ended = True
+        self._arm() if self._waiting else self._close_other()
+
+    def pause_writing(self) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.resume_reading()
+
+    def flush(self) -> None:
+        """Pass on what is due."""
+        self._timer = None
+        now = self._loop.time() + 0.000_5
+        due = []
+        while self._waiting and self._waiting[0][0] <= now and self._other_is_up():
+            due.append(self._waiting.popleft()[1])
+        if due:
+            self._pass_on(b"".join(due))
+        if self._waiting:
+            self._arm()
+        elif self._ended:
+            self._close_other()
+
+    def _other_is_up(self) -> bool:
+        return self.other is not None and self.other.transport is not None
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            wait = max(0.001, self._waiting[0][0] - self._loop.time())
+            self._timer = self._loop.call_later(wait, self.flush)
+
+    def _pass_on(self, data: bytes) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.write(data)
+
+    def _close_other(self) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
+
+
+class _Front(_Side):
+    """The client's side: opens the server's when a client comes."""
+
+    def __init__(self, delay: float, host: str, port: int) -> None:
+        super().__init__(delay)
+        self._address = (host, port)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.other = _Side(0.0)
+        self.other.other = self
+        self._opening = self._loop.create_task(self._open(self.other))
+
+    async def _open(self, side: _Side) -> None:
+        try:
+            await self._loop.create_connection(lambda: side, *self._address)
+        except OSError:
+            if self.transport is not None:
+                self.transport.abort()
+
+
+async def serve(upstream: str, delay: float) -> None:
+    """Forward until cancelled; prints the endpoint."""
+    where = urlsplit(upstream)
+    host, port = where.hostname or "127.0.0.1", where.port or 80
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Front(delay, host, port), "127.0.0.1", 0, backlog=2048)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m bench.delay_server")
+    parser.add_argument("--upstream", required=True)
+    parser.add_argument("--delay", type=float, required=True, help="seconds")
+    options = parser.parse_args()
+    asyncio.run(serve(options.upstream, options.delay))
+
+
+if __name__ == "__main__":
+    main()
