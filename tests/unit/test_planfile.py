@@ -303,7 +303,26 @@ def test_very_many_batches_stand_beside_the_plan(tmp_path: Path) -> None:
 
     assert len(path.read_text(encoding="utf-8").splitlines()) < 120
     assert planfile.load_plan(path) == plan
-    assert planfile.load_plan(path, ManifestFolder(tmp_path / "manifests")) == plan
+    assert planfile.load_plan(path) == plan
+
+
+def test_very_many_batches_stand_in_another_store(tmp_path: Path) -> None:
+    plan = planfile.with_plan_id(dataclasses.replace(large_plan(), manifest_store="s3://plans/photos"))
+    path, store = tmp_path / "p.yaml", ManifestFolder(tmp_path / "elsewhere")
+
+    def open_store(name: str, destination: Side) -> ManifestFolder:
+        assert (name, destination) == ("s3://plans/photos", plan.sections[0].destination)
+        return store
+
+    planfile.write_plan(path, plan, store)
+
+    assert planfile.load_plan(path, open_store) == plan
+    with pytest.raises(PlanCorrupt, match="open that store"):
+        planfile.load_plan(path)
+
+
+def test_a_large_plan_leaves_nothing_else_behind(tmp_path: Path) -> None:
+    planfile.write_plan(tmp_path / "p.yaml", large_plan())
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["manifests", "p.yaml"]
 
 
