@@ -38,8 +38,9 @@ def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
 
 def read_plan(path: Path) -> tuple[Plan, ManifestStore]:
     """The checked plan and the store of its manifests. Raises InputMissing, PlanCorrupt, UsageError."""
-    plan = load_plan(path)
-    return plan, manifest_store(plan.manifest_store, path.absolute().parent, plan.sections[0].destination)
+    beside = path.absolute().parent
+    plan = load_plan(path, lambda name, destination: manifest_store(name, beside, destination))
+    return plan, manifest_store(plan.manifest_store, beside, plan.sections[0].destination)
 
 
 def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:

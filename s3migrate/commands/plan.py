@@ -70,7 +70,7 @@ def plan_command(
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
         plan = _build(declaration, stores, manifests, _base(path, base), settings, parallel_listing, _teller(as_json))
-        written = write_plan(path, plan)
+        written = write_plan(path, plan, manifests)
     except OSError as error:
         raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
     finally:
@@ -144,9 +144,11 @@ class _Nothing:
 
 def _base(path: Path, named: Path | None) -> Plan | None:
     """The older plan: the one named, else the one about to be replaced."""
-    if named is not None:
-        return load_plan(named)
-    return load_plan(path) if path.exists() else None
+    older = named or path
+    if named is None and not path.exists():
+        return None
+    beside = older.absolute().parent
+    return load_plan(older, lambda name, destination: manifest_store(name, beside, destination))
 
 
 def _teller(as_json: bool) -> Callable[[PlanProgress], None]:
