@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from schema.declaration import Policy
+from planner.losses import risks_of_probes
+from schema.declaration import Policy, Preserve
 from schema.plan import Section, Tally
 from schema.quantities import count_text, size_text
 from schema.tiers import WHOLE_MAX, part_size
@@ -14,13 +15,26 @@ Risk = Mapping[str, str]
 
 
 def risks_of(
-    sections: Sequence[Section], policy: Policy, largest: Sequence[tuple[int, str]], budget: int
+    sections: Sequence[Section],
+    policy: Policy,
+    largest: Sequence[tuple[int, str]],
+    budget: int,
+    preserve: Preserve | None = None,
 ) -> tuple[Risk, ...]:
-    """The plan's `risks`. *largest*: size and key of each section's largest object to move (-1: none)."""
+    """The plan's `risks`. *largest*: size and key of each section's largest object to move (-1: none).
+
+    *preserve* given: what the probes found is judged by it, too.
+    """
     found: list[Risk] = []
     for section, biggest in zip(sections, largest, strict=True):
         prefix = f"{section.id}: " if len(sections) > 1 else ""
-        for risk, level, text in (*_of_actions(section, policy), *_of_ends(section), *_of_size(biggest, budget)):
+        probed = risks_of_probes(section, preserve) if preserve is not None else ()
+        for risk, level, text in (
+            *_of_actions(section, policy),
+            *_of_ends(section),
+            *probed,
+            *_of_size(biggest, budget),
+        ):
             found.append({"id": risk, "level": level, "text": prefix + text})
     return tuple(sorted(found, key=lambda risk: _LEVELS.index(risk["level"])))
 

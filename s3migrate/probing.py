@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from planner.losses import Ends, find_losses
 from s3migrate.wiring import probe_token
 from schema.declaration import Declaration, Pair
 from schema.objects import ListedObject
@@ -49,7 +50,10 @@ def _probe(
         acl=preserve.acl,
         server_copy=method[0] == "server-copy",
     )
-    losses: tuple[Loss, ...] = ()
+    ends = Ends(
+        preserve, source_facts, destination_facts, sampled, all_versions=declaration.policy.versions == "all"
+    )
+    losses = find_losses(ends, declaration.accept_loss)
     return Probed(source_facts, destination_facts, losses, method)
 
 
