@@ -3,8 +3,8 @@
 Fresh: a batch ends before the first key whose hash is below a threshold, once it has half its target of objects, and
 at the latest at 1.5 times the target. A last batch below a quarter of the target joins its neighbour.
 With a base plan, its batches' first keys are the cuts ("sticky"); between them a batch is cut only from twice the
-target on, at three times at the latest; keys beyond the base's last are cut fresh. Planning an unchanged listing
-again gives the same batches in either mode (a property test holds this).
+target on, at three times at the latest (then the last may stay small); keys beyond the base's last are cut fresh.
+Planning an unchanged listing again gives the same batches in either mode (a property test holds this).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class BatchCutter:
         self._between(sticky is not None)
         self._threshold = min(2**64, 2**65 // max(1, target))
         self._previous: ManifestWriter | None = None
-        self._previous_cut_inside = False
+        self._previous_cut: int | None = None
         self._current: ManifestWriter | None = None
         self._held: list[Entry] = []
         self._count = 0
@@ -90,7 +90,7 @@ class BatchCutter:
             if self._next_start is not None or self._end is not None:
                 self._pass_boundaries(key)
             if self._count >= self._low and (self._count >= self._high or self._hits(key)):
-                self._cut(inside=True)
+                self._cut()
             self._last_key = key
         self._count += 1
         if self._current is not None:
@@ -117,19 +117,15 @@ class BatchCutter:
         if not passed or self._count == 0:
             return
         if self._count >= self._least:
-            self._cut(inside=False)
-        elif self._previous is not None and self._may_join(self._previous):
-            self._join(self._previous)
+            self._cut()
+        elif self._previous is not None:
+            self._try_join(self._previous)
 
-    def _may_join(self, previous: ManifestWriter) -> bool:
-        """A cut made only because a batch grew too long is taken back; else the joined batch must not need a cut."""
-        return self._previous_cut_inside or previous.objects + self._count <= self._target * 2
-
-    def _cut(self, *, inside: bool) -> None:
+    def _cut(self) -> None:
         if self._held:
             self._release()
         self._previous, self._current = self._current, None
-        self._previous_cut_inside = inside
+        self._previous_cut = None
         self._count = 0
 
     def _release(self) -> None:
@@ -142,11 +138,29 @@ class BatchCutter:
             writer.add(entry)
         self._held.clear()
 
-    def _join(self, previous: ManifestWriter) -> None:
+    def _try_join(self, previous: ManifestWriter) -> None:
+        """Put what is held behind the batch before it, unless planning again on the outcome would cut that otherwise.
+
+        On a base the joined batch is walked from its first key: the first place where it is long enough to be cut
+        must be none, or so near its end that the rest would join again.
+        """
+        cut, total, last = self._previous_cut, previous.objects, None
+        for entry in self._held:
+            if cut is None and entry[0] != last and self._too_long(total, entry[0]):
+                cut = total
+            last = entry[0]
+            total += 1
+        if cut is not None and total - cut >= self._least:
+            return
         for entry in self._held:
             previous.add(entry)
+        self._previous_cut = cut
         self._held.clear()
         self._count = 0
+
+    def _too_long(self, objects: int, key: str) -> bool:
+        """Whether a batch on a base ends before *key* once it has so many *objects*."""
+        return objects >= self._target * 2 and (objects >= self._target * 3 or self._hits(key))
 
     def _publish(self, writer: ManifestWriter) -> None:
         self._drafts.append(DraftBatch(*self._group, writer.finish(self._store)))
@@ -154,7 +168,9 @@ class BatchCutter:
     def finish(self) -> list[DraftBatch]:
         """Finish what is open; all batches, in key order."""
         if self._previous is not None and self._held:
-            self._join(self._previous)
+            self._try_join(self._previous)
+        if self._held:
+            self._release()
         for writer in (self._previous, self._current):
             if writer is not None:
                 self._publish(writer)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from planner.batches import TARGETS, named, sticky_cuts
+from planner.cost import SectionWork
 from planner.decide import end_facts
-from planner.ends import lineage_of, refuse_overlaps
-from planner.estimate import estimate, tier_rows, work_by_tier
+from planner.ends import lineage_of, refuse_manifests_inside, refuse_overlaps
+from planner.estimate import estimate
 from planner.march import Completion
 from planner.risks import risks_of
 from planner.section import PlanProgress, SectionInputs, SectionOutcome, SectionPlanner, SectionStores
 from planner.stages import ORDER, stages_for
+from planner.workload import tier_rows, work_by_tier
 from schema.declaration import Declaration, Pair
 from schema.errors import StalePlan
 from schema.manifest import ManifestStore
@@ -84,6 +86,7 @@ def build_plan(
     rules), StalePlan when *base* is of another lineage, LocalDiskError.
     """
     refuse_overlaps(declaration.pairs)
+    refuse_manifests_inside(manifest_store_name, declaration.pairs)
     lineage = lineage_of(declaration)
     if base is not None and base.lineage != lineage:
         raise StalePlan(
@@ -126,7 +129,7 @@ def _capabilities(pair: Pair, context: _Context) -> tuple[Capabilities, Capabili
 def _assembled(outcomes: list[tuple[Pair, SectionOutcome]], context: _Context, lineage: str) -> Plan:
     declaration = context.declaration
     sections = tuple(_section(pair, outcome, context) for pair, outcome in outcomes)
-    order = {name: position for position, name in enumerate((*(tier.name for tier in TIERS),))}
+    order = {tier.name: position for position, tier in enumerate(TIERS)}
     places = {pair.id: position for position, pair in enumerate(declaration.pairs)}
     drafts = sorted(
         (draft for _, outcome in outcomes for draft in outcome.delivered.drafts),
@@ -136,7 +139,11 @@ def _assembled(outcomes: list[tuple[Pair, SectionOutcome]], context: _Context, l
     )  # fmt: skip
     work = work_by_tier(drafts, [outcome.delivered.parts for _, outcome in outcomes])
     largest = [outcome.delivered.largest for _, outcome in outcomes]
-    most = max((size for size, _ in largest), default=-1)
+    carried = [
+        SectionWork(section, outcome.delivered.classes)
+        for section, (_, outcome) in zip(sections, outcomes, strict=True)
+    ]
+    most = max(size for size, _ in largest)
     return Plan(
         plan_id="",
         name=declaration.name,
@@ -151,8 +158,8 @@ def _assembled(outcomes: list[tuple[Pair, SectionOutcome]], context: _Context, l
         memory_budget=context.budget,
         sections=sections,
         tiers=tier_rows(work, context.budget),
-        risks=risks_of(sections, declaration.policy, largest, context.budget),
-        estimate=estimate(work, sections, declaration.limits, context.budget, most),
+        risks=risks_of(sections, declaration.policy, largest, context.budget, declaration.preserve),
+        estimate=estimate(work, carried, declaration.limits, declaration.preserve, context.budget, most),
         stages=stages_for({draft.stage for draft in drafts}),
         batches=named(drafts),
         manifest_store="",

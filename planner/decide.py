@@ -128,7 +128,8 @@ def judge_difference(
     if destination.modified_ms > source.modified_ms:
         if any(written == destination.etag for _, written in earlier):
             return _BY_NAME[policy.on_different], Reason.SOURCE_CHANGED
-        return _BY_NAME[policy.on_destination_newer], Reason.DESTINATION_NEWER
+        newer = Reason.UNPROVEN_NEWER if reason is Reason.UNPROVEN else Reason.DESTINATION_NEWER
+        return _BY_NAME[policy.on_destination_newer], newer
     return _BY_NAME[policy.on_different], reason
 
 

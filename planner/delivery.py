@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planner.batches import BatchCutter, DraftBatch, Sticky
-from planner.estimate import PartCount
 from planner.stages import CANARY_MAX, Router
+from planner.workload import ClassWork, PartCount
 from schema.errors import PlanCorrupt
 from schema.manifest import ManifestStore, ManifestWriter
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
+from schema.tiers import WHOLE_MAX
 
 SOURCE_ACTIONS = (
     Action.COPY,
@@ -36,6 +37,8 @@ class Delivered:
     side_manifests: dict[str, str]
     parts: dict[str, PartCount]
     """By tier: the objects that cross in parts."""
+    classes: dict[str, ClassWork]
+    """By the source's storage class: what is read and written."""
     largest: tuple[int, str]
     """Size and key of the largest object to move; -1: none."""
 
@@ -63,6 +66,7 @@ class Delivery:
         self._sticky = sticky
         self._budget = budget
         self._parts: dict[str, PartCount] = {}
+        self._classes: dict[str, ClassWork] = {}
         self._largest = (-1, "")
         self._cutters: dict[tuple[str, str], BatchCutter] = {}
         self._sides: dict[Action, ManifestWriter] = {}
@@ -104,11 +108,24 @@ class Delivery:
         cutter = self._cutters.get(group) or self._open_cutter(group)
         for entry in entries:
             cutter.add(entry)
-            size = entry[1]
-            if size > self._largest[0] and entry[3] is not Action.DELETE:
-                self._largest = (size, entry[0])
-            if size > PartCount.WHOLE_UP_TO and entry[3] is not Action.DELETE:
-                self._parts.setdefault(group[1], PartCount()).add(size, self._budget)
+            if entry[3] not in (Action.DELETE, Action.DELETE_MARKER):
+                self._measure(entry, group[1])
+
+    def _measure(self, entry: Entry, tier: str) -> None:
+        """What carrying one object takes, for the estimate."""
+        size, storage_class = entry[1], entry[8]
+        parts = 0
+        if size > self._largest[0]:
+            self._largest = (size, entry[0])
+        if size > WHOLE_MAX:
+            parts = self._parts.setdefault(tier, PartCount()).add(size, self._budget)
+        work = self._classes.get(storage_class)
+        if work is None:
+            work = self._classes[storage_class] = ClassWork()
+        work.objects += 1
+        work.bytes += size
+        work.reads += parts or 1
+        work.writes += parts + 2 if parts else 1
 
     def _open_cutter(self, group: tuple[str, str]) -> BatchCutter:
         name = (self._section, *group)
@@ -131,7 +148,7 @@ class Delivery:
         """Finish all manifests; batches of one group in key order."""
         drafts = [draft for cutter in self._cutters.values() for draft in cutter.finish()]
         sides = {str(action): writer.finish(self._manifests).digest for action, writer in sorted(self._sides.items())}
-        return Delivered(drafts, sides, self._parts, self._largest)
+        return Delivered(drafts, sides, self._parts, self._classes, self._largest)
 
     def discard(self) -> None:
         """Drop what is open, with its temporary files."""

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from itertools import combinations
 from urllib.parse import urlsplit
 
-from planner.estimate import is_aws
 from schema.canonical import canonical_json
 from schema.declaration import Declaration, Pair, Side
 from schema.errors import DeclarationError
 
 _NAMESPACE = uuid.UUID("6b1f7a52-70c4-5a0e-8f2e-3b5f0c5a9d11")
+
+
+def is_aws(side: Side) -> bool:
+    """Whether a side is at AWS, as far as its endpoint tells."""
+    if side.endpoint_url is None:
+        return True
+    host = urlsplit(side.endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def refuse_overlaps(pairs: Sequence[Pair]) -> None:
@@ -61,6 +68,24 @@ def _place(side: Side) -> tuple[str, str]:
 
 def _shown(side: Side) -> str:
     return f"{side.endpoint_url or 'AWS'} {side.bucket}/{side.prefix}"
+
+
+def refuse_manifests_inside(store: str, pairs: Sequence[Pair]) -> None:
+    """Raise DeclarationError when the manifests would be kept where objects are listed, on whatever endpoint.
+
+    At the source they would be migrated; at the destination they would be extraneous, and deleted where that is on.
+    """
+    if not store.startswith("s3://"):
+        return
+    bucket, _, prefix = store.removeprefix("s3://").partition("/")
+    prefix = prefix.rstrip("/") + "/" if prefix else ""
+    for pair in pairs:
+        for what, side in (("source", pair.source), ("destination", pair.destination)):
+            if side.bucket == bucket and (side.prefix.startswith(prefix) or prefix.startswith(side.prefix)):
+                raise DeclarationError(
+                    f"the manifests ({store}) would lie inside the {what} of {pair.id} ({_shown(side)}); keep them in "
+                    "another bucket, or in a folder"
+                )
 
 
 def lineage_of(declaration: Declaration) -> str:

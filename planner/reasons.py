@@ -22,6 +22,7 @@ class Reason(StrEnum):
     SOURCE_CHANGED = "the source has changed since this lineage copied it"
     UNPROVEN = "unproven: same size, but the ETags of the two ends cannot be compared"
     DESTINATION_NEWER = "the destination differs and is newer than the source"
+    UNPROVEN_NEWER = "unproven: the ETags cannot be compared, and the destination is newer than the source"
     HISTORY_DIVERGED = "the versions at the destination are not the source's history"
 
     ARCHIVED = "archived: restore it first, or declare on_archived: restore"
@@ -41,4 +42,5 @@ class Reason(StrEnum):
 
     NOT_AT_SOURCE = "at the destination only"
     FILTERED_AT_DESTINATION = "at the destination only, and the filters say hands off"
+    FOLDED_AT_DESTINATION = "at the destination only, but it folds keys together: this may be a copied one"
     OLDER_VERSION = "at the destination only; not the current version"

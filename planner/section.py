@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -99,6 +99,10 @@ class SectionPlanner:
         self._matched = 0
         self._examples: list[tuple[str, str]] = []
         self._folded: FoldedKeys | None = None
+        can = inputs.destination_capabilities
+        self._fold = fold_of(can)
+        self._keeps_keys = self._fold is None and can.facts.get("odd_keys") != "ignored"
+        self._open_listings: list[Iterator[ListedObject]] = []
         self._delivery = Delivery(
             pair.id,
             inputs.manifests,
@@ -118,9 +122,8 @@ class SectionPlanner:
         """
         with ExitStack() as cleanup:
             cleanup.callback(self._discard)
-            fold = fold_of(self._in.destination_capabilities)
-            if fold is not None:
-                self._folded = FoldedKeys(fold, self._in.staging)
+            if self._fold is not None:
+                self._folded = FoldedKeys(self._fold, self._in.staging)
             verdicts = self._histories() if self._versions else self._objects()
             if not self._mapping.preserves_order:
                 verdicts = _by_source_key(verdicts, self._in.staging)
@@ -133,17 +136,15 @@ class SectionPlanner:
 
     def _listings(self) -> tuple[Iterator[ListedObject], Iterator[ListedObject]]:
         source, destination = self._stores
-        ends = self._in.pair
+        ends, parallel = self._in.pair, self._in.parallel_listing
         if self._versions:
-            return (
-                self._source.take(source.list_versions(ends.source.prefix)),
-                self._destination.take(destination.list_versions(ends.destination.prefix)),
-            )
-        parallel = self._in.parallel_listing
-        return (
-            self._source.take(source.list_objects(ends.source.prefix, parallel=parallel)),
-            self._destination.take(destination.list_objects(ends.destination.prefix, parallel=parallel)),
-        )
+            one = source.list_versions(ends.source.prefix)
+            two = destination.list_versions(ends.destination.prefix)
+        else:
+            one = source.list_objects(ends.source.prefix, parallel=parallel)
+            two = destination.list_objects(ends.destination.prefix, parallel=parallel)
+        self._open_listings = [one, two]
+        return self._source.take(one), self._destination.take(two)
 
     def _tell(self, _objects: int) -> None:
         seen = self._source.objects + self._destination.objects
@@ -255,10 +256,15 @@ class SectionPlanner:
         return entries, restore
 
     def _destination_only(self, item: ListedObject) -> Entry:
-        """DELETE where the declaration wants it and the filters do not protect the key; else EXTRANEOUS."""
+        """DELETE where the declaration wants it and neither filters nor folding protect the key; else EXTRANEOUS.
+
+        A destination that folds keys lists a copied '/a' as 'a': deleting what "is not at the source" would delete it.
+        """
         key, size, etag, modified, storage_class = item[:5]
         if self._judge_key is not None and self._judge_key(key[len(self._mapping.destination_prefix) :]) is not None:
             reason = Reason.FILTERED_AT_DESTINATION
+        elif self._policy.delete_extraneous == "after-verify" and not self._keeps_keys:
+            reason = Reason.FOLDED_AT_DESTINATION
         elif self._policy.delete_extraneous == "after-verify":
             return Entry(key, size, etag, Action.DELETE, modified, None, etag, None, storage_class)
         else:
@@ -290,7 +296,11 @@ class SectionPlanner:
         return SectionOutcome(source, destination, summary, delivered, tuple(self._examples))
 
     def _discard(self) -> None:
+        """Drop drafts and temporary files; stop a listing whose other side has failed, with its threads."""
         self._delivery.discard()
+        for listing in self._open_listings:
+            if isinstance(listing, Generator):
+                listing.close()
         if self._folded is not None:
             self._folded.close()
 

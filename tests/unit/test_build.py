@@ -147,6 +147,42 @@ def test_deletes_are_pinned_and_spare_what_filters_name(bench) -> None:
     assert [entry.key for entry in bench.side(made, "excluded")] == ["keep/s"]
 
 
+@pytest.mark.parametrize(
+    "fact", [{"folds_leading_slash": "enforced"}, {"case_insensitive": "enforced"}, {"odd_keys": "ignored"}]
+)
+def test_a_destination_that_folds_keys_is_never_deleted_from(bench, fact) -> None:
+    """It lists our own '/a' as 'a', which no source key is called."""
+    made = bench.plan(declare(policy=DELETING), [listed("/a")], [listed("a")], facts=({}, fact))
+    assert summary(made).get("delete") is None
+    assert [entry.reason for entry in bench.side(made, "extraneous")] == [Reason.FOLDED_AT_DESTINATION]
+
+
+def test_a_listing_whose_other_side_fails_is_closed(bench) -> None:
+    closed = []
+
+    class Watched(Bucket):
+        def list_objects(self, prefix, **options):
+            try:
+                yield from super().list_objects(prefix, **options)
+            finally:
+                closed.append(True)
+
+    objects = [listed(f"{number:05d}") for number in range(2_000)]
+    with pytest.raises(Throttled):
+        bench.plan(declare(), Watched(objects), Bucket(objects, fails_after=1_000, error=Throttled("slow down")))
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("store", ["s3://to/plans", "s3://to", "s3://from/x/"])
+def test_manifests_inside_a_migrated_bucket_are_refused(bench, store: str) -> None:
+    stores = {"main": SectionStores(Bucket(), Bucket())}
+    with pytest.raises(DeclarationError, match="would lie inside the"):
+        build_plan(
+            declare(), stores, manifests=bench.manifests, staging=bench.staging, capabilities={}, losses={},
+            methods={}, budget=BUDGET, manifest_store_name=store, provenance={},
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("broken", ["source", "destination"])
 @pytest.mark.parametrize("after", [0, 3, 1_500])
 @pytest.mark.parametrize("versions", ["latest", "all"])

@@ -37,6 +37,7 @@ def obj(etag: str = ONE, size: int = 5, modified: int = 1_000, key: str = "k", *
         (obj(TWO), (Action.OVERWRITE, Reason.OTHER_ETAG)),
         (obj(PARTS), (Action.OVERWRITE, Reason.UNPROVEN)),
         (obj(""), (Action.OVERWRITE, Reason.UNPROVEN)),
+        (obj(PARTS, modified=1_001), (Action.CONFLICT, Reason.UNPROVEN_NEWER)),
         (obj(size=6, modified=1_001), (Action.CONFLICT, Reason.DESTINATION_NEWER)),
         (obj(TWO, modified=1_001), (Action.CONFLICT, Reason.DESTINATION_NEWER)),
         (obj(modified=1_001), (Action.SKIP, Reason.SAME_ETAG)),
@@ -93,7 +94,7 @@ def test_what_this_lineage_copied_is_skipped_while_both_ends_are_as_they_were() 
         Reason.COPIED_EARLIER,
     )
     changed_there = judged(obj(PARTS), obj(ONE, modified=9_000), earlier=earlier)
-    assert changed_there == (Action.CONFLICT, Reason.DESTINATION_NEWER)
+    assert changed_there == (Action.CONFLICT, Reason.UNPROVEN_NEWER)
     assert judged(obj(PARTS, size=6), obj(OTHER_PARTS), earlier=earlier)[0] is Action.OVERWRITE
 
 

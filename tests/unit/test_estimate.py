@@ -8,10 +8,12 @@ import pytest
 from support.planning import DESTINATION, POLICY, SOURCE
 
 from planner.batches import DraftBatch
-from planner.estimate import PartCount, estimate, tier_rows, work_by_tier
+from planner.cost import SectionWork
+from planner.estimate import estimate
 from planner.risks import risks_of
+from planner.workload import ClassWork, PartCount, tier_rows, work_by_tier
 from schema.canonical import canonical_json
-from schema.declaration import Limits, Policy, Side
+from schema.declaration import Limits, Policy, Preserve, Side
 from schema.manifest import ManifestSummary
 from schema.plan import Capabilities, Inventory, Loss, Section, Tally
 from schema.tiers import GIB, MIB, TIB
@@ -49,21 +51,26 @@ def in_parts(*sizes: int) -> PartCount:
     return count
 
 
-def made(drafts, parts=None, sections=None, limits: Limits = NO_LIMITS, largest: int = 1):
-    return estimate(work_by_tier(drafts, [parts or {}]), sections or [section()], limits, BUDGET, largest)
+def made(drafts, parts=None, sections=None, limits: Limits = NO_LIMITS, largest: int = 1, classes=None):
+    work = [SectionWork(one, classes or {}) for one in sections or [section()]]
+    return estimate(work_by_tier(drafts, [parts or {}]), work, limits, Preserve(), BUDGET, largest)
 
 
-def test_requests_are_counted_by_part() -> None:
-    drafts = [draft("tiny", 1_000, 1_000), draft("medium", 1, 33 * MIB), draft("deletes", 7, 7)]
-    found = made(drafts, {"medium": in_parts(33 * MIB)})
-    assert found["requests"] == {"get": 1_003, "put": 1_000 + 3 + 2, "delete": 7, "list": 2 * (2 + 1)}
-    assert found["ledger"]["rows"] == 1_008
+def test_requests() -> None:
+    classes = {"STANDARD": ClassWork(1_000, 1, 1_003, 1_007), "STANDARD_IA": ClassWork(1, 1, 1, 1)}
+    summary = {"delete": Tally(7, 7), "delete-marker": Tally(4, 0)}
+    found = made([draft("tiny", 1_012, 1_000)], sections=[section(summary=summary)], classes=classes)
+    assert found["requests"] == {"get": 1_004, "put": 1_008, "delete": 11, "list": 2 * (2 + 1)}
+    assert found["ledger"]["rows"] == 1_012
 
 
-def test_server_copies_read_nothing_and_markers_are_deletes() -> None:
-    copying = section(method="server-copy", summary={"delete-marker": Tally(4, 0)})
-    found = made([draft("tiny", 10, 10)], sections=[copying])
-    assert (found["requests"]["get"], found["requests"]["put"], found["requests"]["delete"]) == (0, 6, 4)
+def test_server_copies_read_nothing_hold_nothing_and_wait_for_no_bandwidth() -> None:
+    classes = {"STANDARD": ClassWork(10, 1, 10, 10)}
+    copying = [section(method="server-copy")]
+    found = made([draft("small", 10, 10**15)], sections=copying, classes=classes, largest=MIB)
+    assert (found["requests"]["get"], found["requests"]["put"]) == (0, 10)
+    assert found["duration"]["bound_by"] == "latency"
+    assert found["memory_per_worker"]["expected"] == "150.0 MiB"
 
 
 def test_time_is_bound_by_what_is_slowest() -> None:
@@ -73,9 +80,10 @@ def test_time_is_bound_by_what_is_slowest() -> None:
     assert bandwidth == {"expected": "1 h", "low": "42 min", "high": "2 h", "bound_by": "bandwidth"}
     limited = made([draft("small", 1, 300 * MIB * 60)], limits=Limits(bandwidth=30 * MIB))["duration"]
     assert limited["expected"] == "10 min"
-    throttled = made([draft("tiny", 1_000, 1_000)], limits=Limits(requests_per_second=10.0))["duration"]
-    assert throttled["bound_by"] == "requests_per_second"
-    assert throttled["expected"] == "3 min 21 s"
+    classes = {"STANDARD": ClassWork(1_000, 1, 1_000, 1_000)}
+    throttled = made([draft("tiny", 1_000, 1_000)], limits=Limits(requests_per_second=10.0), classes=classes)
+    assert throttled["duration"]["bound_by"] == "requests_per_second"
+    assert throttled["duration"]["expected"] == "3 min 21 s"
     assert made([])["duration"]["bound_by"] == "nothing to do"
 
 
@@ -85,18 +93,32 @@ def test_memory_is_the_budget_at_most() -> None:
     assert full == {"expected": "406.0 MiB", "limit": "406.0 MiB"}
 
 
+def charged(source: Side, destination: Side, classes, **more):
+    found = made([draft("tiny", 1, 1)], sections=[section(source, destination, **more)], classes=classes)
+    return found.get("cost_usd")
+
+
 def test_costs_only_where_both_ends_are_at_aws() -> None:
-    drafts = [draft("tiny", 1_000_000, 10**12)]
-    moving = {"copy": Tally(1_000_000, 10**12)}
-    assert "cost_usd" not in made(drafts)
-    assert "cost_usd" not in made(drafts, sections=[section(AWS, DESTINATION)])
-    near = made(drafts, sections=[section(AWS, dataclasses.replace(AWS, bucket="b"), summary=moving)])
-    assert near["cost_usd"] == {"requests": "5.40", "traffic": "0.00", "total": "5.40"}
-    far = made(drafts, sections=[section(AWS, Side("b", region="eu-west-1"), summary=moving)])
-    assert far["cost_usd"] == {"requests": "5.40", "traffic": "20.00", "total": "25.40"}
-    assert far["assumptions"]["prices_as_of"]
+    million = {"STANDARD": ClassWork(1_000_000, 10**12, 1_000_000, 1_000_000)}
+    assert charged(SOURCE, DESTINATION, million) is None
+    assert charged(AWS, DESTINATION, million) is None
+    assert charged(AWS, AWS, {}) is None
+    near = charged(AWS, dataclasses.replace(AWS, bucket="b"), million)
+    assert near == {"requests": "5.40", "retrieval": "0.00", "traffic": "0.00", "total": "5.40"}
+    far = charged(AWS, Side("b", region="eu-west-1"), million)
+    assert far == {"requests": "5.40", "retrieval": "0.00", "traffic": "20.00", "total": "25.40"}
     by_url = Side("b", endpoint_url="https://s3.eu-west-1.amazonaws.com")
-    assert "cost_usd" in made(drafts, sections=[section(AWS, by_url, summary=moving)])
+    assert charged(AWS, by_url, million) == near
+    found = made([draft("tiny", 1, 1)], sections=[section(AWS, AWS)], classes=million)
+    assert found["assumptions"]["prices_as_of"]
+
+
+def test_storage_classes_have_their_own_prices() -> None:
+    infrequent = {"STANDARD_IA": ClassWork(1_000_000, 10**12, 1_000_000, 1_000_000)}
+    found = charged(AWS, AWS, infrequent)
+    assert found == {"requests": "11.00", "retrieval": "10.00", "traffic": "0.00", "total": "21.00"}
+    copied = charged(AWS, AWS, infrequent, method="server-copy")
+    assert copied == {"requests": "10.00", "retrieval": "10.00", "traffic": "0.00", "total": "20.00"}
 
 
 def test_an_estimate_has_a_canonical_form() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.planning import DESTINATION, SOURCE, MemoryManifests, declare, listed, md5, moved, plan, side
 
@@ -63,7 +63,6 @@ choices = st.sampled_from(["overwrite", "skip", "conflict"])
 
 
 @given(inventories, inventories, choices, choices, st.booleans(), st.sampled_from(["", "p/"]))
-@settings(max_examples=60)
 def test_the_plan_is_what_two_dictionaries_say(tmp_path_factory, source, destination, differs, newer, deletes, prefix):
     staging, manifests = tmp_path_factory.getbasetemp() / "staging", MemoryManifests()
     policy = Policy(

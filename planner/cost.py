@@ -1,0 +1,69 @@
+"""What AWS will charge for the requests, the retrieval and the traffic of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, NamedTuple
+
+from planner import prices
+from planner.ends import is_aws
+from planner.workload import ClassWork
+from schema.declaration import Preserve
+from schema.plan import Section
+from schema.storage_classes import target_storage_class
+
+
+class SectionWork(NamedTuple):
+    """A section and what it carries, by the source's storage class."""
+
+    section: Section
+    classes: dict[str, ClassWork]
+
+
+ASSUMPTIONS: dict[str, str] = {
+    "prices": prices.SOURCE,
+    "prices_as_of": prices.AS_OF,
+    "usd_per_gb_between_regions": str(prices.INTER_REGION_GB),
+    "not_in_the_cost": "storage while both copies exist, KMS, tags, retries, traffic when the workers run elsewhere; "
+    "an unknown storage class is charged as STANDARD",
+}
+
+
+def cost(work: Sequence[SectionWork], requests: dict[str, int], preserve: Preserve) -> dict[str, Any] | None:
+    """US dollars as quoted decimals; None unless both ends of every section are at AWS: no other prices are known.
+
+    Reads at the source class, writes at the destination's, retrieval by the source class, traffic by regions.
+    """
+    if not any(item.classes for item in work):
+        return None
+    if not all(is_aws(item.section.source) and is_aws(item.section.destination) for item in work):
+        return None
+    thousands = requests["list"] * prices.LIST_1K + requests["delete"] * prices.DELETE_1K
+    retrieval = traffic = Decimal(0)
+    for section, classes in work:
+        same_region = section.source.region == section.destination.region
+        by_traffic = prices.SAME_REGION_GB if same_region else prices.INTER_REGION_GB
+        for name, carried in classes.items():
+            there = _price(target_storage_class(name, preserve))
+            here = _price(name)
+            if section.method != "server-copy":
+                thousands += carried.reads * here.get_1k
+            thousands += carried.writes * there.put_1k
+            retrieval += carried.bytes * here.retrieve_gb / prices.GB
+            traffic += carried.bytes * by_traffic / prices.GB
+    by_requests = thousands / 1000
+    return {
+        "requests": _usd(by_requests),
+        "retrieval": _usd(retrieval),
+        "traffic": _usd(traffic),
+        "total": _usd(by_requests + retrieval + traffic),
+    }
+
+
+def _price(storage_class: str) -> prices.ClassPrice:
+    return prices.CLASSES.get(storage_class, prices.CLASSES["STANDARD"])
+
+
+def _usd(amount: Decimal) -> str:
+    return str(amount.quantize(Decimal("0.01"), ROUND_HALF_UP))
