@@ -7,7 +7,7 @@ before any byte of an answer; that is why bodies can be rewound here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, cast
 
@@ -16,13 +16,11 @@ import pycurl
 ERROR_BODY_LIMIT = 64 * 1024
 ANSWER_BODY_LIMIT = 64 * 1024 * 1024
 """A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, is about 4 MB."""
-RECEIVE_BUFFER = 256 * 1024
-SEND_BUFFER = 512 * 1024
+RECEIVE_BUFFER = 128 * 1024
+SEND_BUFFER = 256 * 1024
 CONNECT_TIMEOUT_MS = 10_000
 LOW_SPEED_BYTES = 1024
 LOW_SPEED_SECONDS = 30
-COPIED_BODY = 32 * 1024
-"""Bodies up to here are handed to libcurl as one bytes object; above, a callback lends slices of the caller's."""
 
 
 class Patience(Enum):
@@ -42,9 +40,9 @@ class Request:
 
     method: str
     url: str
-    headers: list[bytes]
+    headers: list[bytes] = field(repr=False)
     """Header lines as libcurl takes them; see header_lines."""
-    body: bytes | bytearray | memoryview | None = None
+    body: bytes | bytearray | memoryview | None = field(default=None, repr=False)
     read: Callable[[int], bytes] | None = None
     length: int = 0
     """Bytes of *read*."""
@@ -77,6 +75,14 @@ class CurlFailed(Exception):
         self.seconds = seconds
 
 
+class ReaderFailed(Exception):
+    """Request.read raised *error*; libcurl's frames lie between, so it is carried in here. Internal to storage."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(repr(error))
+        self.error = error
+
+
 class Connection:
     """A reusable handle. Not safe to use from two threads at once."""
 
@@ -105,14 +111,14 @@ class Connection:
         curl.setopt(pycurl.SEEKFUNCTION, self._seek)
 
     def perform(self, request: Request) -> Answer:
-        """Send and receive. Raises CurlFailed, or whatever *request.read* raised."""
+        """Send and receive. Raises CurlFailed, or ReaderFailed with whatever *request.read* raised."""
         curl = self._curl
         self._prepare(request)
         try:
             curl.perform()
         except pycurl.error as error:
             if self._read_error is not None:
-                raise self._read_error from None
+                raise ReaderFailed(self._read_error) from None
             if not self._overflowed:
                 code, text = cast(tuple[int, str], error.args)
                 raise CurlFailed(code, text, curl.getinfo(pycurl.TOTAL_TIME)) from None

@@ -41,6 +41,7 @@ class S3Store:
             observer or Unobserved(),
             ca_bundle=ca_bundle or side.ca_bundle,
         )
+        self._order = listing.BucketOrder()
         self._always: tuple[tuple[str, str], ...] = ()
         if side.requester_pays:
             self._always = (("x-amz-request-payer", "requester"),)
@@ -53,11 +54,13 @@ class S3Store:
 
     def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:
         """See the port."""
-        return listing.list_objects(self.fetch_page, self.bucket, prefix, start_after=start_after, parallel=parallel)
+        return listing.list_objects(
+            self.fetch_page, self.bucket, prefix, start_after=start_after, parallel=parallel, order=self._order
+        )
 
     def list_versions(self, prefix: str) -> Iterator[ListedObject]:
         """See the port."""
-        return listing.list_versions(self.fetch_page, self.bucket, prefix)
+        return listing.list_versions(self.fetch_page, self.bucket, prefix, order=self._order)
 
     def fetch_page(self, query: list[tuple[str, str]]) -> bytes:
         """The body of a GET on the bucket with *query* (storage.listing.PageFetch)."""

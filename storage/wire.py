@@ -12,12 +12,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from schema.errors import CredentialsExpired, ObjectRefused, ResponseUnreadable, StoreError
 from storage import error_border
 from storage.addressing import BucketAddress
-from storage.connection import Answer, Connection, CurlFailed, Patience, Request, header_lines
+from storage.connection import Answer, Connection, CurlFailed, Patience, ReaderFailed, Request, header_lines
 from storage.credentials import Credentials, Keys
 from storage.error_border import Call, Purpose
 from storage.port import Body, RequestObserver, RequestSample
@@ -43,8 +44,9 @@ class Operation:
     key: str = ""
     """'': the bucket itself."""
     query: Sequence[tuple[str, str]] = ()
-    headers: Sequence[tuple[str, str]] = ()
-    body: Body | None = None
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    """Not shown: an SSE-C key may be among them."""
+    body: Body | None = field(default=None, repr=False)
     """Object data: sent as UNSIGNED-PAYLOAD."""
     document: bytes | None = None
     """A small body, signed by its SHA-256."""
@@ -53,6 +55,14 @@ class Operation:
     into: memoryview | None = None
     guarded: bool = False
     patience: Patience = Patience.DATA
+
+
+class Attempt(NamedTuple):
+    """What became of one request: an answer, an error, or an answer that is an error."""
+
+    keys: Keys | None
+    answer: Answer | None
+    error: StoreError | None
 
 
 class Wire:
@@ -84,19 +94,12 @@ class Wire:
 
     def send(self, operation: Operation) -> Answer:
         """The 2xx answer. Expired credentials are refreshed and the call repeated, once."""
-        keys = self._credentials.current()
-        try:
-            return self._send_once(operation, keys)
-        except CredentialsExpired:
-            # A body lent by a reader is gone by now; its caller starts it anew with the new credentials.
-            if not self._credentials.refresh(keys) or operation.read is not None:
-                raise
-        except ObjectRefused as refused:
-            # An expired token answers HEAD with a bare 400, as a malformed request does.
-            bare = operation.method == "HEAD" and refused.status == 400 and not refused.code
-            if not (bare and keys is not None and keys.token and self._credentials.refresh(keys)):
-                raise
-        return self._send_once(operation, self._credentials.current())
+        attempt = self._attempt(operation)
+        if attempt.error is not None and self._may_repeat(operation, attempt):
+            attempt = self._attempt(operation)
+        if attempt.answer is None or attempt.error is not None:
+            raise attempt.error or ResponseUnreadable("no answer", operation=operation.name, key=operation.key)
+        return attempt.answer
 
     def call(self, operation: Operation) -> Call:
         """What error messages say of *operation*."""
@@ -119,28 +122,43 @@ class Wire:
         for connection in connections:
             connection.close()
 
-    def _send_once(self, operation: Operation, keys: Keys | None) -> Answer:
-        request = self._request(operation, keys)
+    def _attempt(self, operation: Operation) -> Attempt:
+        """Wait for the observer's leave, then sign (not before: a signature ages) and send."""
         sent = operation.length or len(operation.body or operation.document or b"")
         size = sent or (len(operation.into) if operation.into is not None else 0)
         self._observer.before(operation.name, size)
         seconds = first_byte = 0.0
         moved = 0
+        keys: Keys | None = None
+        answer: Answer | None = None
         error: StoreError | None = None
         try:
-            answer = self._connection().perform(request)
+            keys = self._credentials.current()
+            answer = self._connection().perform(self._request(operation, keys))
             seconds, first_byte = answer.seconds, answer.first_byte_seconds
             moved = answer.received or sent or len(answer.body)
             error = self._refusal(operation, answer)
         except CurlFailed as failure:
             seconds = failure.seconds
             error = error_border.from_curl(failure, self.call(operation))
+        except ReaderFailed as failure:
+            # Another endpoint's error, or a bug: the sample does not blame this endpoint for it.
+            raise failure.error from None
+        except StoreError as refused:
+            error = refused
         finally:
-            # Also when the body's reader raised: that is another endpoint's error, not this one's.
             self._observer.after(RequestSample(operation.name, seconds, first_byte, moved, error))
-        if error is not None:
-            raise error
-        return answer
+        return Attempt(keys, answer, error)
+
+    def _may_repeat(self, operation: Operation, attempt: Attempt) -> bool:
+        """Whether newer credentials are at hand for a call that was refused because its own had expired."""
+        error = attempt.error
+        # An expired token answers HEAD with a bare 400, as a malformed request does.
+        bare_head = operation.method == "HEAD" and isinstance(error, ObjectRefused) and error.status == 400
+        if not (isinstance(error, CredentialsExpired) or (bare_head and attempt.keys and attempt.keys.token)):
+            return False
+        # A body lent by a reader is gone by now; its caller starts it anew with the new credentials.
+        return self._credentials.refresh(attempt.keys) and operation.read is None
 
     def _refusal(self, operation: Operation, answer: Answer) -> StoreError | None:
         """What is wrong with an answer as far as every operation is concerned, or None."""

@@ -449,3 +449,32 @@ def test_no_secret_in_reprs_and_messages() -> None:
         with store_at(server) as store, pytest.raises(errors.CredentialsRefused) as caught:
             store.put("k", b"x", [])
         assert "canary" not in f"{store!r} {caught.value!r} {caught.value}"
+
+
+def test_signed_only_when_the_observer_lets_go_and_every_before_has_its_after() -> None:
+    order: list[str] = []
+
+    class Slow(Observer):
+        def before(self, operation: str, size: int) -> None:
+            super().before(operation, size)
+            order.append("before")
+
+    class Watched(FixedKeys):
+        def current(self) -> Keys | None:
+            order.append("keys")
+            if len(order) > 2:
+                raise errors.CredentialsRefused("no more")
+            return super().current()
+
+    observer = Slow()
+    with (
+        scripted(answer(ETag='"e"')) as server,
+        store_at(server, Watched(Keys("AK", "s")), observer=observer) as store,
+    ):
+        store.head("k")
+        with pytest.raises(errors.CredentialsRefused):
+            store.head("k")
+        with pytest.raises(errors.StoreError):
+            store.put("k", b"x", [("x-amz-meta-n", "a\nb")])
+    assert order == ["before", "keys"] * 3
+    assert len(observer.begun) == len(observer.samples) == 3
