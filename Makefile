@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'no Python >= 3.11 on PATH; set PYTHON=/path/to/python' >&2; exit 1; }
 	@echo '== environment: $(VENV) ($(PYTHON))'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --editable '.[test]'
+	@$(PIP) install --editable '.[test]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
 lint: $(STAMP)

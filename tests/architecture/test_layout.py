@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,11 +141,11 @@ def test_imports_point_down() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_every_folder_with_code_is_in_the_wheel() -> None:
-    import tomllib
-
+def test_every_folder_is_in_the_wheel() -> None:
+    """Those with code, and those with data (schema/json, schema/migrations)."""
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {name_of(path.parent).replace("/", ".") for path in product_files()}
+    shipped = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()}
+    found = {name_of(folder).replace("/", ".") for folder in shipped if folder.name != "__pycache__"}
     assert found == listed
 
 
