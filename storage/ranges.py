@@ -24,6 +24,9 @@ from storage.keyspace import KeySpace
 from storage.listing_xml import Page, Query
 
 PAGES_PER_RANGE = 4
+"""How far ahead of a known key a new range is begun."""
+_CLOSE_SECONDS = 5.0
+
 ReadPage = Callable[[str, Query], Page]
 """(start_after, following): one page, after retries. *following* is what the page before said, () for the first."""
 
@@ -57,8 +60,8 @@ class TokenLoop:
 
 
 @dataclass(slots=True, eq=False)
-class _Range:
-    """Keys in (start, end]; end None: to the last key. Read up to *cursor*."""
+class Range:
+    """Keys in (start, end]; end None: to the last key. Read up to *cursor*. Belongs to its `Ranges`."""
 
     start: str
     end: str | None
@@ -77,103 +80,68 @@ class _Range:
         return not self.pages and not self.following and self.cursor == self.start
 
 
-class RangedPages:
-    """Lists of objects whose keys ascend through all of them; with one worker, plain read-ahead.
+class Ranges:
+    """Which page to ask for next, what an answer means, and what may be handed out. Pure; not thread-safe.
 
-    *repeats*: one key may come several times (versions). Iterate once, then `close`, which ends every thread.
-    Iterating raises OutOfOrder, ListingRefused, and what *read* raises.
+    *repeats*: one key may come several times (versions).
     """
 
-    def __init__(
-        self, read: ReadPage, *, prefix: str = "", start_after: str = "", workers: int = 1, repeats: bool = False
-    ) -> None:
-        self._read = read
+    def __init__(self, *, prefix: str, start_after: str, workers: int, repeats: bool) -> None:
         self._prefix = prefix
         self._start_after = start_after
         self._workers = workers
         self._repeats = repeats
-        self._ranges = [_Range(start_after, None, start_after)]
+        self._ranges = [Range(start_after, None, start_after)]
         self._space = KeySpace()
         self._useful = self._wasted = 0
-        self._changed = threading.Condition()
-        self._stopped = False
-        self._failure: BaseException | None = None
-        self._threads: list[threading.Thread] = []
-
-    def __iter__(self) -> Iterator[list[ListedObject]]:
-        for number in range(self._workers):
-            thread = threading.Thread(target=self._work, name=f"listing-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        while (page := self._next_page()) is not None:
-            yield page
-
-    def close(self) -> None:
-        """Ask every thread to stop and wait for it (a request under way is waited for, but not for ever)."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join(timeout=5)
 
     @property
-    def stopped(self) -> bool:
-        """True once `close` was called."""
-        return self._stopped
+    def complete(self) -> bool:
+        """No page needs to be asked for any more."""
+        return all(each.done for each in self._ranges)
 
-    def _next_page(self) -> list[ListedObject] | None:
-        """Wait for the next page in key order; None at the end."""
-        with self._changed:
-            while True:
-                if self._failure is not None:
-                    raise self._failure
-                head = self._ranges[0]
-                if head.pages:
-                    page = head.pages.popleft()
-                    self._changed.notify_all()
-                    return page
-                if head.done and len(self._ranges) == 1:
-                    return None
-                if head.done:
-                    del self._ranges[0]
-                    self._changed.notify_all()
-                    continue
-                self._changed.wait()
+    @property
+    def exhausted(self) -> bool:
+        """Every page has been handed out."""
+        return len(self._ranges) == 1 and self._ranges[0].done and not self._ranges[0].pages
 
-    def _work(self) -> None:
-        """One thread: take a range, fetch a page, put it where it belongs."""
-        try:
-            while (taken := self._take()) is not None:
-                page = self._read("" if taken.following else taken.start, taken.following)
-                with self._changed:
-                    self._receive(taken, page)
-                    self._changed.notify_all()
-        except BaseException as error:  # raised again where the pages are consumed
-            with self._changed:
-                self._failure = self._failure or error
-                self._stopped = True
-                self._changed.notify_all()
+    @property
+    def held(self) -> int:
+        """Pages in memory, and those on their way."""
+        return sum(len(each.pages) + each.fetching for each in self._ranges)
 
-    def _take(self) -> _Range | None:
-        """Wait for a range that wants a page; None when there will be none any more."""
-        with self._changed:
-            while not self._stopped:
-                chosen = self._choose()
-                if chosen is not None:
-                    chosen.fetching = True
-                    return chosen
-                if all(each.done for each in self._ranges):
-                    return None
-                self._changed.wait()
-            return None
+    def boundaries(self) -> list[tuple[str, str | None]]:
+        """(start, end] of every range not yet handed out."""
+        return [(each.start, each.end) for each in self._ranges]
 
-    def _choose(self) -> _Range | None:
-        """What the consumer will need first: the earliest range with room, else a new one cut off behind it."""
+    def pop(self) -> list[ListedObject] | None:
+        """The next page in the order of keys; None when it is not there yet."""
+        self._drop_finished()
+        head = self._ranges[0]
+        return head.pages.popleft() if head.pages else None
+
+    def _drop_finished(self) -> None:
+        """Forget ranges that are behind the consumer, so that the first one is what it waits for."""
+        while len(self._ranges) > 1 and self._ranges[0].done and not self._ranges[0].pages:
+            del self._ranges[0]
+
+    def choose(self) -> Range | None:
+        """The range to fetch a page for, marked as fetching; None when nothing may be fetched now.
+
+        What the consumer will need first: the earliest range with room, else a new one cut off behind it.
+        """
+        self._drop_finished()
+        chosen = self._nearest()
+        if chosen is not None:
+            chosen.fetching = True
+        return chosen
+
+    def _nearest(self) -> Range | None:
         room = PAGES_PER_RANGE * self._workers
-        if sum(len(each.pages) + each.fetching for each in self._ranges) >= 2 * room:
+        if self.held >= 2 * room:
             head = self._ranges[0]
-            return head if not (head.pages or head.fetching or head.done) else None
-        near: list[_Range] = []
+            return None if head.pages or head.fetching or head.done else head
+        near: list[Range] = []
         before = 0
         for each in self._ranges:
             before += len(each.pages) + each.fetching
@@ -187,7 +155,7 @@ class RangedPages:
             return None
         return self._cut(near)
 
-    def _cut(self, among: Sequence[_Range]) -> _Range | None:
+    def _cut(self, among: Sequence[Range]) -> Range | None:
         """Split the earliest range that is longer than a few pages. The new one begins where the old one now ends."""
         for each in among:
             if each.done or each.density is None:
@@ -200,13 +168,13 @@ class RangedPages:
                 beyond = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE + 2)
                 if point >= each.end or beyond is None or beyond >= each.end:
                     continue
-            right = _Range(point, each.end, point, density=each.density)
+            right = Range(point, each.end, point, density=each.density)
             each.end = point
             self._ranges.insert(self._ranges.index(each) + 1, right)
             return right
         return None
 
-    def _receive(self, taken: _Range, page: Page) -> None:
+    def receive(self, taken: Range, page: Page) -> None:
         """Check a page's order, cut it at the range's end, and draw the conclusions."""
         taken.fetching = False
         entries = page.entries
@@ -234,25 +202,98 @@ class RangedPages:
         else:
             taken.following = page.following
 
-    def _after_cursor(self, taken: _Range, key: str) -> bool:
+    def _after_cursor(self, taken: Range, key: str) -> bool:
         return key > taken.cursor or (self._repeats and bool(taken.following) and key == taken.cursor)
 
-    def _without_ignored_start(self, taken: _Range, entries: list[ListedObject]) -> list[ListedObject]:
+    def _without_ignored_start(self, taken: Range, entries: list[ListedObject]) -> list[ListedObject]:
         """The page without keys up to start_after, for a server that takes no notice of it; else OutOfOrder."""
         if self._workers > 1 or taken.cursor != self._start_after:
             raise OutOfOrder
         return [listed for listed in entries if listed.key > self._start_after]
 
-    def _learn(self, taken: _Range, entries: Sequence[ListedObject]) -> None:
+    def _learn(self, taken: Range, entries: Sequence[ListedObject]) -> None:
         """Note how dense keys lie here and what they are made of."""
         if self._workers > 1 and len(entries) > 1:
             taken.density = (entries[0].key, entries[-1].key)
             self._space.learn(listed.key for listed in (*entries[:: max(1, len(entries) // 8)], entries[-1]))
 
-    def _close_gap(self, taken: _Range, beyond: str | None) -> None:
+    def _close_gap(self, taken: Range, beyond: str | None) -> None:
         """No key lies between the end of *taken* and *beyond* (None: none at all): the ranges between are finished."""
         for each in self._ranges[self._ranges.index(taken) + 1 :] if taken in self._ranges else ():
             if beyond is not None and (each.end is None or each.end >= beyond):
                 return
             if each.untouched:
                 each.done = True
+
+
+class RangedPages:
+    """Lists of objects whose keys ascend through all of them; with one worker, plain read-ahead.
+
+    *repeats*: one key may come several times (versions). Iterate once, then `close`, which ends every thread.
+    Iterating raises OutOfOrder, ListingRefused, and what *read* raises.
+    """
+
+    def __init__(
+        self, read: ReadPage, *, prefix: str = "", start_after: str = "", workers: int = 1, repeats: bool = False
+    ) -> None:
+        self._read = read
+        self._workers = workers
+        self._ranges = Ranges(prefix=prefix, start_after=start_after, workers=workers, repeats=repeats)
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._failure: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+
+    def __iter__(self) -> Iterator[list[ListedObject]]:
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._work, name=f"listing-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        while (page := self._next_page()) is not None:
+            yield page
+
+    def close(self) -> None:
+        """Ask every thread to stop and wait for it (a request under way is waited for, but not for ever)."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=_CLOSE_SECONDS)
+
+    def _next_page(self) -> list[ListedObject] | None:
+        """Wait for the next page in the order of keys; None at the end."""
+        with self._changed:
+            while True:
+                if self._failure is not None:
+                    raise self._failure
+                page = self._ranges.pop()
+                if page is not None:
+                    self._changed.notify_all()
+                    return page
+                if self._ranges.exhausted:
+                    return None
+                self._changed.wait()
+
+    def _work(self) -> None:
+        """One thread: take a range, fetch a page, put it where it belongs."""
+        try:
+            while (taken := self._take()) is not None:
+                page = self._read("" if taken.following else taken.start, taken.following)
+                with self._changed:
+                    self._ranges.receive(taken, page)
+                    self._changed.notify_all()
+        except BaseException as error:  # raised again where the pages are consumed
+            with self._changed:
+                self._failure = self._failure or error
+                self._stopped = True
+                self._changed.notify_all()
+
+    def _take(self) -> Range | None:
+        """Wait for a range that wants a page; None when there will be none any more."""
+        with self._changed:
+            while not self._stopped and not self._ranges.complete:
+                chosen = self._ranges.choose()
+                if chosen is not None:
+                    return chosen
+                self._changed.wait()
+            return None

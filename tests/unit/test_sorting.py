@@ -80,7 +80,7 @@ def test_a_full_disk_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_disk_that_fills_up_on_writing_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_named: Path("/dev/full").open("w+b"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_named: Path("/dev/full").open("w+b"))  # noqa: SIM115
     with ExternalSort(by_key, 1) as sorter, pytest.raises(LocalDiskError, match="No space left"):
         sorter.add(listed("a"))
 
