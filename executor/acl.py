@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from xml.parsers import expat
@@ -66,6 +67,25 @@ def acl_grants(xml: bytes, grantees: Mapping[str, str]) -> AclGrants:
         if entry not in entries:
             entries.append(entry)
     return AclGrants([(name, ", ".join(entries)) for name, entries in sorted(by_header.items())], tuple(unmapped))
+
+
+def missing_grants(source: bytes, destination: bytes, grantees: Mapping[str, str]) -> tuple[str, ...]:
+    """Grants that the source's ACL and *grantees* ask for and the destination's ACL does not have, in words.
+
+    Both are GetObjectAcl answers. A grant to the destination's owner is met by ownership.
+    """
+    owner, grants = _parse(destination)
+    held = {(_HEADERS.get(grant.permission, ""), grant.grantee) for grant in grants}
+    asked = [
+        (header, grantee)
+        for header, value in acl_grants(source, grantees).headers
+        for grantee in re.findall(r'="([^"]*)"', value)
+    ]
+    return tuple(
+        f"{grantee} ({header.removeprefix('x-amz-grant-').upper().replace('-', '_')})"
+        for header, grantee in asked
+        if grantee != owner and (header, grantee) not in held
+    )
 
 
 class _Reader:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused
-from schema.metadata_text import encode_for, same_text
+from schema.metadata_text import decode_text, encode_for, same_text
 from schema.objects import ObjectHead
 from schema.plan import Capabilities
 from schema.storage_classes import STANDARD, class_fact, target_storage_class
@@ -302,7 +302,7 @@ def differences(
             expected, actual = want.get(name, ""), have.get(name, "")
             if name == "content-encoding":
                 expected, actual = stored_encoding(expected), stored_encoding(actual)
-            compare(name, expected, actual)
+            compare(name, expected, actual, "system-headers")
     if preserve.user_metadata:
         _compare_metadata(source, destination, preserve, accepted_losses, found)
     elif preserve.last_modified and source.last_modified:
@@ -343,12 +343,14 @@ def _compare_metadata(
     expected, actual = source.user_metadata(), destination.user_metadata()
     if preserve.last_modified and source.last_modified:
         expected.setdefault(preserve.last_modified.lower(), source.last_modified)
-    text_given_up = "user-metadata-text" in accepted_losses
+    text_given_up, all_given_up = "user-metadata-text" in accepted_losses, "user-metadata" in accepted_losses
     for name in sorted(expected.keys() | actual.keys()):
         want, have = expected.get(name), actual.get(name)
         if want is not None and have is not None and same_text(want, have):
             continue
-        if text_given_up and want is not None and not want.isascii():
+        if text_given_up and want is not None and not decode_text(want).isascii():
+            continue
+        if all_given_up and have is None:
             continue
         # Absent and empty are not the same, so a name that is missing is shown by the other side's value.
         found.append(Difference(_META + name, want if want is not None else "", have if have is not None else ""))

@@ -275,9 +275,7 @@ def _compare_read(mine: str, theirs: str, what: str, key: str) -> None:
         )
 
 
-def _check_etag(
-    etag: str, expected: bytes | None, headers: Mapping[str, str], facts: Capabilities, key: str
-) -> None:
+def _check_etag(etag: str, expected: bytes | None, headers: Mapping[str, str], facts: Capabilities, key: str) -> None:
     if expected is None or not facts.enforces("etag_is_md5"):
         return
     if headers.get("x-amz-server-side-encryption", "") in _OPAQUE_ETAG_ENCRYPTION:

@@ -145,17 +145,32 @@ def check_headers(canary: Canary) -> Facts:
     """System headers, metadata in three dresses, redirect and tags: one PUT where the server takes them all."""
     facts: Facts = dict.fromkeys((f.fact for f in FEATURES), UNKNOWN)
     facts |= dict.fromkeys(("checksums_returned", "tagging_header", "tagging"), UNKNOWN)
-    together = [header for feature in FEATURES for header in feature.headers]
     checksum = digest_headers(BODY)["crc64nvme"]
-    for headers in ([*together, _TAGGING, checksum], [*together, checksum], together):
-        written = canary.put("headers", BODY, headers)
-        if not isinstance(written, StoreError):
-            facts |= _judge_head(canary, FEATURES)
-            return facts | _check_tags(canary, _TAGGING in headers)
+    ascii_only = [feature for feature in FEATURES if feature.fact != "user_metadata_utf8"]
+    taken: Sequence[Feature] = ()
+    tagged = False
+    # What servers are known to choke on goes first: raw UTF-8, tags, checksums.
+    for features, extra in (
+        (FEATURES, [_TAGGING, checksum]),
+        (ascii_only, [_TAGGING, checksum]),
+        (FEATURES, [checksum]),
+        (FEATURES, []),
+    ):
+        headers = [header for feature in features for header in feature.headers] + extra
+        if not isinstance(canary.put("headers", BODY, headers), StoreError):
+            facts |= _judge_head(canary, features)
+            taken, tagged = features, _TAGGING in extra
+            break
+    if tagged:
+        facts |= _check_tags(canary, True)
     for feature in FEATURES:
-        answer = canary.put("headers", BODY, feature.headers)
-        facts |= {feature.fact: refusal(answer)} if isinstance(answer, StoreError) else _judge_head(canary, [feature])
-    return facts | _check_tags(canary, False)
+        if feature not in taken:
+            answer = canary.put("headers", BODY, feature.headers)
+            if isinstance(answer, StoreError):
+                facts[feature.fact] = refusal(answer)
+            else:
+                facts |= _judge_head(canary, [feature])
+    return facts if tagged else facts | _check_tags(canary, False)
 
 
 def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:

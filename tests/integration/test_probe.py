@@ -293,7 +293,7 @@ class FailsAt(Through):
 
 @pytest.mark.parametrize("after", [False, True])
 def test_whatever_call_fails_the_canaries_are_removed(moto: ObjectStore, after: bool) -> None:
-    for at in itertools.count(2, 5):
+    for at in itertools.count(2, 6):
         failing = FailsAt(moto, at, after)
         try:
             probe(failing)
@@ -304,6 +304,13 @@ def test_whatever_call_fails_the_canaries_are_removed(moto: ObjectStore, after: 
         if not failing.failed:
             break
     assert at > 30
+
+
+def test_a_server_that_chokes_on_raw_utf8_only(moto: ObjectStore) -> None:
+    facts = probe(Without(moto, "x-amz-meta-s3migrate-utf8")).facts
+    assert facts["user_metadata_utf8"] == "rejected"
+    for name in ("user_metadata", "user_metadata_rfc2047", "system_headers", "tagging_header", "website_redirect"):
+        assert facts[name] == "enforced", name
 
 
 def test_lost_answers_are_no_refusals(moto: ObjectStore) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.acl import acl_grants
+from executor.acl import acl_grants, missing_grants
 from executor.attributes import Difference, WriteHeaders, differences, headers_for
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused, ResponseUnreadable
@@ -284,6 +284,16 @@ def test_an_accepted_loss_excuses_absence_and_nothing_else() -> None:
     assert [d.field for d in found] == ["website-redirect", "storage-class", "tag:a"]
 
 
+def test_accepted_metadata_and_header_losses() -> None:
+    source = head({"expires": "x", "x-amz-meta-a": "1", "x-amz-meta-b": "=?UTF-8?B?w6k=?="})
+    assert len(differences(source, head({}), None, None, Preserve())) == 3
+    every = ("system-headers", "user-metadata")
+    assert differences(source, head({}), None, None, Preserve(), accepted_losses=every) == []
+    changed = head({"expires": "y", "x-amz-meta-a": "2", "x-amz-meta-b": "?"})
+    found = differences(source, changed, None, None, Preserve(), accepted_losses=(*every, "user-metadata-text"))
+    assert [d.field for d in found] == ["expires", "x-amz-meta-a"]
+
+
 def test_retention_is_compared_as_a_moment() -> None:
     preserve = Preserve(object_lock="compliance")
     arrived = {**LOCKED, "x-amz-object-lock-retain-until-date": "2030-01-01T01:00:00+01:00"}
@@ -347,6 +357,16 @@ def test_acl_names_the_unmapped_and_drops_on_purpose() -> None:
     dropped = acl_grants(ACL, {"other": "", "http://acs.amazonaws.com/groups/global/AllUsers": ""})
     assert dropped == ([], ())
     assert acl_grants(ACL, {"other": 'x", id="y'}).unmapped == ("other (READ)", "other (WRITE_ACP)")
+
+
+def test_missing_grants_are_named() -> None:
+    all_users = "http://acs.amazonaws.com/groups/global/AllUsers"
+    arrived = ACL.replace(b"other", b"theirs").replace(b"<ID>own</ID>", b"<ID>new-owner</ID>")
+    assert missing_grants(ACL, arrived, {"other": "theirs"}) == ()
+    assert missing_grants(ACL, arrived, {"other": "third"}) == ("third (READ)", "third (WRITE_ACP)")
+    bare = b"<AccessControlPolicy><Owner><ID>x</ID></Owner></AccessControlPolicy>"
+    assert missing_grants(ACL, bare, {"other": ""}) == (f"{all_users} (READ)",)
+    assert missing_grants(ACL, bare, {"other": "x", all_users: ""}) == ()
 
 
 @pytest.mark.parametrize(
