@@ -54,7 +54,7 @@ from storage.xml_answers import parse_document
 PROBE_RETRY: Final = Retry(RetryPolicy(attempts=3), throttle_seconds=60.0)
 _SMALL: Final = 64 * 1024
 """Largest object whose body a source probe reads."""
-_SAMPLED: Final = 8
+_SAMPLED: Final = 16
 """Objects of a sample that are looked at."""
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -204,8 +204,23 @@ def carried(found: SampledObject) -> Iterator[str]:
         yield "parts"
 
 
+def choose(sample: Sequence[ListedObject]) -> list[ListedObject]:
+    """The objects a survey looks at: one of each storage class and shape, the rest spread evenly; in listed order."""
+    live = [entry for entry in sample if not entry.delete_marker]
+    if len(live) <= _SAMPLED:
+        return live
+    first_of_kind: dict[tuple[str, bool, bool], int] = {}
+    for index, entry in enumerate(live):
+        shape = (entry.storage_class, "-" in entry.etag, 0 < entry.size <= _SMALL)
+        first_of_kind.setdefault(shape, index)
+    picked = set(list(first_of_kind.values())[:_SAMPLED])
+    rest = _SAMPLED - len(picked)
+    picked.update(round(step * (len(live) - 1) / max(rest - 1, 1)) for step in range(rest))
+    return [live[index] for index in sorted(picked)]
+
+
 def probe_source(store: ObjectStore, sample: Sequence[ListedObject]) -> Capabilities:
-    """What the source tells, by reading at most eight objects of *sample*. See `survey_source`."""
+    """What the source tells, by reading at most sixteen objects of *sample*. See `survey_source`."""
     return survey_source(store, sample)[0]
 
 
@@ -217,7 +232,7 @@ def survey_source(
     acl: bool = False,
     retry: Retry = PROBE_RETRY,
 ) -> tuple[Capabilities, tuple[SampledObject, ...]]:
-    """The source's facts, and what the sample's first eight live objects carry. Reads only, about twenty requests.
+    """The source's facts, and what sixteen objects of the sample (see `choose`) carry. Reads only, some 25 requests.
 
     Facts beside bucket_*: get_if_match, etag_is_md5 (of a small object's body), checksums_returned, tags_readable,
     acl_readable (rejected: there may be some that we may not see; ignored: the server has none) and sample_carries
@@ -229,7 +244,7 @@ def survey_source(
     for read in (read_versioning, read_requester_pays):
         facts |= read(ask)
     facts.pop("versioning")
-    live = [entry for entry in sample if not entry.delete_marker][:_SAMPLED]
+    live = choose(sample)
     sampled: list[SampledObject] = []
     refused: StoreError | None = None
     for entry in live:

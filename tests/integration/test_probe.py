@@ -24,10 +24,11 @@ from schema.errors import (
     StorageFull,
     StoreError,
 )
+from schema.objects import ListedObject
 from schema.plan import Capabilities
 from storage.open_store import open_store
 from storage.port import UNGUARDED, Guard, ObjectStore, RequestSample
-from storage.probe import FOLDER, probe_destination, survey_source
+from storage.probe import FOLDER, choose, probe_destination, survey_source
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0)
@@ -445,6 +446,20 @@ def test_a_source_is_only_read(moto: ObjectStore, moto_server: S3Server) -> None
     }  # fmt: skip
     assert [(s.key, s.tags, s.grants) for s in sampled] == [("a", (("k", "v"),), ()), ("b", (), ())]
     assert list(moto.list_objects("")) == before
+
+
+def test_the_sample_has_one_of_each_kind_and_the_ends() -> None:
+    listed = [ListedObject(f"k{n:04}", 1 << 30, "0" * 32, 0) for n in range(1_000)]
+    listed[500] = listed[500]._replace(storage_class="GLACIER")
+    listed[501] = listed[501]._replace(etag="0-2")
+    listed[502] = listed[502]._replace(size=5)
+    listed[0] = listed[0]._replace(delete_marker=True)
+    chosen = choose(listed)
+    assert 12 <= len(chosen) <= 16
+    assert chosen == sorted(chosen)
+    assert {listed[1], listed[500], listed[501], listed[502]} <= set(chosen)
+    assert chosen[-1].key == "k0999"
+    assert choose(listed[:10]) == listed[1:10]
 
 
 def test_a_source_whose_etag_is_no_md5(moto: ObjectStore) -> None:
