@@ -43,8 +43,7 @@ _NOTES = {
 class Router:
     """Assigns the transfers of one section to (stage, tier), one key after the other, in one pass.
 
-    The canary is the section's first eligible key and a hash sample, at most *canary_max* objects. It is left out
-    when there is only one key to copy, for then it would stand alone: the first key waits for the second.
+    The canary is the section's first eligible key and a hash sample, at most *canary_max* objects (0: no canary).
     """
 
     def __init__(self, is_marker: Matcher, prefix_length: int, canary_max: int = CANARY_MAX) -> None:
@@ -58,7 +57,8 @@ class Router:
         first = entries[0]
         if first.action is Action.DELETE:
             return DELETES, DELETES
-        key, size = first[0], max(entry[1] for entry in entries)
+        key = first[0]
+        size = first[1] if len(entries) == 1 else max(entry[1] for entry in entries)
         if restore:
             return ARCHIVED, tier_of(size).name
         if self._is_marker(key[self._prefix_length :]):

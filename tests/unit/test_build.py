@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 import uuid
 
 import pytest
@@ -20,13 +21,15 @@ from support.planning import (
     side,
 )
 
+from planner.batches import TARGETS
 from planner.build import SectionStores, build_plan
 from planner.reasons import Reason
-from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy
+from schema.declaration import Declaration, Filters, Guards, Limits, MappingRule, OnDifferent, Pair, Policy
 from schema.errors import DeclarationError, ListingRefused, Throttled
+from schema.manifest import ManifestFolder
 from schema.plan import Action, Gate, Plan
 from schema.plan_checks import check_plan
-from schema.planfile import to_document
+from schema.planfile import load_plan, to_document, write_plan
 from schema.tiers import GIB, MIB
 
 DELETING = Policy(delete_extraneous="after-verify")
@@ -397,3 +400,54 @@ def test_defaults_need_no_probe(bench) -> None:
     )  # fmt: skip
     assert made.manifest_store == "m"
     assert made.memory_budget == BUDGET
+
+
+def test_a_plan_reads_back_as_it_was_and_an_unchanged_one_is_not_rewritten(bench, tmp_path) -> None:
+    odd = ["a//b", "/a", "\n", "\x01", "\x85", "é", "e\u0301", "\u2028", "\ufffe", "\U0001f600", "yes", "~", "'\""]
+    declaration = declare(
+        mapping=(MappingRule("^a", "b"),), limits=Limits(requests_per_second=2.5), guards=Guards(max_bytes=10**15)
+    )
+    source = [listed(key, 17 * GIB) for key in odd]
+    made = bench.plan(declaration, source, [listed("x")], provenance={"generated_at": "monday"})
+    path = tmp_path / "test.plan.yaml"
+    assert write_plan(path, made, bench.manifests)
+    read = load_plan(path, bench.manifests)
+    assert read == made
+    before = path.read_bytes()
+    again = bench.plan(declaration, source, [listed("x")], base=read, provenance={"generated_at": "tuesday"})
+    assert not write_plan(path, again, bench.manifests)
+    assert path.read_bytes() == before
+
+
+class Endless:
+    """Lists *count* keys without holding them."""
+
+    bucket = "endless"
+
+    def __init__(self, count: int, size: int) -> None:
+        self._count = count
+        self._size = size
+
+    def list_objects(self, prefix: str, **_options: object):
+        return (listed(f"{prefix}data/{n:08d}", self._size, f"{n:032x}") for n in range(self._count))
+
+
+def test_memory_does_not_grow_with_the_number_of_objects(tmp_path) -> None:
+    targets = dict.fromkeys(TARGETS, 500)
+
+    def peak(count: int) -> int:
+        stores = {"main": SectionStores(Endless(count, 1), Endless(count, 2))}
+        tracemalloc.reset_peak()
+        made = build_plan(
+            declare(), stores, manifests=ManifestFolder(tmp_path / "m"), staging=tmp_path / "s", capabilities={},
+            losses={}, methods={}, budget=BUDGET, manifest_store_name="m", provenance={}, targets=targets,
+        )  # fmt: skip
+        assert made.sections[0].summary["overwrite"].objects == count
+        return tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    try:
+        peak(1_000)
+        assert peak(8_000) - peak(2_000) < MIB // 2
+    finally:
+        tracemalloc.stop()
