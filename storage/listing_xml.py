@@ -27,7 +27,7 @@ Query = tuple[tuple[str, str], ...]
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FRACTION = re.compile(r"\.(\d+)")
-_SECONDS_KEPT = 8192
+_MINUTES_KEPT = 8192
 _EXCERPT = 80
 _KIND = "<kind>"
 """Under which name the fields of an entry hold the name of its element. No element can be called so."""
@@ -226,14 +226,14 @@ def _key_decoder(found: _Collected, bucket: str) -> Callable[[str], str]:
 
 
 class _EntryReader:
-    """Makes ListedObjects of fields. Holds the times already converted: neighbours share their second."""
+    """Makes ListedObjects of fields. Holds the times already converted: neighbours share their minute."""
 
-    __slots__ = ("_bucket", "_decode", "_seconds")
+    __slots__ = ("_bucket", "_decode", "_minutes")
 
     def __init__(self, bucket: str, decode: Callable[[str], str]) -> None:
         self._bucket = bucket
         self._decode = decode
-        self._seconds: dict[str, int] = {}
+        self._minutes: dict[str, int] = {}
 
     def read(self, fields: dict[str, str]) -> ListedObject:
         """One Contents, Version or DeleteMarker element."""
@@ -247,17 +247,20 @@ class _EntryReader:
             digits = digits or "0"
         if not (sent and digits.isdigit() and digits.isascii()):
             _refuse(self._bucket, f"contains an entry with the key {sent!r} and the size {digits!r}")
-        # The common shape, 2024-01-31T23:59:59.000Z, of a second met before.
-        whole = self._seconds.get(modified[:19])
-        if whole is None or modified[19:] != ".000Z":
-            whole = self._milliseconds(sent, modified)
+        # The common shape, 2024-01-31T23:59:59.000Z, of a minute met before.
+        minute = self._minutes.get(modified[:16])
+        digits_of_time = modified[17:19] + modified[20:23]
+        if minute is not None and modified[19::4] == ".Z" and digits_of_time.isdigit():
+            time = minute + int(digits_of_time)
+        else:
+            time = self._milliseconds(sent, modified)
         checksum = get("ChecksumAlgorithm", "")
         return _new_object(
             (
                 self._decode(sent),
                 int(digits),
                 etag.removeprefix("W/").strip('"'),
-                whole,
+                time,
                 get("StorageClass") or "STANDARD",
                 f"{checksum}/{get('ChecksumType', '')}".rstrip("/") if checksum else "",
                 get("VersionId"),
@@ -269,10 +272,6 @@ class _EntryReader:
 
     def _milliseconds(self, key: str, text: str) -> int:
         """ISO 8601 to milliseconds since the epoch."""
-        second = text[:19]
-        whole = self._seconds.get(second)
-        if whole is not None and len(text) == 24 and text[19] == "." and text[23] == "Z" and text[20:23].isdigit():
-            return whole + int(text[20:23])
         try:
             # Some servers write nanoseconds; beyond the millisecond nothing is kept.
             fraction = _FRACTION.search(text)
@@ -281,12 +280,12 @@ class _EntryReader:
             _refuse(self._bucket, f"gives the time {text!r} for key {key!r}")
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        milliseconds = int(moment.timestamp()) * 1000
-        if text.endswith("Z") and len(second) == 19:
-            if len(self._seconds) >= _SECONDS_KEPT:
-                self._seconds.clear()
-            self._seconds[second] = milliseconds
-        return milliseconds + (int(fraction[1][:3].ljust(3, "0")) if fraction else 0)
+        whole = int(moment.timestamp())
+        if text.endswith("Z"):
+            if len(self._minutes) >= _MINUTES_KEPT:
+                self._minutes.clear()
+            self._minutes[text[:16]] = (whole - moment.second) * 1000
+        return whole * 1000 + (int(fraction[1][:3].ljust(3, "0")) if fraction else 0)
 
 
 def _unreadable(bucket: str, said: str, body: bytes) -> ResponseUnreadable:
