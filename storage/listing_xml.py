@@ -250,7 +250,7 @@ class _EntryReader:
         # The common shape, 2024-01-31T23:59:59.000Z, of a minute met before.
         minute = self._minutes.get(modified[:16])
         digits_of_time = modified[17:19] + modified[20:23]
-        if minute is not None and modified[19::4] == ".Z" and digits_of_time.isdigit():
+        if minute is not None and len(modified) == 24 and modified[19::4] == ".Z" and digits_of_time.isdigit():
             time = minute + int(digits_of_time)
         else:
             time = self._milliseconds(sent, modified)
