@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.mapping import key_complaint
+from planner.mapping import key_complaint, refused_kinds_of
 from planner.reasons import Reason
 from schema.declaration import Addressing, Comparison, OnDifferent, Policy, Side
 from schema.objects import ListedObject
@@ -32,7 +32,8 @@ class EndFacts:
 
     etags_from_content: bool = True
     """False when a probe saw an end whose ETags do not come from the bytes: then no ETag proves anything."""
-    odd_keys_refused: bool = False
+    refused_kinds: frozenset[str] = frozenset()
+    """Kinds of odd key the destination does not hold under their own name."""
     virtual_hosted: bool = False
     """Either end is addressed as BUCKET.host, where the key 'soap' cannot be reached."""
 
@@ -42,7 +43,7 @@ def end_facts(source: Side, destination: Side, source_can: Capabilities, destina
     denied = ("ignored", "rejected")
     return EndFacts(
         etags_from_content=not any(can.facts.get("etag_is_md5") in denied for can in (source_can, destination_can)),
-        odd_keys_refused=destination_can.facts.get("odd_keys") == "rejected",
+        refused_kinds=refused_kinds_of(destination_can),
         virtual_hosted=any(
             side.addressing is Addressing.VIRTUAL or (side.addressing is Addressing.AUTO and side.endpoint_url is None)
             for side in (source, destination)
@@ -135,7 +136,7 @@ def judge_difference(
 
 def unsupported(source: ListedObject, target: str, policy: Policy, facts: EndFacts) -> Reason | None:
     """Why *source* cannot be copied to *target* at all, or None."""
-    complaint = key_complaint(target, odd_keys_refused=facts.odd_keys_refused, virtual_hosted=facts.virtual_hosted)
+    complaint = key_complaint(target, refused_kinds=facts.refused_kinds, virtual_hosted=facts.virtual_hosted)
     if complaint is not None or source.delete_marker:
         return complaint
     if source.size > MAX_OBJECT:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from planner.losses import KEY_FACTS, key_kinds
 from planner.reasons import Reason
 from planner.sorting import DiskSorter
 from schema.declaration import MappingRule
@@ -60,23 +61,64 @@ def _compile(rule: MappingRule) -> tuple[re.Pattern[str], str]:
     return pattern, rule.replace
 
 
-def key_complaint(target: str, *, odd_keys_refused: bool = False, virtual_hosted: bool = False) -> Reason | None:
-    """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes (s3-facts, 5.3)."""
+def key_complaint(
+    target: str, *, refused_kinds: frozenset[str] = frozenset(), virtual_hosted: bool = False
+) -> Reason | None:
+    """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes (s3-facts, 5.3).
+
+    *refused_kinds* are kinds of odd key (planner.losses.key_kinds) the destination was seen to refuse or rename.
+    """
     if not target:
         return Reason.KEY_EMPTY
     if len(target) > _SURELY_SHORT and len(target.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         return Reason.KEY_TOO_LONG
-    if odd_keys_refused and has_odd_segment(target):
+    if refused_kinds and not refused_kinds.isdisjoint(key_kinds(target)):
         return Reason.KEY_REFUSED
     if virtual_hosted and target == "soap":
         return Reason.KEY_SOAP
     return None
 
 
-def has_odd_segment(key: str) -> bool:
-    """Whether a path segment of *key* is '.', '..' or, but for a trailing '/', empty."""
-    segments = key.split("/")
-    return "" in segments[:-1] or "." in segments or ".." in segments
+_SEGMENT_KINDS = ("double-slash", "dot-segments", "leading-slash")
+_NOT_HELD = ("ignored", "rejected")
+
+
+def refused_kinds_of(capabilities: Capabilities) -> frozenset[str]:
+    """The kinds of odd key a destination does not hold under their own name.
+
+    From the probe's fact on each kind; where it has none on path segments, from the summary fact odd_keys.
+    """
+    facts = capabilities.facts
+    refused = {kind for kind, (fact, _) in KEY_FACTS.items() if facts.get(fact) in _NOT_HELD}
+    if facts.get("odd_keys") in _NOT_HELD and not any(KEY_FACTS[kind][0] in facts for kind in _SEGMENT_KINDS):
+        refused |= set(_SEGMENT_KINDS)
+    return frozenset(refused)
+
+
+def holds_keys_beneath_keys(capabilities: Capabilities) -> bool:
+    """False when the destination was seen unable to hold both `a` and `a/b` (MinIO, file systems)."""
+    return capabilities.facts.get("key_file_and_folder") not in _NOT_HELD
+
+
+class NestedKeys:
+    """Finds a key that is another one's folder, in ascending keys. Holds the chain of one key's beginnings."""
+
+    def __init__(self) -> None:
+        self._beginnings: list[tuple[str, str]] = []
+
+    def check(self, target: str, source_key: str) -> None:
+        """The next key. DeclarationError naming both when an earlier one, followed by '/', begins it."""
+        chain = self._beginnings
+        while chain and not target.startswith(chain[-1][0]):
+            chain.pop()
+        for other, other_source in chain:
+            if target.startswith(f"{other}/"):
+                raise DeclarationError(
+                    f"the destination cannot hold {target!r} (of {source_key!r}) beneath {other!r} (of "
+                    f"{other_source!r}); exclude one of them or map it elsewhere"
+                )
+        if not chain or chain[-1][0] != target:
+            chain.append((target, source_key))
 
 
 def fold_of(capabilities: Capabilities) -> Fold | None:

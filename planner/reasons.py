@@ -29,7 +29,7 @@ class Reason(StrEnum):
     TOO_LARGE = "larger than 48.8 TiB, the most 10,000 parts can hold"
     KEY_EMPTY = "the mapping leaves an empty key"
     KEY_TOO_LONG = "the key at the destination would be longer than 1,024 bytes"
-    KEY_REFUSED = "the destination refuses keys with empty, '.' or '..' path segments"
+    KEY_REFUSED = "the destination refuses or renames keys of this kind"
     KEY_SOAP = "the key 'soap' cannot be addressed virtual-hosted; declare addressing: path"
 
     NOT_INCLUDED = "matches no include glob"

@@ -15,7 +15,7 @@ from planner.decide import EndFacts, decide, needs_restore
 from planner.delivery import Delivered, Delivery, Verdict, conserved
 from planner.filters import compile_filters, compile_globs, compile_key_filter
 from planner.inventory import OBJECTS, VERSIONS, InventoryTaker
-from planner.mapping import FoldedKeys, KeyMapping, collision, fold_of
+from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, collision, fold_of, holds_keys_beneath_keys
 from planner.march import AscendingMemory, Completion, march
 from planner.reasons import Reason
 from planner.sorting import sort_on_disk
@@ -101,7 +101,8 @@ class SectionPlanner:
         self._folded: FoldedKeys | None = None
         can = inputs.destination_capabilities
         self._fold = fold_of(can)
-        self._keeps_keys = self._fold is None and can.facts.get("odd_keys") != "ignored"
+        self._keeps_keys = self._fold is None and not inputs.facts.refused_kinds
+        self._nested = None if holds_keys_beneath_keys(can) else NestedKeys()
         self._open_listings: list[Iterator[ListedObject]] = []
         self._delivery = Delivery(
             pair.id,
@@ -158,11 +159,10 @@ class SectionPlanner:
     def _rows(self, listing: Iterator[ListedObject]) -> Iterator[SourceRow]:
         """The source in the order of the destination's keys, and no two participants with one destination key."""
         rows = self._mapped(listing)
-        if self._mapping.preserves_order:
-            return rows
-        return self._distinct(
-            row for _, row in sort_on_disk((((row[0], row[2] is not None), row) for row in rows), self._in.staging)
-        )
+        if not self._mapping.preserves_order:
+            tagged = (((row[0], row[2] is not None), row) for row in rows)
+            rows = self._distinct(row for _, row in sort_on_disk(tagged, self._in.staging))
+        return rows if self._nested is None else self._unnested(rows, self._nested)
 
     def _mapped(self, listing: Iterator[ListedObject]) -> Iterator[SourceRow]:
         exclusion = compile_filters(self._in.declaration.filters, self._mapping.source_prefix)
@@ -178,6 +178,12 @@ class SectionPlanner:
                 if folded is not None:
                     folded.add(target, key)
             yield target, item, excluded
+
+    def _unnested(self, rows: Iterator[SourceRow], nested: NestedKeys) -> Iterator[SourceRow]:
+        for row in rows:
+            if row[2] is None:
+                nested.check(row[0], row[1].key)
+            yield row
 
     def _distinct(self, rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
         """Participants stand before excluded rows of the same destination key."""

@@ -151,7 +151,7 @@ def test_deletes_are_pinned_and_spare_what_filters_name(bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "fact", [{"folds_leading_slash": "enforced"}, {"case_insensitive": "enforced"}, {"odd_keys": "ignored"}]
+    "fact", [{"folds_leading_slash": "enforced"}, {"case_insensitive": "enforced"}, {"key_double_slash": "ignored"}]
 )
 def test_a_destination_that_folds_keys_is_never_deleted_from(bench, fact) -> None:
     """It lists our own '/a' as 'a', which no source key is called."""
@@ -451,3 +451,21 @@ def test_memory_does_not_grow_with_the_number_of_objects(tmp_path) -> None:
         assert peak(8_000) - peak(2_000) < MIB // 2
     finally:
         tracemalloc.stop()
+
+
+def test_a_destination_that_holds_no_key_beneath_a_key(bench) -> None:
+    source = [listed("p/a"), listed("p/a!"), listed("p/a/b")]
+    facts = ({}, {"key_file_and_folder": "rejected"})
+    with pytest.raises(DeclarationError, match=r"'p/a/b'.* beneath 'p/a'"):
+        bench.plan(declare(), source, facts=facts)
+    made = bench.plan(declare(filters=Filters(exclude=("p/a",))), source, facts=facts)
+    assert summary(made)["copy"] == 2
+
+
+def test_keys_the_destination_would_rename_are_not_copied(bench) -> None:
+    facts = ({}, {"key_leading_slash": "ignored", "key_double_slash": "rejected"})
+    made = bench.plan(declare(), [listed("/a"), listed("b//c"), listed("d")], facts=facts)
+    assert [(entry.key, entry.reason) for entry in bench.side(made, "unsupported")] == [
+        ("/a", Reason.KEY_REFUSED),
+        ("b//c", Reason.KEY_REFUSED),
+    ]

@@ -16,6 +16,7 @@ from schema.tiers import MAX_OBJECT
 
 ONE, TWO = md5("one"), md5("two")
 PARTS, OTHER_PARTS = f"{ONE}-2", f"{TWO}-3"
+SEGMENTS = frozenset(("double-slash", "dot-segments", "leading-slash"))
 DEFAULT, AS_AWS = Policy(), EndFacts()
 NEWER_WINS = Policy(on_destination_newer=OnDifferent.OVERWRITE)
 
@@ -128,12 +129,12 @@ def test_the_largest_object() -> None:
         ("é" * 512 + "k", EndFacts(), Reason.KEY_TOO_LONG),
         ("soap", EndFacts(virtual_hosted=True), Reason.KEY_SOAP),
         ("soap", EndFacts(), None),
-        ("a//b", EndFacts(odd_keys_refused=True), Reason.KEY_REFUSED),
-        ("/a", EndFacts(odd_keys_refused=True), Reason.KEY_REFUSED),
-        ("a/../b", EndFacts(odd_keys_refused=True), Reason.KEY_REFUSED),
-        (".", EndFacts(odd_keys_refused=True), Reason.KEY_REFUSED),
-        ("a/", EndFacts(odd_keys_refused=True), None),
-        ("a..b/.c", EndFacts(odd_keys_refused=True), None),
+        ("a//b", EndFacts(refused_kinds=SEGMENTS), Reason.KEY_REFUSED),
+        ("/a", EndFacts(refused_kinds=SEGMENTS), Reason.KEY_REFUSED),
+        ("a/../b", EndFacts(refused_kinds=SEGMENTS), Reason.KEY_REFUSED),
+        (".", EndFacts(refused_kinds=SEGMENTS), Reason.KEY_REFUSED),
+        ("a/", EndFacts(refused_kinds=SEGMENTS), None),
+        ("a..b/.c", EndFacts(refused_kinds=SEGMENTS), None),
         ("a//b", EndFacts(), None),
     ],
 )
@@ -148,7 +149,12 @@ def test_facts_come_from_the_probes_and_the_declaration() -> None:
     random_etags = Capabilities({"etag_is_md5": "ignored"})
     assert not end_facts(SOURCE, DESTINATION, random_etags, unknown).etags_from_content
     assert not end_facts(SOURCE, DESTINATION, unknown, random_etags).etags_from_content
-    assert end_facts(SOURCE, DESTINATION, unknown, Capabilities({"odd_keys": "rejected"})).odd_keys_refused
+    probed = {"odd_keys": "rejected", "key_double_slash": "enforced", "key_dot_segments": "ignored",
+              "key_leading_slash": "rejected", "key_control": "rejected"}  # fmt: skip
+    refused = end_facts(SOURCE, DESTINATION, unknown, Capabilities(probed)).refused_kinds
+    assert refused == {"dot-segments", "leading-slash", "control"}
+    assert end_facts(SOURCE, DESTINATION, unknown, Capabilities({"odd_keys": "rejected"})).refused_kinds == SEGMENTS
+    assert not end_facts(SOURCE, DESTINATION, Capabilities(probed), unknown).refused_kinds
     assert end_facts(Side("b"), DESTINATION, unknown, unknown).virtual_hosted
     virtual = dataclasses.replace(DESTINATION, addressing=Addressing.VIRTUAL)
     assert end_facts(SOURCE, virtual, unknown, unknown).virtual_hosted

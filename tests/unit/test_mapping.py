@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.planning import listed
 
 from planner.filters import compile_filters, compile_globs
-from planner.mapping import FoldedKeys, KeyMapping, fold_of
+from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, fold_of
 from planner.reasons import Reason
 from planner.sorting import FAN_IN, DiskSorter, sort_on_disk
 from schema.declaration import Filters, MappingRule
@@ -158,3 +158,42 @@ def test_a_disk_that_refuses_is_named(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalDiskError, match="file"):
         list(sort_on_disk([("a", 1)] * 3, tmp_path / "file", run_rows=1))
+
+
+@pytest.mark.parametrize(
+    ("keys", "refused"),
+    [
+        (["a", "a/b"], True),
+        (["a", "a!", "a!b", "a/b"], True),
+        (["x/a", "x/a-1", "x/a/b/c"], True),
+        (["a", "ab", "b/a"], False),
+        (["a/", "a/b"], False),
+        (["a/b", "a/c", "a/c.d"], False),
+        (["a", "a", "ab/"], False),
+    ],
+)
+def test_keys_beneath_keys(keys: list[str], refused: bool) -> None:
+    nested = NestedKeys()
+    assert keys == sorted(keys)
+    if not refused:
+        for key in keys:
+            nested.check(key, key)
+        return
+    with pytest.raises(DeclarationError) as raised:
+        for key in keys:
+            nested.check(key, "src/" + key)
+    assert repr("src/" + keys[0]) in str(raised.value)
+    assert repr("src/" + keys[-1]) in str(raised.value)
+
+
+@given(st.sets(st.text("a/!", min_size=1, max_size=5)))
+def test_nested_keys_are_found_exactly(keys: set[str]) -> None:
+    nested = any(other.startswith(key + "/") for key in keys for other in keys)
+    checker = NestedKeys()
+    try:
+        for key in sorted(keys):
+            checker.check(key, key)
+    except DeclarationError:
+        assert nested
+    else:
+        assert not nested
