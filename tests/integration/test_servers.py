@@ -41,6 +41,17 @@ def test_rclone_checks_signatures(rclone_server: RcloneServer) -> None:
     client.close()
 
 
+def test_rclone_takes_a_subresource_for_the_object_itself(rclone_server: RcloneServer, bucket_name: str) -> None:
+    """Why nothing may put tags or an ACL on an endpoint that was not seen to keep them."""
+    client = rclone_server.client()
+    rclone_server.create_bucket(bucket_name)
+    client.put_object(Bucket=bucket_name, Key="k", Body=b"content")
+
+    client.put_object_tagging(Bucket=bucket_name, Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+
+    assert client.get_object(Bucket=bucket_name, Key="k")["Body"].read().startswith(b"<Tagging")
+
+
 def test_two_rclone_servers_do_not_share_a_folder(
     rclone_servers: tuple[RcloneServer, RcloneServer], bucket_name: str
 ) -> None:
