@@ -94,6 +94,7 @@ class Connection:
         self._headers: dict[str, str] | None = None
         self._status = 0
         self._into: memoryview | None = None
+        self._filling: memoryview | None = None
         self._received = 0
         self._text = bytearray()
         self._overflowed = False
@@ -123,7 +124,7 @@ class Connection:
                 code, text = cast(tuple[int, str], error.args)
                 raise CurlFailed(code, text, curl.getinfo(pycurl.TOTAL_TIME)) from None
         finally:
-            self._into = None
+            self._into = self._filling = None
             self._read = None
             self._source = memoryview(b"")
         if self._headers is None:
@@ -178,21 +179,25 @@ class Connection:
         """libcurl has body bytes; None: taken."""
         if self._headers is None:
             self._read_head()
-        size = len(chunk)
-        into = self._into
-        if into is not None and 200 <= self._status < 300:
-            start = self._received
-            end = start + size
-            if end > len(into):
-                self._overflowed = True
-                return 0
-            into[start:end] = chunk
-            self._received = end
-            return None
+            self._filling = self._into if 200 <= self._status < 300 else None
+        into = self._filling
+        if into is None:
+            return self._receive_text(chunk)
+        start = self._received
+        end = start + len(chunk)
+        if end > len(into):
+            self._overflowed = True
+            return 0
+        into[start:end] = chunk
+        self._received = end
+        return None
+
+    def _receive_text(self, chunk: memoryview) -> int | None:
+        """Body bytes of an error, or of a document."""
         if self._status >= 300:
             # The rest of a long error body is read and dropped, so that the connection can be used again.
             self._text += chunk[: ERROR_BODY_LIMIT - len(self._text)]
-        elif len(self._text) + size > ANSWER_BODY_LIMIT:
+        elif len(self._text) + len(chunk) > ANSWER_BODY_LIMIT:
             self._overflowed = True
             return 0
         else:
@@ -290,5 +295,9 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
 
 def header_lines(fields: Sequence[tuple[str, str]]) -> list[bytes]:
-    """Header lines as libcurl takes them: 'name: value', or 'name;' for an empty value, which ':' would suppress."""
-    return [(f"{name}: {value}" if value else f"{name};").encode("latin-1") for name, value in fields]
+    """Header lines as libcurl takes them: 'name: value', or 'name;' for an empty value, which ':' would suppress.
+
+    No name or value may hold a line break.
+    """
+    lines = "\n".join([f"{name}: {value}" if value else f"{name};" for name, value in fields])
+    return lines.encode("latin-1").split(b"\n") if lines else []

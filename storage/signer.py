@@ -12,6 +12,7 @@ Content-MD5 or x-amz-checksum-* header that travels with them and, over https, b
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
@@ -23,12 +24,14 @@ from storage.credentials import Keys
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 EMPTY_PAYLOAD = sha256(b"").hexdigest()
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_.~/-]*")
 _first = itemgetter(0)
 
 
 def encode_path(key: str) -> str:
     """A key as it stands in a request's path: UTF-8, percent-encoded but for A-Z a-z 0-9 - _ . ~ and /."""
-    return quote(key, safe="/~")
+    # quote() costs 2 us even where there is nothing to do, which is the common case.
+    return key if _PLAIN_PATH.fullmatch(key) else quote(key, safe="/~")
 
 
 def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
@@ -84,7 +87,10 @@ class Signer:
         fields.sort(key=_first)
         names = [name for name, _ in fields]
         if len(set(names)) == len(names):
-            block = "".join([f"{name}:{trimmed(value)}\n" for name, value in fields])
+            block = "".join(
+                # trimmed() without the call, for all but a few.
+                [f"{n}:{' '.join(v.split()) if v.isascii() else trimmed(v)}\n" for n, v in fields]
+            )
         else:
             block, names = _joined(fields)
         signed = ";".join(names)

@@ -356,6 +356,15 @@ def test_streamed_part() -> None:
         assert server.requests[0].body == b"abcde"
 
 
+def test_streamed_part_is_not_repeated_with_new_credentials_but_they_are_there_for_its_caller() -> None:
+    with scripted(EXPIRED, answer(ETag='"e"')) as server, store_at(server, renewed_keys()) as store:
+        with pytest.raises(errors.CredentialsExpired):
+            store.upload_part_from("k", "u", 1, 5, lambda size: b"abcde"[:size])
+        assert len(server.requests) == 1
+        store.head("k")
+        assert server.requests[1].headers["x-amz-security-token"] == "token2"
+
+
 def test_error_of_the_reader_comes_through_unchanged() -> None:
     source_error = errors.ObjectChanged("the source changed", key="k")
 

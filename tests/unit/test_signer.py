@@ -11,6 +11,7 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials as BotocoreCredentials
+from botocore.utils import percent_encode
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -143,3 +144,10 @@ def test_trimmed_keeps_bytes_that_only_look_like_space(value: str, expected: str
 
 def test_query_is_sorted_by_encoded_name_then_value() -> None:
     assert encode_query([("b", "2"), ("a", "z"), ("a", "b/ +"), ("uploads", "")]) == "a=b%2F%20%2B&a=z&b=2&uploads="
+
+
+@given(keys)
+@example("a+b")
+@example("a%2Fb")
+def test_path_is_encoded_as_botocore_does(key: str) -> None:
+    assert encode_path(key) == percent_encode(key, safe="/~")
