@@ -49,27 +49,33 @@ class Feeder:
         self._blocked = blocked
         self._on_crash = on_crash
         self.starved_rounds = 0
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
 
     def start(self) -> None:
         """Begin to claim."""
         self._thread.start()
 
-    def join(self, seconds: float) -> bool:
-        """True when the thread has ended within *seconds* of a stop."""
-        self._thread.join(seconds)
+    def close(self, seconds: float) -> bool:
+        """Claim nothing more; True when the thread has ended within *seconds*."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
-            while not self._stop.draining:
+            while not self._over():
                 fed = False if self._blocked() else self._feed()
-                if not fed and self._stop.wait(IDLE_SECONDS):
+                if not fed and self._ended.wait(IDLE_SECONDS):
                     return
         except Stopped:
             return
         except BaseException as error:
             self._on_crash(error)
+
+    def _over(self) -> bool:
+        return self._stop.draining or self._ended.is_set()
 
     def _feed(self) -> bool:
         """Claim for each lane that runs low; True when something was claimed."""
@@ -85,11 +91,17 @@ class Feeder:
                 ),
                 self._stop,
                 self._events,
+                self._ended.wait,
             )
             if chunk is None:
                 continue
             claimed, starved = True, False
-            work, tasks = patiently(lambda chunk=chunk: self._loader.load(chunk), self._stop, self._events)  # type: ignore[misc]
+            work, tasks = patiently(
+                lambda chunk=chunk: self._loader.load(chunk),  # type: ignore[misc]
+                self._stop,
+                self._events,
+                self._ended.wait,
+            )
             self._writer.begin(work)
             for target, queued in tasks.items():
                 self._pool.add(target, queued)

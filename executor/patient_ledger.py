@@ -17,8 +17,15 @@ FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0
 
 
-def patiently(call: Callable[[], T], stop: Stop, events: Events) -> T:
-    """*call*'s answer, asked again until the ledger is back. Raises Stopped once a second stop lets go."""
+def patiently(
+    call: Callable[[], T], stop: Stop, events: Events, give_up: Callable[[float], bool] | None = None
+) -> T:
+    """*call*'s answer, asked again until the ledger is back.
+
+    *give_up* waits up to so many seconds and says whether to go on no longer; without it, that is once a second
+    stop lets go. Raises Stopped then.
+    """
+    gave_up = give_up or stop.wait_abandoned
     wait, told = FIRST_WAIT, False
     while True:
         try:
@@ -27,7 +34,7 @@ def patiently(call: Callable[[], T], stop: Stop, events: Events) -> T:
             if not told:
                 events.waiting("ledger", error)
                 told = True
-            if stop.wait_abandoned(wait):
+            if gave_up(wait):
                 raise Stopped("stopped while the ledger was away") from error
             wait = min(wait * 2, LONGEST_WAIT)
         else:

@@ -75,8 +75,9 @@ class Workshop:
         if stop.draining:
             events.draining(stop.abandoning)
         stop.propagate()
+        self.feeder.close(0)
         ended = _in_slices(self.pool.close, grace_seconds, stop)
-        self.feeder.join(SLICE_SECONDS)
+        ended = _in_slices(self.feeder.close, grace_seconds, stop) and ended
         flushed = _in_slices(self.writer.close, grace_seconds, stop)
         return ended and flushed
 
@@ -116,6 +117,7 @@ def open_workshop(
                 return
             stopping.wait(min(max(blocked, SLICE_SECONDS), READY_POLL))
 
+    governor.heed(lambda: stop.draining, stop.wait)
     tools = Tools(BufferPool(ByteBudget(settings.budget)), Retrier(stop, random.random, ready), stop)
     pool = WorkerPool(crash.met)
     writer = LedgerWriter(

@@ -62,19 +62,24 @@ class LedgerWriter:
         self._queue: queue.Queue[tuple[OpenChunk, Result] | None] = queue.Queue(maxsize=4 * flush_rows)
         self._open: dict[int, OpenChunk] = {}
         self._open_lock = threading.Lock()
+        self._closing = False
+        self._died = False
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
     def begin(self, work: OpenChunk) -> None:
-        """A chunk was claimed; its results will follow."""
+        """A chunk was claimed; its results will follow. An earlier claim of the same chunk is void."""
         with self._open_lock:
+            earlier = self._open.get(work.chunk.chunk_no)
+            if earlier is not None:
+                earlier.lost = True
             self._open[work.chunk.chunk_no] = work
         if work.remaining == 0:
             self.put(work, None)
 
     def put(self, work: OpenChunk, result: Result) -> None:
-        """Hand over one result; blocks while the queue is full (backpressure)."""
-        while True:
+        """Hand over one result; blocks while the queue is full (backpressure), but not for a writer that has died."""
+        while not self._died:
             try:
                 self._queue.put((work, result), timeout=1.0)
                 return
@@ -96,15 +101,21 @@ class LedgerWriter:
                     work.lost = True
 
     def close(self, seconds: float) -> bool:
-        """Flush what is queued and end; True when all was written within *seconds*."""
-        self._queue.put(None)
+        """Flush what is queued and end; True when all was written within *seconds*. May be asked again."""
+        if not self._closing:
+            try:
+                self._queue.put(None, timeout=seconds)
+            except queue.Full:  # the ledger is away: never block the thread that hears the second stop
+                return False
+            self._closing = True
         self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return not self._thread.is_alive() and not self._died
 
     def _run(self) -> None:
         try:
             self._drain()
         except BaseException as error:
+            self._died = True
             self._on_crash(error)
 
     def _drain(self) -> None:
@@ -126,7 +137,7 @@ class LedgerWriter:
                         continue
                     if not pending:
                         deadline = self._clock() + self._flush_seconds
-                    slot = pending.setdefault(work.chunk.chunk_no, _Pending(work))
+                    slot = pending.setdefault(id(work), _Pending(work))
                     if result is not None:
                         slot.results.append(result)
                         rows += 1

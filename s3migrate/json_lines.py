@@ -22,7 +22,15 @@ class JsonLines:
 
     def emit(self, message: dict[str, Any]) -> None:
         """One line, whole: lines of several threads never mix."""
-        line = json.dumps({**message, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}, ensure_ascii=True)
+        stamped = {**message, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        line = json.dumps(stamped, ensure_ascii=True, default=_plain)
         with self._lock:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
+
+
+def _plain(value: object) -> str:
+    """What JSON has no word for: times as ISO 8601, bytes (checksums) as hexadecimal digits, ids as text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes | memoryview) else str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import uuid
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.servers import MotoServer, RcloneServer
 
-pytest_plugins = ["support.postgres"] if importlib.util.find_spec("support.postgres") else []
+pytest_plugins = ["support.postgres", "support.migrations"]
 
 settings.register_profile(
     "default", max_examples=30, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from executor.ledger import Ledger
+from executor.ledger_types import ChunkKind, ChunkState, Lane, Outcome
 from s3migrate.commands.common import json_option, read_plan, told_as_json
 from s3migrate.json_lines import JsonLines
 from s3migrate.settings import read_settings
@@ -69,7 +70,7 @@ def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, keys: se
                 facts = _entry_facts(batch.section, entry)
                 facts |= {"batch": batch.id, "stage": batch.stage, "line": ord}
                 if ledger is not None and run is not None:
-                    facts |= ledger.explain(run.run_id, batch_no, ord)
+                    facts |= _in_words(ledger.explain(run.run_id, batch_no, ord))
                 else:
                     facts["ledger"] = "the plan was not applied yet"
                 yield facts
@@ -78,6 +79,23 @@ def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, keys: se
             for _, entry in read_entries(manifests, digest):
                 if keys & {entry.key, entry.target}:
                     yield {**_entry_facts(section.id, entry), "side manifest": name}
+
+
+def _in_words(facts: dict[str, Any]) -> dict[str, Any]:
+    """The ledger's rows with the names of their numbers."""
+    completion = facts["completion"]
+    if completion is not None:
+        completion = {**completion, "outcome": Outcome(completion["outcome"]).name.lower()}
+    chunks = [
+        {
+            **chunk,
+            "kind": ChunkKind(chunk["kind"]).name.lower(),
+            "lane": Lane(chunk["lane"]).name.lower(),
+            "state": ChunkState(chunk["state"]).name.lower(),
+        }
+        for chunk in facts["chunks"]
+    ]
+    return {**facts, "completion": completion, "chunks": chunks}
 
 
 def _entry_facts(section: str, entry: Entry) -> dict[str, Any]:
