@@ -44,10 +44,7 @@ def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
 
     The embedded ledger's schema is brought up to date; a server of yours is only checked.
     """
-    if settings.ledger_url is not None:
-        ledger = Ledger(settings.ledger_url)
-    else:
-        ledger = Ledger(embedded(settings).url())
+    ledger = Ledger(settings.ledger_url or embedded(settings).url())
     if migrate and settings.ledger_url is None:
         ledger.migrate()
     elif migrate:

@@ -24,10 +24,11 @@ from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
 from schema.declaration import Declaration
 from schema.declaration_file import load_declaration
-from schema.errors import LocalDiskError
+from schema.errors import ListingUnordered, LocalDiskError
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from schema.planfile import load_plan, write_plan
+from schema.quantities import count_text
 from storage.port import ObjectStore
 
 CHANGES_PRESENT = 2
@@ -69,7 +70,12 @@ def plan_command(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
-        plan = _build(declaration, stores, manifests, _base(path, base), settings, parallel_listing, _teller(as_json))
+        arguments = (declaration, stores, manifests, _base(path, base), settings, parallel_listing, _teller(as_json))
+        try:
+            plan = _build(*arguments)
+        except ListingUnordered:
+            # The store knows now that this bucket lists in no order, and sorts it from the start.
+            plan = _build(*arguments)
         written = write_plan(path, plan, manifests)
     except OSError as error:
         raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
@@ -153,7 +159,10 @@ def _base(path: Path, named: Path | None) -> Plan | None:
 
 def _teller(as_json: bool) -> Callable[[PlanProgress], None]:
     def tell(progress: PlanProgress) -> None:
-        if not as_json:
-            click.echo(f"  {progress}", err=True)
+        if as_json:
+            return
+        source, destination = count_text(progress.source_listed), count_text(progress.destination_listed)
+        state = "listed" if progress.finished else "listing"
+        click.echo(f"  {progress.section}: {state} {source} at the source, {destination} at the destination", err=True)
 
     return tell

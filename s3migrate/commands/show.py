@@ -39,7 +39,7 @@ def show_command(plan_path: Path, form: str, batch_id: str | None, limit: int) -
     else:
         click.echo(plan_text(plan))
         for batch in plan.batches:
-            click.echo(batch_text(plan, batch))
+            click.echo(batch_text(batch))
 
 
 def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, limit: int, form: str) -> None:

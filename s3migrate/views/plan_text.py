@@ -86,13 +86,12 @@ def _estimate_lines(plan: Plan) -> list[str]:
     for name, value in plan.estimate.items():
         if name == "assumptions":
             continue
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items())
-        lines.append(f"  {name}: {one_line(str(value))}")
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        lines.append(f"  {name}: {one_line(text)}")
     return lines
 
 
-def batch_text(plan: Plan, batch: Batch) -> str:
+def batch_text(batch: Batch) -> str:
     """One batch's line."""
     return (
         f"{batch.id}  {batch.section}/{batch.stage}  {count_text(batch.objects)} objects, {size_text(batch.bytes)}  "
@@ -106,8 +105,10 @@ def plan_markdown(plan: Plan) -> str:
     deletes = sum(s.summary["delete"].objects for s in plan.sections if "delete" in s.summary)
     lines = [
         f"<!-- s3migrate:{plan.lineage} -->",
-        f"### s3migrate: {markdown_code(plan.name)} serial {plan.serial} - {count_text(total.objects)} objects, "
-        f"{size_text(total.bytes)} to transfer, **{count_text(deletes)} deletes**",
+        (
+            f"### s3migrate: {markdown_code(plan.name)} serial {plan.serial} - {count_text(total.objects)} objects, "
+            f"{size_text(total.bytes)} to transfer, **{count_text(deletes)} deletes**"
+        ),
         "",
     ]
     for section in plan.sections:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -17,25 +17,29 @@ from schema.quantities import count_text, duration_text, rate_text, size_text
 
 LINE_SECONDS = 10.0
 """Between two lines without a terminal."""
+RATE_SECONDS = 30.0
 TROUBLES_SHOWN = 20
 """Of each reason; the rest is counted. `s3migrate status` and `explain` know all."""
 
 
 class Rate:
-    """Objects and bytes per second since this process began, from the ledger's figures."""
+    """Objects and bytes per second over the last half minute, from the ledger's figures."""
 
     def __init__(self) -> None:
-        self._first: tuple[float, int, int] | None = None
+        self._seen: deque[tuple[float, int, int]] = deque()
 
     def of(self, progress: Progress) -> tuple[float, float]:
         """(objects/s, bytes/s); 0 before a second look."""
-        now = progress.now.timestamp()
-        if self._first is None:
-            self._first = (now, progress.done, progress.bytes_done)
-        seconds = now - self._first[0]
+        now = (progress.now.timestamp(), progress.done, progress.bytes_done)
+        if not self._seen or self._seen[-1][0] < now[0]:
+            self._seen.append(now)
+        while len(self._seen) > 2 and now[0] - self._seen[0][0] > RATE_SECONDS:
+            self._seen.popleft()
+        first = self._seen[0]
+        seconds = now[0] - first[0]
         if seconds <= 0:
             return 0.0, 0.0
-        return (progress.done - self._first[1]) / seconds, (progress.bytes_done - self._first[2]) / seconds
+        return (now[1] - first[1]) / seconds, (now[2] - first[2]) / seconds
 
     def left(self, progress: Progress) -> float | None:
         """Seconds to go, by the slower of objects and bytes; None when nothing can be said."""

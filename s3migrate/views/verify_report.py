@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from executor.verify_listing import Finding
 from executor.verify_run import Tallies
@@ -38,7 +38,7 @@ class ReportFile(AbstractContextManager["ReportFile"]):
         self._plan = plan
         self._level = level
 
-    def __enter__(self) -> ReportFile:
+    def __enter__(self) -> Self:
         if self._partial is not None:
             self._guarded(lambda: self._open(self._partial))
         return self
