@@ -15,7 +15,8 @@ STORM_SHARE = 0.3
 """When less than this share is accepted, what was accepted says little of what would be."""
 LEAST_RATE = 1.0
 TELLING_SAMPLES = 20
-"""A window with fewer requests does not tell the highest pace."""
+TELLING_SECONDS = 1.0
+"""Windows are joined until they hold so many requests, or last so long."""
 FIRST_GROWTH = 0.01
 """Per second, once near the last refused pace; grows itself by a third each second."""
 GROWTH_GROWTH = 1.3
@@ -36,31 +37,39 @@ class AdaptiveRate:
         self._growth = FIRST_GROWTH
         self._cool_until = -math.inf
         self._unused = 0.0
+        self._accepted = self._throttled = 0
+        self._seconds = 0.0
 
     def on_window(self, accepted: int, throttled: int, seconds: float, now: float) -> float:
         """Learn from a window that ended *now*; the pace from now on, requests a second."""
-        total = accepted + throttled
-        if throttled > THROTTLED_SHARE * total:
-            self._unused = 0.0
+        self._accepted += accepted
+        self._throttled += throttled
+        self._seconds += seconds
+        if self._accepted + self._throttled >= TELLING_SAMPLES or self._seconds >= TELLING_SECONDS:
             if now >= self._cool_until:
-                self._cut(accepted, throttled, seconds)
-                self._cool_until = now + COOL_OFF_SECONDS
-        elif self.rate < math.inf and now >= self._cool_until:
-            self._grow(total / seconds, seconds)
+                self._learn(self._accepted, self._throttled, self._seconds, now)
+            self._accepted = self._throttled = 0
+            self._seconds = 0.0
         return self.rate
+
+    def _learn(self, accepted: int, throttled: int, seconds: float, now: float) -> None:
+        if throttled > THROTTLED_SHARE * (accepted + throttled):
+            self._cut(accepted, throttled, seconds)
+            self._cool_until = now + COOL_OFF_SECONDS
+        elif self.rate < math.inf:
+            self._grow((accepted + throttled) / seconds, seconds)
 
     def _cut(self, accepted: int, throttled: int, seconds: float) -> None:
         self._growth = FIRST_GROWTH
+        self._unused = 0.0
         share = accepted / (accepted + throttled)
         pace = accepted / seconds
-        floor = DEEPEST_CUT * self.rate if share > 0.5 and self.rate < math.inf else LEAST_RATE
         if share < STORM_SHARE:
             self.rate = max(LEAST_RATE, min(pace, self.rate / 2))
-        elif accepted + throttled < TELLING_SAMPLES:
-            self.rate = max(floor, min(pace, self.rate))
-        else:
-            self._ceiling = max(pace, floor)
-            self.rate = max(floor, BELOW_ACCEPTED * pace)
+            return
+        floor = DEEPEST_CUT * self.rate if share > 0.5 and self.rate < math.inf else LEAST_RATE
+        self._ceiling = max(pace, floor)
+        self.rate = max(floor, BELOW_ACCEPTED * pace)
 
     def _grow(self, used: float, seconds: float) -> None:
         if used < BINDING_SHARE * self.rate:

@@ -7,6 +7,9 @@ import math
 BURST_SECONDS = 0.25
 """Unused allowance that may be saved up, in seconds of the rate."""
 
+LEAST_WAIT_SECONDS = 1e-4
+"""Shorter waits are not worth a sleep; the account is kept all the same."""
+
 
 class TokenBucket:
     """Supplies *rate* tokens a second (math.inf: no limit).
@@ -41,11 +44,8 @@ class TokenBucket:
         if math.isinf(self._rate):
             return 0.0
         self._supply(now)
-        return max(0.0, ticket - self._supplied) / self._rate
-
-    def give_back(self, amount: float) -> None:
-        """*amount* tokens taken were not used."""
-        self._supplied += amount
+        seconds = (ticket - self._supplied) / self._rate
+        return seconds if seconds > LEAST_WAIT_SECONDS else 0.0
 
     def set_rate(self, rate: float, now: float) -> None:
         """Supply *rate* from now on; debts stay, savings shrink with the rate."""
