@@ -128,6 +128,7 @@ class EndpointGovernor:
         self._first_bytes: deque[float] = deque(maxlen=256)
         self._best_rtt = math.inf
         self._seen = RequestTotals()
+        self._seen_ended = 0
         self._windows: deque[_Window] = deque(maxlen=64)
         self._held = 0
         self._gated = False
@@ -204,10 +205,11 @@ class EndpointGovernor:
 
     def unseen(self) -> int:
         """Requests ended since the last `close_window`."""
-        return self._counters.totals().ended - self._seen.ended
+        return self._counters.ended() - self._seen_ended
 
     def close_window(self, seconds: float, now: float) -> RequestTotals:
         """What ended in the last *seconds*, since the last call; teaches the pace."""
+        self._seen_ended = self._counters.ended()
         totals = self._counters.totals()
         window, self._seen = totals - self._seen, totals
         with self._lock:

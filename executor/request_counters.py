@@ -14,6 +14,9 @@ from schema.errors import (
     Throttled,
 )
 
+FORGET_FROM = 256
+"""Counters kept before those of ended threads are looked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestTotals:
@@ -77,10 +80,6 @@ class ThreadCounter:
         else:
             self.ok += 1
 
-    def totals(self) -> RequestTotals:
-        """As they are now."""
-        return RequestTotals(self.ok, self.throttled, self.timeouts, self.faults, self.bytes, self.seconds)
-
 
 class RequestCounters:
     """The counters of all threads."""
@@ -90,6 +89,8 @@ class RequestCounters:
         self._lock = threading.Lock()
         self._counters: list[ThreadCounter] = []
         self._past = RequestTotals()
+        self._past_ended = 0
+        self._forget_at = FORGET_FROM
 
     def mine(self) -> ThreadCounter:
         """The calling thread's counter."""
@@ -99,21 +100,45 @@ class RequestCounters:
             counter = self._local.counter = ThreadCounter()
             with self._lock:
                 self._counters.append(counter)
+                if len(self._counters) >= self._forget_at:
+                    self._forget_ended_threads()
         return counter
 
     def in_flight(self) -> int:
         """Requests begun and not ended."""
         with self._lock:
-            return sum(counter.started - counter.ended for counter in self._counters)
+            return sum([counter.started - counter.ended for counter in self._counters])
+
+    def ended(self) -> int:
+        """Requests ended since the start; cheaper than `totals`."""
+        with self._lock:
+            return self._past_ended + sum([counter.ended for counter in self._counters])
 
     def totals(self) -> RequestTotals:
         """Of all threads, ended ones too."""
         with self._lock:
-            ended = [counter for counter in self._counters if not counter.owner.is_alive()]
-            for counter in ended:
-                self._past += counter.totals()
-                self._counters.remove(counter)
-            total = self._past
-            for counter in self._counters:
-                total += counter.totals()
-            return total
+            return self._past + _sum(self._counters)
+
+    def _forget_ended_threads(self) -> None:
+        """Keep what ended threads counted, not their counters. The lock is held."""
+        alive: list[ThreadCounter] = []
+        ended: list[ThreadCounter] = []
+        for counter in self._counters:
+            (alive if counter.owner.is_alive() else ended).append(counter)
+        self._past += _sum(ended)
+        self._past_ended += sum(counter.ended for counter in ended)
+        self._counters = alive
+        self._forget_at = max(FORGET_FROM, 2 * len(self._counters))
+
+
+def _sum(counters: list[ThreadCounter]) -> RequestTotals:
+    ok = throttled = timeouts = faults = size = 0
+    seconds = 0.0
+    for counter in counters:
+        ok += counter.ok
+        throttled += counter.throttled
+        timeouts += counter.timeouts
+        faults += counter.faults
+        size += counter.bytes
+        seconds += counter.seconds
+    return RequestTotals(ok, throttled, timeouts, faults, size, seconds)
