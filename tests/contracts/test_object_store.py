@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
+from support.memory_store import MemoryStore
 from support.servers import MotoServer, RcloneServer
 
 from schema import errors
@@ -343,3 +344,17 @@ class TestOverRclone(OverAServer):
     @pytest.fixture
     def server(self, rclone_server: RcloneServer) -> RcloneServer:
         return rclone_server
+
+
+class TestInMemory(ObjectStoreContract):
+    """What tests of decisions use in a server's stead keeps the same contract."""
+
+    ignores: ClassVar = {"signatures": "a store in memory has no wire"}
+
+    @pytest.fixture
+    def store(self) -> Iterator[ObjectStore]:
+        yield MemoryStore()
+
+    @pytest.mark.skip(reason="a store in memory has no endpoint to ask for another bucket")
+    def test_missing_bucket(self) -> None:
+        """Only over a server."""
