@@ -107,6 +107,13 @@ class LedgerMachine(RuleBasedStateMachine):
         known.bad.clear()
         self.claims.append(Claim(worker, chunk))
 
+    @rule(pick=picks, bad=st.booleans())
+    def claim_and_flush_some(self, pick: int, bad: bool) -> None:
+        before = len(self.claims)
+        self.claim(pick)
+        for claim in self.claims[before:]:
+            self._flush(claim, self._todo(claim.chunk)[:1], bad=bad, finished=False)
+
     @precondition(lambda self: self.claims)
     @rule(pick=picks, bad=st.booleans())
     def flush_some(self, pick: int, bad: bool) -> None:
@@ -123,8 +130,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def flush_again(self, pick: int) -> None:
         """The answer was lost: the same report is sent once more."""
-        told = [claim for claim in self.claims if claim.last]
-        claim = told[-1 - pick % min(2, len(told))]
+        reported = [claim for claim in self.claims if claim.last]
+        held = [claim for claim in reported if self._holds(claim.chunk)] or reported
+        claim = held[pick % len(held)]
         assert claim.last is not None
         self.ledger.flush(claim.worker, [claim.last], lease_seconds=LEASE)
         if self._holds(claim.chunk):
@@ -303,8 +311,8 @@ def test_every_interleaving_keeps_the_ledger_whole(ledger: Ledger) -> None:
         machine,
         settings=settings(
             profile,
-            max_examples=max(15, profile.max_examples // 2),
-            stateful_step_count=30,
+            max_examples=profile.max_examples * 2 // 3,
+            stateful_step_count=40,
             suppress_health_check=list(HealthCheck),
         ),
     )
