@@ -212,7 +212,10 @@ def retry(database: Database, run_id: int, who: str, tool_version: str) -> int:
             {"run_id": run_id},
         ).rowcount
         if parked:
-            scopes: set[Scope] = scope_of_plan_row(row.plan)
+            plan = connection.execute(
+                text("SELECT plan FROM ledger.run WHERE run_id = :id"), {"id": run_id}
+            ).scalar_one()
+            scopes: set[Scope] = scope_of_plan_row(plan)
             hold_scopes(connection, run_id, scopes, who=who, tool_version=tool_version)
             if row.state == RunState.FAILED:
                 connection.execute(
@@ -238,5 +241,6 @@ def change_state(database: Database, run_id: int, state: RunState, who: str) -> 
 
 def _locked_run(connection: Connection, run_id: int) -> Row[Any]:
     return connection.execute(
-        text("SELECT * FROM ledger.run WHERE run_id = :run_id FOR NO KEY UPDATE"), {"run_id": run_id}
+        text("SELECT state, plan_id, lineage, serial FROM ledger.run WHERE run_id = :run_id FOR NO KEY UPDATE"),
+        {"run_id": run_id},
     ).one()

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, TextClause, select, text
 
 from executor.ledger_connection import Database
-from executor.ledger_runs import run_of
+from executor.ledger_runs import RUN_COLUMNS, run_of
 from executor.ledger_types import (
     BatchState,
     ChunkState,
@@ -33,20 +33,20 @@ STREAM_ROWS = 2000
 def runs(database: Database) -> list[Run]:
     """Every accepted plan, newest first."""
     with database.transaction() as connection:
-        return [run_of(row) for row in connection.execute(select(run_table).order_by(run_table.c.run_id.desc()))]
+        return [run_of(row) for row in connection.execute(select(*RUN_COLUMNS).order_by(run_table.c.run_id.desc()))]
 
 
 def find_run(database: Database, plan_id: str) -> Run | None:
     """The run of the plan with this id, if it was accepted."""
     with database.transaction() as connection:
-        row = connection.execute(select(run_table).where(run_table.c.plan_id == plan_id)).one_or_none()
+        row = connection.execute(select(*RUN_COLUMNS).where(run_table.c.plan_id == plan_id)).one_or_none()
     return None if row is None else run_of(row)
 
 
 def latest_run(database: Database) -> Run | None:
     """The run accepted last."""
     with database.transaction() as connection:
-        row = connection.execute(select(run_table).order_by(run_table.c.run_id.desc()).limit(1)).one_or_none()
+        row = connection.execute(select(*RUN_COLUMNS).order_by(run_table.c.run_id.desc()).limit(1)).one_or_none()
     return None if row is None else run_of(row)
 
 
@@ -58,7 +58,7 @@ def progress(database: Database, run_id: int) -> Progress:
         row = (
             connection.execute(
                 text(f"""
-                SELECT r.*, now() AS clock, c.*,
+                SELECT r.run_id, r.name, r.state, r.objects, r.bytes, r.created_at, r.finished_at, now() AS clock, c.*,
                        (SELECT count(*) FROM ledger.worker w WHERE w.run_id = r.run_id AND w.stopped_at IS NULL
                            AND w.epoch = r.epoch AND w.last_seen > now() - interval '1 minute') AS workers
                   FROM ledger.run r, LATERAL (

@@ -24,6 +24,8 @@ from schema.tables import stage as stage_table
 from schema.tables import stage_dependency as dependency_table
 
 UNFINISHED = (RunState.OPEN, RunState.PAUSED, RunState.DRAINING)
+RUN_COLUMNS = [column for column in run_table.c if column.name != "plan"]
+"""The plan itself may be megabytes; who asks for a run seldom wants it."""
 COPY_ROWS = 10_000
 """Chunk rows sent in one piece, so that a plan of a million chunks needs no great memory."""
 
@@ -37,12 +39,12 @@ def accept(database: Database, plan: Plan, chunks: Iterable[ChunkSpec], *, who: 
     """
     with database.transaction() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ACCEPT_LOCK})
-        known = connection.execute(select(run_table).where(run_table.c.plan_id == plan.plan_id)).one_or_none()
+        known = connection.execute(select(*RUN_COLUMNS).where(run_table.c.plan_id == plan.plan_id)).one_or_none()
         if known is not None:
             return _resume(connection, run_of(known, resumed=True), plan, who, tool_version)
         _supersede_older(connection, plan, who)
         run_id = _enroll(connection, plan, chunks, who, tool_version)
-        row = connection.execute(select(run_table).where(run_table.c.run_id == run_id)).one()
+        row = connection.execute(select(*RUN_COLUMNS).where(run_table.c.run_id == run_id)).one()
         return run_of(row)
 
 
@@ -68,7 +70,7 @@ def run_of(row: Row[Any], *, resumed: bool = False) -> Run:
 def refuse_stale(connection: Connection, lineage: str, serial: int, plan_id: str) -> None:
     """Raise StalePlan when the lineage has moved on from (*serial*, *plan_id*)."""
     newest = connection.execute(
-        select(run_table).where(run_table.c.lineage == lineage).order_by(run_table.c.serial.desc()).limit(1)
+        select(*RUN_COLUMNS).where(run_table.c.lineage == lineage).order_by(run_table.c.serial.desc()).limit(1)
     ).one_or_none()
     if newest is None or newest.plan_id == plan_id or newest.serial < serial:
         return
