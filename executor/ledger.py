@@ -8,7 +8,7 @@ What a lease protects is fenced in the same transaction that writes: a worker th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from executor import (
@@ -21,6 +21,7 @@ from executor import (
     ledger_runs,
     ledger_schema,
     ledger_uploads,
+    ledger_workers,
 )
 from executor.ledger_connection import Database
 from executor.ledger_types import (
@@ -38,7 +39,9 @@ from executor.ledger_types import (
     RunState,
     UploadRecord,
     Worker,
+    WorkerSeen,
 )
+from executor.local_workers import ProcessPlace
 from schema.plan import Plan
 
 
@@ -81,9 +84,22 @@ class Ledger:
         """
         return ledger_runs.accept(self._database, plan, chunks, who=who, tool_version=tool_version)
 
-    def join(self, run: Run, host: str, pid: int, tool_version: str) -> Worker:
-        """Enroll this process. Raises StalePlan when *run* has ended, was superseded or unlocked since."""
-        return ledger_claims.join(self._database, run, host, pid, tool_version)
+    def join(self, run: Run, host: str, pid: int, tool_version: str, process: ProcessPlace | None = None) -> Worker:
+        """Enroll this process; with *process* its neighbours notice its death. Raises StalePlan when *run* has
+        ended, was superseded or unlocked since."""
+        return ledger_claims.join(self._database, run, host, pid, tool_version, process)
+
+    def workers(self, run_id: int) -> list[WorkerSeen]:
+        """The run's processes that have not left, oldest first; a dead one is among them until it is buried."""
+        return ledger_workers.workers(self._database, run_id)
+
+    def show(self, worker: Worker, seen: Mapping[str, Any]) -> None:
+        """Keep what the process sees for `status`, and note that it lives."""
+        ledger_workers.show(self._database, worker, seen)
+
+    def bury(self, run_id: int, dead: Collection[int], *, who: str) -> int:
+        """Note that workers *dead* are no more; the chunks they had leased are ready again; how many chunks."""
+        return ledger_workers.bury(self._database, run_id, dead, who)
 
     def leave(self, worker: Worker, exit_code: int) -> None:
         """Note that the process ended. Its leases are not touched: `release` them before."""

@@ -12,6 +12,7 @@ from executor.ledger_connection import Database, audit
 from executor.ledger_locks import reap_in
 from executor.ledger_runs import canonical
 from executor.ledger_types import Chunk, ChunkKind, Lane, Run, Worker
+from executor.local_workers import ProcessPlace
 from schema.errors import LeaseLost, StalePlan
 from schema.tables import completion, verification
 
@@ -19,16 +20,27 @@ HELD = "k.state = 2 AND r.epoch = k.epoch AND r.state IN (1, 2, 3)"
 """A lease that still counts: not reaped, of the run's present epoch, and the run neither ended nor superseded."""
 
 
-def join(database: Database, run: Run, host: str, pid: int, tool_version: str) -> Worker:
+def join(
+    database: Database, run: Run, host: str, pid: int, tool_version: str, process: ProcessPlace | None = None
+) -> Worker:
     """Enroll this process as a worker of *run*. Raises StalePlan when the run ended or was unlocked since."""
+    place = process or ProcessPlace("", pid, 0)
     with database.transaction() as connection:
         worker_id = connection.execute(
             text(
-                "INSERT INTO ledger.worker (run_id, epoch, host, pid, tool_version)"
-                " SELECT r.run_id, r.epoch, :host, :pid, :tool_version FROM ledger.run r"
+                "INSERT INTO ledger.worker (run_id, epoch, host, pid, tool_version, place, pid_started)"
+                " SELECT r.run_id, r.epoch, :host, :pid, :tool_version, :place, :pid_started FROM ledger.run r"
                 " WHERE r.run_id = :run_id AND r.epoch = :epoch AND r.state IN (1, 2, 3) RETURNING worker_id"
             ),
-            {"host": host, "pid": pid, "tool_version": tool_version, "run_id": run.run_id, "epoch": run.epoch},
+            {
+                "host": host,
+                "pid": pid,
+                "tool_version": tool_version,
+                "place": place.place,
+                "pid_started": place.started,
+                "run_id": run.run_id,
+                "epoch": run.epoch,
+            },
         ).scalar_one_or_none()
         if worker_id is None:
             raise StalePlan(f"run {run.run_id} has ended, was superseded or unlocked; apply the plan again")

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from executor.local_workers import ProcessPlace
 
 
 class Lane(IntEnum):
@@ -187,6 +189,19 @@ class Worker:
     worker_id: int
     run_id: int
     epoch: int
+
+
+class WorkerSeen(NamedTuple):
+    """A process that has joined a run and not left it, as the ledger knows it."""
+
+    worker_id: int
+    host: str
+    process: ProcessPlace
+    started_at: datetime
+    silent_seconds: float
+    """Since it was last heard of."""
+    seen: Mapping[str, Any]
+    """Its last snapshot (workshop.Workshop.seen); {} before the first."""
 
 
 class UploadRecord(NamedTuple):

@@ -89,6 +89,9 @@ worker = Table(
     Column("last_seen", MOMENT, nullable=False),
     Column("stopped_at", MOMENT),
     Column("exit_code", SmallInteger),
+    Column("place", Text, nullable=False),
+    Column("pid_started", BigInteger, nullable=False),
+    Column("seen", JSON),
 )
 
 run_limit = Table(
