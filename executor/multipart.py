@@ -15,10 +15,11 @@ from typing import Protocol, TypeVar
 from executor import carriage, integrity
 from executor.carriage import Source
 from executor.ledger_types import Chunk, Completion, Failure, Outcome, PartRecord, UploadRecord
-from executor.part_window import PartRange, PartWindow, parts_of
+from executor.part_transfer import send_part
+from executor.part_window import PartRange, parts_of
 from executor.reconcile import reconcile
 from executor.retries import AttemptCounter
-from executor.section import SectionRuntime, pin
+from executor.section import SectionRuntime
 from executor.transfer import OnRetry, Tools, ended
 from schema.errors import (
     DestinationChanged,
@@ -32,9 +33,10 @@ from schema.errors import (
     UploadMissing,
 )
 from schema.plan import Action, Entry
-from schema.tiers import WINDOW
 
 T = TypeVar("T")
+Judged = tuple[Completion, str]
+"""An object's end, and what differs in a conflict."""
 
 
 class UploadLedger(Protocol):
@@ -86,6 +88,7 @@ class PartedCopy:
         self._upload_id = ""
         self._attempts = 1
         self._restarts = 0
+        self._forgotten = False
         self._restarting = threading.Lock()
 
     def open(self) -> None:
@@ -106,10 +109,14 @@ class PartedCopy:
             )
         source = self._repeat(lambda: carriage.read_source(section, entry, head))
         self._source = source
-        if not section.guarded(entry.action) and self._already_judged(source):
+        judged = None if section.guarded(entry.action) else self._already_there(source)
+        if judged is None and not self._resumed():
+            judged = self._already_there(source) if self._forgotten else None
+            if judged is None:
+                self._create(source)
+        if judged is not None:
+            self._end(*judged)
             return
-        if not self._resumed():
-            self._create(source)
         missing = [p for p in parts_of(entry.size, self._part_size) if p.number not in self._done]
         self._left = len(missing)
         if not missing:
@@ -117,17 +124,18 @@ class PartedCopy:
         else:
             self._place.spawn([partial(self.send, part, self._upload_id) for part in missing])
 
-    def _already_judged(self, source: Source) -> bool:
-        """Where the destination does not guard writes: look before the upload. True: the object has ended."""
+    def _already_there(self, source: Source) -> Judged | None:
+        """Look at the destination where it does not guard writes; None: nothing there but what the plan saw."""
         try:
             head = self._repeat(lambda: self._section.destination.head(self._entry.target))
         except ObjectMissing:
-            return False
+            return None
         if self._entry.action is Action.OVERWRITE and head.etag == self._entry.destination_etag:
-            return False
-        return self._judge(source, None)
+            return None
+        return self._judged(source, None)
 
-    def _judge(self, source: Source, crc: int | None) -> bool:
+    def _judged(self, source: Source, crc: int | None) -> Judged | None:
+        """What stands at the destination, and what differs; None: nothing."""
         completion, why = self._repeat(
             lambda: reconcile(
                 self._section,
@@ -140,10 +148,7 @@ class PartedCopy:
                 self._tools.gave_up,
             )
         )
-        if completion is None:
-            return False
-        self._end(completion, why)
-        return True
+        return None if completion is None else (completion, why)
 
     def _resumed(self) -> bool:
         """Find the upload of an earlier process; keep the parts that server and ledger agree on."""
@@ -160,6 +165,8 @@ class PartedCopy:
                 lambda: {p.number: p for p in self._section.destination.list_parts(entry.target, record.upload_id)}
             )
         except UploadMissing:
+            # Completed by a process that was killed before it said so, or aborted by somebody: only a look can tell.
+            self._forgotten = True
             self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
             return False
         self._upload_id = record.upload_id
@@ -188,7 +195,12 @@ class PartedCopy:
             self._part_size,
             len(parts_of(entry.size, self._part_size)),
         )
-        self._place.ledger.record_upload(self._place.chunk, record)
+        try:
+            self._place.ledger.record_upload(self._place.chunk, record)
+        except LeaseLost:
+            # Nobody will ever know of this upload: it must not outlive us.
+            self._repeat(lambda: section.destination.abort_upload(entry.target, record.upload_id))
+            raise
 
     def send(self, part: PartRange, upload_id: str) -> None:
         """One part's task, of the upload it was spawned for."""
@@ -198,10 +210,7 @@ class PartedCopy:
     def _send(self, part: PartRange, upload_id: str) -> None:
         counter = AttemptCounter()
         try:
-            if part.length <= self._tools.buffers.budget.total // 2:
-                record = self._send_buffered(part, upload_id, counter)
-            else:
-                record = self._send_windowed(part, upload_id, counter)
+            record = send_part(self._section, self._entry, part, upload_id, self._tools, counter, self._place.on_retry)
         except UploadMissing:
             self._lost_upload(upload_id)
             return
@@ -223,45 +232,6 @@ class PartedCopy:
             if upload_id == self._upload_id and self._source is not None and not self._over:
                 self._restart(self._source)
 
-    def _send_buffered(self, part: PartRange, upload_id: str, counter: AttemptCounter) -> PartRecord:
-        view = self._tools.buffers.take(part.length, self._tools.gave_up)
-        if view is None:
-            raise Stopped("stopped while waiting for memory")
-        entry, section = self._entry, self._section
-
-        def once() -> PartRecord:
-            section.source.get(entry.key, view, pin=pin(entry), start=part.start, whole=False)
-            proof = integrity.prove_part(view, section.destination_facts)
-            answer = section.destination.upload_part(entry.target, upload_id, part.number, view, proof.headers)
-            integrity.check_part(answer, proof, section.destination_facts, key=entry.target)
-            return PartRecord(part.number, answer.etag, integrity.crc_bytes(proof.crc64nvme), part.length)
-
-        try:
-            return self._tools.retrier.run(once, counter, self._place.on_retry)
-        finally:
-            self._tools.buffers.give(view)
-
-    def _send_windowed(self, part: PartRange, upload_id: str, counter: AttemptCounter) -> PartRecord:
-        """A part too big for memory: read through a window while it is being sent, checked when it has arrived."""
-        budget = self._tools.buffers.budget.total
-        view = self._tools.buffers.take(min(WINDOW, budget), self._tools.gave_up)
-        if view is None:
-            raise Stopped("stopped while waiting for memory")
-        entry, section = self._entry, self._section
-
-        def once() -> PartRecord:
-            window = PartWindow(section, entry, part, view)
-            answer = section.destination.upload_part_from(
-                entry.target, upload_id, part.number, part.length, window.read
-            )
-            window.check(answer.etag, answer.headers)
-            return PartRecord(part.number, answer.etag, integrity.crc_bytes(window.crc), part.length)
-
-        try:
-            return self._tools.retrier.run(once, counter, self._place.on_retry)
-        finally:
-            self._tools.buffers.give(view)
-
     def _close(self) -> None:
         """All parts are there: combine their checksums, compare, Complete under the guard."""
         parts = sorted(self._done.values())
@@ -271,8 +241,9 @@ class PartedCopy:
             raise AssertionError("an upload is closed only after it was opened")
         entry, section = self._entry, self._section
         integrity.check_combined(crc, source.head, key=entry.key)
-        if not section.guarded(entry.action) and self._already_judged(source):
-            self._abort(self._upload_id)
+        judged = None if section.guarded(entry.action) else self._already_there(source)
+        if judged is not None:
+            self._abort_and_end(judged)
             return
         try:
             answer = self._repeat(
@@ -292,9 +263,10 @@ class PartedCopy:
             self._restart(source)
             return
         except DestinationChanged:
-            if not self._judge(source, crc):
+            judged = self._judged(source, crc)
+            if judged is None:
                 raise
-            self._abort(self._upload_id)
+            self._abort_and_end(judged)
             return
         integrity.check_completed(answer, crc, key=entry.target)
         self._finish(source, crc, section.version(answer.version_id))
@@ -330,10 +302,22 @@ class PartedCopy:
         )
 
     def _after_missing(self, source: Source, crc: int) -> None:
-        if self._judge(source, crc):
-            self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
-        else:
+        judged = self._judged(source, crc)
+        if judged is None or self._as_planned(judged[0]):
             self._restart(source)
+            return
+        self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
+        self._end(*judged)
+
+    def _as_planned(self, found: Completion) -> bool:
+        """The object to overwrite stands there untouched: the upload was lost, not completed."""
+        overwriting = self._entry.action is Action.OVERWRITE
+        return overwriting and found.destination_etag == self._entry.destination_etag
+
+    def _abort_and_end(self, judged: Judged) -> None:
+        """In this order: the object's end may close its chunk, and then the ledger takes no word of its upload."""
+        self._abort(self._upload_id)
+        self._end(*judged)
 
     def _restart(self, source: Source) -> None:
         """The upload is gone or spoiled (409): begin a new one, all parts again."""
@@ -348,6 +332,9 @@ class PartedCopy:
         self._abort(self._upload_id)
         self._done.clear()
         self._create(source)
+        if self._over:  # another part failed for good meanwhile, and aborted the upload it knew
+            self._abort(self._upload_id)
+            return
         parts = parts_of(self._entry.size, self._part_size)
         self._left = len(parts)
         self._place.spawn([partial(self.send, part, self._upload_id) for part in parts])
@@ -363,11 +350,14 @@ class PartedCopy:
         return self._over or self._tools.stop.draining or self._place.lost()
 
     def _end(self, result: Completion | Failure, why: str) -> None:
+        if self._claim_end():
+            self._place.finish(result, why)
+
+    def _claim_end(self) -> bool:
+        """True for the one that may end the object; from then on no other task of it begins anything."""
         with self._lock:
-            if self._over:
-                return
-            self._over = True
-        self._place.finish(result, why)
+            first, self._over = not self._over, True
+        return first
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Run one task; an object's last error ends the object once, and its upload is not left behind."""
@@ -386,14 +376,16 @@ class PartedCopy:
                 self._attempts,
                 self._section.plan.policy.if_source_changes,
             )
-            if self._upload_id:
-                self._abort_after(error)
-            self._end(result, "")
+            # Claimed before the abort, so that no other part takes the abort for a lost upload and begins anew.
+            if self._claim_end():
+                self._abort_after_failure()
+                self._place.finish(result, "")
 
-    def _abort_after(self, error: Exception) -> None:
-        """Best effort: `cleanup` sweeps what the ledger still names; the first error is the one to show."""
-        del error
+    def _abort_after_failure(self) -> None:
+        """Best effort: `cleanup` sweeps what the ledger still names; the object's own error is the one to show."""
+        if not self._upload_id:
+            return
         try:
             self._abort(self._upload_id)
-        except StoreError:
+        except (StoreError, LeaseLost, Stopped):
             return

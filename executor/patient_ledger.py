@@ -17,9 +17,7 @@ FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0
 
 
-def patiently(
-    call: Callable[[], T], stop: Stop, events: Events, give_up: Callable[[float], bool] | None = None
-) -> T:
+def patiently(call: Callable[[], T], stop: Stop, events: Events, give_up: Callable[[float], bool] | None = None) -> T:
     """*call*'s answer, asked again until the ledger is back.
 
     *give_up* waits up to so many seconds and says whether to go on no longer; without it, that is once a second
