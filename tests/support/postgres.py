@@ -7,7 +7,8 @@ Fixtures: `postgres_server` (session), `ledger_url` (a migrated, empty ledger of
 from __future__ import annotations
 
 import os
-import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,12 +29,29 @@ def server_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="s3m-pg-", dir=ram))
 
 
+def undertaker(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that stops the server in *folder* and removes it, once we let go of it or die, even of kill -9."""
+    code = (
+        "import shutil, sys; from pathlib import Path; from executor.postgres import EmbeddedPostgres;"
+        "sys.stdin.read(); folder = Path(sys.argv[1]);"
+        "EmbeddedPostgres(folder).stop(immediate=True); shutil.rmtree(folder, ignore_errors=True)"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, folder],
+        cwd=Path(__file__).parents[2],
+        env={"PYTHONPATH": ".", "PATH": os.defpath},
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
 class PostgresServer:
     """A server of the tests' own in a temporary folder, with a template that holds a migrated ledger."""
 
     def __init__(self) -> None:
         self.folder = server_folder()
         self.embedded = EmbeddedPostgres(self.folder)
+        self._undertaker = undertaker(self.folder)
         self.url = self.embedded.url()
         # Tests need no durability over power loss, and the clones are made faster.
         self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", f"CREATE DATABASE {TEMPLATE}")
@@ -57,8 +75,7 @@ class PostgresServer:
 
     def close(self) -> None:
         """Stop the server at once and remove its folder."""
-        self.embedded.stop(immediate=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._undertaker.communicate()
 
     def _run(self, *statements: str) -> None:
         connection = psycopg2.connect(self.url.replace("+psycopg2", ""))
