@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := PIP_ROOT_USER_ACTION=ignore $(BIN)/pip --disable-pip-version-check --quiet
+PY := $(BIN)/python
 PYTEST ?=
 
 .PHONY: help venv test lint unit demo bench bench-quick soak clean
@@ -23,37 +23,38 @@ venv: $(STAMP)
 $(STAMP): pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'no Python >= 3.11 on PATH; set PYTHON=/path/to/python' >&2; exit 1; }
 	@echo '== environment: $(VENV) ($(PYTHON))'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --editable '.[test]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
+	@grep -qsF '$(CURDIR)/$(BIN)/' $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)  # absent, moved or copied
+	@PIP_ROOT_USER_ACTION=ignore $(PY) -m pip --disable-pip-version-check --quiet install --editable '.[test]' \
+	  >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
 lint: $(STAMP)
 	@echo '== ruff'
-	@$(BIN)/ruff check .
+	@$(PY) -m ruff check .
 	@echo '== mypy --strict'
-	@$(BIN)/mypy
+	@$(PY) -m mypy
 	@echo '== import rules'
 	@$(BIN)/lint-imports --no-logo
 
 unit: $(STAMP)
 	@echo '== tests'
-	@$(BIN)/pytest -m 'not soak' $(PYTEST)
+	@$(PY) -m pytest -m 'not soak' $(PYTEST)
 
 test: lint unit
 
 demo: $(STAMP)
-	@$(BIN)/python bench/demo.py
+	@$(PY) bench/demo.py
 
 bench: $(STAMP)
-	@$(BIN)/python -m bench.run
+	@$(PY) -m bench.run
 
 bench-quick: $(STAMP)
-	@$(BIN)/python -m bench.run --quick
+	@$(PY) -m bench.run --quick
 
 soak: $(STAMP)
 	@echo '== soak'
 	@seed=$${TEST_SEED:-$$(date +%s)}; echo "TEST_SEED=$$seed"; \
-	  TEST_SEED=$$seed HYPOTHESIS_PROFILE=soak $(BIN)/pytest -m soak -s $(PYTEST)
+	  TEST_SEED=$$seed HYPOTHESIS_PROFILE=soak $(PY) -m pytest -m soak -s $(PYTEST)
 
 clean:
 	@rm -rf $(VENV) *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
