@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from executor import carriage, integrity
 from executor.carriage import Source
-from executor.ledger_types import Chunk, Completion, Failure, Outcome, PartRecord, UploadRecord
+from executor.ledger_types import Completion, Failure, Outcome, PartRecord, UploadRecord
+from executor.part_layout import cut_parts, require_same_etag
 from executor.part_transfer import send_part
-from executor.part_window import PartRange, parts_of
+from executor.part_window import PartRange
+from executor.parted_place import PartedPlace
 from executor.reconcile import reconcile
 from executor.retries import AttemptCounter
 from executor.section import SectionRuntime
-from executor.transfer import OnRetry, Tools, ended
+from executor.server_copy import require_planned, require_unchanged
+from executor.transfer import Tools, ended
 from schema.errors import (
     DestinationChanged,
     LeaseLost,
@@ -39,38 +41,6 @@ Judged = tuple[Completion, str]
 """An object's end, and what differs in a conflict."""
 
 
-class UploadLedger(Protocol):
-    """What a parted copy asks of the ledger; every call is durable when it returns."""
-
-    def find_upload(self, run_id: int, batch_no: int, ord: int) -> tuple[UploadRecord, list[PartRecord]] | None:
-        """The open upload of an object, and its parts."""
-
-    def record_upload(self, chunk: Chunk, upload: UploadRecord) -> None:
-        """Before the first part is sent."""
-
-    def record_parts(self, chunk: Chunk, ord: int, parts: list[PartRecord]) -> None:
-        """Raises LeaseLost."""
-
-    def forget_upload(self, chunk: Chunk, ord: int) -> None:
-        """The upload is completed or aborted."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartedPlace:
-    """Where a parted copy stands in the run, and whom it tells."""
-
-    chunk: Chunk
-    ord: int
-    ledger: UploadLedger
-    spawn: Callable[[list[Callable[[], None]]], None]
-    """Queues tasks in the parts lane."""
-    finish: Callable[[Completion | Failure, str], None]
-    """Told once: the object's end, and what differed in a conflict."""
-    lost: Callable[[], bool]
-    """True once the chunk's lease is gone."""
-    on_retry: OnRetry
-
-
 class PartedCopy:
     """Copies one object in parts. `open` is the first task; it spawns the others."""
 
@@ -79,7 +49,7 @@ class PartedCopy:
         self._entry = entry
         self._place = place
         self._tools = tools
-        self._part_size = section.part_size(entry.size)
+        self._parts: list[PartRange] = []
         self._lock = threading.Lock()
         self._done: dict[int, PartRecord] = {}
         self._left = 0
@@ -101,15 +71,12 @@ class PartedCopy:
         head = self._repeat(
             lambda: section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra)
         )
-        if (entry.etag and head.etag != entry.etag) or head.size != entry.size:
-            raise ObjectChanged(
-                f"{entry.key!r} changed at the source since the plan: ETag {head.etag}, {head.size} bytes",
-                operation="HeadObject",
-                key=entry.key,
-            )
+        require_planned(entry, head)
         source = self._repeat(lambda: carriage.read_source(section, entry, head))
         self._source = source
-        judged = None if section.guarded(entry.action) else self._already_there(source)
+        judged = None if section.completion_guarded(entry) else self._already_there(source)
+        if judged is None:
+            self._parts = cut_parts(section, entry, self._repeat)
         if judged is None and not self._resumed():
             judged = self._already_there(source) if self._forgotten else None
             if judged is None:
@@ -117,7 +84,7 @@ class PartedCopy:
         if judged is not None:
             self._end(*judged)
             return
-        missing = [p for p in parts_of(entry.size, self._part_size) if p.number not in self._done]
+        missing = [part for part in self._parts if part.number not in self._done]
         self._left = len(missing)
         if not missing:
             self._close()
@@ -157,7 +124,11 @@ class PartedCopy:
             return False
         record, recorded = found
         entry = self._entry
-        if (record.source_etag, record.source_size, record.part_size) != (entry.etag, entry.size, self._part_size):
+        if (record.source_etag, record.source_size, record.part_size) != (
+            entry.etag,
+            entry.size,
+            self._parts[0].length,
+        ):
             self._abort(record.upload_id)
             return False
         try:
@@ -178,10 +149,9 @@ class PartedCopy:
 
     def _create(self, source: Source) -> None:
         entry, section = self._entry, self._section
-        headers = [
-            *carriage.write_headers(section, entry, source).headers,
-            *integrity.upload_headers(section.destination_facts),
-        ]
+        headers = carriage.write_headers(section, entry, source).headers
+        if not section.server_copy:
+            headers += integrity.upload_headers(section.destination_facts)
         self._upload_id = self._repeat(lambda: section.destination.create_upload(entry.target, headers))
         record = UploadRecord(
             self._place.chunk.batch_no,
@@ -192,8 +162,8 @@ class PartedCopy:
             entry.etag,
             entry.version_id,
             entry.size,
-            self._part_size,
-            len(parts_of(entry.size, self._part_size)),
+            self._parts[0].length,
+            len(self._parts),
         )
         try:
             self._place.ledger.record_upload(self._place.chunk, record)
@@ -235,13 +205,14 @@ class PartedCopy:
     def _close(self) -> None:
         """All parts are there: combine their checksums, compare, Complete under the guard."""
         parts = sorted(self._done.values())
-        crc = integrity.combine_crc64nvme((int.from_bytes(p.checksum, "big"), p.size) for p in parts)
         source = self._source
         if source is None:
             raise AssertionError("an upload is closed only after it was opened")
         entry, section = self._entry, self._section
-        integrity.check_combined(crc, source.head, key=entry.key)
-        judged = None if section.guarded(entry.action) else self._already_there(source)
+        crc = self._combined(parts, source)
+        if section.keeps_layout(entry):
+            require_same_etag(section, entry, parts)
+        judged = None if section.completion_guarded(entry) else self._already_there(source)
         if judged is not None:
             self._abort_and_end(judged)
             return
@@ -251,7 +222,7 @@ class PartedCopy:
                     entry.target,
                     self._upload_id,
                     [(p.part_no, p.etag) for p in parts],
-                    integrity.completion_headers(crc, section.destination_facts),
+                    () if crc is None else integrity.completion_headers(crc, section.destination_facts),
                     guard=section.guard(entry),
                 )
             )
@@ -268,10 +239,20 @@ class PartedCopy:
                 raise
             self._abort_and_end(judged)
             return
-        integrity.check_completed(answer, crc, key=entry.target)
+        if crc is not None:
+            integrity.check_completed(answer, crc, key=entry.target)
         self._finish(source, crc, section.version(answer.version_id))
 
-    def _finish(self, source: Source, crc: int, version_id: str | None) -> None:
+    def _combined(self, parts: list[PartRecord], source: Source) -> int | None:
+        """The whole's CRC64NVME, the source's own where it tells one; None: the endpoint copied by itself."""
+        if self._section.server_copy:
+            self._repeat(lambda: require_unchanged(self._section, self._entry, source.head))
+            return None
+        crc = integrity.combine_crc64nvme((int.from_bytes(p.checksum, "big"), p.size) for p in parts)
+        integrity.check_combined(crc, source.head, key=self._entry.key)
+        return crc
+
+    def _finish(self, source: Source, crc: int | None, version_id: str | None) -> None:
         """Look at what was published: its ETag is the one that listings will show."""
         entry, section = self._entry, self._section
         head = self._repeat(
@@ -295,13 +276,13 @@ class PartedCopy:
                 self._attempts,
                 entry.size,
                 head.etag,
-                integrity.crc_bytes(crc),
+                b"" if crc is None else integrity.crc_bytes(crc),
                 version_id,
             ),
             "",
         )
 
-    def _after_missing(self, source: Source, crc: int) -> None:
+    def _after_missing(self, source: Source, crc: int | None) -> None:
         judged = self._judged(source, crc)
         if judged is None or self._as_planned(judged[0]):
             self._restart(source)
@@ -335,9 +316,8 @@ class PartedCopy:
         if self._over:  # another part failed for good meanwhile, and aborted the upload it knew
             self._abort(self._upload_id)
             return
-        parts = parts_of(self._entry.size, self._part_size)
-        self._left = len(parts)
-        self._place.spawn([partial(self.send, part, self._upload_id) for part in parts])
+        self._left = len(self._parts)
+        self._place.spawn([partial(self.send, part, self._upload_id) for part in self._parts])
 
     def _abort(self, upload_id: str) -> None:
         self._repeat(lambda: self._section.destination.abort_upload(self._entry.target, upload_id))

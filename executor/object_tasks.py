@@ -12,12 +12,14 @@ from executor.deletion import delete_extraneous, lay_marker
 from executor.early_stop import EarlyStop
 from executor.events import Events, ObjectTrouble
 from executor.ledger_types import Completion, Failure, Lane, Outcome
-from executor.multipart import PartedCopy, PartedPlace
+from executor.multipart import PartedCopy
+from executor.parted_place import PartedPlace
 from executor.patient_ledger import PatientLedger
 from executor.pool import Task
 from executor.reconcile import reconcile
 from executor.retries import AttemptCounter
 from executor.section import SectionRuntime
+from executor.server_copy import ServerCopy
 from executor.transfer import Tools, WholeCopy, ended
 from executor.writer import LedgerWriter, OpenChunk
 from schema.errors import LeaseLost, Stopped, StoreError
@@ -49,9 +51,9 @@ class ObjectTasks:
         whole: list[Task] = []
         parted: list[Task] = []
         for ord, entry in items:
-            if entry.action is Action.COPY and entry.target in present:
+            if entry.action is Action.COPY and entry.target in present and section.is_whole(entry):
                 whole.append(partial(self._adopt, work, section, ord, entry))
-            elif entry.action is Action.DELETE or section.is_whole(entry.size):
+            elif entry.action is Action.DELETE or section.is_whole(entry):
                 whole.append(partial(self._whole, work, section, ord, entry))
             else:
                 parted.append(partial(self._parted, work, section, ord, entry))
@@ -67,7 +69,7 @@ class ObjectTasks:
         """True: the object's version is at the destination."""
         if self._skip(work):
             return False
-        copy = WholeCopy(section, entry, work.chunk.batch_no, ord, self.tools)
+        copy = _whole_copy(section, entry, work.chunk.batch_no, ord, self.tools)
         tell = partial(self._retried, work, ord, entry)
 
         def step() -> Completion:
@@ -96,7 +98,7 @@ class ObjectTasks:
 
         def step() -> Completion:
             found = self.tools.retrier.run(once, AttemptCounter(), partial(self._retried, work, ord, entry))
-            return found or WholeCopy(section, entry, work.chunk.batch_no, ord, self.tools).run(
+            return found or _whole_copy(section, entry, work.chunk.batch_no, ord, self.tools).run(
                 partial(self._retried, work, ord, entry)
             )
 
@@ -124,7 +126,7 @@ class ObjectTasks:
     def _chain(self, work: OpenChunk, section: SectionRuntime, chain: Sequence[Item]) -> None:
         """All versions of one key, oldest first, one after the other; a failure ends the chain there."""
         for position, (ord, entry) in enumerate(chain):
-            if entry.action is Action.DELETE_MARKER or section.is_whole(entry.size):
+            if entry.action in (Action.DELETE_MARKER, Action.DELETE) or section.is_whole(entry):
                 arrived = self._finished_whole(work, section, ord, entry)
             else:
                 arrived = self._finished_parted(work, section, ord, entry)
@@ -210,6 +212,10 @@ _OUTCOME_TEXT = {
     Outcome.SOURCE_GONE: "gone from the source since the plan; not copied",
     Outcome.CONFLICT: "the destination changed since the plan; left alone, plan again",
 }
+
+
+def _whole_copy(section: SectionRuntime, entry: Entry, batch_no: int, ord: int, tools: Tools) -> WholeCopy:
+    return (ServerCopy if section.server_copy else WholeCopy)(section, entry, batch_no, ord, tools)
 
 
 def _inline(tasks: list[Task]) -> None:

@@ -1,8 +1,11 @@
-"""One part of an object: a pinned ranged GET and an UploadPart, through a buffer or, when too big, a window."""
+"""One part of an object: a pinned ranged GET and an UploadPart, through a buffer or, when too big, a window.
+
+Where the endpoint copies by itself, an UploadPartCopy instead.
+"""
 
 from __future__ import annotations
 
-from executor import integrity
+from executor import integrity, server_copy
 from executor.ledger_types import PartRecord
 from executor.part_window import PartRange, PartWindow
 from executor.retries import AttemptCounter
@@ -27,6 +30,8 @@ def send_part(
     A part of more than half the budget is read through a window while it is being sent, and checked against the
     server's answer; any other is held whole and proven before it is sent.
     """
+    if section.server_copy:
+        return tools.retrier.run(lambda: server_copy.copy_part(section, entry, part, upload_id), counter, on_retry)
     total = tools.buffers.budget.total
     held = part.length <= total // 2
     view = tools.buffers.take(part.length if held else min(WINDOW, total), tools.gave_up)

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schema.plan import Action, Capabilities, Entry, Plan, Section
-from schema.tiers import WHOLE_MAX, part_size
+from schema.tiers import MAX_PART, WHOLE_MAX, part_size
 from storage.port import Guard, HeaderList, ObjectStore, Pin
 
 CHECKSUM_MODE: HeaderList = (("x-amz-checksum-mode", "ENABLED"),)
+
+_NO_BUFFERS = 1 << 40
+"""The budget of parts that the endpoint copies by itself: no byte of them is held here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,32 @@ class SectionRuntime:
         """The plan chose to copy inside the endpoint."""
         return self.section.method == "server-copy"
 
-    def is_whole(self, size: int) -> bool:
-        """True: the object crosses in one GET and one PUT; False: in parts."""
-        return size <= min(WHOLE_MAX, self.budget // 2)
+    def is_whole(self, entry: Entry) -> bool:
+        """True: the object crosses in one GET and one PUT (or one CopyObject); False: in parts."""
+        if self.keeps_layout(entry):
+            return False
+        return entry.size <= (MAX_PART if self.server_copy else min(WHOLE_MAX, self.budget // 2))
+
+    def keeps_layout(self, entry: Entry) -> bool:
+        """True: the object was written in parts, and the plan asks for the same cuts at the destination."""
+        return self.plan.preserve.part_layout and entry.size > 0 and "-" in entry.etag
 
     def part_size(self, size: int) -> int:
         """The cut that the plan fixed; the same in every process and after every resume."""
-        return part_size(size, self.plan.memory_budget)
+        return part_size(size, _NO_BUFFERS if self.server_copy else self.plan.memory_budget)
 
     def guarded(self, action: Action) -> bool:
-        """True when the destination itself refuses a write that the plan did not foresee."""
+        """True when the destination itself refuses a PUT (or CopyObject) that the plan did not foresee."""
+        if self.server_copy:
+            return self.destination_facts.enforces("copy_if_none_match")
         return self.destination_facts.enforces("if_match" if action is Action.OVERWRITE else "if_none_match")
+
+    def completion_guarded(self, entry: Entry) -> bool:
+        """The same of CompleteMultipartUpload; nothing to guard where history is laid on top."""
+        if self.plan.policy.versions == "all":
+            return True
+        overwriting = entry.action is Action.OVERWRITE
+        return self.destination_facts.enforces("complete_if_match" if overwriting else "complete_if_none_match")
 
     def version(self, answered: str | None) -> str | None:
         """The version id of a write, where the destination keeps versions; others answer 'null' or nonsense."""
