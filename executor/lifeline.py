@@ -6,15 +6,19 @@ their time must not begin new writes (`fresh` is false), since somebody else may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from executor.ledger import Ledger
 from executor.ledger_types import Progress, RunState, Worker
-from executor.stop import Stop
+from executor.local_workers import ProcessPlace, is_dead
+from executor.run_limits import LimitSchedule, RunLimits
 from executor.writer import OpenChunk
+from schema.declaration import Limits
 from schema.errors import LedgerUnavailable
 
 PROGRESS_SECONDS = 1.0
+SHOW_SECONDS = 2.0
 FRESH_SHARE = 0.6
 """Of a lease's time: without renewal for longer, nothing new is begun."""
 
@@ -23,17 +27,29 @@ class Lifeline:
     """Used by the runner's thread; `fresh` by all."""
 
     def __init__(
-        self, ledger: Ledger, worker: Worker, lease_seconds: float, clock: Callable[[], float], stop: Stop
+        self,
+        ledger: Ledger,
+        worker: Worker,
+        lease_seconds: float,
+        clock: Callable[[], float],
+        *,
+        declared: Limits,
+        process: ProcessPlace,
+        who: str,
     ) -> None:
         self._ledger = ledger
         self._worker = worker
         self._lease_seconds = lease_seconds
         self._clock = clock
-        self._stop = stop
+        self._schedule = LimitSchedule(declared)
+        self._process = process
+        self._who = who
+        self._share = 1.0
         self._renewed = clock()
         self._next_renewal = clock() + lease_seconds / 4
         self._next_reap = clock()
         self._next_progress = clock()
+        self._next_show = clock()
 
     @property
     def fresh(self) -> bool:
@@ -70,15 +86,43 @@ class Lifeline:
         except LedgerUnavailable:
             return None
 
-    def limits(self, progress: Progress) -> tuple[float | None, float | None]:
-        """(requests per second, bytes per second) of this process's share of the run's limits."""
-        share = 1.0 / max(1, progress.workers)
-        requests = progress.limits.get("requests_per_second")
-        bandwidth = progress.limits.get("bandwidth")
-        return (
-            requests * share if requests else None,
-            bandwidth * share if bandwidth else None,
-        )
+    def limits(self, progress: Progress) -> RunLimits:
+        """The run's limits now; this process may use `share` of them."""
+        limits = self._schedule.at(progress.now, progress.limits)
+        self._share = 1.0 / max(1, progress.workers)
+        return limits
+
+    @property
+    def share(self) -> float:
+        """This process's part of the run's limits: processes at work share them evenly."""
+        return self._share
+
+    def bury_dead(self) -> int:
+        """Give back at once what processes of this machine hold that are no more; how many chunks.
+
+        Raises nothing: while the ledger is away, leases end by their time.
+        """
+        try:
+            dead = [
+                worker.worker_id
+                for worker in self._ledger.workers(self._worker.run_id)
+                if worker.worker_id != self._worker.worker_id and is_dead(worker.process, self._process)
+            ]
+            return self._ledger.bury(self._worker.run_id, dead, who=self._who) if dead else 0
+        except LedgerUnavailable:
+            return 0
+
+    def show(self, seen: Callable[[], Mapping[str, Any]]) -> None:
+        """Every two seconds: keep what this process sees for `status`, and look for neighbours that died."""
+        now = self._clock()
+        if now < self._next_show:
+            return
+        self._next_show = now + SHOW_SECONDS
+        try:
+            self._ledger.show(self._worker, seen())
+        except LedgerUnavailable:
+            return
+        self.bury_dead()
 
     def finish(self, run_id: int) -> RunState | None:
         """The run's state, recomputed; None while the ledger is away."""

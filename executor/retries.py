@@ -38,6 +38,8 @@ class Retrier:
     ready: Callable[[Stop], None]
     """Returns when requests make sense again, or when a stop came in."""
     policy: RetryPolicy = OBJECT_POLICY
+    blameless: Callable[[], bool] = lambda: False
+    """An endpoint is away: what fails now is not the object's fault and costs it no attempt."""
 
     def run(
         self,
@@ -66,7 +68,7 @@ class Retrier:
 
     def _count(self, error: StoreError, counter: AttemptCounter) -> None:
         """Raise *error* when its attempts are spent."""
-        if isinstance(error, Throttled):
+        if isinstance(error, Throttled) or (self.blameless() and not isinstance(error, DigestMismatch)):
             counter.throttled += 1
             return
         counter.used += 1

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from executor.chunking import chunks_of
 from executor.crash import Crash
+from executor.endpoint_watch import EndpointCare, EndpointWatch
 from executor.events import Events
 from executor.governor import Governor
 from executor.ledger import Ledger
 from executor.ledger_types import Progress, Run, RunState
 from executor.lifeline import Lifeline
+from executor.local_workers import ProcessPlace
 from executor.section import SectionRuntime
 from executor.stop import Stop
 from executor.workshop import Workshop, open_workshop
@@ -35,9 +38,11 @@ class ApplySettings:
     """Bytes of object buffers."""
     only: frozenset[str] | None = None
     """Ids of stages or batches; None: all."""
-    lease_seconds: float = 60.0
+    lease_seconds: float = 30.0
     grace_seconds: float = 60.0
     """How long a drain waits for objects in flight."""
+    process: ProcessPlace | None = None
+    """Known by it, a killed process's leases are given back at once by its neighbours on this machine."""
 
 
 def apply(
@@ -50,9 +55,11 @@ def apply(
     events: Events,
     stop: Stop,
     clock: Callable[[], float],
+    care: Mapping[str, EndpointCare] | None = None,
 ) -> Progress:
     """Take part in *plan*'s run until it has ended; what the ledger says then.
 
+    *care*: what can be done about an endpoint that is away, by the names of *governor*'s endpoints.
     Raises Stopped after a drain on request, the error that ended the run early (run-wide StoreErrors,
     IntegrityRefused, LedgerErrors), and whatever Ledger.accept refuses with.
     """
@@ -63,13 +70,18 @@ def apply(
     if progress.state in ENDED:
         return progress
     crash = Crash(stop)
-    worker = ledger.join(run, host=settings.host, pid=settings.pid, tool_version=settings.tool_version)
-    lifeline = Lifeline(ledger, worker, settings.lease_seconds, clock, stop)
+    process = settings.process or ProcessPlace("", settings.pid, 0)
+    worker = ledger.join(run, settings.host, settings.pid, settings.tool_version, process)
+    lifeline = Lifeline(
+        ledger, worker, settings.lease_seconds, clock, declared=plan.limits, process=process, who=settings.who
+    )
+    lifeline.bury_dead()
+    watch = EndpointWatch(governor.endpoints, care or {}, events)
     workshop = open_workshop(
-        plan, sections, manifests, ledger, worker, governor, lifeline, settings, only, events, stop, clock, crash
+        plan, sections, manifests, ledger, worker, governor, lifeline, settings, only, events, stop, clock, crash, watch
     )
     try:
-        _work(run, ledger, governor, lifeline, workshop, only is not None, events, stop, clock)
+        _work(run, progress, governor, lifeline, workshop, only is not None, events, stop, clock)
     except MigrationError as error:
         crash.met(error)
     finally:
@@ -87,7 +99,7 @@ def apply(
 
 def _work(
     run: Run,
-    ledger: Ledger,
+    accepted: Progress,
     governor: Governor,
     lifeline: Lifeline,
     workshop: Workshop,
@@ -97,6 +109,8 @@ def _work(
     clock: Callable[[], float],
 ) -> None:
     """Tick until the run has ended, or a stop came in."""
+    limits = lifeline.limits(accepted)
+    governor.set_limits(limits.requests_per_second, limits.bandwidth, share=lifeline.share)
     workshop.start()
     while True:
         stop.propagate()
@@ -104,12 +118,15 @@ def _work(
             return
         now = clock()
         governor.tick(now, workshop.pool.busy)
+        workshop.watch.tick(now)
         workshop.pool.resize(governor.target())
         workshop.writer.mark_lost(lifeline.renew(workshop.writer.open_chunks()))
         progress = lifeline.progress_due(run.run_id)
         if progress is not None:
-            governor.set_limits(*lifeline.limits(progress))
+            limits = lifeline.limits(progress)
+            governor.set_limits(limits.requests_per_second, limits.bandwidth, share=lifeline.share)
             events.progress(progress, workshop.flow(now))
+        lifeline.show(partial(workshop.seen, now, limits, lifeline.share))
         if workshop.nothing_left() and (ledger_says := lifeline.finish(run.run_id)) is not None:
             if ledger_says in ENDED or partial_run:
                 return

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from executor.budget import BufferPool, ByteBudget
 from executor.crash import Crash
 from executor.early_stop import EarlyStop
+from executor.endpoint_watch import EndpointWatch
 from executor.events import Events, FlowState
 from executor.feeder import Feeder
 from executor.governor import Governor
@@ -21,6 +22,7 @@ from executor.object_tasks import ObjectTasks
 from executor.patient_ledger import PatientLedger
 from executor.pool import WorkerPool
 from executor.retries import Retrier
+from executor.run_limits import RunLimits
 from executor.section import SectionRuntime
 from executor.stop import Stop
 from executor.transfer import Tools
@@ -44,6 +46,7 @@ class Workshop:
     writer: LedgerWriter
     feeder: Feeder
     governor: Governor
+    watch: EndpointWatch
     _rounds_seen: int = -1
 
     def start(self) -> None:
@@ -69,6 +72,16 @@ class Workshop:
         """What the governor sees."""
         seen = self.governor.snapshot(now)
         return FlowState(seen.workers, seen.why, {name: asdict(end) for name, end in seen.endpoints.items()})
+
+    def seen(self, now: float, limits: RunLimits | None, share: float) -> dict[str, Any]:
+        """What `status` shows of this process."""
+        return {
+            **asdict(self.flow(now)),
+            "busy": self.pool.busy,
+            "waiting": self.watch.waiting(now),
+            "moved": self.watch.moved(),
+            "limits": None if limits is None else {**limits.as_dict(), "share": share},
+        }
 
     def close(self, grace_seconds: float, events: Events, stop: Stop) -> bool:
         """Begin nothing more, let what is in flight end, flush it. True when all of it did."""
@@ -107,18 +120,21 @@ def open_workshop(
     stop: Stop,
     clock: Callable[[], float],
     crash: Crash,
+    watch: EndpointWatch,
 ) -> Workshop:
     """Everything wired; nothing started but the writer."""
 
     def ready(stopping: Stop) -> None:
         while not stopping.draining:
-            blocked = governor.blocked_for(clock())
+            blocked = watch.blocked(clock())
             if not blocked and lifeline.fresh:
                 return
             stopping.wait(min(max(blocked, SLICE_SECONDS), READY_POLL))
 
     governor.heed(lambda: stop.draining, stop.wait)
-    tools = Tools(BufferPool(ByteBudget(settings.budget)), Retrier(stop, random.random, ready), stop)
+    tools = Tools(
+        BufferPool(ByteBudget(settings.budget)), Retrier(stop, random.random, ready, blameless=watch.blameless), stop
+    )
     pool = WorkerPool(crash.met)
     writer = LedgerWriter(
         lambda reports: ledger.flush(worker, reports, lease_seconds=settings.lease_seconds),
@@ -140,10 +156,10 @@ def open_workshop(
         events=events,
         lease_seconds=settings.lease_seconds,
         batches=only,
-        blocked=lambda: governor.blocked_for(clock()) > 0 or not lifeline.fresh,
+        blocked=lambda: watch.blocked(clock()) > 0 or not lifeline.fresh,
         on_crash=crash.met,
     )
-    return Workshop(pool, writer, feeder, governor)
+    return Workshop(pool, writer, feeder, governor, watch)
 
 
 def void(_answer: object) -> None:

@@ -22,6 +22,7 @@ from schema.plan import Plan
 from storage.manifest_bucket import ManifestBucket
 from storage.open_store import open_store
 from storage.port import ObjectStore, RequestObserver
+from storage.s3_store import S3Store
 
 PLANNED_BUDGET = 1024**3
 """Bytes that part sizes are cut for when the declaration sets no limits.memory: fixed, so that a plan does not
@@ -66,7 +67,7 @@ def endpoint_name(side: Side) -> str:
 
 def open_sections(
     pairs: Iterable[tuple[str, Side, Side]], observer_of: Callable[[Side], RequestObserver | None]
-) -> dict[str, tuple[ObjectStore, ObjectStore]]:
+) -> dict[str, tuple[S3Store, S3Store]]:
     """(source, destination) stores by section id."""
     return {
         name: (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from schema.declaration import Side
 from schema.objects import ListedObject, ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
@@ -51,6 +52,10 @@ class S3Store:
     def bucket(self) -> str:
         """The bucket's name."""
         return self._side.bucket
+
+    def move_to(self, endpoint_url: str) -> None:
+        """Send what follows to another endpoint of the same bucket."""
+        self._wire.move(locate(replace(self._side, endpoint_url=endpoint_url)))
 
     def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:
         """See the port."""

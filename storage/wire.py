@@ -113,6 +113,11 @@ class Wire:
             self._signed_before,
         )
 
+    def move(self, address: BucketAddress) -> None:
+        """Send what follows to *address*: the same bucket behind another endpoint. Safe while requests are sent."""
+        self._encoding = f"Accept-Encoding: {address.accept_encoding}".encode("ascii")
+        self._address = address
+
     def close(self) -> None:
         """Close the connections of all threads; none of them may be in use."""
         with self._lock:

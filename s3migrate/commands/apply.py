@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
+from executor.chunking import chunks_of
+from executor.events import Events
 from executor.governor import Governor
+from executor.ledger import Ledger
 from executor.ledger_types import Outcome, Progress, RunState
+from executor.local_workers import this_process
 from executor.memory_limit import default_budget, set_malloc_arenas
-from executor.runner import ApplySettings, apply
+from executor.runner import ENDED, ApplySettings, apply, chosen_batches
 from executor.section import sections_of
 from executor.stop import Stop
 from s3migrate import __version__
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.endpoint_care import care_for
+from s3migrate.processes import Crew, end_with_parent, patient_progress
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight
 from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped
+from schema.escape import one_line
+from schema.manifest import ManifestStore
 from schema.plan import Plan
 from schema.plan_checks import check_guards
+from storage.s3_store import S3Store
 
 MAX_WORKERS = 512
 """Threads one process may grow to; each costs about 100 KiB beside its buffers."""
@@ -34,10 +48,16 @@ DRIFT = (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT)
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
 @click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")
 @click.option("--processes", type=click.IntRange(1, 64), default=1, help="Local worker processes.")
+@click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's number.")
 @json_option
 @told_as_json
 def apply_command(
-    plan_path: Path, expect_plan_id: str | None, only: tuple[str, ...], processes: int, as_json: bool
+    plan_path: Path,
+    expect_plan_id: str | None,
+    only: tuple[str, ...],
+    processes: int,
+    one_of: tuple[int, int] | None,
+    as_json: bool,
 ) -> int:
     """Carry out PLAN: accept it, or go on where its run stopped.
 
@@ -46,21 +66,68 @@ def apply_command(
     """
     settings = read_settings()
     set_malloc_arenas()
-    plan, manifests = read_plan(plan_path)
-    check_approved(plan, expect_plan_id or settings.expected_plan_id)
     stop = Stop()
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, stop.request)
-    governors = Governors()
-    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), governors.of)
-    preflight(stores, plan)
-    ledger = open_ledger(settings)
+    if one_of is not None:
+        end_with_parent(one_of[1])
+    plan, manifests = read_plan(plan_path)
+    check_approved(plan, expect_plan_id or settings.expected_plan_id)
     emit = emitter(as_json)
     events = JsonRun(emit) if emit else HumanRun(settings.stderr_is_terminal)
-    budget = plan.limits.memory or default_budget()
-    governor = Governor(governors.by_name, plan.limits.workers or MAX_WORKERS, workers=plan.limits.workers)
+    governors = Governors()
+    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), governors.of)
     try:
-        progress = apply(
+        preflight(stores, plan)
+        with closing_but_abandoned(open_ledger(settings), stop) as ledger:
+            if processes > 1:
+                progress = _supervise(plan_path, plan, ledger, settings, processes, only, events, stop, emit)
+            else:
+                budget = plan.limits.memory or default_budget() // (one_of[0] if one_of else 1)
+                progress = _work(plan, manifests, stores, governors, ledger, settings, budget, only, events, stop)
+    finally:
+        if not stop.abandoning:
+            for pair in stores.values():
+                for store in pair:
+                    store.close()
+    if isinstance(progress, int):
+        return progress
+    if emit:
+        emit({"type": "run_complete", **figures(progress)})
+    else:
+        click.echo(
+            ("\r\x1b[K" if settings.stderr_is_terminal else "") + progress_line(progress, None, Rate()), err=True
+        )
+    return conclude(progress)
+
+
+@contextmanager
+def closing_but_abandoned(ledger: Ledger, stop: Stop) -> Iterator[Ledger]:
+    """Close *ledger* at the end, unless threads let go of may still use it."""
+    try:
+        yield ledger
+    finally:
+        if not stop.abandoning:
+            ledger.close()
+
+
+def _work(
+    plan: Plan,
+    manifests: ManifestStore,
+    stores: Mapping[str, tuple[S3Store, S3Store]],
+    governors: Governors,
+    ledger: Ledger,
+    settings: Settings,
+    budget: int,
+    only: tuple[str, ...],
+    events: Events,
+    stop: Stop,
+) -> Progress:
+    """Take part in the run as this one process."""
+    governor = Governor(governors.by_name, plan.limits.workers or MAX_WORKERS, workers=plan.limits.workers)
+    sides = [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]
+    try:
+        return apply(
             plan,
             sections_of(plan, stores, budget),
             manifests,
@@ -70,25 +137,52 @@ def apply_command(
             events,
             stop,
             time.monotonic,
+            care_for(sides),
         )
     except Stopped as stopped:
         if stop.abandoning:
             click.echo(f"s3migrate: {stopped}", err=True)
             os._exit(Stopped.exit_code)  # threads in flight are let go; the ledger is the truth
         raise
-    finally:
-        if not stop.abandoning:
-            ledger.close()
-            for pair in stores.values():
-                for store in pair:
-                    store.close()
-    if emit:
-        emit({"type": "run_complete", **figures(progress)})
-    else:
-        click.echo(
-            ("\r\x1b[K" if settings.stderr_is_terminal else "") + progress_line(progress, None, Rate()), err=True
-        )
-    return conclude(progress)
+
+
+def _supervise(
+    plan_path: Path,
+    plan: Plan,
+    ledger: Ledger,
+    settings: Settings,
+    processes: int,
+    only: tuple[str, ...],
+    events: Events,
+    stop: Stop,
+    emit: Callable[[dict[str, Any]], None] | None,
+) -> Progress | int:
+    """Start the processes and watch over them; the run's progress at the end, or the exit code of a refusal."""
+    chosen_batches(plan, frozenset(only) or None)
+    run = ledger.accept(plan, list(chunks_of(plan)), who=settings.who, tool_version=__version__)
+    events.run_accepted(run.run_id, run.resumed, ledger.progress(run.run_id))
+    command = [sys.executable, "-m", "s3migrate", "apply", str(plan_path), "--json", "--expect-plan-id", plan.plan_id]
+    command += ["--one-of", str(processes), str(os.getpid()), *(word for name in only for word in ("--only", name))]
+
+    def note(text: str) -> None:
+        if emit:
+            emit({"type": "process", "message": text})
+        else:
+            click.echo(f"s3migrate: {text}", err=True)
+
+    ending = Crew(command, processes, events, stop, note).run(partial(patient_progress, ledger, run.run_id))
+    if ending.refused is not None:
+        click.echo("s3migrate: " + one_line(str(ending.refused["summary"])), err=True)
+        if emit:
+            emit(dict(ending.refused))
+        return int(ending.refused["exit"])
+    if ending.broken:
+        click.echo("s3migrate: " + "\n".join(map(one_line, ending.broken)), err=True)
+        return 1
+    progress = ledger.progress(run.run_id)
+    if not ending.ended and progress.state not in ENDED:
+        raise Stopped("stopped; everything finished is in the ledger, apply the same plan again to go on")
+    return progress
 
 
 def _apply_settings(settings: Settings, budget: int, only: tuple[str, ...]) -> ApplySettings:
@@ -99,6 +193,7 @@ def _apply_settings(settings: Settings, budget: int, only: tuple[str, ...]) -> A
         tool_version=__version__,
         budget=budget,
         only=frozenset(only) or None,
+        process=this_process(os.getpid()),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
@@ -97,7 +97,7 @@ def plan_command(
 
 def _build(
     declaration: Declaration,
-    stores: dict[str, tuple[ObjectStore, ObjectStore]],
+    stores: Mapping[str, tuple[ObjectStore, ObjectStore]],
     manifests: ManifestStore,
     base: Plan | None,
     settings: Settings,

@@ -1,0 +1,123 @@
+"""Several processes on one run: killed, stopped, joining and leaving; the work is shared and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.corpus import mixed
+from support.operator import Operator
+from support.oracle import RCLONE_FIELDS, compare, fill
+
+PATIENCE = 90.0
+"""Seconds until something that must happen counts as not happening; the machine may be very busy."""
+
+
+class Lines:
+    """The JSON lines of a process, one after the other."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self._lines: Iterator[str] = iter(process.stdout)
+        self.seen: list[dict[str, Any]] = []
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        for line in self._lines:
+            said = json.loads(line)
+            self.seen.append(said)
+            if wanted(said):
+                return said
+        raise AssertionError(f"the process ended before; it said {self.seen[-3:]}")
+
+
+def some_done(said: dict[str, Any]) -> bool:
+    """A progress line with objects durable, and others to come."""
+    return said["type"] == "progress" and 0 < said["done"] < said["objects"]
+
+
+@pytest.fixture
+def limited(on_rclone: Operator, seed: int) -> Operator:
+    """600 small objects at 150 requests a second at each end: about four seconds of work."""
+    fill(on_rclone.source.client(), on_rclone.source_bucket, mixed(seed, 600, largest=2_000, tags=False))
+    on_rclone.declare(limits={"requests_per_second": 150})
+    planned = on_rclone.plan()
+    assert planned.code == 0, planned.err
+    return on_rclone
+
+
+def arrived(operator: Operator) -> None:
+    """Everything, once, and the ledger is whole."""
+    assert compare(operator.source_side, operator.destination_side, fields=RCLONE_FIELDS) == []
+    assert operator.run("ledger", "check").code == 0
+    assert operator.verify("--level", "listing").code == 0
+
+
+def test_after_a_kill_the_next_apply_goes_on_at_once(limited: Operator) -> None:
+    with limited.background("apply", limited.plan_path, "--json") as first:
+        Lines(first).until(some_done)
+        first.kill()
+    began = time.monotonic()
+    with limited.background("apply", limited.plan_path, "--json") as second:
+        lines = Lines(second)
+        found = lines.until(lambda said: said["type"] == "run_accepted")
+        assert found["resumed"] and found["chunks"]["leased"] > 0, "the dead process held leases"
+        lines.until(lambda said: said["type"] == "run_complete")
+        assert second.wait(PATIENCE) == 0
+    assert time.monotonic() - began < 25, "leases of 30 s were not waited for"
+    arrived(limited)
+
+
+def test_several_processes_share_a_run_and_a_killed_one_is_replaced(
+    limited: Operator, sql: Callable[..., list[tuple[object, ...]]]
+) -> None:
+    with limited.background("apply", limited.plan_path, "--json", "--processes", "3") as crew:
+        lines = Lines(crew)
+        lines.until(lambda said: some_done(said) and said["processes"] == 3)
+        victim = sql("SELECT pid FROM ledger.worker ORDER BY worker_id LIMIT 1")[0][0]
+        assert isinstance(victim, int) and victim != crew.pid
+        os.kill(victim, signal.SIGKILL)
+        replaced = lines.until(lambda said: said["type"] == "process")
+        assert f"process {victim} was killed by SIGKILL" in replaced["message"]
+        complete = lines.until(lambda said: said["type"] == "run_complete")
+        assert crew.wait(PATIENCE) == 0
+    assert complete["done"] == 600
+    arrived(limited)
+    shares = sql("SELECT count(*) FROM ledger.worker")[0][0]
+    assert shares == 4, "three, and the one in place of the dead"
+    assert sql("SELECT count(*) FROM ledger.audit WHERE kind = 'worker-died'") == [(1,)]
+
+
+def test_a_signal_reaches_every_process(limited: Operator, sql: Callable[..., list[tuple[object, ...]]]) -> None:
+    with limited.background("apply", limited.plan_path, "--json", "--processes", "2") as crew:
+        Lines(crew).until(lambda said: some_done(said) and said["processes"] == 2)
+        crew.send_signal(signal.SIGTERM)
+        assert crew.wait(PATIENCE) == 75
+    assert sql("SELECT DISTINCT exit_code FROM ledger.worker WHERE stopped_at IS NOT NULL") == [(75,)]
+    assert sql("SELECT count(*) FROM ledger.chunk WHERE state = 2") == [(0,)], "all leases were given back"
+    assert limited.apply().code == 0
+    arrived(limited)
+
+
+def test_a_process_that_joins_takes_its_share_and_may_leave(limited: Operator) -> None:
+    with limited.background("apply", limited.plan_path, "--json") as first:
+        lines = Lines(first)
+        lines.until(some_done)
+        with limited.background("apply", limited.plan_path, "--json") as second:
+            others = Lines(second)
+            others.until(lambda said: said["type"] == "progress" and said["processes"] == 2)
+            second.send_signal(signal.SIGINT)
+            assert second.wait(PATIENCE) == 75
+        lines.until(lambda said: said["type"] == "run_complete")
+        assert first.wait(PATIENCE) == 0
+    arrived(limited)
+
+
+def test_a_refusal_is_told_once(limited: Operator) -> None:
+    ran = limited.run("apply", limited.plan_path, "--processes", "2", "--expect-plan-id", "sha256:" + "0" * 64)
+    assert ran.code == 7 and ran.err.count("s3migrate:") == 1, ran.err
