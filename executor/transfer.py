@@ -125,7 +125,7 @@ class WholeCopy:
                 self._guard = Guard(if_match=answer.etag)
             raise
 
-    def _look_first(self, source: Source, crc: int) -> Completion | None:
+    def _look_first(self, source: Source, crc: int | None) -> Completion | None:
         """The destination ignores If-Match: look right before the write. None: it is what the plan saw."""
         try:
             head = self._section.destination.head(self._entry.target)
@@ -140,7 +140,7 @@ class WholeCopy:
         self.why = "the object to overwrite is gone"
         return Completion(self._batch_no, self._ord, Outcome.CONFLICT, 1, self._entry.size, "", b"")
 
-    def _judge(self, source: Source, crc: int) -> tuple[Completion | None, str]:
+    def _judge(self, source: Source, crc: int | None) -> tuple[Completion | None, str]:
         return reconcile(
             self._section,
             self._entry,
@@ -152,7 +152,7 @@ class WholeCopy:
             self._tools.gave_up,
         )
 
-    def _reconciled(self, source: Source, crc: int, error: DestinationChanged) -> Completion:
+    def _reconciled(self, source: Source, crc: int | None, error: DestinationChanged) -> Completion:
         completion, self.why = self._judge(source, crc)
         if completion is not None:
             return completion
