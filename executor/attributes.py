@@ -56,8 +56,9 @@ class WriteHeaders(NamedTuple):
     headers: HeaderPairs
     tags_after: tuple[tuple[str, str], ...] | None
     """Tags for a PutObjectTagging after the write; None: none are due."""
-    dropped: tuple[str, ...]
-    """What this object has and the destination does not get, in words; empty for nearly all."""
+    dropped: tuple[tuple[str, str], ...]
+    """(loss id, words) of what this object has and the destination does not get; empty for nearly all. The id is ''
+    where nothing can be lost by it: a retention that has expired, tags of the reserved kind."""
 
 
 def headers_for(
@@ -79,13 +80,13 @@ def headers_for(
     a KMS key without a counterpart.
     """
     headers: HeaderPairs = []
-    dropped: list[str] = []
+    dropped: list[tuple[str, str]] = []
     source = head.headers
     _carry_text(source, preserve, facts, headers, dropped, key)
     wanted = target_storage_class(source.get("x-amz-storage-class", STANDARD), preserve)
     if wanted != STANDARD:
         if facts.facts.get(class_fact(wanted)) == "rejected":
-            dropped.append(f"storage class {wanted}")
+            dropped.append(("storage-class", f"storage class {wanted}"))
         else:
             headers.append(("x-amz-storage-class", wanted))
     if preserve.encryption and not customer_key:
@@ -105,7 +106,7 @@ def _carry_text(
     preserve: Preserve,
     facts: Capabilities,
     headers: HeaderPairs,
-    dropped: list[str],
+    dropped: list[tuple[str, str]],
     key: str,
 ) -> None:
     """System headers, user metadata, redirect."""
@@ -133,12 +134,12 @@ def _carry_text(
             if not preserve.website_redirect:
                 continue
             if facts.facts.get("website_redirect") == "rejected":
-                dropped.append("website redirect")
+                dropped.append(("website-redirect", "website redirect"))
                 continue
             _refuse_control(name, value, key)
             headers.append((name, value))
         elif name == "x-amz-missing-meta" and preserve.user_metadata and value.strip() not in ("", "0"):
-            dropped.append(f"{value} metadata entries that the source cannot show")
+            dropped.append(("user-metadata", f"{value} metadata entries that the source cannot show"))
 
 
 def _refuse_control(name: str, value: str, key: str) -> None:
@@ -220,31 +221,31 @@ def _carry_lock(
     facts: Capabilities,
     now_ms: int,
     headers: HeaderPairs,
-    dropped: list[str],
+    dropped: list[tuple[str, str]],
 ) -> None:
     refused = facts.facts.get("object_lock") == "rejected"
     retention = target_retention(source, preserve, now_ms)
     if retention and refused:
-        dropped.append(f"{source[_LOCK_MODE]} retention until {retention[1]}")
+        dropped.append(("object-lock", f"{source[_LOCK_MODE]} retention until {retention[1]}"))
     elif retention:
         headers += [(_LOCK_MODE, retention[0]), (_LOCK_UNTIL, retention[1])]
         if retention[0] != source[_LOCK_MODE]:
-            dropped.append(f"{source[_LOCK_MODE]} retention, written as {retention[0]}")
+            dropped.append(("object-lock", f"{source[_LOCK_MODE]} retention, written as {retention[0]}"))
     elif preserve.object_lock != "none" and source.get(_LOCK_UNTIL):
-        dropped.append(f"retention that expired {source[_LOCK_UNTIL]}")
+        dropped.append(("", f"retention that expired {source[_LOCK_UNTIL]}"))
     if preserve.legal_hold and source.get(_LEGAL_HOLD) == "ON":
         if refused:
-            dropped.append("legal hold")
+            dropped.append(("legal-hold", "legal hold"))
         else:
             headers.append((_LEGAL_HOLD, "ON"))
 
 
 def _carry_tags(
-    tags: Tags, facts: Capabilities, headers: HeaderPairs, dropped: list[str]
+    tags: Tags, facts: Capabilities, headers: HeaderPairs, dropped: list[tuple[str, str]]
 ) -> tuple[tuple[str, str], ...] | None:
     writable = tuple((k, v) for k, v in tags if not k.startswith("aws:"))
     if len(writable) < len(tags):
-        dropped.append("tags of the reserved kind aws:*")
+        dropped.append(("", "tags of the reserved kind aws:*"))
     if not writable:
         return None
     if facts.facts.get("tagging_header") not in ("rejected", "ignored"):
@@ -252,8 +253,8 @@ def _carry_tags(
         if len(encoded) <= MAX_TAG_HEADER:
             headers.append(("x-amz-tagging", encoded))
             return None
-    if facts.facts.get("tagging") in ("rejected", "ignored"):
-        dropped.append(f"{len(writable)} tags")
+    if not facts.enforces("tagging"):  # a server that does not know ?tagging may take the XML for the object
+        dropped.append(("tags", f"{len(writable)} tags"))
         return None
     return writable
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from executor.acl import acl_grants
 from executor.attributes import Difference, WriteHeaders, differences, headers_for
 from executor.section import SectionRuntime
+from schema.errors import ObjectRefused
 from schema.objects import ObjectHead
 from schema.plan import Entry
 
@@ -37,8 +38,12 @@ def read_source(section: SectionRuntime, entry: Entry, head: ObjectHead) -> Sour
 
 
 def write_headers(section: SectionRuntime, entry: Entry, source: Source) -> WriteHeaders:
-    """What the PUT or CreateMultipartUpload of *entry* carries."""
-    return headers_for(
+    """What the PUT or CreateMultipartUpload of *entry* carries.
+
+    Raises ObjectRefused for what the destination cannot hold and the declaration did not give up: the probe saw a
+    sample only, so a loss may show for the first time here.
+    """
+    carried = headers_for(
         source.head,
         section.plan.preserve,
         section.destination_facts,
@@ -48,6 +53,17 @@ def write_headers(section: SectionRuntime, entry: Entry, source: Source) -> Writ
         now_ms=int(time.time() * 1000),
         customer_key=section.section.destination.sse_customer_key_env is not None,
     )
+    if carried.dropped:
+        accepted = accepted_losses(section)
+        lost = [f"{words} (loss {loss})" for loss, words in carried.dropped if loss and loss not in accepted]
+        if lost:
+            raise ObjectRefused(
+                f"{entry.key!r}: the destination cannot hold its {', '.join(lost)}; "
+                "accept the loss by name (accept_loss) and plan again, or change the destination",
+                operation="PutObject",
+                key=entry.key,
+            )
+    return carried
 
 
 def attribute_differences(

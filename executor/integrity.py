@@ -54,6 +54,8 @@ _DIGESTS: Final[Mapping[Algorithm, Callable[[Body], bytes]]] = {
     Algorithm.SHA256: lambda body: hashlib.sha256(body).digest(),
     Algorithm.SHA1: lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
 }
+_HEADERS: Final = tuple((algorithm, f"x-amz-checksum-{algorithm.value}") for algorithm in Algorithm)
+"""Every algorithm and its header: an enum's members and properties are too slow for once per object."""
 _CRCS: Final = (Algorithm.CRC64NVME, Algorithm.CRC32C, Algorithm.CRC32)
 
 
@@ -147,8 +149,8 @@ def source_md5(head: ObjectHead, source_facts: Capabilities) -> bytes | None:
 
 def full_object_checksum(headers: Mapping[str, str]) -> tuple[Algorithm, str] | None:
     """The strongest checksum over all bytes that an answer's *headers* hold; composite ones ('-N') are none."""
-    for algorithm in Algorithm:
-        value = headers.get(algorithm.header)
+    for algorithm, name in _HEADERS:
+        value = headers.get(name)
         if value and "-" not in value and headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
             return algorithm, value
     return None
@@ -292,11 +294,11 @@ def _check_etag(etag: str, expected: bytes | None, headers: Mapping[str, str], f
 
 
 def _check_returned(headers: Mapping[str, str], sent: Mapping[str, str], crc: int, key: str) -> None:
-    for algorithm in Algorithm:
-        returned = headers.get(algorithm.header)
+    for algorithm, name in _HEADERS:
+        returned = headers.get(name)
         if not returned or "-" in returned:
             continue
-        expected = crc_text(crc) if algorithm is Algorithm.CRC64NVME else sent.get(algorithm.header)
+        expected = crc_text(crc) if algorithm is Algorithm.CRC64NVME else sent.get(name)
         if expected is not None and returned != expected:
             raise DigestMismatch(
                 f"{key!r}: the destination answered {algorithm.value.upper()} {returned}, the bytes sent have "
