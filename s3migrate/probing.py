@@ -81,6 +81,8 @@ def settle_method(declaration: Declaration, pair: Pair, method: Method, destinat
     copies = [destination.facts.get(name) for name in ("copy_source_if_match", "copy_if_none_match")]
     if method[0] == SERVER_COPY and copies == ["rejected", "rejected"]:
         return _streamed(declaration, pair, "the endpoint refuses CopyObject")
+    if method[0] == SERVER_COPY and destination.facts.get("copy_metadata") in ("ignored", "rejected"):
+        return _streamed(declaration, pair, "the endpoint's copies do not carry exactly the metadata they are given")
     return method
 
 

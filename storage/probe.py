@@ -38,7 +38,6 @@ from storage.probe_checks import (
     UNKNOWN,
     Facts,
     check_conditions,
-    check_copies,
     check_digests,
     check_headers,
     check_multipart,
@@ -48,6 +47,7 @@ from storage.probe_checks import (
     write_odd_keys,
     write_storage_classes,
 )
+from storage.probe_copies import check_copies
 from storage.retrying import Retry, RetryPolicy
 from storage.xml_answers import parse_document
 
@@ -74,7 +74,7 @@ def probe_destination(
     """What the destination enforces, by about forty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
 
     The canaries are gone afterwards; if not all can be removed, an error names those left. *storage_classes*: the
-    classes the plan would write. *acl*, *server_copy*: probe these too (four and two requests). Where the bucket
+    classes the plan would write. *acl*, *server_copy*: probe these too (four requests each). Where the bucket
     locks every new object by default nothing is written, because nothing could be removed: facts stay unknown and
     `probe` says why. Raises AccessRefused naming the permission that is missing, and every error that concerns the
     whole run (credentials, bucket, region, TLS).

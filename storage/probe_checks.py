@@ -28,7 +28,7 @@ from schema.errors import (
 from schema.metadata_text import same_text
 from schema.objects import ListedObject, ObjectHead
 from schema.storage_classes import class_fact
-from storage.port import UNGUARDED, Guard, HeaderList, Pin
+from storage.port import UNGUARDED, Guard, HeaderList
 from storage.probe_canary import TRANSIENT, Canary
 
 Facts = dict[str, str]
@@ -296,17 +296,6 @@ def _complete(canary: Canary, upload: str, asked: HeaderList) -> Facts:
 def _etag_formula(etag: str) -> str:
     digest = hashlib.md5(BODY, usedforsecurity=False).digest()
     return ENFORCED if etag == hashlib.md5(digest, usedforsecurity=False).hexdigest() + "-1" else IGNORED
-
-
-def check_copies(canary: Canary) -> Facts:
-    """CopyObject within the bucket: the source's precondition, the destination's."""
-    bucket, base, target = canary.store.bucket, canary.key("base"), canary.key("copy")
-    pinned = canary.ask(lambda: canary.store.copy(bucket, base, target, (), source_pin=Pin(etag=NO_ETAG)))
-    guarded = canary.ask(lambda: canary.store.copy(bucket, base, canary.key("digest"), (), guard=CREATE_ONLY))
-    for key, answer in ((target, pinned), (canary.key("digest"), guarded)):
-        if not isinstance(answer, StoreError):
-            canary.remember(key, answer)
-    return {"copy_source_if_match": precondition(pinned), "copy_if_none_match": precondition(guarded)}
 
 
 ODD_KEYS: Final[Mapping[str, tuple[str, ...]]] = {

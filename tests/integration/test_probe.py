@@ -92,7 +92,8 @@ MOTO = {
     "acl": "enforced", "bucket_default_retention": "none", "bucket_encryption": "none", "bucket_lifecycle": "none",
     "bucket_ownership": "none", "bucket_versioning": "none", "case_insensitive": "ignored",
     "checksums_returned": "ignored", "complete_if_match": "ignored", "complete_if_none_match": "enforced",
-    "content_md5": "ignored", "copy_if_none_match": "ignored", "copy_source_if_match": "ignored", "crc32": "ignored",
+    "content_md5": "ignored", "copy_if_none_match": "ignored", "copy_metadata": "enforced",
+    "copy_source_if_match": "ignored", "crc32": "ignored",
     "crc32c": "ignored", "crc64nvme": "ignored", "etag_is_md5": "enforced", "folds_double_slash": "ignored",
     "folds_leading_slash": "ignored", "if_match": "enforced", "if_none_match": "enforced", "key_case": "enforced",
     "key_characters": "enforced", "key_control": "enforced", "key_dot_segments": "enforced",
@@ -106,6 +107,7 @@ MOTO = {
 }  # fmt: skip
 RCLONE = MOTO | {
     "acl": "rejected", "checksums_returned": "enforced", "complete_if_none_match": "ignored", "content_md5": "enforced",
+    "copy_metadata": "ignored",
     "if_match": "ignored", "if_none_match": "ignored", "key_dot_segments": "rejected", "key_double_slash": "rejected",
     "key_file_and_folder": "rejected", "key_folder_marker": "ignored", "key_leading_slash": "rejected",
     "odd_keys": "rejected", "system_headers": "ignored", "system_headers_lost": "expires", "tagging": "rejected",

@@ -1,0 +1,181 @@
+"""Copies that the endpoint makes by itself: chosen with a reason, complete, pinned, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from support.corpus import MIB, CorpusObject, mixed
+from support.fault_proxy import FaultProxy
+from support.fault_rules import Reset, Rule, error, lying_empty, lying_error
+from support.operator import Operator
+from support.oracle import FIELDS, RCLONE_FIELDS, compare, fill
+
+FIELDS_AND_CLASS = (*FIELDS, "StorageClass")
+
+
+@pytest.fixture
+def proxy(on_moto: Operator) -> Iterator[FaultProxy]:
+    """Both sides of `on_moto` are reached through this proxy, so they are one endpoint."""
+    with FaultProxy(on_moto.source.endpoint_url) as between:
+        on_moto.source_url = on_moto.destination_url = between.endpoint_url
+        yield between
+
+
+def dressed(seed: int) -> list[CorpusObject]:
+    """Small objects with everything, and one that was written in two parts."""
+    everything = {
+        "ContentType": "text/x-odd",
+        "CacheControl": "max-age=9",
+        "ContentDisposition": "inline",
+        "ContentLanguage": "de",
+        "StorageClass": "STANDARD_IA",
+        "WebsiteRedirectLocation": "/elsewhere",
+    }
+    return [
+        *mixed(seed, 10, largest=2000),
+        CorpusObject("all/of it", 100, seed, everything, {"word": "two  words"}, {"tag": "a+b"}),
+        CorpusObject("parts", 7 * MIB, seed, {"ContentType": "video/mp4"}, {"m": "1"}, {"t": "1"}, part_size=5 * MIB),
+    ]
+
+
+def section_of(operator: Operator) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(operator.plan_path.read_text())["sections"][0]
+    return found
+
+
+@pytest.mark.parametrize("transfer", ["auto", "server-copy"])
+def test_everything_arrives_without_a_byte_sent(on_moto: Operator, proxy: FaultProxy, seed: int, transfer: str) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, dressed(seed))
+    on_moto.declare(policy={"transfer": transfer}, preserve={"part_layout": True})
+    planned = on_moto.plan()
+    assert planned.code == 0, planned.err
+    assert section_of(on_moto)["method"] == "server-copy"
+    proxy.rules = [Rule(error(403, "AccessDenied"), operations=("put", "part"))]
+    applied = on_moto.apply()
+    assert applied.code == 0, applied.err
+    proxy.rules = []
+    assert compare(on_moto.source_side, on_moto.destination_side, fields=FIELDS_AND_CLASS) == []
+    ends = [side.client.head_object(Bucket=side.name, Key="parts") for side in sides(on_moto)]
+    assert ends[0]["ETag"] == ends[1]["ETag"]
+    assert ends[0]["ETag"].endswith('-2"')
+    assert on_moto.uploads() == []
+    verified = on_moto.verify("--level", "content")
+    assert verified.code == 0, verified.err
+    assert on_moto.plan("--detailed-exitcode").code == 0
+
+
+def sides(operator: Operator) -> tuple[Any, Any]:
+    return operator.source_side, operator.destination_side
+
+
+def test_the_reason_is_in_the_plan(on_moto: Operator, seed: int) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, mixed(seed, 3, largest=100))
+    on_moto.declare(policy={"transfer": "stream"})
+    assert on_moto.plan().code == 0
+    assert (section_of(on_moto)["method"], "stream" in section_of(on_moto)["method_reason"]) == ("stream", True)
+    with FaultProxy(on_moto.source.endpoint_url) as other:
+        on_moto.plan_path.unlink()
+        on_moto.source_url = other.endpoint_url
+        on_moto.declare(policy={"transfer": "auto"})
+        assert on_moto.plan().code == 0
+        assert "different endpoints" in section_of(on_moto)["method_reason"]
+        on_moto.declare(policy={"transfer": "server-copy"})
+        ran = on_moto.plan()
+        assert (ran.code, "different endpoints" in ran.err) == (65, True), ran.err
+
+
+def test_credentials_that_may_not_read_the_source_stream(on_moto: Operator, proxy: FaultProxy, seed: int) -> None:
+    """The destination's credentials are tried on the source's first object, by one HEAD."""
+    fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject("only", 10, seed)])
+    proxy.rules = [Rule(error(403, "AccessDenied"), operations=("head",), key="only", nth=1)]
+    on_moto.declare(policy={"transfer": "auto"})
+    assert on_moto.plan().code == 0
+    found = section_of(on_moto)
+    assert (found["method"], "may not read" in found["method_reason"]) == ("stream", True)
+
+
+def test_a_copy_answered_by_an_error_in_a_200_or_by_nothing_is_made_again(
+    on_moto: Operator, proxy: FaultProxy, seed: int
+) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, mixed(seed, 6, largest=1000))
+    on_moto.declare(policy={"transfer": "server-copy"})
+    assert on_moto.plan().code == 0
+    proxy.rules = [
+        Rule(lying_empty(), operations=("copy",), nth=1),
+        Rule(lying_error(), operations=("copy",), nth=2),
+        Rule(Reset(after=True), operations=("copy",), nth=3),
+    ]
+    applied = on_moto.apply()
+    assert applied.code == 0, applied.err
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+
+
+def test_a_source_that_changed_since_the_plan_is_not_copied(on_moto: Operator, proxy: FaultProxy, seed: int) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, mixed(seed, 3, largest=100))
+    on_moto.declare(policy={"transfer": "server-copy"})
+    assert on_moto.plan().code == 0
+    fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject(mixed(seed, 3, largest=100)[0].key, 50, 77)])
+    assert on_moto.apply().code != 0
+    found = compare(on_moto.source_side, on_moto.destination_side)
+    assert [difference.field for difference in found] == ["missing"]
+
+
+def test_a_destination_that_appeared_since_the_plan_is_not_overwritten(
+    on_moto: Operator, proxy: FaultProxy, seed: int
+) -> None:
+    """moto ignores If-None-Match on copies, so the chunk's targets are looked at first."""
+    objects = mixed(seed, 3, largest=100)
+    fill(on_moto.source.client(), on_moto.source_bucket, objects)
+    on_moto.declare(policy={"transfer": "server-copy"})
+    assert on_moto.plan().code == 0
+    foreign = CorpusObject(max(item.key for item in objects), 50, 77)
+    fill(on_moto.destination.client(), on_moto.destination_bucket, [foreign])
+    assert on_moto.apply().code != 0
+    found = compare(on_moto.source_side, on_moto.destination_side, fields=("bytes",))
+    assert [difference.key for difference in found] == [foreign.key]
+
+
+def test_killed_between_parts_it_resumes_and_repeats_none(on_moto: Operator, proxy: FaultProxy, seed: int) -> None:
+    big = CorpusObject("parts", 26 * MIB, seed, {"ContentType": "video/mp4"}, {"m": "1"}, part_size=5 * MIB)
+    fill(on_moto.source.client(), on_moto.source_bucket, [big])
+    on_moto.declare(policy={"transfer": "server-copy"}, preserve={"part_layout": True}, limits={"workers": 1})
+    assert on_moto.plan().code == 0
+    proxy.rules = [Rule(error(503, "SlowDown", retry_after=30), operations=("part-copy",), skip=3)]
+    running = on_moto.background("apply", on_moto.plan_path)
+    deadline = time.monotonic() + 60
+    while proxy.count("part-copy") < 4 and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.05)
+    running.kill()
+    running.communicate()
+    assert len(parts_copied(proxy)) == 3
+    proxy.rules = []
+    applied = on_moto.apply()
+    assert applied.code == 0, applied.err
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+    assert len(parts_copied(proxy)) <= 7  # six parts, and the third may not have been recorded
+    assert on_moto.uploads() == []
+
+
+def parts_copied(proxy: FaultProxy) -> list[str]:
+    """One item for each part the server has copied so far."""
+    return [seen.operation for seen in proxy.history if seen.operation == "part-copy" and seen.upstream_status == 200]
+
+
+def test_on_rclone(on_rclone: Operator, seed: int) -> None:
+    """One rclone server: its copies add metadata of their own, so the probe lets the plan stream."""
+    on_rclone.destination = on_rclone.source
+    on_rclone.source.create_bucket(on_rclone.destination_bucket)
+    fill(on_rclone.source.client(), on_rclone.source_bucket, mixed(seed, 8, largest=1000, tags=False))
+    on_rclone.declare(policy={"transfer": "auto"})
+    planned = on_rclone.plan()
+    assert planned.code == 0, planned.err
+    found = section_of(on_rclone)
+    assert (found["method"], "metadata" in found["method_reason"]) == ("stream", True)
+    applied = on_rclone.apply()
+    assert applied.code == 0, applied.err + on_rclone.run("status").out
+    assert compare(on_rclone.source_side, on_rclone.destination_side, fields=RCLONE_FIELDS) == []
+    assert on_rclone.verify("--level", "content").code == 0
