@@ -139,7 +139,7 @@ def _carry_text(
             _refuse_control(name, value, key)
             headers.append((name, value))
         elif name == "x-amz-missing-meta" and preserve.user_metadata and value.strip() not in ("", "0"):
-            dropped.append(("user-metadata", f"{value} metadata entries that the source cannot show"))
+            dropped.append(("user-metadata-text", f"{value} metadata entries that the source cannot show"))
 
 
 def _refuse_control(name: str, value: str, key: str) -> None:

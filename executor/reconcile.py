@@ -41,9 +41,10 @@ def reconcile(
     difference = _different_bytes(section, entry, source, head, crc, buffers, stop)
     if not difference:
         found = carriage.attribute_differences(section, entry, source, head)
-        if found and all(d.field.startswith("tag:") for d in found) and source.tags:
+        due = carriage.write_headers(section, entry, source).tags_after if found else None
+        if due is not None and all(d.field.startswith("tag:") for d in found):
             # PutObjectTagging follows the PUT where tags do not fit its header: a kill may have come between.
-            section.destination.put_tags(entry.target, source.tags)
+            section.destination.put_tags(entry.target, due)
             found = []
         difference = ", ".join(d.field for d in found)
     outcome = Outcome.CONFLICT if difference else Outcome.ALREADY_THERE
