@@ -66,6 +66,7 @@ def progress(database: Database, run_id: int) -> Progress:
                            coalesce(sum(n_bad) FILTER (WHERE kind = 0), 0) AS failed,
                            coalesce(sum(n_done) FILTER (WHERE kind = 2), 0) AS verified,
                            coalesce(sum(n_bad) FILTER (WHERE kind = 2), 0) AS verify_failed,
+                           count(DISTINCT worker_id) FILTER (WHERE state = 2 AND lease_until > now()) AS working,
                            coalesce(sum(bytes_done), 0) AS bytes_done, {states}, {sums}
                       FROM ledger.chunk WHERE run_id = r.run_id) c
                  WHERE r.run_id = :run_id"""),  # noqa: S608
@@ -94,6 +95,7 @@ def progress(database: Database, run_id: int) -> Progress:
         verified=int(row["verified"]),
         verify_failed=int(row["verify_failed"]),
         workers=row["workers"],
+        working=row["working"],
         started_at=row["created_at"],
         now=row["clock"],
         finished_at=row["finished_at"],

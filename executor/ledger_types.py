@@ -284,3 +284,5 @@ class Progress:
     """The database's clock, for rates."""
     finished_at: datetime | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    working: int = 0
+    """Processes that hold a lease; the run's limits are shared among them."""

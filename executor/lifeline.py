@@ -88,13 +88,12 @@ class Lifeline:
 
     def limits(self, progress: Progress) -> RunLimits:
         """The run's limits now; this process may use `share` of them."""
-        limits = self._schedule.at(progress.now, progress.limits)
-        self._share = 1.0 / max(1, progress.workers)
-        return limits
+        self._share = 1.0 / max(1, progress.working)
+        return self._schedule.at(progress.now, progress.limits)
 
     @property
     def share(self) -> float:
-        """This process's part of the run's limits: processes at work share them evenly."""
+        """This process's part of the run's limits: those that hold work share them evenly, idle ones need none."""
         return self._share
 
     def bury_dead(self) -> int:

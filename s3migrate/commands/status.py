@@ -8,17 +8,20 @@ import click
 
 from executor.ledger import Ledger
 from executor.ledger_types import RunState
+from executor.run_limits import AS_PLANNED
 from s3migrate.commands.common import json_option, told_as_json
 from s3migrate.commands.steer import chosen_run
 from s3migrate.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.views.run_view import Rate, figures, progress_line
+from s3migrate.views.worker_view import worker_figures, worker_lines
 from s3migrate.wiring import open_ledger
 from schema.escape import one_line
 from schema.quantities import count_text, size_text
 
 WATCH_SECONDS = 2.0
 FAILURES_SHOWN = 20
+ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
 
 
 @click.command("status")
@@ -49,8 +52,9 @@ def status_command(run_id: int | None, all_runs: bool, watch: bool, as_json: boo
 def _list(ledger: Ledger, lines: JsonLines | None) -> None:
     for run in ledger.runs():
         if lines is not None:
-            lines.emit({"type": "run", "run_id": run.run_id, "name": run.name, "state": run.state.name.lower(),
-                        "plan_id": run.plan_id, "serial": run.serial, "objects": run.objects, "bytes": run.bytes})  # fmt: skip
+            facts = {"plan_id": run.plan_id, "serial": run.serial, "objects": run.objects, "bytes": run.bytes}
+            state = run.state.name.lower()
+            lines.emit({"type": "run", "run_id": run.run_id, "name": run.name, "state": state, **facts})
         else:
             click.echo(
                 f"run {run.run_id}  {run.state.name.lower():10}  {run.name} serial {run.serial}  "
@@ -61,8 +65,11 @@ def _list(ledger: Ledger, lines: JsonLines | None) -> None:
 def _show(ledger: Ledger, run_id: int, rate: Rate, lines: JsonLines | None) -> bool:
     progress = ledger.progress(run_id)
     failures = ledger.failures(run_id, FAILURES_SHOWN)
+    workers = ledger.workers(run_id) if progress.state not in ENDED else []
     if lines is not None:
-        lines.emit({"type": "status", **figures(progress)})
+        lines.emit({"type": "status", **figures(progress), "limits": dict(progress.limits)})
+        for worker in workers:
+            lines.emit({"type": "process", "run_id": run_id, **worker_figures(worker)})
         for failed in failures:
             lines.emit({"type": "failure", "batch": failed.batch_id, "ord": failed.ord, "class": failed.error_code,
                         "http": failed.http_status, "message": failed.message})  # fmt: skip
@@ -81,7 +88,11 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, lines: JsonLines | None) -> b
         if progress.verified or progress.verify_failed:
             click.echo(f"  proven on the way: {progress.verified}, not proven: {progress.verify_failed}")
         for name, figure in sorted(progress.limits.items()):
-            click.echo(f"  limit: {name} {figure:g}")
+            if figure != AS_PLANNED:
+                click.echo(f"  limit set while running: {name} " + (f"{figure:g}" if figure else "none"))
+        for worker in workers:
+            for line in worker_lines(worker):
+                click.echo(f"  {line}")
         for failed in failures:
             click.echo(f"  failed: {failed.batch_id}:{failed.ord} {failed.error_code}: {one_line(failed.message)}")
-    return progress.state in (RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED)
+    return progress.state in ENDED

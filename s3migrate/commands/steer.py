@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from executor.ledger import Ledger
 from executor.ledger_types import Run
+from executor.run_limits import AS_PLANNED, LIFTED
 from s3migrate.commands.common import json_option, told_as_json
 from s3migrate.json_lines import JsonLines
 from s3migrate.settings import read_settings
@@ -14,6 +17,7 @@ from schema.errors import UsageError
 from schema.quantities import parse_rate
 
 LIMITS = ("bandwidth", "requests_per_second")
+_WORDS = {"none": LIFTED, "plan": AS_PLANNED}
 
 
 def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
@@ -50,18 +54,15 @@ def retry_command(run_id: int | None, as_json: bool) -> None:
 @click.command("limit")
 @click.argument("run_id", metavar="RUN", type=int)
 @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
+@json_option
 @told_as_json
-def limit_command(run_id: int, settings: tuple[str, ...]) -> None:
-    """Change a limit of RUN while it is running: bandwidth=20MiB/s, requests_per_second=300, NAME=none to lift it."""
-    wanted: dict[str, float] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name not in LIMITS:
-            raise UsageError(f"{name!r} is not a limit; there are: {', '.join(LIMITS)}")
-        try:
-            wanted[name] = 0.0 if value == "none" else parse_rate(value) if name == "bandwidth" else float(value)
-        except ValueError as error:
-            raise UsageError(f"{setting!r}: {error}") from None
+def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None:
+    """Change a limit of RUN while it is running: bandwidth=20MiB/s, requests_per_second=300.
+
+    The limit is the whole run's, at each endpoint; its processes share it. It holds over the plan's limit and its
+    calendar, until NAME=plan gives them back their word. NAME=none lifts the limit.
+    """
+    wanted = dict(map(limit_of, settings))
     ledger = open_ledger(read_settings())
     try:
         run = chosen_run(ledger, run_id)
@@ -69,7 +70,26 @@ def limit_command(run_id: int, settings: tuple[str, ...]) -> None:
             ledger.set_limit(run.run_id, name, figure)
     finally:
         ledger.close()
-    click.echo(f"Run {run_id}: " + ", ".join(settings) + "; its processes follow within a second or two.")
+    if as_json:
+        JsonLines().emit({"type": "limit", "run_id": run_id, "limits": wanted})
+    else:
+        click.echo(f"Run {run_id}: " + ", ".join(settings) + "; its processes follow within a second or two.")
+
+
+def limit_of(setting: str) -> tuple[str, float]:
+    """NAME=VALUE as the ledger keeps it. Raises UsageError."""
+    name, _, value = setting.partition("=")
+    if name not in LIMITS:
+        raise UsageError(f"{name!r} is not a limit; there are: {', '.join(LIMITS)}")
+    if value in _WORDS:
+        return name, _WORDS[value]
+    try:
+        figure = float(parse_rate(value)) if name == "bandwidth" else float(value)
+    except ValueError as error:
+        raise UsageError(f"{setting!r}: {error}") from None
+    if not 0 < figure < math.inf:
+        raise UsageError(f"{setting!r}: a limit is more than 0; `{name}=none` lifts it")
+    return name, figure
 
 
 @click.command("unlock")

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from support.corpus import mixed
+from support.json_process import PATIENCE, Lines, some_done
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill
-
-PATIENCE = 90.0
-"""Seconds until something that must happen counts as not happening; the machine may be very busy."""
-
-
-class Lines:
-    """The JSON lines of a process, one after the other."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        self._lines: Iterator[str] = iter(process.stdout)
-        self.seen: list[dict[str, Any]] = []
-
-    def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        for line in self._lines:
-            said = json.loads(line)
-            self.seen.append(said)
-            if wanted(said):
-                return said
-        raise AssertionError(f"the process ended before; it said {self.seen[-3:]}")
-
-
-def some_done(said: dict[str, Any]) -> bool:
-    """A progress line with objects durable, and others to come."""
-    return said["type"] == "progress" and 0 < said["done"] < said["objects"]
 
 
 @pytest.fixture
