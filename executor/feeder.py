@@ -50,15 +50,21 @@ class Feeder:
         self._on_crash = on_crash
         self.starved_rounds = 0
         self._ended = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
 
     def start(self) -> None:
         """Begin to claim."""
         self._thread.start()
 
+    def wake(self) -> None:
+        """Something may have become ready: look now, not at the next round."""
+        self._woken.set()
+
     def close(self, seconds: float) -> bool:
         """Claim nothing more; True when the thread has ended within *seconds*."""
         self._ended.set()
+        self._woken.set()
         if self._thread.ident is not None:
             self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -67,8 +73,9 @@ class Feeder:
         try:
             while not self._over():
                 fed = False if self._blocked() else self._feed()
-                if not fed and self._ended.wait(IDLE_SECONDS):
-                    return
+                if not fed:
+                    self._woken.wait(IDLE_SECONDS)
+                    self._woken.clear()
         except Stopped:
             return
         except BaseException as error:

@@ -128,9 +128,8 @@ def _work(
             events.progress(progress, workshop.flow(now))
         lifeline.show(partial(workshop.seen, now, limits, lifeline.share))
         if workshop.nothing_left() and (ledger_says := lifeline.finish(run.run_id)) is not None:
-            if ledger_says in ENDED or partial_run:
+            if ledger_says in ENDED or (partial_run and workshop.starved):
                 return
-            workshop.look_again()
         stop.wait(TICK_SECONDS)
 
 

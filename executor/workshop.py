@@ -47,26 +47,30 @@ class Workshop:
     feeder: Feeder
     governor: Governor
     watch: EndpointWatch
-    _rounds_seen: int = -1
+    _asked_in: int = -1
+    _quiet_since: int = -1
 
     def start(self) -> None:
         """Begin to work."""
         self.pool.resize(self.governor.target())
+        self.writer.on_finished(self.feeder.wake)
         self.feeder.start()
 
     def nothing_left(self) -> bool:
-        """No chunk is open here, and since then a claim in every lane found nothing."""
+        """Nothing is open here or at work: time to ask the ledger, once for each of the feeder's rounds."""
+        rounds = self.feeder.starved_rounds
         if self.writer.open_chunks() or not self.pool.idle:
-            self._rounds_seen = -1
+            self._asked_in = self._quiet_since = -1
             return False
-        if self._rounds_seen < 0:
-            self._rounds_seen = self.feeder.starved_rounds
-            return False
-        return self.feeder.starved_rounds > self._rounds_seen + 1
+        if self._quiet_since < 0:
+            self._quiet_since = rounds
+        asked, self._asked_in = self._asked_in, rounds
+        return asked != rounds
 
-    def look_again(self) -> None:
-        """The run has not ended: others hold chunks, or new ones became ready."""
-        self._rounds_seen = -1
+    @property
+    def starved(self) -> bool:
+        """Since nothing is left here, two whole rounds of claims found nothing in any lane."""
+        return 0 <= self._quiet_since < self.feeder.starved_rounds - 1
 
     def flow(self, now: float) -> FlowState:
         """What the governor sees."""

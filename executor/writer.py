@@ -60,12 +60,17 @@ class LedgerWriter:
         self._flush_rows = flush_rows
         self._flush_seconds = flush_seconds
         self._queue: queue.Queue[tuple[OpenChunk, Result] | None] = queue.Queue(maxsize=4 * flush_rows)
+        self._on_finished: Callable[[], None] = lambda: None
         self._open: dict[int, OpenChunk] = {}
         self._open_lock = threading.Lock()
         self._closing = False
         self._died = False
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
+
+    def on_finished(self, tell: Callable[[], None]) -> None:
+        """Call *tell* whenever a chunk of ours is done: what waited for it may be ready now."""
+        self._on_finished = tell
 
     def begin(self, work: OpenChunk) -> None:
         """A chunk was claimed; its results will follow. An earlier claim of the same chunk is void."""
@@ -173,6 +178,7 @@ class LedgerWriter:
                     work = self._open.pop(report.chunk.chunk_no, None)
                 if work is not None:
                     self._events.batch_finished(work.batch.id)
+                    self._on_finished()
 
 
 def _report(slot: _Pending) -> ChunkReport:
