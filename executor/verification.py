@@ -8,9 +8,10 @@ from executor import carriage, content, integrity
 from executor.carriage import Source
 from executor.ledger_types import Completion
 from executor.reconcile import proven_equal
+from executor.retries import AttemptCounter
 from executor.section import SectionRuntime, pin
 from executor.transfer import Tools
-from schema.errors import ObjectChanged, ObjectMissing
+from schema.errors import ObjectChanged, ObjectMissing, StoreError
 from schema.objects import ObjectHead
 from schema.plan import Action, Entry
 from storage.port import Pin
@@ -30,20 +31,37 @@ class Level(StrEnum):
 def object_differences(
     section: SectionRuntime, entry: Entry, completion: Completion | None, level: Level, tools: Tools
 ) -> tuple[str, ...]:
-    """What is wrong with *entry* at the destination, in words; empty: proven. Raises StoreErrors but 404 and 412."""
+    """What is wrong with *entry* at the destination, in words; empty: proven.
+
+    Passing errors are waited out, throttling without end. Raises StoreErrors but 404 and 412, and Stopped.
+    """
+
+    def tell(_error: StoreError, _attempt: int) -> None:
+        """Nobody is told: what counts is whether it can be proven in the end."""
+
     if entry.action in (Action.DELETE, Action.DELETE_MARKER):
-        return _absent(section, entry)
+        return tools.retrier.run(lambda: _absent(section, entry), AttemptCounter(), tell)
+    found, source, there = tools.retrier.run(lambda: _heads(section, entry, completion), AttemptCounter(), tell)
+    if source is not None and there is not None and not any(f.startswith("size:") for f in found):
+        found += _bytes(section, entry, source, there, completion, level, tools)
+    return tuple(dict.fromkeys(found))
+
+
+def _heads(
+    section: SectionRuntime, entry: Entry, completion: Completion | None
+) -> tuple[list[str], Source | None, ObjectHead | None]:
+    """What the heads alone say is wrong, and the heads where both are the planned objects'."""
     try:
         head = section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra)
     except ObjectMissing:
-        return ("gone from the source since it was copied",)
+        return ["gone from the source since it was copied"], None, None
     if entry.etag and head.etag != entry.etag:
-        return (f"changed at the source since the plan (ETag {head.etag}, planned {entry.etag})",)
+        return [f"changed at the source since the plan (ETag {head.etag}, planned {entry.etag})"], None, None
     version = completion.destination_version if completion is not None else None
     try:
         there = section.destination.head(entry.target, version_id=version, extra=section.destination_read_extra)
     except ObjectMissing:
-        return ("missing at the destination",)
+        return ["missing at the destination"], None, None
     source = carriage.read_source(section, entry, head)
     found = [
         f"{d.field}: source {d.source!r}, destination {d.destination!r}"
@@ -51,9 +69,7 @@ def object_differences(
     ]
     if completion is not None and completion.destination_etag and there.etag != completion.destination_etag:
         found.append(f"etag: {there.etag} at the destination, {completion.destination_etag} when it was copied")
-    if not any(f.startswith("size:") for f in found):
-        found += _bytes(section, entry, source, there, completion, level, tools)
-    return tuple(dict.fromkeys(found))
+    return found, source, there
 
 
 def _bytes(

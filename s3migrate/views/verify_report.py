@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Callable
@@ -107,7 +109,9 @@ class ReportFile(AbstractContextManager["ReportFile"]):
 
 def _line(finding: Finding, suffix: str) -> str:
     if suffix == ".csv":
-        return ",".join(csv_cell(cell) for cell in finding) + "\r\n"
+        row = io.StringIO()
+        csv.writer(row).writerow([csv_cell(cell) for cell in finding])
+        return row.getvalue()
     if suffix == ".md":
         key, detail = markdown_code(finding.key, in_table=True), markdown_code(finding.detail, in_table=True)
         return f"| {finding.verdict} | {key} | {detail} |\n"
