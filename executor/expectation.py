@@ -118,7 +118,7 @@ def _packed(key: str, line: Expected) -> ListedObject:
     """An Expected in the shape that the external sort takes; what verify compares survives."""
     entry, row = line.entry, line.completion
     place = f"{line.batch_no}/{line.ord}/{entry.action.value}"
-    recorded = "" if row is None else f"{row.outcome:d}/{row.destination_etag}"
+    recorded = f"0/{entry.destination_etag or ''}" if row is None else f"{row.outcome:d}/{row.destination_etag}"
     other = entry.key if key == entry.target and key != entry.key else entry.target
     side = "target" if key == entry.target else "source"
     return ListedObject(key, entry.size, entry.etag, entry.modified_ms, f"{side}|{recorded}", place, other)
@@ -131,7 +131,9 @@ def _unpacked(listed: ListedObject) -> Expected:
     key, target = (other, listed.key) if side == "target" else (listed.key, other)
     entry = Entry(key, listed.size, listed.etag, Action(action), listed.modified_ms, target)
     row = None
-    if recorded:
-        outcome, _, etag = recorded.partition("/")
+    outcome, _, etag = recorded.partition("/")
+    if outcome == "0":
+        entry = entry._replace(destination_etag=etag or None)
+    else:
         row = Completion(int(batch_no), int(ord), Outcome(int(outcome)), 1, listed.size, etag, b"")
     return Expected(entry, row, int(batch_no), int(ord))

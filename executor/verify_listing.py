@@ -82,7 +82,10 @@ def _judge(line: Expected, listed: ListedObject | None) -> tuple[Verdict, str] |
     if entry.action is Action.SKIP:
         if listed is None:
             return Verdict.MISSING, "was at the destination when planned, and is gone"
-        return (Verdict.DIFFERENT, f"size: {listed.size}, planned {entry.size}") if listed.size != entry.size else None
+        # Skipped because equal, or because the policy leaves what differs alone: either way it must still be there.
+        if entry.destination_etag and listed.etag != entry.destination_etag:
+            return Verdict.DIFFERENT, f"etag: {listed.etag} at the destination, {entry.destination_etag} when planned"
+        return None
     if entry.action not in MOVED:
         return None
     if row is None:

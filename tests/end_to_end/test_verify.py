@@ -1,0 +1,132 @@
+"""verify finds whatever is not as it should be, says what, and names it in every kind of report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.corpus import CorpusObject
+from support.operator import Operator
+from support.oracle import fill
+
+FILES = [
+    CorpusObject("a", 100, 1, {"ContentType": "text/plain"}, {"word": "one"}, {"tag": "x"}),
+    CorpusObject("b,=1+1", 200, 2, {}, {"word": "two"}),
+    CorpusObject("c", 300, 3),
+]
+
+
+@pytest.fixture
+def applied(on_moto: Operator) -> Operator:
+    """Three objects, copied and proven."""
+    fill(on_moto.source.client(), on_moto.source_bucket, FILES)
+    assert on_moto.plan().code == 0
+    ran = on_moto.apply()
+    assert ran.code == 0, ran.err
+    for level in ("listing", "head", "content"):
+        assert on_moto.verify("--level", level).code == 0
+    return on_moto
+
+
+def rewrite(operator: Operator, item: CorpusObject, **changes: Any) -> None:
+    """Write *item* at the destination again, with something else than it had."""
+    words: dict[str, Any] = {"Body": item.content(), **item.headers, "Metadata": dict(item.metadata)}
+    if item.tags:
+        words["Tagging"] = "&".join(f"{k}={v}" for k, v in item.tags.items())
+    words |= changes
+    operator.destination.client().put_object(Bucket=operator.destination_bucket, Key=item.key, **words)
+
+
+def flip(operator: Operator) -> None:
+    body = bytearray(FILES[0].content())
+    body[50] ^= 1
+    rewrite(operator, FILES[0], Body=bytes(body))
+
+
+def change_metadata(operator: Operator) -> None:
+    rewrite(operator, FILES[0], Metadata={"word": "won"})
+
+
+def change_type(operator: Operator) -> None:
+    rewrite(operator, FILES[0], ContentType="text/html")
+
+
+def change_tag(operator: Operator) -> None:
+    operator.destination.client().put_object_tagging(
+        Bucket=operator.destination_bucket, Key="a", Tagging={"TagSet": [{"Key": "tag", "Value": "y"}]}
+    )
+
+
+def remove(operator: Operator) -> None:
+    operator.destination.client().delete_object(Bucket=operator.destination_bucket, Key="a")
+
+
+def add(operator: Operator) -> None:
+    operator.destination.client().put_object(Bucket=operator.destination_bucket, Key="extra", Body=b"")
+
+
+@pytest.mark.parametrize(
+    ("harm", "level", "key", "word"),
+    [
+        (flip, "content", "a", ""),
+        (flip, "listing", "a", "etag"),
+        (change_metadata, "head", "a", "word"),
+        (change_type, "head", "a", "content-type"),
+        (change_tag, "head", "a", "tag"),
+        (remove, "listing", "a", "not at the destination"),
+        (add, "listing", "extra", "in no manifest"),
+    ],
+)
+def test_each_harm_is_found_and_named(
+    applied: Operator, harm: Callable[[Operator], None], level: str, key: str, word: str
+) -> None:
+    harm(applied)
+    ran = applied.verify("--level", level, "--json", "--report", "found.jsonl")
+    assert ran.code == 8, ran.err
+    findings = ran.lines("finding")
+    assert [finding["key"] for finding in findings] == [key]
+    assert word in findings[0]["detail"].lower()
+    lines = [json.loads(line) for line in (applied.folder / "found.jsonl").read_text().splitlines()]
+    assert lines[0]["key"] == key
+    assert sum(lines[-1]["findings"].values()) == 1
+
+
+def test_all_harms_at_once_in_every_report(applied: Operator) -> None:
+    change_metadata(applied)
+    applied.destination.client().delete_object(Bucket=applied.destination_bucket, Key="b,=1+1")
+    add(applied)
+    for ending in ("jsonl", "csv", "md", "html"):
+        ran = applied.verify("--report", f"found.{ending}")
+        assert ran.code == 8, ran.err
+        text = (applied.folder / f"found.{ending}").read_text()
+        assert all(key in text for key in ("a", "b,=1+1", "extra"))
+    rows = list(csv.reader((applied.folder / "found.csv").read_text().splitlines()))
+    assert {row[1] for row in rows[1:]} == {"different", "missing", "unaccounted"}
+    assert [c for row in rows for c in row if c.startswith(("=", "+", "-", "@"))] == []
+
+
+def test_a_source_key_that_appeared_is_not_in_the_plan(applied: Operator) -> None:
+    fill(applied.source.client(), applied.source_bucket, [CorpusObject("later", 1, 1)])
+    ran = applied.verify("--level", "listing", "--json")
+    assert ran.code == 8
+    assert [(f["key"], f["verdict"]) for f in ran.lines("finding")] == [("later", "not-in-plan")]
+
+
+def test_a_plan_never_applied_is_not_proven(on_moto: Operator) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, FILES)
+    assert on_moto.plan().code == 0
+    ran = on_moto.verify("--json")
+    assert ran.code == 8
+    assert {f["verdict"] for f in ran.lines("finding")} == {"not-copied"}
+    assert len(ran.lines("finding")) == len(FILES)
+
+
+def test_a_sample_still_accounts_for_every_key(applied: Operator) -> None:
+    ran = applied.verify("--level", "content", "--sample", "1", "--json")
+    assert ran.code == 0
+    assert ran.lines("verify_complete")[0]["proven"] == 1
+    add(applied)
+    assert applied.verify("--level", "content", "--sample", "1").code == 8
