@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -43,11 +44,25 @@ def scope_of(side: Side) -> Scope:
     return Scope(endpoint, side.bucket, side.prefix.encode(errors="surrogatepass"))
 
 
+def scopes_of(side: Side) -> set[Scope]:
+    """The same under every endpoint declared for *side*: the run may move from one to another."""
+    urls = {side.endpoint_url, *side.endpoint_candidates}
+    return {scope_of(replace(side, endpoint_url=url)) for url in urls}
+
+
 def scope_of_plan_row(plan: Any) -> set[Scope]:
     """The destinations of a plan as the run's row keeps it."""
     return {
-        scope_of(Side(bucket=end["bucket"], prefix=end["prefix"], endpoint_url=end["endpoint_url"]))
+        scope
         for end in (section["destination"] for section in plan["sections"])
+        for scope in scopes_of(
+            Side(
+                bucket=end["bucket"],
+                prefix=end["prefix"],
+                endpoint_url=end["endpoint_url"],
+                endpoint_candidates=tuple(end.get("endpoint_candidates", ())),
+            )
+        )
     }
 
 
@@ -56,7 +71,7 @@ def hold_scope(connection: Connection, run_id: int, plan: Plan, *, who: str, too
 
     Raises LockHeld when another run has an overlapping one.
     """
-    wanted = {scope_of(section.destination) for section in plan.sections}
+    wanted = {scope for section in plan.sections for scope in scopes_of(section.destination)}
     hold_scopes(connection, run_id, wanted, who=who, tool_version=tool_version)
 
 

@@ -89,9 +89,12 @@ def refuse_manifests_inside(store: str, pairs: Sequence[Pair]) -> None:
 
 
 def lineage_of(declaration: Declaration) -> str:
-    """The UUID all plans between these ends under this name share. The same declaration gives the same one."""
+    """The UUID all plans between these ends under this name share. The same declaration gives the same one.
+
+    Of several endpoints the first by the alphabet stands for the side, whichever of them is in use.
+    """
     ends = [
-        [pair.id, *(part for side in (pair.source, pair.destination) for part in (*_place(side), side.prefix))]
+        [pair.id, *(part for side in (pair.source, pair.destination) for part in (*min(_places(side)), side.prefix))]
         for pair in declaration.pairs
     ]
     return str(uuid.uuid5(_NAMESPACE, canonical_json([declaration.name, ends]).decode()))

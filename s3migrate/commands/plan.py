@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,6 +20,7 @@ from planner.march import Completion
 from s3migrate import __version__
 from s3migrate.commands.common import emitter, json_option, told_as_json
 from s3migrate.completed_before import completed_before
+from s3migrate.endpoint_choices import with_chosen_endpoints
 from s3migrate.probing import probe_pairs
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.plan_text import plan_text, summary_of
@@ -66,11 +69,13 @@ def plan_command(
     declaration = load_declaration(declaration_path)
     path = output or Path("plans") / f"{declaration.name}.plan.yaml"
     emit = emitter(as_json)
+    before = _base(path, base)
+    declaration, endpoints = with_chosen_endpoints(declaration, before, time.monotonic)
     stores = open_sections(((p.id, p.source, p.destination) for p in declaration.pairs), lambda _side: None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
-        arguments = (declaration, stores, manifests, _base(path, base), settings, parallel_listing, _teller(as_json))
+        arguments = (declaration, stores, manifests, before, settings, parallel_listing, _teller(as_json), endpoints)
         try:
             plan = _build(*arguments)
         except ListingUnordered:
@@ -103,6 +108,7 @@ def _build(
     settings: Settings,
     parallel_listing: int,
     tell: Callable[[PlanProgress], None],
+    endpoints: Mapping[str, Any],
 ) -> Plan:
     samples = {
         pair.id: tuple(islice(stores[pair.id][0].list_objects(pair.source.prefix), 200)) for pair in declaration.pairs
@@ -112,6 +118,7 @@ def _build(
         "generated_by": f"s3migrate {__version__}",
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": settings.host,
+        **({"endpoints": endpoints} if endpoints else {}),
     }
     ledger = ledger_if_any(settings)
 

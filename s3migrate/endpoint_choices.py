@@ -1,0 +1,47 @@
+"""At plan time: where several endpoints are declared for a side, ask each and put the best into the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from schema.declaration import Declaration, Side
+from schema.plan import Plan
+from storage.endpoint_choice import CandidateProbe, choose, chosen_side, probe_candidate
+from storage.open_store import open_store
+
+
+def with_chosen_endpoints(
+    declaration: Declaration, base: Plan | None, clock: Callable[[], float]
+) -> tuple[Declaration, dict[str, Any]]:
+    """*declaration* with one endpoint in use on every side, and what the candidates answered, by URL.
+
+    *base*: the plan before; its choices stay while they are still good. Sides with one endpoint are not asked.
+    Raises StoreErrors when no candidate of a side can be reached.
+    """
+    figures: dict[str, Any] = {}
+    before = {section.id: section for section in base.sections} if base is not None else {}
+    pairs = []
+    for pair in declaration.pairs:
+        known = before.get(pair.id)
+        source = _chosen(pair.source, known.source if known else None, figures, clock)
+        destination = _chosen(pair.destination, known.destination if known else None, figures, clock)
+        pairs.append(replace(pair, source=source, destination=destination))
+    return replace(declaration, pairs=tuple(pairs)), figures
+
+
+def _chosen(side: Side, earlier: Side | None, figures: dict[str, Any], clock: Callable[[], float]) -> Side:
+    if len(side.endpoint_candidates) < 2:
+        return side
+    probes = [_probe(side, url, clock) for url in side.endpoint_candidates]
+    figures |= {probe.url: probe.figures() for probe in probes}
+    return chosen_side(side, choose(probes, earlier.endpoint_url if earlier is not None else None))
+
+
+def _probe(side: Side, url: str, clock: Callable[[], float]) -> CandidateProbe:
+    store = open_store(replace(side, endpoint_url=url))
+    try:
+        return probe_candidate(url, store, side.prefix, clock)
+    finally:
+        store.close()
