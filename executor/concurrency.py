@@ -27,6 +27,8 @@ SLACK = 0.04
 """Shrinking must be free: -20 % concurrency for at most -0.8 % goodput. Between the two nothing moves."""
 BUSY_SHARE = 0.7
 """Below it the concurrency is not in use, so nothing can be learned about it."""
+ROUND_SHARE = 0.9
+"""A slow start's window must have seen so many requests end, for each worker."""
 STEP = 1.25
 LONGEST_STEP = 2.0
 FIRST_REST_SECONDS = 1.0
@@ -55,6 +57,8 @@ class WindowStats:
     """Mean seconds of a request; 0.0 when none ended."""
     in_use: float
     """Mean number of workers at work (not those held back by a rate limit)."""
+    saturated: bool = False
+    """Processor time was scarce: more workers would only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,8 @@ class ConcurrencyController:
             self._tally.add(stats)
             if self._phase is _Phase.RESTING:
                 if now >= self._rest_until and self._tally.enough:
+                    if stats.saturated:
+                        self._upward = False
                     self._begin_probe(self._tally, now)
             else:
                 self._judge(now)
@@ -194,6 +200,13 @@ class ConcurrencyController:
         self._move(max(self._target * (DEEP_CUT if deep else CUT), min(self._target, CUT_FLOOR)), word, now)
 
     def _slow_start(self, stats: WindowStats, now: float) -> None:
+        if stats.saturated:
+            self._move(self._target, "the processors are busy", now)
+            self._upward = False
+            self._begin_rest(now)
+            return
+        if stats.count + stats.timeouts < ROUND_SHARE * self.target and stats.seconds < LONGEST_WINDOW_SECONDS:
+            return  # less than a round: what ended says little about this many in flight
         last, self._last = self._last, stats
         if last is not None:
             grown = self._target / self._before - 1

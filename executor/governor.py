@@ -305,7 +305,8 @@ def _verdict(error: StoreError | None) -> tuple[bool, str | None]:
 class Governor:
     """Owns the concurrency controller of the process and the limits of its endpoints.
 
-    With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*.
+    With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*. *saturated* says
+    whether processor time was scarce since it was last asked: then the concurrency does not grow.
     """
 
     def __init__(
@@ -315,7 +316,9 @@ class Governor:
         *,
         workers: int | None = None,
         initial: int = INITIAL,
+        saturated: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._saturated = saturated
         self.endpoints = dict(endpoints)
         self._distinct = list({id(endpoint): endpoint for endpoint in self.endpoints.values()}.values())
         self._fixed = workers
@@ -382,6 +385,7 @@ class Governor:
             timeouts=totals.timeouts,
             latency=totals.seconds / totals.ok if totals.ok else 0.0,
             in_use=self._in_use / self._ticks,
+            saturated=self._saturated(),
         )
         self._window_at, self._in_use, self._ticks = now, 0, 0
         if self._fixed is None and well:

@@ -21,6 +21,7 @@ from executor.ledger import Ledger
 from executor.ledger_types import Outcome, Progress, RunState
 from executor.local_workers import this_process
 from executor.memory_limit import default_budget, set_malloc_arenas
+from executor.processor_load import ProcessorLoad
 from executor.runner import ENDED, ApplySettings, apply, chosen_batches
 from executor.section import sections_of
 from executor.stop import Stop
@@ -124,7 +125,12 @@ def _work(
     stop: Stop,
 ) -> Progress:
     """Take part in the run as this one process."""
-    governor = Governor(governors.by_name, plan.limits.workers or MAX_WORKERS, workers=plan.limits.workers)
+    governor = Governor(
+        governors.by_name,
+        plan.limits.workers or MAX_WORKERS,
+        workers=plan.limits.workers,
+        saturated=ProcessorLoad().saturated,
+    )
     sides = [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]
     try:
         return apply(
