@@ -1,0 +1,220 @@
+"""Real processes: killed, told to stop, two at once; and a ledger that is taken away in mid-run."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.corpus import MIB, CorpusObject, mixed
+from support.fault_proxy import FaultProxy
+from support.fault_rules import Delay, Rule
+from support.operator import Operator
+from support.oracle import RCLONE_FIELDS, compare, fill, keys
+from support.postgres import PostgresServer
+from support.servers import RcloneServer
+
+DEADLINE = 60.0
+
+
+@pytest.fixture
+def slowed(on_rclone: Operator, seed: int) -> Iterator[tuple[Operator, FaultProxy]]:
+    """Eighty small objects and a big one, planned, before a destination that takes its time."""
+    objects = mixed(seed, 80, largest=2000, tags=False)
+    objects.append(CorpusObject("big", 16 * MIB, seed))
+    fill(on_rclone.source.client(), on_rclone.source_bucket, objects)
+    with FaultProxy(on_rclone.destination.endpoint_url, seed=seed) as proxy:
+        on_rclone.destination_url = proxy.endpoint_url
+        on_rclone.declare(limits={"memory": "12MiB", "workers": 4})
+        ran = on_rclone.plan()
+        assert ran.code == 0, ran.err
+        proxy.rules = [Rule(Delay(0.08), operations=("put", "part"))]
+        proxy.forget()
+        yield on_rclone, proxy
+
+
+def until(met: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    """Look again and again, for a minute at most."""
+    deadline = time.monotonic() + DEADLINE
+    while not met():
+        assert time.monotonic() < deadline, "it did not come to that within a minute"
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"the process ended with {process.returncode}: {process.communicate()}")
+        time.sleep(0.01)
+
+
+def puts(proxy: FaultProxy) -> int:
+    return sum(e.operation == "put" and e.status == 200 for e in proxy.history_from(0))
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Its exit code, stdout and stderr."""
+    out, err = process.communicate(timeout=DEADLINE)
+    return process.returncode, out, err
+
+
+def completed(operator: Operator) -> None:
+    """Everything is there, proven, and there is nothing left to plan."""
+    assert compare(operator.source_side, operator.destination_side, fields=RCLONE_FIELDS) == []
+    verified = operator.verify("--level", "content")
+    assert verified.code == 0, verified.err
+    replanned = operator.plan("--detailed-exitcode")
+    assert replanned.code == 0, replanned.err
+
+
+def written_twice(proxy: FaultProxy) -> set[str]:
+    """Keys that were put more than once."""
+    count = Counter(e.key for e in proxy.history if e.operation == "put" and e.status == 200)
+    return {key for key, times in count.items() if times > 1}
+
+
+def test_sigterm_drains_exits_75_and_nothing_is_adopted_afterwards(slowed: tuple[Operator, FaultProxy]) -> None:
+    operator, proxy = slowed
+    process = operator.background("apply", operator.plan_path, "--json")
+    until(lambda: puts(proxy) >= 20, process)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = ended(process)
+    assert code == 75, err
+    assert len(keys(operator.destination_side)) < 81
+    proxy.rules = []
+    ran = operator.apply("--json")
+    assert ran.code == 0, ran.err
+    assert "already_there" not in str(ran.lines("run_complete")[0]["outcomes"])
+    assert written_twice(proxy) == set()
+    completed(operator)
+
+
+def test_a_second_sigint_lets_go_at_once(slowed: tuple[Operator, FaultProxy]) -> None:
+    operator, proxy = slowed
+    proxy.rules = [Rule(Delay(30), operations=("put",), skip=10)]
+    process = operator.background("apply", operator.plan_path)
+    until(lambda: puts(proxy) >= 10, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None, "objects in flight are waited for"
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    code, _, err = ended(process)
+    assert code == 75, err
+    assert time.monotonic() - started < 10
+    proxy.rules = []
+    assert operator.apply().code == 0
+    completed(operator)
+
+
+def killed_at_random(operator: Operator, proxy: FaultProxy, rng: random.Random, kills: int, objects: int) -> None:
+    """SIGKILL *kills* times after a random number of further writes, then an apply that is left alone."""
+    for _ in range(kills):
+        process = operator.background("apply", operator.plan_path)
+        aim = puts(proxy) + rng.randrange(1, max(2, objects // (kills + 1)))
+        until(lambda aim=aim, process=process: puts(proxy) >= aim or process.poll() is not None)  # type: ignore[misc]
+        process.kill()
+        ended(process)
+    proxy.rules = []
+    ran = operator.apply("--json")
+    assert ran.code == 0, ran.err
+    done = ran.lines("run_complete")[0]
+    assert (done["done"], done["failed"]) == (objects, 0)
+
+
+def test_sigkill_at_random_points(slowed: tuple[Operator, FaultProxy], rng: random.Random) -> None:
+    operator, proxy = slowed
+    killed_at_random(operator, proxy, rng, 2, 81)
+    completed(operator)
+    assert operator.run("ledger", "check").code == 0
+
+
+def test_two_processes_share_the_work(slowed: tuple[Operator, FaultProxy]) -> None:
+    operator, proxy = slowed
+    both = [operator.background("apply", operator.plan_path, "--json") for _ in range(2)]
+    for code, _, err in [ended(process) for process in both]:
+        assert code == 0, err
+    assert written_twice(proxy) == set()
+    assert Counter(e.operation for e in proxy.history)["complete"] == 1
+    completed(operator)
+
+
+def test_a_ledger_that_goes_and_comes_back_loses_nothing(slowed: tuple[Operator, FaultProxy]) -> None:
+    operator, proxy = slowed
+    server = PostgresServer()
+    try:
+        operator.ledger_url = server.url_of(server.clone())
+        process = operator.background("apply", operator.plan_path, "--json")
+        until(lambda: puts(proxy) >= 20, process)
+        server.embedded.stop(immediate=True)
+        until(lambda: puts(proxy) >= 25 or not _moving(proxy), process)
+        assert process.poll() is None
+        server.embedded.url()  # starts it again, on the same folder
+        code, out, err = ended(process)
+        assert code == 0, err
+        last = [json.loads(line) for line in out.splitlines()][-1]
+        assert (last["type"], last["done"], last["failed"]) == ("run_complete", 81, 0)
+        assert any(json.loads(line)["type"] == "waiting" for line in out.splitlines())
+        assert written_twice(proxy) == set()
+        completed(operator)
+    finally:
+        server.close()
+
+
+def _moving(proxy: FaultProxy) -> bool:
+    before = puts(proxy)
+    time.sleep(0.5)
+    return puts(proxy) > before
+
+
+@pytest.mark.soak
+def test_sigkill_at_twenty_points_of_twenty_thousand_objects(
+    tmp_path: Path, ledger_url: str, rclone_servers: tuple[RcloneServer, RcloneServer], rng: random.Random, seed: int
+) -> None:
+    source, destination = rclone_servers
+    name = uuid.uuid4().hex[:12]
+    source.create_bucket(f"src-{name}")
+    destination.create_bucket(f"dst-{name}")
+    operator = Operator(tmp_path, ledger_url, source, destination, f"src-{name}", f"dst-{name}")
+    fill(source.client(), operator.source_bucket, mixed(seed, 20_000, largest=20_000, tags=False), threads=16)
+    with FaultProxy(destination.endpoint_url, seed=seed) as proxy:
+        operator.destination_url = proxy.endpoint_url
+        assert operator.plan().code == 0
+        proxy.forget()
+        killed_at_random(operator, proxy, rng, 20, 20_000)
+    completed(operator)
+
+
+@pytest.mark.soak
+def test_three_gigabytes_in_sixty_four_mebibytes(on_rclone: Operator, seed: int) -> None:
+    del seed
+    size = 3 << 30
+    path = on_rclone.source.folder / on_rclone.source_bucket / "huge"  # type: ignore[attr-defined]
+    with path.open("wb") as file:
+        block = random.Random(1).randbytes(16 * MIB)
+        for number in range(size // len(block)):
+            file.write(number.to_bytes(8, "big") + block[8:])
+    on_rclone.declare(limits={"memory": "64MiB"})
+    assert on_rclone.plan().code == 0
+    process = on_rclone.background("apply", on_rclone.plan_path)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, resident(process.pid))
+        time.sleep(0.05)
+    assert process.returncode == 0, process.communicate()
+    process.communicate()
+    print(f"peak resident: {peak / MIB:.0f} MiB")
+    assert peak < (64 + 150) * MIB
+    assert on_rclone.verify("--level", "content").code == 0
+    path.unlink()
+
+
+def resident(pid: int) -> int:
+    """Bytes in memory now; 0 when the process is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0)
