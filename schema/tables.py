@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 SCHEMA = "ledger"
 MIGRATIONS = Path(__file__).parent / "migrations"
+ROLES = Path(__file__).parent / "roles.sql"
 metadata = MetaData(schema=SCHEMA)
 MOMENT = DateTime(timezone=True)
 

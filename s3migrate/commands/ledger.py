@@ -11,6 +11,7 @@ from s3migrate.commands.steer import chosen_run
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
 from schema.errors import LedgerSchemaError
+from schema.tables import ROLES
 
 
 @click.group("ledger")
@@ -47,10 +48,11 @@ def check(run_id: int | None) -> None:
 
 
 @ledger_group.command("sql")
+@click.option("--roles", is_flag=True, help="The roles and their rights instead: owner, worker, reader.")
 @told_as_json
-def sql() -> None:
-    """Print the SQL that makes the schema, for a DBA."""
-    click.echo(Ledger.sql(), nl=False)
+def sql(roles: bool) -> None:
+    """Print the SQL that makes the schema, for a DBA; then that of the roles, so that a worker owns nothing."""
+    click.echo(ROLES.read_text() if roles else Ledger.sql(), nl=False)
 
 
 @ledger_group.command("url")
