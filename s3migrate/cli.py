@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from s3migrate import __version__
-from s3migrate.commands.apply import apply_command
-from s3migrate.commands.cleanup import cleanup_command
-from s3migrate.commands.explain import explain_command
-from s3migrate.commands.init import init_command, schema_command
-from s3migrate.commands.ledger import ledger_group
-from s3migrate.commands.plan import plan_command
-from s3migrate.commands.show import check_command, show_command
-from s3migrate.commands.status import status_command
-from s3migrate.commands.steer import limit_command, retry_command, unlock_command
-from s3migrate.commands.verify import verify_command
 from s3migrate.failure import run_click
+
+COMMANDS = {
+    "init": "init:init_command",
+    "schema": "init:schema_command",
+    "plan": "plan:plan_command",
+    "show": "show:show_command",
+    "check": "show:check_command",
+    "apply": "apply:apply_command",
+    "status": "status:status_command",
+    "verify": "verify:verify_command",
+    "retry": "steer:retry_command",
+    "explain": "explain:explain_command",
+    "cleanup": "cleanup:cleanup_command",
+    "limit": "steer:limit_command",
+    "unlock": "steer:unlock_command",
+    "ledger": "ledger:ledger_group",
+}
+"""Name -> module below s3migrate.commands and the command in it; imported when it is asked for, not before."""
 
 EXIT_CODES = """\b
 Exit codes:
@@ -43,7 +52,24 @@ Exit codes:
 """
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is named: apply need not wait for the planner's libraries."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """In the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        found = getattr(import_module(f"s3migrate.commands.{module}"), name)
+        return found if isinstance(found, click.Command) else None
+
+
+@click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="s3migrate")
 def cli() -> None:
     """Move S3 buckets: plan, review, apply, verify.
@@ -51,25 +77,6 @@ def cli() -> None:
     A plan is a file that people review; apply carries out exactly that plan, checkpoints every object in a
     PostgreSQL ledger, and may be killed and run again at any moment; verify proves the result.
     """
-
-
-for command in (
-    init_command,
-    schema_command,
-    plan_command,
-    show_command,
-    check_command,
-    apply_command,
-    status_command,
-    verify_command,
-    retry_command,
-    explain_command,
-    cleanup_command,
-    limit_command,
-    unlock_command,
-    ledger_group,
-):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
-
-import networkx as nx
 
 from schema.declaration_checks import is_folder_beside
 from schema.errors import GuardExceeded, PlanCorrupt
@@ -101,20 +100,18 @@ def _check_names(plan: Plan, lines: Lines) -> None:
 def _check_stages(plan: Plan, lines: Lines) -> None:
     """The stages are a DAG."""
     names = {stage.id for stage in plan.stages}
-    graph = nx.DiGraph()
     for index, stage in enumerate(plan.stages):
-        graph.add_node(stage.id)
         for other in stage.depends_on:
             if other not in names:
                 where = lines.where(("stages", index))
                 raise PlanCorrupt(f"{where}: stage {stage.id} waits for {other!r}, which is not there. {_ADVICE}")
-            graph.add_edge(other, stage.id)
     try:
-        ring = " -> ".join(edge[0] for edge in nx.find_cycle(graph))
-    except nx.NetworkXNoCycle:
-        ring = ""
-    if ring:
-        raise PlanCorrupt(f"{lines.where(('stages',))}: stages wait for each other in a ring: {ring}. {_ADVICE}")
+        # graphlib, not networkx: a plan is read by every command, and networkx takes 0.1 s to import.
+        TopologicalSorter({stage.id: stage.depends_on for stage in plan.stages}).prepare()
+    except CycleError as error:
+        ring = " -> ".join(error.args[1])
+        where = lines.where(("stages",))
+        raise PlanCorrupt(f"{where}: stages wait for each other in a ring: {ring}. {_ADVICE}") from None
 
 
 def _check_sums(plan: Plan, section: Section, lines: Lines) -> None:

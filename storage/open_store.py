@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from ssl import get_default_verify_paths
 
-from botocore.httpsession import get_cert_path
-
 from schema.declaration import Side
 from schema.errors import InputMissing
 from storage.credentials import ca_bundle_named, customer_key, resolve_credentials
@@ -37,4 +35,8 @@ def certificate_authorities(named: str | None) -> str:
             raise InputMissing(f"the ca_bundle {bundle} is not a file that can be read")
         return bundle
     system = get_default_verify_paths().cafile
-    return system if system is not None and Path(system).is_file() else str(get_cert_path(True))
+    if system is not None and Path(system).is_file():
+        return system
+    from botocore.httpsession import get_cert_path
+
+    return str(get_cert_path(True))
