@@ -107,6 +107,8 @@ class LedgerWriter:
 
     def close(self, seconds: float) -> bool:
         """Flush what is queued and end; True when all was written within *seconds*. May be asked again."""
+        if self._died:
+            return False
         if not self._closing:
             try:
                 self._queue.put(None, timeout=seconds)
