@@ -7,7 +7,7 @@ from typing import Protocol
 from executor.ledger_types import Chunk, Completion, Outcome
 from executor.retries import AttemptCounter
 from executor.section import SectionRuntime
-from executor.transfer import OnRetry, Tools
+from executor.transfer import Landed, OnRetry, Tools
 from schema.errors import DestinationChanged, ObjectMissing
 from schema.plan import Entry
 
@@ -43,12 +43,24 @@ def delete_extraneous(
 
 
 def lay_marker(
-    section: SectionRuntime, entry: Entry, chunk: Chunk, ord: int, tools: Tools, tell: OnRetry
+    section: SectionRuntime,
+    entry: Entry,
+    chunk: Chunk,
+    ord: int,
+    tools: Tools,
+    tell: OnRetry,
+    landed: Landed | None = None,
 ) -> Completion:
-    """Lay a delete marker on top of the destination's history of *entry*'s key."""
+    """Lay a delete marker on top of the destination's history of *entry*'s key.
+
+    *landed* tells, before a repeated request, whether the marker is there already.
+    """
     counter = AttemptCounter()
 
     def once() -> Completion:
+        found = landed() if landed is not None and (counter.used or counter.throttled) else None
+        if found is not None:
+            return found
         answer = section.destination.delete(entry.target)
         return Completion(
             chunk.batch_no, ord, Outcome.MARKER_LAID, counter.used + 1, 0, "", b"", section.version(answer.version_id)

@@ -55,7 +55,8 @@ class ChunkLoader:
         if chunk.kind is ChunkKind.VERIFY:
             tasks = {Lane.WHOLE: self._verify_tasks(work, section, items)}
         else:
-            whole, parted = self._tasks.of(work, section, items, self._present(section, items))
+            recorded = self._recorded_versions(chunk) if done else ()
+            whole, parted = self._tasks.of(work, section, items, self._present(section, items), recorded)
             tasks = {Lane.WHOLE: whole, Lane.PARTS: parted}
         return work, tasks
 
@@ -72,6 +73,13 @@ class ChunkLoader:
         prefix = section.section.destination.prefix
         found = self._retry.call(lambda: present_targets(section.destination, prefix, creates))
         return frozenset(entry.target for entry in creates) if found is None else found
+
+    def _recorded_versions(self, chunk: Chunk) -> frozenset[str]:
+        """Ids of the versions that this chunk has put in place; empty unless the plan moves all versions."""
+        if self._plan.policy.versions != "all":
+            return frozenset()
+        rows = self._ledger.completions(chunk.run_id, chunk.batch_no, chunk.lo, chunk.hi)
+        return frozenset(row.destination_version for row in rows if row.destination_version is not None)
 
     def _verify_tasks(self, work: OpenChunk, section: SectionRuntime, items: list[Item]) -> list[Task]:
         chunk = work.chunk

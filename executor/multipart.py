@@ -103,6 +103,9 @@ class PartedCopy:
 
     def _judged(self, source: Source, crc: int | None) -> Judged | None:
         """What stands at the destination, and what differs; None: nothing."""
+        if self._place.landed is not None:
+            found = self._place.landed()
+            return None if found is None else (found, "")
         completion, why = self._repeat(
             lambda: reconcile(
                 self._section,

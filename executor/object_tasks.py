@@ -20,7 +20,8 @@ from executor.reconcile import reconcile
 from executor.retries import AttemptCounter
 from executor.section import SectionRuntime
 from executor.server_copy import ServerCopy
-from executor.transfer import Tools, WholeCopy, ended
+from executor.transfer import Landed, Tools, WholeCopy, ended
+from executor.versions import KeyHistory
 from executor.writer import LedgerWriter, OpenChunk
 from schema.errors import LeaseLost, Stopped, StoreError
 from schema.plan import Action, Entry
@@ -42,12 +43,21 @@ class ObjectTasks:
     spawn: Callable[[Lane, list[Task]], None]
 
     def of(
-        self, work: OpenChunk, section: SectionRuntime, items: Sequence[Item], present: Collection[str]
+        self,
+        work: OpenChunk,
+        section: SectionRuntime,
+        items: Sequence[Item],
+        present: Collection[str],
+        recorded: Collection[str] = (),
     ) -> tuple[list[Task], list[Task]]:
-        """Tasks for the whole-object lane and for the parts lane. *present*: targets seen at the destination."""
+        """Tasks for the whole-object lane and for the parts lane.
+
+        *present*: targets seen at the destination. *recorded* (versions: all): ids of versions at the destination
+        that the ledger has a row for.
+        """
         if section.plan.policy.versions == "all":
             chains = [list(chain) for _, chain in groupby(items, key=lambda item: item[1].target)]
-            return [partial(self._chain, work, section, chain) for chain in chains], []
+            return [partial(self._chain, work, section, chain, recorded) for chain in chains], []
         whole: list[Task] = []
         parted: list[Task] = []
         for ord, entry in items:
@@ -65,19 +75,31 @@ class ObjectTasks:
     def _whole(self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry) -> None:
         self._finished_whole(work, section, ord, entry)
 
-    def _finished_whole(self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry) -> bool:
+    def _finished_whole(
+        self,
+        work: OpenChunk,
+        section: SectionRuntime,
+        ord: int,
+        entry: Entry,
+        history: KeyHistory | None = None,
+    ) -> bool:
         """True: the object's version is at the destination."""
         if self._skip(work):
             return False
-        copy = _whole_copy(section, entry, work.chunk.batch_no, ord, self.tools)
+        landed = None if history is None else partial(history.completion, entry, work.chunk.batch_no, ord)
+        copy = _whole_copy(section, entry, work.chunk.batch_no, ord, self.tools, landed)
         tell = partial(self._retried, work, ord, entry)
 
         def step() -> Completion:
             if entry.action is Action.DELETE:
                 return delete_extraneous(section, entry, work.chunk, ord, self.ledger, self.tools, tell)
             if entry.action is Action.DELETE_MARKER:
-                return lay_marker(section, entry, work.chunk, ord, self.tools, tell)
-            return copy.run(tell)
+                done = lay_marker(section, entry, work.chunk, ord, self.tools, tell, landed)
+            else:
+                done = copy.run(tell)
+            if history is not None:
+                history.wrote(done.destination_version)
+            return done
 
         return self._end(work, section, ord, entry, step, lambda: copy.attempts, lambda: copy.why)
 
@@ -118,37 +140,68 @@ class ObjectTasks:
         entry: Entry,
         spawn: Callable[[list[Task]], None],
         finish: Callable[[Completion | Failure, str], None],
+        landed: Landed | None = None,
     ) -> PartedCopy:
         tell = partial(self._retried, work, ord, entry)
-        place = PartedPlace(work.chunk, ord, self.ledger, spawn, finish, lambda: work.lost, tell)
+        place = PartedPlace(work.chunk, ord, self.ledger, spawn, finish, lambda: work.lost, tell, landed)
         return PartedCopy(section, entry, place, self.tools)
 
-    def _chain(self, work: OpenChunk, section: SectionRuntime, chain: Sequence[Item]) -> None:
+    def _chain(
+        self, work: OpenChunk, section: SectionRuntime, chain: Sequence[Item], recorded: Collection[str]
+    ) -> None:
         """All versions of one key, oldest first, one after the other; a failure ends the chain there."""
-        for position, (ord, entry) in enumerate(chain):
-            if entry.action in (Action.DELETE_MARKER, Action.DELETE) or section.is_whole(entry):
-                arrived = self._finished_whole(work, section, ord, entry)
-            else:
-                arrived = self._finished_parted(work, section, ord, entry)
-            if arrived:
-                continue
-            if not self._skip(work):
-                for later, held_back in chain[position + 1 :]:
-                    text = f"an older version of {entry.target!r} did not arrive"
-                    failure = Failure(work.chunk.batch_no, later, 1, True, 0, "EarlierVersionFailed", text)
-                    self._record(work, later, held_back, failure, "")
+        if self._skip(work):
             return
+        history: KeyHistory | None = None
+        found: list[Completion] = []
+        first, entry = chain[0]
+        if section.keeps_history and entry.action is not Action.DELETE:
+            history = KeyHistory(section, entry.target, recorded, self.tools)
+            try:
+                found = history.begin(chain, work.chunk.batch_no, repeated=work.chunk.token > 1)
+            except Stopped:
+                return
+            except StoreError as error:
+                self.early_stop.failed(error)
+                policy = section.plan.policy.if_source_changes
+                self._record(work, first, entry, ended(error, entry, work.chunk.batch_no, first, 1, policy), "")
+                self._hold_back(work, chain[1:])
+                return
+        for (ord, entry), completion in zip(chain, found, strict=False):
+            self._record(work, ord, entry, completion, "")
+        for position, (ord, entry) in enumerate(chain[len(found) :], len(found) + 1):
+            if entry.action in (Action.DELETE_MARKER, Action.DELETE) or section.is_whole(entry):
+                arrived = self._finished_whole(work, section, ord, entry, history)
+            else:
+                arrived = self._finished_parted(work, section, ord, entry, history)
+            if not arrived:
+                self._hold_back(work, chain[position:])
+                return
 
-    def _finished_parted(self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry) -> bool:
+    def _hold_back(self, work: OpenChunk, later: Sequence[Item]) -> None:
+        """Versions behind one that did not arrive; none may be written before it."""
+        if self._skip(work):
+            return
+        for ord, entry in later:
+            text = f"an older version of {entry.target!r} did not arrive"
+            failure = Failure(work.chunk.batch_no, ord, 1, True, 0, "EarlierVersionFailed", text)
+            self._record(work, ord, entry, failure, "")
+
+    def _finished_parted(
+        self, work: OpenChunk, section: SectionRuntime, ord: int, entry: Entry, history: KeyHistory | None
+    ) -> bool:
         """All parts in this thread, one after the other. True: the version is at the destination."""
         arrived: list[bool] = []
+        landed = None if history is None else partial(history.completion, entry, work.chunk.batch_no, ord)
 
         def finish(result: Completion | Failure, why: str) -> None:
             self._record(work, ord, entry, result, why)
             arrived.append(isinstance(result, Completion) and result.outcome not in TROUBLED)
+            if history is not None and isinstance(result, Completion):
+                history.wrote(result.destination_version)
 
         if not self._skip(work):
-            self._parted_copy(work, section, ord, entry, _inline, finish).open()
+            self._parted_copy(work, section, ord, entry, _inline, finish, landed).open()
         return arrived == [True]
 
     def _end(
@@ -214,8 +267,10 @@ _OUTCOME_TEXT = {
 }
 
 
-def _whole_copy(section: SectionRuntime, entry: Entry, batch_no: int, ord: int, tools: Tools) -> WholeCopy:
-    return (ServerCopy if section.server_copy else WholeCopy)(section, entry, batch_no, ord, tools)
+def _whole_copy(
+    section: SectionRuntime, entry: Entry, batch_no: int, ord: int, tools: Tools, landed: Landed | None = None
+) -> WholeCopy:
+    return (ServerCopy if section.server_copy else WholeCopy)(section, entry, batch_no, ord, tools, landed)
 
 
 def _inline(tasks: list[Task]) -> None:

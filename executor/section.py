@@ -78,6 +78,11 @@ class SectionRuntime:
         overwriting = entry.action is Action.OVERWRITE
         return self.destination_facts.enforces("complete_if_match" if overwriting else "complete_if_none_match")
 
+    @property
+    def keeps_history(self) -> bool:
+        """True: every version is laid on top of the one before; writes carry no precondition."""
+        return self.plan.policy.versions == "all" and self.destination_facts.enforces("versioning")
+
     def version(self, answered: str | None) -> str | None:
         """The version id of a write, where the destination keeps versions; others answer 'null' or nonsense."""
         return answered if self.destination_facts.enforces("versioning") else None

@@ -25,12 +25,12 @@ class ServerCopy(WholeCopy):
 
     def run(self, on_retry: OnRetry) -> Completion:
         """The object's completion. Raises its last StoreError, or Stopped."""
-        return self._tools.retrier.run(self._copy_once, self._counter, on_retry)
+        return self._tools.retrier.run(lambda: self._arrived() or self._copy_once(), self._counter, on_retry)
 
     def _copy_once(self) -> Completion:
         section, entry = self._section, self._entry
         source = self._read()
-        if entry.action is Action.OVERWRITE and entry.destination_etag and not section.guarded(entry.action):
+        if entry.action is Action.OVERWRITE and self._landed is None and not section.guarded(entry.action):
             found = self._look_first(source, None)
             if found is not None:
                 return found

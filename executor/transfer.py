@@ -26,6 +26,7 @@ from schema.objects import WriteResult
 from schema.plan import Action, Entry
 from storage.port import Guard
 
+Landed = Callable[[], Completion | None]
 OnRetry = Callable[[StoreError, int], None]
 """Told of each retry: the error, and the attempts used so far."""
 WRITES = frozenset({"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObjectTagging"})
@@ -52,13 +53,17 @@ class Tools:
 class WholeCopy:
     """Copies one object that fits into memory. One instance per object; `run` is called once."""
 
-    def __init__(self, section: SectionRuntime, entry: Entry, batch_no: int, ord: int, tools: Tools) -> None:
+    def __init__(
+        self, section: SectionRuntime, entry: Entry, batch_no: int, ord: int, tools: Tools, landed: Landed | None = None
+    ) -> None:
+        """*landed* (versions: all) tells, before a repeated write, whether the version is there already."""
         self._section = section
         self._entry = entry
         self._batch_no = batch_no
         self._ord = ord
         self._tools = tools
         self._counter = AttemptCounter()
+        self._landed = landed
         self._guard = section.guard(entry)
         self.why = ""
         """What differs, after a CONFLICT."""
@@ -75,9 +80,14 @@ class WholeCopy:
             raise Stopped("stopped while waiting for memory")
         try:
             body = view[: self._entry.size]
-            return self._tools.retrier.run(lambda: self._once(body), self._counter, on_retry)
+            return self._tools.retrier.run(lambda: self._arrived() or self._once(body), self._counter, on_retry)
         finally:
             self._tools.buffers.give(view)
+
+    def _arrived(self) -> Completion | None:
+        """After a failed attempt: the version when it is there nevertheless. Nothing is asked at the first."""
+        repeated = self._counter.used or self._counter.throttled
+        return self._landed() if self._landed is not None and repeated else None
 
     def _once(self, body: memoryview) -> Completion:
         section, entry = self._section, self._entry
@@ -92,7 +102,7 @@ class WholeCopy:
             keep_checksum=section.plan.preserve.checksums,
         )
         carried = carriage.write_headers(section, entry, source)
-        if entry.action is Action.OVERWRITE and not section.guarded(entry.action):
+        if entry.action is Action.OVERWRITE and self._landed is None and not section.guarded(entry.action):
             found = self._look_first(source, proof.crc64nvme)
             if found is not None:
                 return found

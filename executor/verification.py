@@ -39,7 +39,9 @@ def object_differences(
     def tell(_error: StoreError, _attempt: int) -> None:
         """Nobody is told: what counts is whether it can be proven in the end."""
 
-    if entry.action in (Action.DELETE, Action.DELETE_MARKER):
+    if entry.action is Action.DELETE_MARKER:
+        return tools.retrier.run(lambda: _marked(section, entry, completion), AttemptCounter(), tell)
+    if entry.action is Action.DELETE:
         return tools.retrier.run(lambda: _absent(section, entry), AttemptCounter(), tell)
     found, source, there = tools.retrier.run(lambda: _heads(section, entry, completion), AttemptCounter(), tell)
     if source is not None and there is not None and not any(f.startswith("size:") for f in found):
@@ -105,6 +107,18 @@ def _bytes(
     if crc is not None and crc != ours:
         return [f"content: the ledger recorded CRC64NVME {integrity.crc_text(crc)}, both sides have another"]
     return []
+
+
+def _marked(section: SectionRuntime, entry: Entry, completion: Completion | None) -> tuple[str, ...]:
+    """A delete marker answers neither GET nor HEAD; its place in the history is proven by the listing."""
+    version = completion.destination_version if completion is not None else None
+    if version is None:
+        return ()
+    try:
+        section.destination.head(entry.target, version_id=version)
+    except (ObjectMissing, ObjectChanged):
+        return ()
+    return ("an object where a delete marker was laid",)
 
 
 def _absent(section: SectionRuntime, entry: Entry) -> tuple[str, ...]:
