@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from schema.errors import AccessRefused, FeatureUnsupported, StoreError
+from schema.errors import AccessRefused, FeatureUnsupported, MigrationError
 
 FIRST_FAILURES = 25
 """So many objects refused in a row, without one success, and the run stops."""
@@ -24,7 +24,7 @@ class EarlyStop:
             with self._lock:
                 self._in_a_row = 0
 
-    def failed(self, error: StoreError) -> None:
+    def failed(self, error: MigrationError) -> None:
         """Raises AllRefused once too many objects in a row were refused."""
         if not isinstance(error, AccessRefused | FeatureUnsupported):
             return

@@ -362,6 +362,7 @@ class PartedCopy:
             # Claimed before the abort, so that no other part takes the abort for a lost upload and begins anew.
             if self._claim_end():
                 self._abort_after_failure()
+                self._place.failed(error)
                 self._place.finish(result, "")
 
     def _abort_after_failure(self) -> None:

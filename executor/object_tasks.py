@@ -143,7 +143,8 @@ class ObjectTasks:
         landed: Landed | None = None,
     ) -> PartedCopy:
         tell = partial(self._retried, work, ord, entry)
-        place = PartedPlace(work.chunk, ord, self.ledger, spawn, finish, lambda: work.lost, tell, landed)
+        failed = self.early_stop.failed
+        place = PartedPlace(work.chunk, ord, self.ledger, spawn, finish, lambda: work.lost, tell, failed, landed)
         return PartedCopy(section, entry, place, self.tools)
 
     def _chain(

@@ -84,7 +84,7 @@ class MemoryStore:
 
     def __init__(self, bucket: str = "memory", *, guards: bool = True, returns_checksums: bool = False) -> None:
         self._bucket = bucket
-        self._guards = guards
+        self.guards = guards
         self._returns_checksums = returns_checksums
         self.objects: dict[str, Held] = {}
         self.open: dict[str, Upload] = {}
@@ -324,7 +324,7 @@ class MemoryStore:
 
         def act(_call: Call) -> WriteResult:
             held = self.objects.get(key)
-            if self._guards and if_match is not None and held is not None and held.etag != if_match:
+            if self.guards and if_match is not None and held is not None and held.etag != if_match:
                 raise errors.DestinationChanged(f"{key} changed", operation="DeleteObject", key=key, status=412)
             self.objects.pop(key, None)
             return WriteResult("", None, {})
@@ -375,7 +375,7 @@ class MemoryStore:
         return upload
 
     def _check(self, key: str, guard: Guard, operation: str) -> None:
-        if not self._guards:
+        if not self.guards:
             return
         held = self.objects.get(key)
         unmet = guard.if_none_match and held is not None
