@@ -49,6 +49,8 @@ class Request:
     into: memoryview | None = None
     """Where a 2xx body goes. None: into Answer.body."""
     patience: Patience = Patience.DATA
+    once: bool = False
+    """Sent on a new connection: on one it has used before, libcurl repeats a request that got no answer by itself."""
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ class Connection:
         self._read_error: BaseException | None = None
         self._method = ""
         self._patience: Patience | None = None
+        self._once = False
         set_fixed_options(curl, ca_bundle, user_agent)
         # list.append is called by pycurl for each header line without a Python frame of ours in between.
         curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)
@@ -158,6 +161,9 @@ class Connection:
             curl.setopt(pycurl.LOW_SPEED_TIME, low_speed)
             curl.setopt(pycurl.TIMEOUT, overall)
             self._patience = request.patience
+        if request.once is not self._once:
+            curl.setopt(pycurl.FRESH_CONNECT, int(request.once))
+            self._once = request.once
         curl.setopt(pycurl.URL, request.url)
         curl.setopt(pycurl.HTTPHEADER, request.headers)
         sends = request.body is not None or request.read is not None

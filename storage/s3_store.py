@@ -133,6 +133,7 @@ class S3Store:
             headers=[*headers, *self._data, *guard_headers(guard)],
             body=body,
             guarded=guard != UNGUARDED,
+            once=guard == UNGUARDED,
         )
         return write_result(self._wire, operation, self._wire.send(operation))
 
@@ -213,6 +214,7 @@ class S3Store:
             ],
             document=b"",
             guarded=guard != UNGUARDED,
+            once=guard == UNGUARDED,
             patience=Patience.SILENT,
         )
         answer = self._wire.send(operation)
@@ -252,6 +254,7 @@ class S3Store:
                 version_query(version_id),
                 [*self._always, *guard],
                 guarded=bool(guard),
+                once=not guard and version_id is None,
             )
         )
         return WriteResult("", answer.headers.get("x-amz-version-id"), answer.headers)

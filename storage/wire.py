@@ -54,6 +54,8 @@ class Operation:
     length: int = 0
     into: memoryview | None = None
     guarded: bool = False
+    once: bool = False
+    """A repetition would do it twice: a write without a precondition may make a version, or lay a marker."""
     patience: Patience = Patience.DATA
 
 
@@ -213,6 +215,7 @@ class Wire:
             operation.length,
             operation.into,
             operation.patience,
+            operation.once,
         )
 
     def _refuse_unsendable(self, operation: Operation, headers: Sequence[tuple[str, str]]) -> None:
