@@ -13,7 +13,7 @@ from schema.plan import Capabilities
 from storage.open_store import open_store
 from storage.port import ObjectStore
 
-KEPT = Capabilities({"user_metadata_utf8": "enforced"})
+KEPT = Capabilities({"user_metadata_utf8": "enforced", "tagging": "enforced"})
 PRESERVE = Preserve(
     encryption={"mode": "keep", "key_map": {"arn:aws:kms:us-east-1:1:key/a": "arn:aws:kms:us-east-1:2:key/b"}},
     last_modified="original-modified",
