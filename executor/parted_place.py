@@ -8,6 +8,7 @@ from typing import Protocol
 
 from executor.ledger_types import Chunk, Completion, Failure, PartRecord, UploadRecord
 from executor.transfer import OnRetry
+from schema.errors import MigrationError
 
 
 class UploadLedger(Protocol):
@@ -40,5 +41,7 @@ class PartedPlace:
     lost: Callable[[], bool]
     """True once the chunk's lease is gone."""
     on_retry: OnRetry
+    failed: Callable[[MigrationError], None]
+    """Told of the error that ends the object; may raise, to end the run."""
     landed: Callable[[], Completion | None] | None = None
     """versions: all: whether this version is at the destination already, asked when an answer was lost."""
