@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import pytest
 
@@ -59,11 +60,13 @@ class ScriptedServer:
             except OSError:
                 return
             connections += 1
-            with client:
-                self.converse(client, connections)
+            threading.Thread(target=self.converse, args=(client, connections), daemon=True).start()
 
     def converse(self, client: socket.socket, connection: int) -> None:
-        reader = client.makefile("rb")
+        with client, client.makefile("rb") as reader:
+            self.answer(client, reader, connection)
+
+    def answer(self, client: socket.socket, reader: BinaryIO, connection: int) -> None:
         while line := reader.readline():
             headers: dict[str, str] = {}
             while (row := reader.readline()) not in (b"\r\n", b""):

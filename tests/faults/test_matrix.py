@@ -1,0 +1,159 @@
+"""The fault matrix: every fault in every phase, once, over a real server; what must come of it is a table.
+
+docs/reliability.md shows the same table. Whatever the fault: nothing is lost, nothing is changed silently, no upload
+is left open, and the next apply without the fault completes the run.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from support.corpus import MIB, CorpusObject
+from support.fault_proxy import FaultProxy
+from support.fault_rules import (
+    Action,
+    Bandwidth,
+    EnforceChecksums,
+    FlipBit,
+    Overlong,
+    Reset,
+    Rule,
+    Truncate,
+    clock_skewed,
+    error,
+    expired_token,
+    internal_error,
+    lying_empty,
+    lying_error,
+    lying_html,
+    slow_down,
+    too_many_requests,
+)
+from support.operator import Operator
+from support.oracle import compare, fill
+from support.servers import MotoServer
+
+ARRIVES = 0
+"""Repeated or reconciled; exit 0."""
+ONE_FAILS = 3
+"""The object is given up and named, the others arrive; `retry` and apply mend it."""
+
+SMALL = [
+    CorpusObject("one", 3_000, 1, {"ContentType": "text/plain"}, {"a": "1"}, {"kind": "a"}),
+    CorpusObject("two", 2_000, 2, {}, {}, {"kind": "b"}),
+]
+PARTED = [CorpusObject("parted", 7 * MIB, 3, {}, {"b": "2"}, {"kind": "c"})]
+PHASES = ("list", "get", "put", "create", "part", "complete", "head", "tag")
+BODIES = ("list", "get", "tag")
+UPLOADS = ("put", "part")
+WRITES = ("put", "create", "part", "complete")
+FAULTS: dict[str, tuple[Action, tuple[str, ...], int]] = {
+    "reset before the server acted": (Reset(), PHASES, ARRIVES),
+    "reset after the server acted": (Reset(after=True), PHASES, ARRIVES),
+    "503 SlowDown": (slow_down(retry_after=0), PHASES, ARRIVES),
+    "429 with Retry-After": (too_many_requests(retry_after=1), ("get", "put"), ARRIVES),
+    "500 InternalError": (internal_error(), PHASES, ARRIVES),
+    "200 with nothing in it": (lying_empty(), PHASES, ARRIVES),
+    "200 with a web page": (lying_html(), PHASES, ARRIVES),
+    "200 with <Error>": (lying_error(), PHASES, ARRIVES),
+    "200 with <Error> after the server acted": (lying_error(forward=True), ("complete",), ARRIVES),
+    "body cut short": (Truncate(0.5), BODIES, ARRIVES),
+    "body too long": (Overlong(), BODIES, ARRIVES),
+    "body drips": (Bandwidth(40_000, chunk=100), ("list", "put", "tag"), ARRIVES),
+    "bit flipped on the way down": (FlipBit(), ("get",), ARRIVES),
+    "bit flipped on the way up": (FlipBit(upload=True), UPLOADS, ARRIVES),
+    "403 AccessDenied": (error(403, "AccessDenied"), tuple(p for p in PHASES if p != "list"), ONE_FAILS),
+    "credentials expired": (expired_token(), PHASES, 77),
+    "clock skewed": (clock_skewed(), PHASES, 77),
+    "bucket gone": (error(404, "NoSuchBucket"), tuple(p for p in PHASES if p != "head"), 68),
+    "destination full": (error(507, "InsufficientStorage"), WRITES, 69),
+}
+DIFFERENT: dict[tuple[str, str], int] = {
+    # An answer to HEAD has no body, hence no error code and no proof of anything: what cannot be proven is told.
+    **dict.fromkeys(((lie, "head") for lie in FAULTS if lie.startswith("200 with")), ONE_FAILS),
+    ("credentials expired", "head"): ONE_FAILS,
+    ("clock skewed", "head"): ONE_FAILS,
+    # A page is asked for again, with credentials read anew.
+    ("credentials expired", "list"): ARRIVES,
+}
+"""Cells that differ from their row."""
+LEFT_OPEN = {("reset after the server acted", "create")}
+"""The upload's id was in the answer that was lost: nobody can name it. A lifecycle rule of the bucket ends it."""
+CELLS = [(fault, phase) for fault, (_, phases, _) in FAULTS.items() for phase in phases]
+
+
+Cell = tuple[Operator, FaultProxy]
+
+
+@pytest.fixture(scope="module")
+def proxy(moto_server: MotoServer) -> Iterator[FaultProxy]:
+    """Before both sides."""
+    with FaultProxy(moto_server.endpoint_url, seed=1) as faulty:
+        yield faulty
+
+
+@pytest.fixture(scope="module")
+def planned(
+    tmp_path_factory: pytest.TempPathFactory, moto_server: MotoServer, proxy: FaultProxy
+) -> Callable[[bool, str], Operator]:
+    """An operator with two small tagged objects, or with one in two parts; planned once for all cells."""
+    operators: dict[bool, Operator] = {}
+
+    def get(parted: bool, ledger_url: str) -> Operator:
+        if parted not in operators:
+            buckets = [moto_server.create_bucket(f"{side}-{uuid.uuid4().hex[:12]}") for side in ("src", "dst")]
+            made = Operator(tmp_path_factory.mktemp("matrix"), ledger_url, moto_server, moto_server, *buckets)
+            fill(moto_server.client(), made.source_bucket, PARTED if parted else SMALL)
+            made.source_url = made.destination_url = proxy.endpoint_url
+            made.declare(limits={"memory": "12MiB", "workers": 3}, policy={"transfer": "stream"})
+            ran = made.plan()
+            assert ran.code == 0, ran.err
+            operators[parted] = made
+        return replace(operators[parted], ledger_url=ledger_url)
+
+    return get
+
+
+@pytest.fixture
+def cell(planned: Callable[[bool, str], Operator], proxy: FaultProxy, ledger_url: str, phase: str) -> Iterator[Cell]:
+    """An empty destination, an empty ledger, no fault yet, the plan."""
+    proxy.rules = []
+    operator = planned(phase in ("create", "part", "complete"), ledger_url)
+    proxy.forget()
+    yield operator, proxy
+    proxy.rules = []
+    client, bucket = operator.destination.client(), operator.destination_bucket
+    for found in client.list_objects_v2(Bucket=bucket).get("Contents", ()):
+        client.delete_object(Bucket=bucket, Key=found["Key"])
+    for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()):
+        client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+@pytest.mark.parametrize(("fault", "phase"), CELLS, ids=[f"{fault}, {phase}" for fault, phase in CELLS])
+def test_cell(cell: Cell, fault: str, phase: str) -> None:
+    operator, proxy = cell
+    action, _, usual = FAULTS[fault]
+    expected = DIFFERENT.get((fault, phase), usual)
+    proxy.rules = [Rule(EnforceChecksums(), operations=UPLOADS), Rule(action, operations=(phase,), times=1)]
+    if isinstance(action, FlipBit):  # the check comes after the flip
+        proxy.rules = proxy.rules[::-1]
+    if phase == "list":
+        before = operator.plan_path.read_bytes()
+        ran = operator.plan()
+        assert operator.plan_path.read_bytes() == before
+    else:
+        ran = operator.apply()
+    assert any(exchange.faults for exchange in proxy.history if exchange.operation == phase), "the fault never struck"
+    assert ran.code == expected, (ran.code, ran.err)
+    assert expected == ARRIVES or ran.err.count("s3migrate:") == 1, ran.err
+    proxy.rules = []
+    if expected == ONE_FAILS:
+        assert operator.run("retry").code == 0
+    if expected != ARRIVES or phase == "list":
+        mended = operator.apply()
+        assert mended.code == 0, mended.err
+    assert compare(operator.source_side, operator.destination_side) == []
+    assert len(operator.uploads()) == ((fault, phase) in LEFT_OPEN)
