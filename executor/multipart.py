@@ -29,6 +29,7 @@ from schema.errors import (
     MigrationError,
     ObjectChanged,
     ObjectMissing,
+    PartRefused,
     Stopped,
     StoreError,
     UploadConflicted,
@@ -233,7 +234,8 @@ class PartedCopy:
             # Complete's answer was lost, or somebody aborted the upload: only a look can tell.
             self._after_missing(source, crc)
             return
-        except UploadConflicted:
+        except (UploadConflicted, PartRefused):
+            # Spoiled: some servers drop an upload's parts after one of them was sent twice.
             self._restart(source)
             return
         except DestinationChanged:

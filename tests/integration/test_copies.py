@@ -311,9 +311,10 @@ def test_an_upload_that_the_server_loses_each_time_fails_the_object(bench: Setti
     assert made.left_over() == 0
 
 
-def test_a_409_on_complete_begins_anew(bench: Setting) -> None:
+@pytest.mark.parametrize("error", [errors.UploadConflicted("409"), errors.PartRefused("400 InvalidPart")])
+def test_a_spoiled_upload_is_begun_anew(bench: Setting, error: errors.StoreError) -> None:
     made = bench(BIG)
-    made.destination.before = once("CompleteMultipartUpload", raising(errors.UploadConflicted("409")))
+    made.destination.before = once("CompleteMultipartUpload", raising(error))
     assert made.run().state is RunState.COMPLETE
     arrived(made)
 
