@@ -83,6 +83,7 @@ class PartedCopy:
             if judged is None:
                 self._create(source)
         if judged is not None:
+            self._let_go()
             self._end(*judged)
             return
         missing = [part for part in self._parts if part.number not in self._done]
@@ -91,6 +92,12 @@ class PartedCopy:
             self._close()
         else:
             self._place.spawn([partial(self.send, part, self._upload_id) for part in missing])
+
+    def _let_go(self) -> None:
+        """Of an earlier process's upload, should the ledger still name one: the object needs none any more."""
+        found = self._place.ledger.find_upload(self._place.chunk.run_id, self._place.chunk.batch_no, self._place.ord)
+        if found is not None:
+            self._abort(found[0].upload_id)
 
     def _already_there(self, source: Source) -> Judged | None:
         """Look at the destination where it does not guard writes; None: nothing there but what the plan saw."""

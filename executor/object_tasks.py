@@ -17,12 +17,13 @@ from executor.parted_place import PartedPlace
 from executor.patient_ledger import PatientLedger
 from executor.pool import Task
 from executor.reconcile import reconcile
+from executor.restore import ARCHIVED_STAGE, unreadable
 from executor.retries import AttemptCounter
 from executor.section import SectionRuntime
 from executor.server_copy import ServerCopy
 from executor.transfer import Landed, Tools, WholeCopy, ended
 from executor.versions import KeyHistory
-from executor.writer import LedgerWriter, OpenChunk
+from executor.writer import LedgerWriter, OpenChunk, Postponed
 from schema.errors import LeaseLost, Stopped, StoreError
 from schema.plan import Action, Entry
 
@@ -41,6 +42,7 @@ class ObjectTasks:
     events: Events
     early_stop: EarlyStop
     spawn: Callable[[Lane, list[Task]], None]
+    restore_poll_seconds: float = 900.0
 
     def of(
         self,
@@ -55,19 +57,52 @@ class ObjectTasks:
         *present*: targets seen at the destination. *recorded* (versions: all): ids of versions at the destination
         that the ledger has a row for.
         """
+        restoring = work.batch.stage == ARCHIVED_STAGE
         if section.plan.policy.versions == "all":
             chains = [list(chain) for _, chain in groupby(items, key=lambda item: item[1].target)]
-            return [partial(self._chain, work, section, chain, recorded) for chain in chains], []
+            laid = [partial(self._chain, work, section, chain, recorded) for chain in chains]
+            if not restoring:
+                return list(laid), []
+            pairs = zip(chains, laid, strict=True)
+            return [partial(self._once_readable, work, section, chain, task) for chain, task in pairs], []
         whole: list[Task] = []
         parted: list[Task] = []
         for ord, entry in items:
-            if entry.action is Action.COPY and entry.target in present and section.is_whole(entry):
-                whole.append(partial(self._adopt, work, section, ord, entry))
-            elif entry.action is Action.DELETE or section.is_whole(entry):
-                whole.append(partial(self._whole, work, section, ord, entry))
-            else:
-                parted.append(partial(self._parted, work, section, ord, entry))
+            lane, task = whole, partial(self._whole, work, section, ord, entry)
+            if entry.action is not Action.DELETE and not section.is_whole(entry):
+                lane, task = parted, partial(self._parted, work, section, ord, entry)
+            elif entry.action is Action.COPY and entry.target in present:
+                task = partial(self._adopt, work, section, ord, entry)
+            if restoring:
+                task = partial(self._once_readable, work, section, [(ord, entry)], task)
+            lane.append(task)
         return whole, parted
+
+    def _once_readable(self, work: OpenChunk, section: SectionRuntime, items: Sequence[Item], task: Task) -> None:
+        """*task* when none of *items* lies in an archive any more; else they are asked back, and come again later."""
+        if self._skip(work):
+            return
+        ords = {id(entry): ord for ord, entry in items}
+
+        def told(entry: Entry) -> None:
+            text = f"asked back from the archive; looked at again every {self.restore_poll_seconds:.0f} s"
+            self._trouble(work, ords[id(entry)], entry, "RestoreRequested", text, 0, 1, False)
+
+        try:
+            waiting = unreadable(section, [entry for _, entry in items], self.tools, told)
+        except Stopped:
+            return
+        except StoreError as error:
+            self.early_stop.failed(error)
+            policy = section.plan.policy.if_source_changes
+            for ord, entry in items:
+                self._record(work, ord, entry, ended(error, entry, work.chunk.batch_no, ord, 1, policy), "")
+            return
+        if not waiting:
+            task()
+            return
+        for _ in items:
+            self.writer.put(work, Postponed(self.restore_poll_seconds))
 
     def _skip(self, work: OpenChunk) -> bool:
         return work.lost or self.tools.stop.draining

@@ -41,6 +41,8 @@ class ApplySettings:
     lease_seconds: float = 30.0
     grace_seconds: float = 60.0
     """How long a drain waits for objects in flight."""
+    restore_poll_seconds: float = 900.0
+    """How long an object that is being restored from an archive is left alone before it is looked at again."""
     process: ProcessPlace | None = None
     """Known by it, a killed process's leases are given back at once by its neighbours on this machine."""
 

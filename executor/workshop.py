@@ -146,8 +146,17 @@ def open_workshop(
         events=events,
         clock=clock,
         on_crash=crash.met,
+        give_back=lambda chunk, seconds: ledger.release(worker, [chunk], after_seconds=seconds),
     )
-    tasks = ObjectTasks(tools, PatientLedger(ledger, stop, events), writer, events, EarlyStop(), pool.add)
+    tasks = ObjectTasks(
+        tools,
+        PatientLedger(ledger, stop, events),
+        writer,
+        events,
+        EarlyStop(),
+        pool.add,
+        settings.restore_poll_seconds,
+    )
     retry = Retry(wait=lambda seconds: void(stop.wait(seconds)))
     loader = ChunkLoader(plan, sections, manifests, ledger, writer, tasks, retry)
     feeder = Feeder(

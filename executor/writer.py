@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from executor.events import Events
 from executor.ledger_types import Chunk, ChunkReport, Completion, Failure, Verdict
@@ -17,7 +18,14 @@ from executor.stop import Stop
 from schema.errors import LedgerUnavailable
 from schema.plan import Batch
 
-Result = Completion | Failure | Verdict | None
+
+class Postponed(NamedTuple):
+    """An object that cannot be moved yet: its chunk goes back, to be claimed not before *seconds* from now."""
+
+    seconds: float
+
+
+Result = Completion | Failure | Verdict | Postponed | None
 """None: the chunk has nothing left to do."""
 
 
@@ -30,6 +38,8 @@ class OpenChunk:
     remaining: int
     lost: bool = False
     """Set once the lease is lost: whatever was done locally must be dropped."""
+    postponed: float = 0.0
+    """Seconds until somebody may look at what is left of it; 0: nothing was postponed."""
 
 
 @dataclass(slots=True)
@@ -49,6 +59,7 @@ class LedgerWriter:
         events: Events,
         clock: Callable[[], float],
         on_crash: Callable[[BaseException], None],
+        give_back: Callable[[Chunk, float], None] = lambda _chunk, _seconds: None,
         flush_rows: int = 500,
         flush_seconds: float = 1.0,
     ) -> None:
@@ -57,6 +68,7 @@ class LedgerWriter:
         self._events = events
         self._clock = clock
         self._on_crash = on_crash
+        self._give_back = give_back
         self._flush_rows = flush_rows
         self._flush_seconds = flush_seconds
         self._queue: queue.Queue[tuple[OpenChunk, Result] | None] = queue.Queue(maxsize=4 * flush_rows)
@@ -145,7 +157,10 @@ class LedgerWriter:
                     if not pending:
                         deadline = self._clock() + self._flush_seconds
                     slot = pending.setdefault(id(work), _Pending(work))
-                    if result is not None:
+                    if isinstance(result, Postponed):
+                        work.postponed = max(work.postponed, result.seconds)
+                        work.remaining -= 1
+                    elif result is not None:
                         slot.results.append(result)
                         rows += 1
                         if not (isinstance(result, Failure) and not result.terminal):
@@ -159,10 +174,13 @@ class LedgerWriter:
         reports = [_report(slot) for slot in pending if not slot.work.lost]
         if not reports:
             return
+        returned = [slot.work for slot in pending if slot.work.postponed and slot.work.remaining == 0]
         wait, told = 0.2, False
         while True:
             try:
                 lost = self._flush_reports(reports)
+                for left in returned:
+                    self._give_back(left.chunk, left.postponed)
                 break
             except LedgerUnavailable as error:
                 if not told:
@@ -174,6 +192,7 @@ class LedgerWriter:
         if told:
             self._events.waiting("ledger", None)
         self.mark_lost(lost)
+        self.mark_lost(frozenset(left.chunk.chunk_no for left in returned))
         for report in reports:
             if report.finished and report.chunk.chunk_no not in lost:
                 with self._open_lock:
@@ -190,5 +209,5 @@ def _report(slot: _Pending) -> ChunkReport:
         completions=[r for r in results if isinstance(r, Completion)],
         failures=[r for r in results if isinstance(r, Failure)],
         verdicts=[r for r in results if isinstance(r, Verdict)],
-        finished=slot.work.remaining == 0,
+        finished=slot.work.remaining == 0 and not slot.work.postponed,
     )

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from schema.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -21,10 +23,25 @@ class Settings:
     """S3MIGRATE_HOME, else .s3migrate in the working directory."""
     expected_plan_id: str | None
     """S3MIGRATE_EXPECT: the plan id that was approved."""
+    restore_poll_seconds: float
+    """S3MIGRATE_RESTORE_POLL: seconds between two looks at an object that is being restored from an archive."""
     who: str
     """user@host, for the ledger."""
     host: str
     stderr_is_terminal: bool
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    said = env.get(name)
+    if not said:
+        return default
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < 1e6:
+        raise UsageError(f"{name} is {said!r}; it is a number of seconds, more than 0")
+    return seconds
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -39,6 +56,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ledger_url=env.get("S3MIGRATE_LEDGER") or None,
         state_folder=Path(env.get("S3MIGRATE_HOME") or ".s3migrate").absolute(),
         expected_plan_id=env.get("S3MIGRATE_EXPECT") or None,
+        restore_poll_seconds=_seconds(env, "S3MIGRATE_RESTORE_POLL", 900.0),
         who=f"{user}@{host}",
         host=host,
         stderr_is_terminal=sys.stderr.isatty(),

@@ -199,6 +199,7 @@ def _apply_settings(settings: Settings, budget: int, only: tuple[str, ...]) -> A
         tool_version=__version__,
         budget=budget,
         only=frozenset(only) or None,
+        restore_poll_seconds=settings.restore_poll_seconds,
         process=this_process(os.getpid()),
     )
 
