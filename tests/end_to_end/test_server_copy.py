@@ -114,7 +114,8 @@ def test_a_copy_answered_by_an_error_in_a_200_or_by_nothing_is_made_again(
     assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
-def test_a_source_that_changed_since_the_plan_is_not_copied(on_moto: Operator, proxy: FaultProxy, seed: int) -> None:
+@pytest.mark.usefixtures("proxy")
+def test_a_source_that_changed_since_the_plan_is_not_copied(on_moto: Operator, seed: int) -> None:
     fill(on_moto.source.client(), on_moto.source_bucket, mixed(seed, 3, largest=100))
     on_moto.declare(policy={"transfer": "server-copy"})
     assert on_moto.plan().code == 0
@@ -124,9 +125,8 @@ def test_a_source_that_changed_since_the_plan_is_not_copied(on_moto: Operator, p
     assert [difference.field for difference in found] == ["missing"]
 
 
-def test_a_destination_that_appeared_since_the_plan_is_not_overwritten(
-    on_moto: Operator, proxy: FaultProxy, seed: int
-) -> None:
+@pytest.mark.usefixtures("proxy")
+def test_a_destination_that_appeared_since_the_plan_is_not_overwritten(on_moto: Operator, seed: int) -> None:
     """moto ignores If-None-Match on copies, so the chunk's targets are looked at first."""
     objects = mixed(seed, 3, largest=100)
     fill(on_moto.source.client(), on_moto.source_bucket, objects)
