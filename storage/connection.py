@@ -23,6 +23,10 @@ LOW_SPEED_BYTES = 1024
 LOW_SPEED_SECONDS = 30
 
 
+KEPT_OUT = [b"Expect:", b"Accept:"]
+"""Lines that keep libcurl from adding headers: a server that ignores Expect costs one second per PUT."""
+
+
 class Patience(Enum):
     """How long a request may be silent: (low-speed seconds, overall seconds); 0: no bound."""
 
@@ -40,8 +44,8 @@ class Request:
 
     method: str
     url: str
-    headers: list[bytes] = field(repr=False)
-    """Header lines as libcurl takes them; see header_lines."""
+    headers: list[tuple[str, str]] = field(repr=False)
+    """Beside Host, User-Agent and Content-Length. No name or value may hold a line break."""
     body: bytes | bytearray | memoryview | None = field(default=None, repr=False)
     read: Callable[[int], bytes] | None = None
     length: int = 0
@@ -165,7 +169,7 @@ class Connection:
             curl.setopt(pycurl.FRESH_CONNECT, int(request.once))
             self._once = request.once
         curl.setopt(pycurl.URL, request.url)
-        curl.setopt(pycurl.HTTPHEADER, request.headers)
+        curl.setopt(pycurl.HTTPHEADER, [*KEPT_OUT, *header_lines(request.headers)])
         sends = request.body is not None or request.read is not None
         # The mode is kept between requests of one kind, because each option set costs as much as a callback.
         mode = f"{request.method}+body" if sends else request.method

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import botocore.exceptions
 import botocore.session
@@ -147,6 +148,17 @@ def customer_key(name: str, environ: Mapping[str, str] = os.environ) -> bytes:
 def ca_bundle_named(environ: Mapping[str, str] = os.environ) -> str | None:
     """The certificate authorities' file named by AWS_CA_BUNDLE, or None."""
     return environ.get("AWS_CA_BUNDLE") or None
+
+
+def proxy_named(origin: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment names an HTTP proxy for *origin*, as libcurl reads it (http_proxy, HTTPS_PROXY...)."""
+    if not any(name.lower().endswith("_proxy") and value for name, value in environ.items()):
+        return False
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(origin)
+    named = getproxies()
+    return bool(named.get(parts.scheme) or named.get("all")) and not proxy_bypass(parts.netloc)
 
 
 def _from_environment(prefix: str, environ: Mapping[str, str]) -> Keys:

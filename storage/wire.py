@@ -18,17 +18,15 @@ from typing import NamedTuple
 from schema.errors import CredentialsExpired, ObjectRefused, ResponseUnreadable, StoreError
 from storage import error_border
 from storage.addressing import BucketAddress
-from storage.connection import Answer, Connection, CurlFailed, Patience, ReaderFailed, Request, header_lines
-from storage.credentials import Credentials, Keys
+from storage.connection import Answer, Connection, CurlFailed, Patience, ReaderFailed, Request
+from storage.credentials import Credentials, Keys, proxy_named
 from storage.error_border import Call, Purpose
 from storage.port import Body, RequestObserver, RequestSample
 from storage.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
+from storage.socket_connection import SocketConnection
 
 USER_AGENT = "s3migrate"
-_SENT_UNSIGNED = [b"Expect:", b"Accept:"]
-"""Lines that keep libcurl from adding headers: a server that ignores Expect costs one second per PUT."""
-
-
+AnyConnection = Connection | SocketConnection
 _ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
 """S3 sends 200 at once and the result, or an <Error>, when it is known."""
 _UNSENDABLE = re.compile(r"[\x00\r\n]|[^\x00-\xff]")
@@ -89,10 +87,14 @@ class Wire:
         self._now = now
         self._signer = Signer(region, now=now)
         self._local = threading.local()
-        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        # Only libcurl speaks to proxies; where none is named, sockets take a third less processor time.
+        self._open: Callable[[str | None, str], AnyConnection] = (
+            Connection if proxy_named(address.origin) else SocketConnection
+        )
+        self._connections: weakref.WeakSet[AnyConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._signed_before = False
-        self._encoding = f"Accept-Encoding: {address.accept_encoding}".encode("ascii")
+        self._encoding = ("Accept-Encoding", address.accept_encoding)
 
     def send(self, operation: Operation) -> Answer:
         """The 2xx answer. Expired credentials are refreshed and the call repeated, once."""
@@ -117,7 +119,7 @@ class Wire:
 
     def move(self, address: BucketAddress) -> None:
         """Send what follows to *address*: the same bucket behind another endpoint. Safe while requests are sent."""
-        self._encoding = f"Accept-Encoding: {address.accept_encoding}".encode("ascii")
+        self._encoding = ("Accept-Encoding", address.accept_encoding)
         self._address = address
 
     def close(self) -> None:
@@ -198,18 +200,17 @@ class Wire:
         query = encode_query(operation.query) if operation.query else ""
         headers = [(name.lower(), value) for name, value in operation.headers]
         self._refuse_unsendable(operation, headers)
-        lines = [*_SENT_UNSIGNED, self._encoding]
         if keys is not None:
             if operation.document is not None:
                 payload = hashlib.sha256(operation.document).hexdigest()
             else:
                 payload = UNSIGNED_PAYLOAD if operation.body is not None or operation.read else EMPTY_PAYLOAD
             headers += self._signer.sign(keys, operation.method, address.host, path, query, headers, payload)
-        lines += header_lines(headers)
+        headers.append(self._encoding)
         return Request(
             operation.method,
             f"{address.origin}{path}?{query}" if query else f"{address.origin}{path}",
-            lines,
+            headers,
             operation.document if operation.document is not None else operation.body,
             operation.read,
             operation.length,
@@ -232,11 +233,11 @@ class Wire:
                     key=operation.key,
                 )
 
-    def _connection(self) -> Connection:
-        held: Connection | None = getattr(self._local, "connection", None)
+    def _connection(self) -> AnyConnection:
+        held: AnyConnection | None = getattr(self._local, "connection", None)
         if held is not None:
             return held
-        connection = Connection(self._ca_bundle, USER_AGENT)
+        connection = self._open(self._ca_bundle, USER_AGENT)
         with self._lock:
             self._connections.add(connection)
             self._local.connection = connection

@@ -1,0 +1,126 @@
+"""Heads of HTTP/1.1 answers, and bodies without a length. Strict: what is not HTTP is refused, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+END = b"\r\n\r\n"
+LONGEST_CHUNK_LINE = 256
+
+
+class HeadMalformed(Exception):
+    """The server does not speak HTTP/1.1 as it should. Internal to storage."""
+
+
+@dataclass(slots=True)
+class Head:
+    """Status line and fields of one answer."""
+
+    status: int
+    fields: dict[str, str]
+    """Names in lower case, values latin-1 decoded and stripped; a repeated field is joined by ', '."""
+    end: int
+    """Where the body begins."""
+    length: int | None
+    """Content-Length; None: not given."""
+    chunked: bool
+    keeps_alive: bool
+
+
+def find_head(buffer: bytearray, have: int) -> Head | None:
+    """The head that begins *buffer*, of which *have* bytes are filled; None while it is not whole.
+
+    Raises HeadMalformed.
+    """
+    end = buffer.find(END, 0, have)
+    if end < 0:
+        if have >= 5 and not buffer.startswith(b"HTTP/"):
+            raise HeadMalformed(f"the answer is not HTTP: it begins with {bytes(buffer[:24])!r}")
+        return None
+    rows = buffer[:end].decode("latin-1").split("\r\n")
+    first = rows[0]
+    if not first.startswith("HTTP/1.") or not first[9:12].isdigit():
+        raise HeadMalformed(f"the answer's first line is {first[:60]!r}")
+    fields: dict[str, str] = {}
+    for row in rows[1:]:
+        name, colon, value = row.partition(":")
+        if not colon:
+            raise HeadMalformed(f"the answer has a header line without a colon: {row[:60]!r}")
+        name = name.lower()
+        value = value.strip(" \t")
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    chunked = "transfer-encoding" in fields and fields["transfer-encoding"].lower() != "identity"
+    length: int | None = None
+    stated = fields.get("content-length")
+    if stated is not None and not chunked:
+        if not (stated.isascii() and stated.isdigit()):
+            raise HeadMalformed(f"the answer's Content-Length is {stated[:60]!r}")
+        length = int(stated)
+    keeps_alive = "close" not in fields.get("connection", "").lower() and first[7] != "0"
+    return Head(int(first[9:12]), fields, end + 4, length, chunked, keeps_alive)
+
+
+class Pieces:
+    """A body whose length is not known: chunked, or up to the connection's end."""
+
+    def __init__(self, receive: Callable[[memoryview], int], view: memoryview, start: int, have: int) -> None:
+        """*view* holds bytes [start, have) of the body already; *receive* fills more, 0 at the end."""
+        self._receive = receive
+        self._view = view
+        self._start = start
+        self._have = have
+
+    def to_the_end(self) -> Iterator[memoryview]:
+        """Everything until the server closes."""
+        while True:
+            if self._start < self._have:
+                yield self._view[self._start : self._have]
+            self._start, self._have = 0, self._receive(self._view)
+            if not self._have:
+                return
+
+    def chunks(self) -> Iterator[memoryview]:
+        """The chunks' data; trailers are dropped. Raises HeadMalformed for a broken or unfinished chunk."""
+        while True:
+            size = self._chunk_size()
+            if size == 0:
+                while self._line():
+                    pass
+                return
+            while size:
+                if self._start == self._have:
+                    self._more()
+                piece = self._view[self._start : min(self._have, self._start + size)]
+                self._start += len(piece)
+                size -= len(piece)
+                yield piece
+            if self._line():
+                raise HeadMalformed("a chunk is longer than it says")
+
+    def _chunk_size(self) -> int:
+        words = self._line().split(b";", 1)[0].strip()
+        try:
+            size = int(words, 16)
+        except ValueError:
+            raise HeadMalformed(f"a chunk's size is {words[:20]!r}") from None
+        if size < 0:
+            raise HeadMalformed(f"a chunk's size is {words[:20]!r}")
+        return size
+
+    def _line(self) -> bytes:
+        """Up to the next line end, without it."""
+        line = bytearray()
+        while not line.endswith(b"\r\n"):
+            if self._start == self._have:
+                self._more()
+            line.append(self._view[self._start])
+            self._start += 1
+            if len(line) > LONGEST_CHUNK_LINE:
+                raise HeadMalformed("a chunk's first line does not end")
+        return bytes(line[:-2])
+
+    def _more(self) -> None:
+        self._start, self._have = 0, self._receive(self._view)
+        if not self._have:
+            raise HeadMalformed("the server closed the connection within a chunked body")
