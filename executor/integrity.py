@@ -206,6 +206,20 @@ def _prove_write(body: Body, crc: int, known_md5: bytes | None, read_proven: boo
     return WriteProof(ProofKind.OWN_MD5, (_content_md5(own),), crc, own, read_proven)
 
 
+def lock_headers(
+    body: Body, proof: WriteProof, written: Iterable[tuple[str, str]], facts: Capabilities
+) -> tuple[tuple[str, str], ...]:
+    """The Content-MD5 that S3 demands of a PUT under object lock (its own or the bucket's default), or none.
+
+    *written*: the other headers of the PUT. Endpoints demand the header even where they do not look at its value.
+    """
+    locked = facts.facts.get("bucket_default_retention", "none") not in ("none", "unknown")
+    locked = locked or any(name.lower().startswith("x-amz-object-lock-") for name, _ in written)
+    if not locked or any(name.lower() == "content-md5" for name, _ in proof.headers):
+        return ()
+    return (_content_md5(md5(body) if proof.md5 is None else proof.md5),)
+
+
 def check_written(answer: WriteResult, proof: WriteProof, destination_facts: Capabilities, *, key: str = "") -> None:
     """Raises DigestMismatch when the answer to a PUT says that other bytes were stored than were sent.
 

@@ -106,8 +106,10 @@ class WholeCopy:
             found = self._look_first(source, proof.crc64nvme)
             if found is not None:
                 return found
+        sent = [*carried.headers, *proof.headers]
+        sent += integrity.lock_headers(body, proof, carried.headers, section.destination_facts)
         try:
-            answer = section.destination.put(entry.target, body, [*carried.headers, *proof.headers], guard=self._guard)
+            answer = section.destination.put(entry.target, body, sent, guard=self._guard)
         except DestinationChanged as error:
             return self._reconciled(source, proof.crc64nvme, error)
         self._check(answer, proof)

@@ -1,0 +1,203 @@
+"""What an object carries beside its bytes crosses whole, or is refused by name. boto3 is the judge."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+from support.corpus import MIB, CorpusObject
+from support.operator import Operator
+from support.oracle import FIELDS, Bucket, compare, fill
+
+OLD_KEY, NEW_KEY = "arn:aws:kms:us-east-1:1:key/old", "arn:aws:kms:us-east-1:2:key/new"
+OLD_FRIEND, NEW_FRIEND = "a" * 64, "b" * 64
+STRANGER = "c" * 64
+
+
+def head(bucket: Bucket, key: str) -> dict[str, Any]:
+    found: dict[str, Any] = bucket.client.head_object(Bucket=bucket.name, Key=key)
+    return found
+
+
+def grants(bucket: Bucket, key: str) -> set[tuple[str, str]]:
+    """(grantee, permission) of all but the owner."""
+    answer = bucket.client.get_object_acl(Bucket=bucket.name, Key=key)
+    owner = answer["Owner"]["ID"]
+    rows = [(g["Grantee"].get("ID") or g["Grantee"].get("URI"), g["Permission"]) for g in answer["Grants"]]
+    return {row for row in rows if row[0] != owner}
+
+
+def moved(operator: Operator) -> None:
+    planned = operator.plan()
+    assert planned.code == 0, planned.err
+    applied = operator.apply()
+    assert applied.code == 0, applied.err
+    verified = operator.verify("--level", "content")
+    assert verified.code == 0, verified.err
+
+
+@pytest.mark.parametrize("transfer", ["stream", "server-copy"])
+def test_grants_keys_and_classes_are_mapped(on_moto: Operator, transfer: str) -> None:
+    client, name = on_moto.source.client(), on_moto.source_bucket
+    client.put_object(
+        Bucket=name, Key="dressed", Body=b"x", GrantRead=f'id="{OLD_FRIEND}"', GrantReadACP=f'id="{OLD_FRIEND}"',
+        ServerSideEncryption="aws:kms", SSEKMSKeyId=OLD_KEY, StorageClass="STANDARD_IA",
+        WebsiteRedirectLocation="/there", Tagging="k=v",
+    )  # fmt: skip
+    on_moto.declare(
+        policy={"transfer": transfer},
+        preserve={
+            "acl": True,
+            "acl_grantees": {OLD_FRIEND: NEW_FRIEND},
+            "encryption": {"mode": "keep", "key_map": {OLD_KEY: NEW_KEY}},
+            "storage_class": "map",
+            "storage_class_map": {"STANDARD_IA": "ONEZONE_IA"},
+        },
+    )
+    moved(on_moto)
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+    arrived = head(on_moto.destination_side, "dressed")
+    assert (arrived["ServerSideEncryption"], arrived["SSEKMSKeyId"]) == ("aws:kms", NEW_KEY)
+    assert arrived["StorageClass"] == "ONEZONE_IA"
+    assert grants(on_moto.destination_side, "dressed") == {(NEW_FRIEND, "READ"), (NEW_FRIEND, "READ_ACP")}
+
+
+def test_verify_sees_a_grant_that_is_gone(on_moto: Operator) -> None:
+    on_moto.source.client().put_object(
+        Bucket=on_moto.source_bucket, Key="shared", Body=b"x", GrantRead=f'id="{OLD_FRIEND}"'
+    )
+    on_moto.declare(preserve={"acl": True, "acl_grantees": {OLD_FRIEND: NEW_FRIEND}})
+    moved(on_moto)
+    on_moto.destination.client().put_object_acl(Bucket=on_moto.destination_bucket, Key="shared", ACL="private")
+    ran = on_moto.verify("--json")
+    assert ran.code != 0
+    assert [NEW_FRIEND in found["detail"] for found in ran.lines("finding")] == [True]
+
+
+def test_a_grantee_without_a_counterpart_is_refused_until_given_up(on_moto: Operator) -> None:
+    on_moto.source.client().put_object(
+        Bucket=on_moto.source_bucket, Key="shared", Body=b"x", GrantRead=f'id="{STRANGER}"'
+    )
+    on_moto.declare(preserve={"acl": True})
+    assert on_moto.plan().code == 0
+    ran = on_moto.apply()
+    assert (ran.code, "acl" in ran.err) == (7, True), ran.err
+    assert on_moto.destination.client().list_objects_v2(Bucket=on_moto.destination_bucket)["KeyCount"] == 0
+    on_moto.declare(preserve={"acl": True}, accept_loss=["acl"])
+    moved(on_moto)
+    assert grants(on_moto.destination_side, "shared") == set()
+
+
+def test_a_loss_that_the_sample_did_not_show_fails_its_object(on_moto: Operator, seed: int) -> None:
+    """The probe looks at the first sixteen of the first listed objects; the stranger is granted behind them."""
+    fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject(f"{n:04}", 1, seed) for n in range(250)])
+    on_moto.source.client().put_object(
+        Bucket=on_moto.source_bucket, Key="zz/shared", Body=b"x", GrantRead=f'id="{STRANGER}"'
+    )
+    on_moto.declare(preserve={"acl": True})
+    assert on_moto.plan().code == 0
+    ran = on_moto.apply()
+    assert (ran.code, "zz/shared" in ran.err, STRANGER in ran.err) == (3, True, True), ran.err
+    missing = compare(on_moto.source_side, on_moto.destination_side, fields=("bytes",))
+    assert [(difference.key, difference.field) for difference in missing] == [("zz/shared", "missing")]
+
+
+def test_an_encryption_key_without_a_counterpart_is_refused(on_moto: Operator) -> None:
+    on_moto.source.client().put_object(
+        Bucket=on_moto.source_bucket, Key="locked", Body=b"x", ServerSideEncryption="aws:kms", SSEKMSKeyId=OLD_KEY
+    )
+    on_moto.declare(preserve={"encryption": {"mode": "keep"}})
+    assert on_moto.plan().code == 0
+    ran = on_moto.apply()
+    assert (ran.code, "encryption" in ran.err) == (7, True), ran.err
+
+
+def test_retention_and_legal_hold_on_request(on_moto: Operator) -> None:
+    """COMPLIANCE becomes GOVERNANCE unless the declaration says the word; the loss is named first."""
+    client = on_moto.source.client()
+    names = [f"{on_moto.source_bucket}-locked", f"{on_moto.destination_bucket}-locked"]
+    for name in names:
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    on_moto.source_bucket, on_moto.destination_bucket = names
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=400)
+    for mode in ("GOVERNANCE", "COMPLIANCE"):
+        client.put_object(
+            Bucket=names[0], Key=mode, Body=b"x", ObjectLockMode=mode, ObjectLockRetainUntilDate=until,
+            ObjectLockLegalHoldStatus="ON",
+        )  # fmt: skip
+    on_moto.declare(preserve={"object_lock": "governance", "legal_hold": True})
+    assert on_moto.plan().code == 0
+    assert on_moto.apply().code == 7
+    on_moto.declare(preserve={"object_lock": "compliance", "legal_hold": True})
+    moved(on_moto)
+    for mode in ("GOVERNANCE", "COMPLIANCE"):
+        arrived = head(on_moto.destination_side, mode)
+        assert arrived["ObjectLockMode"] == mode
+        assert arrived["ObjectLockRetainUntilDate"] == until
+        assert arrived["ObjectLockLegalHoldStatus"] == "ON"
+
+
+def test_the_part_layout_is_kept_on_request(on_moto: Operator, seed: int) -> None:
+    """Uneven cuts, even ones, a single part: the multipart ETags of both sides are equal."""
+    client, name = on_moto.source.client(), on_moto.source_bucket
+    even = CorpusObject("even", 13 * MIB, seed, {"ContentType": "video/mp4"}, {"m": "1"}, {"t": "1"}, part_size=5 * MIB)
+    fill(client, name, [even, CorpusObject("single", 6 * MIB, seed, part_size=6 * MIB), CorpusObject("plain", 5, seed)])
+    upload = client.create_multipart_upload(Bucket=name, Key="uneven")["UploadId"]
+    named, parts = {"Bucket": name, "Key": "uneven", "UploadId": upload}, []
+    for number, size in enumerate((5 * MIB, 7 * MIB, 6 * MIB, 9), 1):
+        etag = client.upload_part(PartNumber=number, Body=bytes([number]) * size, **named)["ETag"]
+        parts.append({"PartNumber": number, "ETag": etag})
+    client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **named)
+    on_moto.declare(preserve={"part_layout": True}, limits={"memory": "64MiB"})
+    moved(on_moto)
+    assert compare(on_moto.source_side, on_moto.destination_side, fields=FIELDS) == []
+    for key in ("even", "single", "uneven", "plain"):
+        assert head(on_moto.source_side, key)["ETag"] == head(on_moto.destination_side, key)["ETag"], key
+
+
+def test_customer_keys_on_both_sides(on_moto: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto keeps the header and enforces nothing; that the key goes with each data call is test_wire.py's."""
+    monkeypatch.setenv("OLD_SSE_C", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+    monkeypatch.setenv("NEW_SSE_C", "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=")
+    on_moto.source.client().put_object(Bucket=on_moto.source_bucket, Key="sealed", Body=b"secret", Metadata={"m": "1"})
+    on_moto.declare(
+        source={"sse_customer_key_env": "OLD_SSE_C"}, destination={"sse_customer_key_env": "NEW_SSE_C"},
+        policy={"transfer": "auto"},
+    )  # fmt: skip
+    moved(on_moto)
+    document = yaml.safe_load(on_moto.plan_path.read_text())
+    assert "customer's key" in document["sections"][0]["method_reason"]
+    assert "MDEyMz" not in on_moto.plan_path.read_text()
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.soak)])
+def test_verify_by_heads_finds_one_changed_field_of_each_kind(on_moto: Operator, seed: int, count: int) -> None:
+    metadata, tagged, classed = count // 8, count // 2, count - 7
+    objects = [
+        CorpusObject(f"{n:04}", 1 + n % 7, seed + n, {}, {"m": str(n)}, {"t": str(n)} if n % 50 == 0 else {})
+        for n in range(count)
+    ]
+    fill(on_moto.source.client(), on_moto.source_bucket, objects)
+    planned = on_moto.plan()
+    assert planned.code == 0, planned.err
+    assert on_moto.apply().code == 0
+    client, name = on_moto.destination.client(), on_moto.destination_bucket
+    tags = {"TagSet": [{"Key": "t", "Value": "other"}]}
+    client.put_object_tagging(Bucket=name, Key=f"{tagged:04}", Tagging=tags)
+    same = {"Bucket": name, "Body": objects[metadata].content()}
+    client.put_object(Key=f"{metadata:04}", Metadata={"m": "other"}, **same)
+    client.put_object(
+        Bucket=name, Key=f"{classed:04}", Body=objects[classed].content(), Metadata={"m": str(classed)},
+        StorageClass="STANDARD_IA",
+    )  # fmt: skip
+    assert on_moto.verify("--level", "listing").code == 0, "none of it shows in a listing"
+    ran = on_moto.verify("--level", "head", "--json")
+    assert ran.code != 0
+    found = {finding["key"]: finding["detail"] for finding in ran.lines("finding")}
+    wrong = {metadata: "x-amz-meta-m", tagged: "tag:t", classed: "storage-class"}
+    assert sorted(found) == sorted(f"{number:04}" for number in wrong)
+    for number, field in wrong.items():
+        assert field in found[f"{number:04}"]
