@@ -7,6 +7,7 @@ RLIMIT_AS. Files are read below a root that is an argument, so that each kind of
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import sys
@@ -108,3 +109,13 @@ def _lines(file: Path) -> list[str]:
         return file.read_text().splitlines()
     except OSError:
         return []
+
+
+def calm_collector() -> None:
+    """What start-up made stays for good, and what follows makes hardly a cycle: look for garbage cycles rarely.
+
+    The collector took 4 % of an apply's processor time with Python's thresholds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

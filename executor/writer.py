@@ -6,13 +6,13 @@ Nothing is dropped and nothing is reported done before it is durable.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from executor.events import Events
+from executor.inbox import Inbox
 from executor.ledger_types import Chunk, ChunkReport, Completion, Failure, Verdict
 from executor.stop import Stop
 from schema.errors import LedgerUnavailable
@@ -71,7 +71,7 @@ class LedgerWriter:
         self._give_back = give_back
         self._flush_rows = flush_rows
         self._flush_seconds = flush_seconds
-        self._queue: queue.Queue[tuple[OpenChunk, Result] | None] = queue.Queue(maxsize=4 * flush_rows)
+        self._inbox: Inbox[tuple[OpenChunk, Result] | None] = Inbox(4 * flush_rows)
         self._on_finished: Callable[[], None] = lambda: None
         self._open: dict[int, OpenChunk] = {}
         self._open_lock = threading.Lock()
@@ -97,12 +97,8 @@ class LedgerWriter:
     def put(self, work: OpenChunk, result: Result) -> None:
         """Hand over one result; blocks while the queue is full (backpressure), but not for a writer that has died."""
         while not self._died:
-            try:
-                self._queue.put((work, result), timeout=1.0)
+            if self._inbox.put((work, result), 1.0) or self._stop.abandoning:
                 return
-            except queue.Full:
-                if self._stop.abandoning:
-                    return
 
     def open_chunks(self) -> list[OpenChunk]:
         """Chunks held by this process, for heartbeats and for release."""
@@ -122,10 +118,8 @@ class LedgerWriter:
         if self._died:
             return False
         if not self._closing:
-            try:
-                self._queue.put(None, timeout=seconds)
-            except queue.Full:  # the ledger is away: never block the thread that hears the second stop
-                return False
+            if not self._inbox.put(None, seconds):
+                return False  # the ledger is away: never block the thread that hears the second stop
             self._closing = True
         self._thread.join(seconds)
         return not self._thread.is_alive() and not self._died
@@ -142,31 +136,16 @@ class LedgerWriter:
         rows, deadline, closing = 0, 0.0, False
         while not closing:
             timeout = max(0.0, deadline - self._clock()) if pending else None
-            urgent = False
-            try:
-                item = self._queue.get(timeout=timeout)
-            except queue.Empty:
-                urgent = True
-            else:
+            items = self._inbox.take(timeout, self._flush_rows - rows)
+            for item in items:
                 if item is None:
                     closing = True
-                else:
-                    work, result = item
-                    if work.lost:
-                        continue
+                elif not item[0].lost:
                     if not pending:
                         deadline = self._clock() + self._flush_seconds
-                    slot = pending.setdefault(id(work), _Pending(work))
-                    if isinstance(result, Postponed):
-                        work.postponed = max(work.postponed, result.seconds)
-                        work.remaining -= 1
-                    elif result is not None:
-                        slot.results.append(result)
-                        rows += 1
-                        if not (isinstance(result, Failure) and not result.terminal):
-                            work.remaining -= 1
-                    urgent = work.remaining == 0
-            if pending and (urgent or closing or rows >= self._flush_rows or self._clock() >= deadline):
+                    rows += _file(pending, *item)
+            full = rows >= self._flush_rows or any(slot.work.remaining == 0 for slot in pending.values())
+            if pending and (full or closing or not items or self._clock() >= deadline):
                 self._flush(list(pending.values()))
                 pending, rows = {}, 0
 
@@ -200,6 +179,23 @@ class LedgerWriter:
                 if work is not None:
                     self._events.batch_finished(work.batch.id)
                     self._on_finished()
+
+
+def _file(pending: dict[int, _Pending], work: OpenChunk, result: Result) -> int:
+    """Put *result* to its chunk's others; how many rows it adds."""
+    slot = pending.get(id(work))
+    if slot is None:
+        slot = pending[id(work)] = _Pending(work)
+    if isinstance(result, Postponed):
+        work.postponed = max(work.postponed, result.seconds)
+        work.remaining -= 1
+        return 0
+    if result is None:
+        return 0
+    slot.results.append(result)
+    if not (isinstance(result, Failure) and not result.terminal):
+        work.remaining -= 1
+    return 1
 
 
 def _report(slot: _Pending) -> ChunkReport:

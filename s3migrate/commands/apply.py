@@ -20,7 +20,7 @@ from executor.governor import Governor
 from executor.ledger import Ledger
 from executor.ledger_types import Outcome, Progress, RunState
 from executor.local_workers import this_process
-from executor.memory_limit import default_budget, set_malloc_arenas
+from executor.memory_limit import calm_collector, default_budget, set_malloc_arenas
 from executor.processor_load import ProcessorLoad
 from executor.runner import ENDED, ApplySettings, apply, chosen_batches
 from executor.section import sections_of
@@ -131,6 +131,7 @@ def _work(
         workers=plan.limits.workers,
         saturated=ProcessorLoad().saturated,
     )
+    calm_collector()
     sides = [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]
     try:
         return apply(
