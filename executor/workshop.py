@@ -148,15 +148,8 @@ def open_workshop(
         on_crash=crash.met,
         give_back=lambda chunk, seconds: ledger.release(worker, [chunk], after_seconds=seconds),
     )
-    tasks = ObjectTasks(
-        tools,
-        PatientLedger(ledger, stop, events),
-        writer,
-        events,
-        EarlyStop(),
-        pool.add,
-        settings.restore_poll_seconds,
-    )
+    patient, poll = PatientLedger(ledger, stop, events), settings.restore_poll_seconds
+    tasks = ObjectTasks(tools, patient, writer, events, EarlyStop(), pool.add, poll)
     retry = Retry(wait=lambda seconds: void(stop.wait(seconds)))
     loader = ChunkLoader(plan, sections, manifests, ledger, writer, tasks, retry)
     feeder = Feeder(

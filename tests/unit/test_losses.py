@@ -178,10 +178,12 @@ def test_kinds_of_keys_agree_with_their_definition(key: str) -> None:
     assert ("double-slash" in kinds) == ("//" in key)
 
 
-def risk_ids(preserve: Preserve, here: Mapping[str, str], there: Mapping[str, str], **side: object) -> set[str]:
+def risk_ids(
+    preserve: Preserve, here: Mapping[str, str], there: Mapping[str, str], bucket: str = "a", **side: object
+) -> set[str]:
     nothing = Inventory("list-objects-v2", 0, 0, "")
     section = Section(
-        "s", Side("a", **side), Side("b"), nothing, nothing, Capabilities(here), Capabilities(there),  # type: ignore[arg-type]
+        "s", Side(bucket, **side), Side("b"), nothing, nothing, Capabilities(here), Capabilities(there),  # type: ignore[arg-type]
         "stream", "", {}, {},
     )  # fmt: skip
     return {risk for risk, _, _ in risks_of_probes(section, preserve)}
@@ -204,3 +206,4 @@ def test_risks() -> None:
         "not-probed",
         "default-retention",
     }
+    assert risk_ids(Preserve(), {}, {}, bucket="logs--use1-az4--x-s3") == {"directory-bucket-source"}
