@@ -77,8 +77,7 @@ class Expectations:
         streams: list[Iterator[Expected]] = []
         for _, group in groupby(sorted(self._batches(), key=lambda i: (lane(i), i[1].keys)), key=lane):
             streams.append(self._chained(list(group), actions))
-        for digest in self._section.side_manifests.values():
-            streams.append(self._side(digest, actions))
+        streams += [self._side(digest, actions) for digest in self._section.side_manifests.values()]
         return streams
 
     def _chained(self, batches: list[tuple[int, Batch]], actions: frozenset[Action]) -> Iterator[Expected]:

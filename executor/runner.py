@@ -129,9 +129,9 @@ def _work(
             governor.set_limits(limits.requests_per_second, limits.bandwidth, share=lifeline.share)
             events.progress(progress, workshop.flow(now))
         lifeline.show(partial(workshop.seen, now, limits, lifeline.share))
-        if workshop.nothing_left() and (ledger_says := lifeline.finish(run.run_id)) is not None:
-            if ledger_says in ENDED or (partial_run and workshop.starved):
-                return
+        ledger_says = lifeline.finish(run.run_id) if workshop.nothing_left() else None
+        if ledger_says in ENDED or (ledger_says is not None and partial_run and workshop.starved):
+            return
         stop.wait(TICK_SECONDS)
 
 

@@ -27,7 +27,8 @@ from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
 from schema.declaration import Declaration
 from schema.declaration_file import load_declaration
-from schema.errors import ListingUnordered, LocalDiskError
+from schema.errors import IntegrityRefused, ListingUnordered, LocalDiskError
+from schema.escape import one_line
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from schema.planfile import load_plan, write_plan
@@ -69,7 +70,7 @@ def plan_command(
     declaration = load_declaration(declaration_path)
     path = output or Path("plans") / f"{declaration.name}.plan.yaml"
     emit = emitter(as_json)
-    before = _base(path, base)
+    before = _base(path, base, lineage_of(declaration))
     declaration, endpoints = with_chosen_endpoints(declaration, before, time.monotonic)
     stores = open_sections(((p.id, p.source, p.destination) for p in declaration.pairs), lambda _side: None)
     try:
@@ -155,13 +156,20 @@ class _Nothing:
         """There is no ledger to close."""
 
 
-def _base(path: Path, named: Path | None) -> Plan | None:
-    """The older plan: the one named, else the one about to be replaced."""
+def _base(path: Path, named: Path | None, lineage: str) -> Plan | None:
+    """The older plan: the one named, else the one about to be replaced if it is of this migration and whole."""
     older = named or path
     if named is None and not path.exists():
         return None
     beside = older.absolute().parent
-    return load_plan(older, lambda name, destination: manifest_store(name, beside, destination))
+    try:
+        plan = load_plan(older, lambda name, destination: manifest_store(name, beside, destination))
+    except IntegrityRefused as error:
+        if named is not None:
+            raise
+        click.echo(f"  {path} is not whole and is planned anew: {one_line(str(error))}", err=True)
+        return None
+    return plan if named is not None or plan.lineage == lineage else None
 
 
 def _teller(as_json: bool) -> Callable[[PlanProgress], None]:
