@@ -211,7 +211,8 @@ def test_long_tags_follow_after_the_write() -> None:
 
 @pytest.mark.parametrize("found", ["rejected", "ignored"])
 def test_tags_follow_where_the_header_does_not_work(found: str) -> None:
-    result = headers_for(head({}), Preserve(), Capabilities({"tagging_header": found, "tagging": "enforced"}), [("a", "b")])
+    facts = Capabilities({"tagging_header": found, "tagging": "enforced"})
+    result = headers_for(head({}), Preserve(), facts, [("a", "b")])
     assert result == WriteHeaders([], (("a", "b"),), ())
 
 
