@@ -200,6 +200,10 @@ class Ledger:
         """The run of this plan."""
         return ledger_reports.find_run(self._database, plan_id)
 
+    def plan_of(self, run_id: int) -> Plan:
+        """The plan that the run carries out, as it was accepted."""
+        return ledger_reports.plan_of(self._database, run_id)
+
     def latest_run(self) -> Run | None:
         """The run accepted last."""
         return ledger_reports.latest_run(self._database)

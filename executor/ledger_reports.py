@@ -22,6 +22,8 @@ from executor.ledger_types import (
     UploadRecord,
 )
 from executor.ledger_uploads import find_upload
+from schema.plain import build
+from schema.plan import Plan
 from schema.tables import batch as batch_table
 from schema.tables import completion, run_limit
 from schema.tables import run as run_table
@@ -41,6 +43,13 @@ def find_run(database: Database, plan_id: str) -> Run | None:
     with database.transaction() as connection:
         row = connection.execute(select(*RUN_COLUMNS).where(run_table.c.plan_id == plan_id)).one_or_none()
     return None if row is None else run_of(row)
+
+
+def plan_of(database: Database, run_id: int) -> Plan:
+    """The plan that the run carries out, as it was accepted."""
+    with database.transaction() as connection:
+        document = connection.execute(select(run_table.c.plan).where(run_table.c.run_id == run_id)).scalar_one()
+    return build(Plan, document)
 
 
 def latest_run(database: Database) -> Run | None:

@@ -6,7 +6,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -17,6 +16,7 @@ from executor.ledger_locks import ACCEPT_LOCK, drop_scope, hold_scope, reap_in
 from executor.ledger_stages import GATE_STATE, StageState, StageStatus, advanced
 from executor.ledger_types import BatchState, ChunkKind, ChunkSpec, ChunkState, Run, RunState
 from schema.errors import StalePlan
+from schema.plain import plain
 from schema.plan import Gate, Plan
 from schema.tables import batch as batch_table
 from schema.tables import run as run_table
@@ -111,7 +111,7 @@ def _enroll(connection: Connection, plan: Plan, chunks: Iterable[ChunkSpec], who
             "lineage": plan.lineage,
             "serial": plan.serial,
             "name": plan.name,
-            "plan": json.loads(canonical(asdict(plan))),
+            "plan": plain(plan),
             "objects": total.objects,
             "bytes": total.bytes,
             "chunks_left": 0,

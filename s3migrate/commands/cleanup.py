@@ -6,8 +6,11 @@ from pathlib import Path
 
 import click
 
+from executor.ledger import Ledger
+from executor.ledger_types import Run
 from executor.sweep import sweep_uploads
-from s3migrate.commands.common import json_option, plan_argument, read_plan, told_as_json
+from s3migrate.commands.common import json_option, read_plan, told_as_json
+from s3migrate.commands.steer import chosen_run
 from s3migrate.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger, open_sections
@@ -16,21 +19,21 @@ from schema.escape import one_line
 
 
 @click.command("cleanup")
-@plan_argument
+@click.argument("run_or_plan", metavar="[RUN|PLAN]", required=False)
 @json_option
 @told_as_json
-def cleanup_command(plan_path: Path, as_json: bool) -> None:
-    """Abort the uploads that PLAN's run began and did not finish; uploads of others are never touched.
+def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
+    """Abort the uploads that RUN (a number, or its PLAN; default: the latest run) began and did not finish.
 
-    What a later `apply` could have gone on with is lost: its large objects begin anew.
+    Uploads of others are never touched. What a later `apply` could have gone on with is lost: its large objects
+    begin anew.
     """
-    plan, _ = read_plan(plan_path)
-    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), lambda _side: None)
+    wanted = None if run_or_plan is None or run_or_plan.isdecimal() else read_plan(Path(run_or_plan))[0].plan_id
     ledger = open_ledger(read_settings())
     try:
-        run = ledger.find_run(plan.plan_id)
-        if run is None:
-            raise UsageError("this plan was never applied with this ledger; there is nothing of ours to clean up")
+        run = _chosen(ledger, run_or_plan, wanted)
+        plan = ledger.plan_of(run.run_id)
+        stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), lambda _side: None)
         swept = sweep_uploads(plan, ledger, run.run_id, {name: pair[1] for name, pair in stores.items()})
     finally:
         ledger.close()
@@ -41,3 +44,12 @@ def cleanup_command(plan_path: Path, as_json: bool) -> None:
             click.echo(f"aborted {one_line(key)} {one_line(upload_id)}")
     if not as_json:
         click.echo(f"{len(swept)} uploads aborted.")
+
+
+def _chosen(ledger: Ledger, named: str | None, plan_id: str | None) -> Run:
+    if plan_id is None:
+        return chosen_run(ledger, int(named) if named else None)
+    run = ledger.find_run(plan_id)
+    if run is None:
+        raise UsageError("this plan was never applied with this ledger; there is nothing of ours to clean up")
+    return run

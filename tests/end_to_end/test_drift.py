@@ -229,7 +229,7 @@ def test_cleanup_aborts_our_uploads_and_no_others(on_moto: Operator, seed: int) 
         assert on_moto.apply().code == 77
         proxy.rules = []
         assert len(on_moto.uploads()) == 2
-        swept = on_moto.run("cleanup", on_moto.plan_path)
+        swept = on_moto.run("cleanup", "1")
         assert swept.code == 0, swept.err
         assert on_moto.uploads() == [foreign["UploadId"]]
         assert on_moto.apply().code == 0
