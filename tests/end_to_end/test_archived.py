@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.corpus import CorpusObject, mixed
 from support.fault_proxy import FaultProxy
-from support.fault_rules import Respond, Rule
+from support.fault_rules import Respond, Rule, error
 from support.operator import Operator
 from support.oracle import compare, fill
 
@@ -86,6 +86,27 @@ def test_a_restore_that_takes_long_blocks_nobody_and_outlives_a_kill(patient: Op
     assert applied.code == 0, applied.err
     assert proxy.count("other") == 3, "a restore was requested twice"
     assert compare(patient.source_side, patient.destination_side) == []
+
+
+def test_a_restore_under_way_already_is_no_failure(patient: Operator, proxy: FaultProxy) -> None:
+    """Somebody else asked first: 409 fails no object, it is looked at again later."""
+    assert patient.plan().code == 0
+    proxy.forget()
+    proxy.rules = [Rule(error(409, "RestoreAlreadyInProgress"), operations=("other",), key="cold/1", nth=1)]
+    applied = patient.apply("--json")
+    assert applied.code == 0, applied.err
+    assert applied.lines("run_complete")[0]["failed"] == 0
+    assert proxy.count("other") == 4
+    assert compare(patient.source_side, patient.destination_side) == []
+
+
+def test_a_refused_restore_fails_its_object_and_no_other(patient: Operator, proxy: FaultProxy) -> None:
+    assert patient.plan().code == 0
+    proxy.rules = [Rule(error(403, "AccessDenied"), operations=("other",), key="cold/1")]
+    applied = patient.apply()
+    assert (applied.code, "cold/1" in applied.err) == (3, True), applied.err
+    found = compare(patient.source_side, patient.destination_side)
+    assert [(difference.key, difference.field) for difference in found] == [("cold/1", "missing")]
 
 
 def arrived(operator: Operator) -> int:

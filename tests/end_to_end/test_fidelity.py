@@ -157,6 +157,15 @@ def test_the_part_layout_is_kept_on_request(on_moto: Operator, seed: int) -> Non
         assert head(on_moto.source_side, key)["ETag"] == head(on_moto.destination_side, key)["ETag"], key
 
 
+def test_kept_parts_larger_than_the_memory_go_through_a_window(on_moto: Operator, seed: int) -> None:
+    big = CorpusObject("big", 33 * MIB + 7, seed, part_size=13 * MIB + 3)
+    fill(on_moto.source.client(), on_moto.source_bucket, [big])
+    on_moto.declare(preserve={"part_layout": True}, limits={"memory": "12MiB"})
+    moved(on_moto)
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+    assert head(on_moto.source_side, "big")["ETag"] == head(on_moto.destination_side, "big")["ETag"]
+
+
 def test_customer_keys_on_both_sides(on_moto: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """moto keeps the header and enforces nothing; that the key goes with each data call is test_wire.py's."""
     monkeypatch.setenv("OLD_SSE_C", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
