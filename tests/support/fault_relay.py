@@ -208,6 +208,7 @@ class Relay:
                 return False
             if replacement is not None:
                 return self._answer(replacement)
+            self.upstream.close()  # what it would have said about the connection is not passed on
             return self._send_damaged(answer, body)
         self.status = self.upstream_status
         self.client.send(answer.without(*_HOP_BY_HOP).encode())
