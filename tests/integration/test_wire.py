@@ -431,13 +431,18 @@ def test_long_error_body_is_cut_and_the_connection_lives_on() -> None:
 
 def test_customer_key_and_requester_pays_go_with_data_calls() -> None:
     names = [f"x-amz-server-side-encryption-customer-{part}" for part in ("algorithm", "key", "key-md5")]
-    with scripted(*[answer(body=b"hello", ETag='"e"')] * 3) as server:
+    created = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+    head = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "e"\r\n\r\n'
+    with scripted(*[answer(body=b"hello", ETag='"e"')] * 3, answer(body=created), head) as server:
         at = Side("bucket", endpoint_url=f"http://127.0.0.1:{server.port}", requester_pays=True)
         store = S3Store(at, KEYS, customer_key=bytes(32))
         get(store)
         store.put("k", b"x", [])
         store.upload_part("k", "u", 1, b"x")
+        assert store.create_upload("k", []) == "u"
+        assert store.head("k").size == 5
         store.close()
+        assert len(server.requests) == 5
         for request in server.requests:
             assert set(names) <= set(request.headers)
             assert request.headers["x-amz-request-payer"] == "requester"
