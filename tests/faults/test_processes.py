@@ -19,7 +19,7 @@ from support.fault_rules import Delay, Rule
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill, keys
 from support.postgres import PostgresServer
-from support.servers import RcloneServer
+from support.servers import MotoServer, RcloneServer
 
 DEADLINE = 60.0
 
@@ -188,27 +188,39 @@ def test_sigkill_at_twenty_points_of_twenty_thousand_objects(
 
 
 @pytest.mark.soak
-def test_three_gigabytes_in_sixty_four_mebibytes(on_rclone: Operator, seed: int) -> None:
-    del seed
-    size = 3 << 30
+def test_three_gigabytes_in_sixty_four_mebibytes(on_rclone: Operator, moto_server: MotoServer) -> None:
+    """From rclone to moto: as a destination `rclone serve s3` 1.75.2 lets one part of 192 hang, and then refuses
+    Complete with InvalidPart; boto3 alone with four threads meets the same.
+    """
+    on_rclone.destination = moto_server
+    moto_server.create_bucket(on_rclone.destination_bucket)
     path = on_rclone.source.folder / on_rclone.source_bucket / "huge"  # type: ignore[attr-defined]
+    block = random.Random(1).randbytes(16 * MIB)
     with path.open("wb") as file:
-        block = random.Random(1).randbytes(16 * MIB)
-        for number in range(size // len(block)):
+        for number in range((3 << 30) // len(block)):
             file.write(number.to_bytes(8, "big") + block[8:])
     on_rclone.declare(limits={"memory": "64MiB"})
-    assert on_rclone.plan().code == 0
-    process = on_rclone.background("apply", on_rclone.plan_path)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, resident(process.pid))
-        time.sleep(0.05)
-    assert process.returncode == 0, process.communicate()
-    process.communicate()
-    print(f"peak resident: {peak / MIB:.0f} MiB")
-    assert peak < (64 + 150) * MIB
-    assert on_rclone.verify("--level", "content").code == 0
-    path.unlink()
+    try:
+        planned = on_rclone.plan()
+        assert planned.code == 0, planned.err
+        process = on_rclone.background("apply", on_rclone.plan_path)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, resident(process.pid))
+            time.sleep(0.05)
+        out, err = process.communicate()
+        assert process.returncode == 0, (out[-2000:], err)
+        print(f"peak resident: {peak / MIB:.0f} MiB")
+        assert peak < (64 + 150) * MIB
+        # Read in one go: moto reads the whole object anew for each range that verify would ask for.
+        there = moto_server.client().get_object(Bucket=on_rclone.destination_bucket, Key="huge")["Body"]
+        with path.open("rb") as file:
+            while piece := file.read(16 * MIB):
+                assert there.read(len(piece)) == piece
+        assert there.read(1) == b""
+    finally:
+        path.unlink()
+        moto_server.client().delete_object(Bucket=on_rclone.destination_bucket, Key="huge")
 
 
 def resident(pid: int) -> int:
