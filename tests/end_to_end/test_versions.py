@@ -139,7 +139,7 @@ def test_verify_sees_a_version_laid_on_top(versioned: Operator) -> None:
     assert sorted(finding["key"] for finding in ran.lines("finding")) == ["a", "z"]
 
 
-@pytest.mark.parametrize("fault", ["lost", "throttled", "broken"])
+@pytest.mark.parametrize("fault", ["lost", pytest.param("throttled", marks=pytest.mark.soak), "broken"])
 def test_a_lost_answer_writes_no_version_twice(versioned: Operator, fault: str) -> None:
     """Every third write fails: after it took effect, or before."""
     action = {"lost": Reset(after=True), "throttled": slow_down(), "broken": error(500, "InternalError")}[fault]
