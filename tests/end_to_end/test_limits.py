@@ -103,7 +103,7 @@ def test_status_shows_what_each_process_sees(on_rclone: Operator, seed: int) -> 
     for end in seen["endpoints"].values():
         assert end["breaker"] == "closed"
         assert end["rtt_ms"] > 0
-        held(end["requests_per_second"] / 1.15, 80)
+        assert 0.5 * 80 <= end["requests_per_second"] <= 1.25 * 80
     assert seen["limits"]["requests_per_second"] == 80
     assert f"process {applying.pid} on" in text and "of which 100 % here" in text, text
     assert on_rclone.run("status", "--json").lines("process") == [], "nobody is at work any more"
