@@ -45,12 +45,15 @@ def find_head(buffer: bytearray, have: int) -> Head | None:
     fields: dict[str, str] = {}
     for row in rows[1:]:
         name, colon, value = row.partition(":")
-        if not colon:
-            raise HeadMalformed(f"the answer has a header line without a colon: {row[:60]!r}")
+        if not colon or not name or name != name.strip() or "\n" in row or "\r" in row:
+            raise HeadMalformed(f"the answer has a malformed header line: {row[:60]!r}")
         name = name.lower()
         value = value.strip(" \t")
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    chunked = "transfer-encoding" in fields and fields["transfer-encoding"].lower() != "identity"
+    encoding = fields.get("transfer-encoding", "identity").lower()
+    if encoding not in ("identity", "chunked"):
+        raise HeadMalformed(f"the answer's Transfer-Encoding is {encoding[:60]!r}")
+    chunked = encoding == "chunked"
     length: int | None = None
     stated = fields.get("content-length")
     if stated is not None and not chunked:

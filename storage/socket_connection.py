@@ -1,4 +1,4 @@
-"""One kept-alive HTTP/1.1 connection over a plain socket: the hot path of the wire.
+"""One kept-alive HTTP/1.1 connection over a plain socket, without TLS: the hot path of the wire.
 
 A third less processor time per object than libcurl through Python (docs/decisions.md): a GET is one send and two or
 three receives straight into the caller's memory, and no callback takes the interpreter in between. A connection
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,19 +33,9 @@ from storage.http_head import Head, HeadMalformed, Pieces, find_head
 
 BUFFER: Final = 64 * 1024
 """Holds a head (a longer one is refused) and the first bytes of a body."""
-IDLE_SECONDS: Final = 1.0
-"""After so long without use a connection is looked at before it is used again: servers close idle ones."""
 # libcurl's numbers: the error border knows them, and operators can look them up.
-NO_HOST, NO_CONNECTION, CUT_SHORT, TIMED_OUT, TLS_BROKEN = 6, 7, 18, 28, 35
-NO_ANSWER, SEND_FAILED, RECEIVE_FAILED, NOT_TRUSTED, NOT_HTTP = 52, 55, 56, 60, 8
-
-
-@lru_cache(maxsize=8)
-def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Certificates and host names are always verified; TLS 1.2 at least. One for all connections: it holds sessions."""
-    context = ssl.create_default_context(cafile=ca_bundle)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+NO_HOST, NO_CONNECTION, NOT_HTTP, CUT_SHORT, TIMED_OUT = 6, 7, 8, 18, 28
+NO_ANSWER, SEND_FAILED, RECEIVE_FAILED = 52, 55, 56
 
 
 class _Stale(Exception):
@@ -57,11 +46,10 @@ class SocketConnection:
     """Performs requests to one origin after the other. Not safe to use from two threads at once."""
 
     def __init__(self, ca_bundle: str | None, user_agent: str) -> None:
-        """*ca_bundle*: path of a PEM file, or None for the system's authorities."""
+        """*ca_bundle* is taken so that both kinds of connection are made alike: nothing is verified without TLS."""
+        del ca_bundle
         self._socket: socket.socket | None = None
-        self._ca_bundle = ca_bundle
         self._user_agent = user_agent
-        self._plain = True
         self._origin = ""
         self._host = ""
         self._patience: Patience | None = None
@@ -81,8 +69,6 @@ class SocketConnection:
                 return self._exchange(request, target, started, reused and not again)
             except _Stale:
                 self.close()
-            except ssl.SSLCertVerificationError as error:
-                raise self._failed(NOT_TRUSTED, str(error.verify_message or error), started) from None
             except TimeoutError:
                 raise self._failed(TIMED_OUT, "no byte for too long", started) from None
             except HeadMalformed as error:
@@ -92,8 +78,7 @@ class SocketConnection:
                 failure.seconds = time.monotonic() - started
                 raise
             except OSError as error:
-                code = TLS_BROKEN if isinstance(error, ssl.SSLError) else RECEIVE_FAILED
-                raise self._failed(code, error.strerror or str(error), started) from None
+                raise self._failed(RECEIVE_FAILED, error.strerror or str(error), started) from None
             except BaseException:
                 self.close()
                 raise
@@ -124,7 +109,7 @@ class SocketConnection:
         return url[len(origin) :]
 
     def _exchange(self, request: Request, target: str, started: float, reused: bool) -> Answer:
-        connection = self._ready(request.patience, started)
+        connection = self._ready(request.patience)
         may_repeat = reused and request.read is None
         try:
             self._send(connection, request, target)
@@ -140,15 +125,16 @@ class SocketConnection:
         self._used_at = time.monotonic()
         answer.seconds = self._used_at - started
         answer.first_byte_seconds = first_byte
-        if not head.keeps_alive or answer.overflowed:
+        too_much = head.length is not None and have - head.end > head.length
+        if not head.keeps_alive or answer.overflowed or too_much:
             self.close()
         return answer
 
-    def _ready(self, patience: Patience, now: float) -> socket.socket:
+    def _ready(self, patience: Patience) -> socket.socket:
         """A connection that is open as far as can be told."""
         held = self._socket
-        if held is not None and now - self._used_at > IDLE_SECONDS and select.select([held], [], [], 0)[0]:
-            self.close()  # readable without a request: the server has closed it
+        if held is not None and self._has_answer(held):
+            self.close()  # readable without a request: closed, or bytes that nobody asked for
             held = None
         if held is None:
             held = self._connect()
@@ -163,8 +149,7 @@ class SocketConnection:
 
     def _connect(self) -> socket.socket:
         parts = urlsplit(self._origin)
-        host, secure = parts.hostname or "", parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
+        host, port = parts.hostname or "", parts.port or 80
         try:
             opened = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_MS / 1000)
         except socket.gaierror as error:
@@ -176,15 +161,12 @@ class SocketConnection:
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if secure:
-                opened = tls_context(self._ca_bundle).wrap_socket(opened, server_hostname=host)
             # The kernel's own timeouts: Python's would cost a poll before every call.
             opened.settimeout(None)
         except BaseException:
             opened.close()
             raise
         self._socket = opened
-        self._plain = not secure
         return opened
 
     def _send(self, connection: socket.socket, request: Request, target: str) -> None:
@@ -200,7 +182,7 @@ class SocketConnection:
         try:
             if data is None or not len(data):
                 connection.sendall(head)
-            elif len(data) <= SEND_BUFFER and self._plain:
+            elif len(data) <= SEND_BUFFER:
                 sent = connection.sendmsg([head, data])
                 if sent < len(head) + len(data):
                     rest = sent - len(head)
@@ -210,7 +192,7 @@ class SocketConnection:
                 self._send_pieces(connection, data)
             if request.read is not None:
                 self._stream(connection, request.read, request.length)
-        except (BlockingIOError, ssl.SSLWantWriteError):
+        except BlockingIOError:
             raise TimeoutError from None
 
     def _send_pieces(self, connection: socket.socket, data: memoryview) -> None:
@@ -236,15 +218,13 @@ class SocketConnection:
             left -= len(piece)
 
     def _has_answer(self, connection: socket.socket) -> bool:
-        if isinstance(connection, ssl.SSLSocket) and connection.pending():
-            return True
         return bool(select.select([connection], [], [], 0)[0])
 
     def _receive(self, connection: socket.socket, into: memoryview) -> int:
         """Some bytes; 0 at the end. Raises TimeoutError."""
         try:
             return connection.recv_into(into)
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except BlockingIOError:
             raise TimeoutError from None
 
     def _receive_head(self, connection: socket.socket, may_be_stale: bool) -> tuple[Head, int]:
@@ -297,13 +277,8 @@ class SocketConnection:
         while have < wanted:
             began = time.monotonic()
             try:
-                # One call for all that is left where the kernel can wait for it; TLS hands out record by record.
-                got = (
-                    connection.recv_into(into[have:], 0, socket.MSG_WAITALL)
-                    if self._plain
-                    else connection.recv_into(into[have:])
-                )
-            except (BlockingIOError, ssl.SSLWantReadError):
+                got = connection.recv_into(into[have:], 0, socket.MSG_WAITALL)
+            except BlockingIOError:
                 raise TimeoutError from None
             if not got:
                 raise CurlFailed(CUT_SHORT, f"the body ended {wanted - have} bytes early", 0.0)

@@ -32,6 +32,11 @@ _ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
 _UNSENDABLE = re.compile(r"[\x00\r\n]|[^\x00-\xff]")
 
 
+def kind_of(origin: str) -> type[AnyConnection]:
+    """Sockets for plain HTTP; libcurl for TLS, where its timeouts hold and large bodies cost less, and for proxies."""
+    return SocketConnection if origin.startswith("http://") and not proxy_named(origin) else Connection
+
+
 @dataclass(slots=True)
 class Operation:
     """One S3 call, not yet signed."""
@@ -87,10 +92,6 @@ class Wire:
         self._now = now
         self._signer = Signer(region, now=now)
         self._local = threading.local()
-        # Only libcurl speaks to proxies; where none is named, sockets take a third less processor time.
-        self._open: Callable[[str | None, str], AnyConnection] = (
-            Connection if proxy_named(address.origin) else SocketConnection
-        )
         self._connections: weakref.WeakSet[AnyConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._signed_before = False
@@ -121,6 +122,7 @@ class Wire:
         """Send what follows to *address*: the same bucket behind another endpoint. Safe while requests are sent."""
         self._encoding = ("Accept-Encoding", address.accept_encoding)
         self._address = address
+        self._local = threading.local()  # the next request of each thread opens what suits the new address
 
     def close(self) -> None:
         """Close the connections of all threads; none of them may be in use."""
@@ -237,7 +239,7 @@ class Wire:
         held: AnyConnection | None = getattr(self._local, "connection", None)
         if held is not None:
             return held
-        connection = self._open(self._ca_bundle, USER_AGENT)
+        connection = kind_of(self._address.origin)(self._ca_bundle, USER_AGENT)
         with self._lock:
             self._connections.add(connection)
             self._local.connection = connection

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.connection import Connection
 from storage.http_head import HeadMalformed, Pieces, find_head
+from storage.socket_connection import SocketConnection
+from storage.wire import kind_of
 
 
 def test_a_head() -> None:
@@ -35,6 +38,10 @@ def test_a_head_that_is_not_whole_yet() -> None:
         b"HTTP/2 200\r\n\r\n",
         b"HTTP/1.1 abc\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nETag : x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\na: b\nc: d\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\na: b\r\n folded: c\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n",
     ],
@@ -81,3 +88,8 @@ def test_a_body_to_the_end(chunks: list[bytes], sizes: list[int], held: int) -> 
 def test_broken_chunks_are_refused(wire: bytes) -> None:
     with pytest.raises(HeadMalformed):
         b"".join(bytes(piece) for piece in pieces_of(wire, [], 0).chunks())
+
+
+def test_plain_http_goes_over_sockets_and_tls_over_libcurl() -> None:
+    assert kind_of("http://127.0.0.1:9000") is SocketConnection
+    assert kind_of("https://s3.example") is Connection
