@@ -53,7 +53,7 @@ class SocketConnection:
         self._origin = ""
         self._host = ""
         self._patience: Patience | None = None
-        self._used_at = 0.0
+        self._half_sent = False
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
 
@@ -122,11 +122,10 @@ class SocketConnection:
         head, have = self._receive_head(connection, may_repeat)
         first_byte = time.monotonic() - started
         answer = self._receive_body(connection, request, head, have)
-        self._used_at = time.monotonic()
-        answer.seconds = self._used_at - started
+        answer.seconds = time.monotonic() - started
         answer.first_byte_seconds = first_byte
         too_much = head.length is not None and have - head.end > head.length
-        if not head.keeps_alive or answer.overflowed or too_much:
+        if not head.keeps_alive or answer.overflowed or too_much or self._half_sent:
             self.close()
         return answer
 
@@ -171,6 +170,7 @@ class SocketConnection:
 
     def _send(self, connection: socket.socket, request: Request, target: str) -> None:
         body = request.body
+        self._half_sent = False
         sends = body is not None or request.read is not None
         data = memoryview(body).cast("B") if body is not None else None
         length = f"Content-Length: {len(data) if data is not None else request.length}\r\n" if sends else ""
@@ -199,7 +199,7 @@ class SocketConnection:
         """A long body, stopped as soon as the server answers before its end."""
         for start in range(0, len(data), SEND_BUFFER):
             if start and self._has_answer(connection):
-                self._used_at = 0.0
+                self._half_sent = True
                 return
             connection.sendall(data[start : start + SEND_BUFFER])
 
