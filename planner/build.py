@@ -158,8 +158,17 @@ def _assembled(outcomes: list[tuple[Pair, SectionOutcome]], context: _Context, l
         memory_budget=context.budget,
         sections=sections,
         tiers=tier_rows(work, context.budget),
-        risks=risks_of(sections, declaration.policy, largest, context.budget, declaration.preserve),
-        estimate=estimate(work, carried, declaration.limits, declaration.preserve, context.budget, most),
+        risks=risks_of(
+            sections,
+            declaration.policy,
+            largest,
+            context.budget,
+            declaration.preserve,
+            [item.classes for item in carried],
+        ),
+        estimate=estimate(
+            work, carried, declaration.limits, declaration.preserve, context.budget, most, declaration.policy
+        ),
         stages=stages_for({draft.stage for draft in drafts}),
         batches=named(drafts),
         manifest_store="",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from planner import prices
 from planner.ends import is_aws
 from planner.workload import ClassWork
-from schema.declaration import Preserve
+from schema.declaration import Policy, Preserve
 from schema.plan import Section
 from schema.storage_classes import target_storage_class
 
@@ -30,10 +30,24 @@ ASSUMPTIONS: dict[str, str] = {
 }
 
 
-def cost(work: Sequence[SectionWork], requests: dict[str, int], preserve: Preserve) -> dict[str, Any] | None:
+def restore_assumptions(work: Sequence[SectionWork], policy: Policy) -> dict[str, str]:
+    """What the price of asking objects back from their archives rests on; empty where there are none."""
+    names = sorted({name for item in work for name, carried in item.classes.items() if carried.restores})
+    if not names:
+        return {}
+    rows = [(name, _restore_price(name, policy)) for name in names]
+    usd = "; ".join(f"{name} {price.request_1k} per 1,000 requests, {price.gb} per GB" for name, price in rows)
+    kept = "the restored copies are stored beside the archived objects for restore_days, which is not in the cost"
+    return {"usd_of_restores": f"tier {policy.restore_tier}: {usd}; {kept}"}
+
+
+def cost(
+    work: Sequence[SectionWork], requests: dict[str, int], preserve: Preserve, policy: Policy
+) -> dict[str, Any] | None:
     """US dollars as quoted decimals; None unless both ends of every section are at AWS: no other prices are known.
 
-    Reads at the source class, writes at the destination's, retrieval by the source class, traffic by regions.
+    Reads at the source class, writes at the destination's, retrieval by the source class (of archived objects by
+    the tier of the restore), traffic by regions.
     """
     if not any(item.classes for item in work):
         return None
@@ -50,7 +64,10 @@ def cost(work: Sequence[SectionWork], requests: dict[str, int], preserve: Preser
             if section.method != "server-copy":
                 thousands += carried.reads * here.get_1k
             thousands += carried.writes * there.put_1k
+            restore = _restore_price(name, policy)
+            thousands += carried.restores * restore.request_1k
             retrieval += carried.bytes * here.retrieve_gb / prices.GB
+            retrieval += carried.restored_bytes * restore.gb / prices.GB
             traffic += carried.bytes * by_traffic / prices.GB
     by_requests = thousands / 1000
     return {
@@ -63,6 +80,13 @@ def cost(work: Sequence[SectionWork], requests: dict[str, int], preserve: Preser
 
 def _price(storage_class: str) -> prices.ClassPrice:
     return prices.CLASSES.get(storage_class, prices.CLASSES["STANDARD"])
+
+
+def _restore_price(storage_class: str, policy: Policy) -> prices.RestorePrice:
+    """Of the tier that is asked for; Standard's where the class has no such tier."""
+    nothing = prices.RestorePrice(Decimal(0), Decimal(0))
+    standard = prices.RESTORES.get((storage_class, "Standard"), nothing)
+    return prices.RESTORES.get((storage_class, policy.restore_tier), standard)
 
 
 def _usd(amount: Decimal) -> str:

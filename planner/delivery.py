@@ -12,6 +12,7 @@ from planner.workload import ClassWork, PartCount
 from schema.errors import PlanCorrupt
 from schema.manifest import ManifestStore, ManifestWriter
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
+from schema.storage_classes import ARCHIVED
 from schema.tiers import WHOLE_MAX
 
 SOURCE_ACTIONS = (
@@ -109,9 +110,9 @@ class Delivery:
         for entry in entries:
             cutter.add(entry)
             if entry[3] not in (Action.DELETE, Action.DELETE_MARKER):
-                self._measure(entry, group[1])
+                self._measure(entry, group[1], restore)
 
-    def _measure(self, entry: Entry, tier: str) -> None:
+    def _measure(self, entry: Entry, tier: str, restore: bool) -> None:
         """What carrying one object takes, for the estimate."""
         size, storage_class = entry[1], entry[8]
         parts = 0
@@ -126,6 +127,9 @@ class Delivery:
         work.bytes += size
         work.reads += parts or 1
         work.writes += parts + 2 if parts else 1
+        if restore and storage_class in ARCHIVED:
+            work.restores += 1
+            work.restored_bytes += size
 
     def _open_cutter(self, group: tuple[str, str]) -> BatchCutter:
         name = (self._section, *group)

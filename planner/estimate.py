@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from planner.cost import ASSUMPTIONS, SectionWork, cost
+from planner.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.workload import TierWork
-from schema.declaration import Limits, Preserve
+from schema.declaration import Limits, Policy, Preserve
 from schema.plan import Tally
 from schema.quantities import duration_text, size_text
 from schema.tiers import MIB, WHOLE_MAX, held_bytes
@@ -41,6 +41,7 @@ def estimate(
     preserve: Preserve,
     budget: int,
     largest: int,
+    policy: Policy,
 ) -> dict[str, Any]:
     """The plan's `estimate`. *largest*: bytes of the largest object to move (-1: none)."""
     concurrency = limits.workers or CONCURRENCY
@@ -75,15 +76,19 @@ def estimate(
             "source": "constants of this build; no probe of the network was made",
         },
     }
-    charged = cost(work, requests, preserve)
+    charged = cost(work, requests, preserve, policy)
     if charged is not None:
         document["cost_usd"] = charged
-        document["assumptions"] |= ASSUMPTIONS
+        document["assumptions"] |= ASSUMPTIONS | restore_assumptions(work, policy)
+    if "restore" in requests:
+        document["assumptions"]["restore_wait"] = (
+            "not in the duration: minutes to 48 hours by tier and class; the archived stage waits for it"
+        )
     return document
 
 
 def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
-    """GET, PUT-class, DELETE and LIST requests when nothing has to be repeated."""
+    """GET, PUT-class, DELETE, LIST and (where there are any) restore requests when nothing has to be repeated."""
     requests = {"get": 0, "put": 0, "delete": 0, "list": 0}
     for section, classes in work:
         if section.method != "server-copy":
@@ -92,6 +97,9 @@ def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
         requests["delete"] += sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker"))
         for inventory in (section.source_inventory, section.destination_inventory):
             requests["list"] += LISTING_PASSES * max(1, -(-inventory.objects // 1000))
+    restores = sum(carried.restores for item in work for carried in item.classes.values())
+    if restores:
+        requests["restore"] = restores
     return requests
 
 

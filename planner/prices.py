@@ -2,6 +2,7 @@
 
 USD, us-east-1; requests per 1,000, traffic and retrieval per GB (10**9 bytes). From the AWS price list as kept in
 reference/s3-facts.md, section 6 ("G" rows); GLACIER_IR and traffic between regions are recalled figures, not read.
+What a restore from an archive costs depends on its tier; reading the restored copy costs no retrieval.
 """
 
 from __future__ import annotations
@@ -30,9 +31,27 @@ CLASSES: Mapping[str, ClassPrice] = {
     "STANDARD_IA": ClassPrice(Decimal("0.01"), Decimal("0.001"), Decimal("0.01")),
     "ONEZONE_IA": ClassPrice(Decimal("0.01"), Decimal("0.001"), Decimal("0.01")),
     "GLACIER_IR": ClassPrice(Decimal("0.02"), Decimal("0.01"), Decimal("0.03")),
-    "GLACIER": ClassPrice(Decimal("0.03"), Decimal("0.0004"), Decimal("0.01")),
-    "DEEP_ARCHIVE": ClassPrice(Decimal("0.05"), Decimal("0.0004"), Decimal("0.02")),
+    "GLACIER": ClassPrice(Decimal("0.03"), Decimal("0.0004")),
+    "DEEP_ARCHIVE": ClassPrice(Decimal("0.05"), Decimal("0.0004")),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePrice:
+    """What asking objects back from an archive costs."""
+
+    request_1k: Decimal
+    gb: Decimal
+
+
+RESTORES: Mapping[tuple[str, str], RestorePrice] = {
+    ("GLACIER", "Expedited"): RestorePrice(Decimal("10.0"), Decimal("0.03")),
+    ("GLACIER", "Standard"): RestorePrice(Decimal("0.03"), Decimal("0.01")),
+    ("GLACIER", "Bulk"): RestorePrice(Decimal(0), Decimal(0)),
+    ("DEEP_ARCHIVE", "Standard"): RestorePrice(Decimal("0.10"), Decimal("0.02")),
+    ("DEEP_ARCHIVE", "Bulk"): RestorePrice(Decimal("0.025"), Decimal("0.0025")),
+}
+"""By storage class and tier. DEEP_ARCHIVE has no Expedited."""
 LIST_1K = Decimal("0.005")
 DELETE_1K = Decimal(0)
 SAME_REGION_GB = Decimal(0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from planner.losses import risks_of_probes
+from planner.workload import ClassWork
 from schema.declaration import Policy, Preserve
 from schema.plan import Section, Tally
 from schema.quantities import count_text, size_text
+from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
 from schema.tiers import WHOLE_MAX, part_size
 
 _LEVELS = ("high", "medium", "low")
@@ -20,19 +22,24 @@ def risks_of(
     largest: Sequence[tuple[int, str]],
     budget: int,
     preserve: Preserve | None = None,
+    classes: Sequence[Mapping[str, ClassWork]] = (),
 ) -> tuple[Risk, ...]:
     """The plan's `risks`. *largest*: size and key of each section's largest object to move (-1: none).
 
-    *preserve* given: what the probes found is judged by it, too.
+    *preserve* given: what the probes found is judged by it, too, and where the objects of *classes* (for each section
+    what it carries, by the source's storage class) will land.
     """
     found: list[Risk] = []
-    for section, biggest in zip(sections, largest, strict=True):
+    carried = classes or [{}] * len(sections)
+    for section, biggest, work in zip(sections, largest, carried, strict=True):
         prefix = f"{section.id}: " if len(sections) > 1 else ""
         probed = risks_of_probes(section, preserve) if preserve is not None else ()
+        archived = _of_archives(section, policy, preserve, work) if preserve is not None else ()
         for risk, level, text in (
             *_of_actions(section, policy),
             *_of_ends(section),
             *probed,
+            *archived,
             *_of_size(biggest, budget),
         ):
             found.append({"id": risk, "level": level, "text": prefix + text})
@@ -89,6 +96,29 @@ def _of_ends(section: Section) -> Iterator[tuple[str, str, str]]:
         count = "" if loss.objects is None else f" ({count_text(loss.objects)} objects)"
         level = "low" if loss.accepted else "high"
         yield f"loss-{loss.id}", level, f"{loss.text}{count}; {'accepted' if loss.accepted else 'not accepted yet'}"
+
+
+def _of_archives(
+    section: Section, policy: Policy, preserve: Preserve, work: Mapping[str, ClassWork]
+) -> Iterator[tuple[str, str, str]]:
+    """Objects that cannot be read back where they land, and restores that the class does not know."""
+    landing: dict[str, int] = {}
+    for name, carried in work.items():
+        wanted = target_storage_class(name, preserve)
+        refused = section.destination_capabilities.facts.get(class_fact(wanted)) in ("ignored", "rejected")
+        if wanted in ARCHIVED and not refused:
+            landing[wanted] = landing.get(wanted, 0) + carried.objects
+    if landing:
+        named = " and ".join(f"{count_text(objects)} in {name}" for name, objects in sorted(landing.items()))
+        text = (
+            f"{named} cannot be read back once they have landed: the canary and verify --level content prove these by "
+            "their checksums and heads, and say so of each"
+        )
+        yield "archived-destination", "medium", text
+    unknown = work.get("DEEP_ARCHIVE")
+    if unknown is not None and unknown.restores and policy.restore_tier == "Expedited":
+        text = f"DEEP_ARCHIVE knows no Expedited restore: {count_text(unknown.restores)} objects will fail; use Standard"
+        yield "restore-tier", "high", text
 
 
 def _of_size(largest: tuple[int, str], budget: int) -> Iterator[tuple[str, str, str]]:

@@ -46,6 +46,9 @@ class ClassWork:
     bytes: int = 0
     reads: int = 0
     writes: int = 0
+    restores: int = 0
+    """Objects to be asked back from an archive first."""
+    restored_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,9 @@ def in_parts(*sizes: int) -> PartCount:
     return count
 
 
-def made(drafts, parts=None, sections=None, limits: Limits = NO_LIMITS, largest: int = 1, classes=None):
+def made(drafts, parts=None, sections=None, limits: Limits = NO_LIMITS, largest: int = 1, classes=None, policy=POLICY):
     work = [SectionWork(one, classes or {}) for one in sections or [section()]]
-    return estimate(work_by_tier(drafts, [parts or {}]), work, limits, Preserve(), BUDGET, largest)
+    return estimate(work_by_tier(drafts, [parts or {}]), work, limits, Preserve(), BUDGET, largest, policy)
 
 
 def test_requests() -> None:
@@ -93,8 +93,9 @@ def test_memory_is_the_budget_at_most() -> None:
     assert full == {"expected": "406.0 MiB", "limit": "406.0 MiB"}
 
 
-def charged(source: Side, destination: Side, classes, **more):
-    found = made([draft("tiny", 1, 1)], sections=[section(source, destination, **more)], classes=classes)
+def charged(source: Side, destination: Side, classes, policy=POLICY, **more):
+    sections = [section(source, destination, **more)]
+    found = made([draft("tiny", 1, 1)], sections=sections, classes=classes, policy=policy)
     return found.get("cost_usd")
 
 
@@ -119,6 +120,49 @@ def test_storage_classes_have_their_own_prices() -> None:
     assert found == {"requests": "11.00", "retrieval": "10.00", "traffic": "0.00", "total": "21.00"}
     copied = charged(AWS, AWS, infrequent, method="server-copy")
     assert copied == {"requests": "10.00", "retrieval": "10.00", "traffic": "0.00", "total": "20.00"}
+
+
+@pytest.mark.parametrize(
+    ("tier", "restores", "retrieval"), [("Standard", 130, "30.00"), ("Bulk", 25, "2.50"), ("Expedited", 10_100, "50.00")]
+)
+def test_restores_are_counted_and_priced_by_their_tier(tier: str, restores: int, retrieval: str) -> None:
+    """Writing them costs 80 dollars. DEEP_ARCHIVE has no Expedited; its Standard is charged, and a risk says so."""
+    cold = ClassWork(1_000_000, 10**12, 0, 1_000_000, restores=1_000_000, restored_bytes=10**12)
+    classes = {"GLACIER": cold, "DEEP_ARCHIVE": cold}
+    policy = dataclasses.replace(POLICY, on_archived="restore", restore_tier=tier)
+    found = charged(AWS, AWS, classes, policy)
+    assert (found["requests"], found["retrieval"]) == (f"{80 + restores}.00", retrieval)
+    made_of = made([draft("tiny", 1, 1)], sections=[section(AWS, AWS)], classes=classes, policy=policy)
+    assert made_of["requests"]["restore"] == 2_000_000
+    assert f"tier {tier}" in made_of["assumptions"]["usd_of_restores"]
+    assert "48 hours" in made_of["assumptions"]["restore_wait"]
+    canonical_json(made_of)
+
+
+def test_nothing_archived_says_nothing_of_restores() -> None:
+    read_already = {"GLACIER": ClassWork(1_000, 10**9, 1_000, 1_000)}
+    found = made([draft("tiny", 1, 1)], sections=[section(AWS, AWS)], classes=read_already)
+    assert "restore" not in found["requests"]
+    assert not {"usd_of_restores", "restore_wait"} & set(found["assumptions"])
+    assert found["cost_usd"]["retrieval"] == "0.00", "a restored copy is read for nothing"
+
+
+def test_objects_that_land_in_an_archive_are_a_risk() -> None:
+    """Unless they are given another class, or the destination does not know that one."""
+
+    def found(preserve: Preserve, facts: dict[str, str], policy: Policy = POLICY) -> dict[str, str]:
+        cold = {"DEEP_ARCHIVE": ClassWork(3, 3, 3, 3, restores=3), "STANDARD": ClassWork(1, 1, 1, 1)}
+        one = section(AWS, AWS, destination_capabilities=Capabilities({**QUIET.facts, **facts}))
+        rows = risks_of([one], policy, [(-1, "")], BUDGET, preserve, [cold])
+        return {risk["id"]: risk["text"] for risk in rows}
+
+    assert found(Preserve(), {})["archived-destination"].startswith("3 in DEEP_ARCHIVE cannot be read back")
+    assert found(Preserve(storage_class="GLACIER"), {})["archived-destination"].startswith("4 in GLACIER")
+    assert "archived-destination" not in found(Preserve(storage_class="STANDARD"), {})
+    assert "archived-destination" not in found(Preserve(), {"storage_class_deep_archive": "rejected"})
+    hasty = dataclasses.replace(POLICY, on_archived="restore", restore_tier="Expedited")
+    assert "no Expedited" in found(Preserve(), {}, hasty)["restore-tier"]
+    assert "restore-tier" not in found(Preserve(), {})
 
 
 def test_an_estimate_has_a_canonical_form() -> None:
