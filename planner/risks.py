@@ -117,7 +117,7 @@ def _of_archives(
         yield "archived-destination", "medium", text
     unknown = work.get("DEEP_ARCHIVE")
     if unknown is not None and unknown.restores and policy.restore_tier == "Expedited":
-        text = f"DEEP_ARCHIVE knows no Expedited restore: {count_text(unknown.restores)} objects will fail; use Standard"
+        text = f"DEEP_ARCHIVE knows no Expedited restore: {count_text(unknown.restores)} objects would fail"
         yield "restore-tier", "high", text
 
 

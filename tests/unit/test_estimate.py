@@ -123,7 +123,8 @@ def test_storage_classes_have_their_own_prices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tier", "restores", "retrieval"), [("Standard", 130, "30.00"), ("Bulk", 25, "2.50"), ("Expedited", 10_100, "50.00")]
+    ("tier", "restores", "retrieval"),
+    [("Standard", 130, "30.00"), ("Bulk", 25, "2.50"), ("Expedited", 10_100, "50.00")],
 )
 def test_restores_are_counted_and_priced_by_their_tier(tier: str, restores: int, retrieval: str) -> None:
     """Writing them costs 80 dollars. DEEP_ARCHIVE has no Expedited; its Standard is charged, and a risk says so."""
