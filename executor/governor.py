@@ -152,6 +152,7 @@ class EndpointGovernor:
             self._first_bytes.append(sample.first_byte_seconds)
         else:
             mine.count_error(sample.error)
+            sample.error.endpoint = self.name
         if self._troubled or sample.error is not None:
             self._consult_breaker(sample)
 
@@ -214,6 +215,7 @@ class EndpointGovernor:
         window, self._seen = totals - self._seen, totals
         with self._lock:
             self._windows.append(_Window(now, seconds, window))
+            self._retries.earn(window.ok, now)
             pace = self._pace.on_window(window.ok, window.throttled, seconds, now)
             self._requests.set_rate(min(self._request_limit, pace), now)
             self._troubled = now - self._last_bad < WINDOW_SECONDS or not self.well

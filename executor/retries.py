@@ -1,14 +1,15 @@
 """How often an object is tried, and how long a worker waits in between.
 
 Throttling never fails an object: it is waited out. A run-wide error is not the object's fault: it ends the
-run. Everything retryable is tried again with full jitter until its attempts are spent.
+run. Everything retryable is tried again with full jitter until its attempts are spent, and no sooner than the
+endpoint's retry budget affords it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from executor.stop import Stop
 from schema.errors import DigestMismatch, Scope, Stopped, StoreError, Throttled
@@ -18,6 +19,32 @@ T = TypeVar("T")
 
 OBJECT_POLICY = RetryPolicy(attempts=5)
 DIGEST_ATTEMPTS = 3
+BUDGET_POLL_SECONDS = 0.5
+"""How often a retry that cannot be afforded asks again, at least: others' successes give tokens back."""
+
+
+class RetryAllowance(Protocol):
+    """Whose leave a retry needs."""
+
+    def pay(self, error: StoreError) -> float:
+        """Pay for one retry after *error*. 0.0: paid; otherwise nothing is, and so many seconds are to be waited."""
+
+    def refund(self, error: StoreError) -> None:
+        """The retry paid for *error* worked."""
+
+
+class Unlimited:
+    """No budget."""
+
+    def pay(self, error: StoreError) -> float:  # noqa: ARG002  the protocol's signature
+        """Paid."""
+        return 0.0
+
+    def refund(self, error: StoreError) -> None:
+        """Nothing was paid."""
+
+
+UNLIMITED = Unlimited()
 
 
 @dataclass(slots=True)
@@ -40,6 +67,7 @@ class Retrier:
     policy: RetryPolicy = OBJECT_POLICY
     blameless: Callable[[], bool] = lambda: False
     """An endpoint is away: what fails now is not the object's fault and costs it no attempt."""
+    allowance: RetryAllowance = UNLIMITED
 
     def run(
         self,
@@ -48,8 +76,11 @@ class Retrier:
         on_retry: Callable[[StoreError, int], None],
     ) -> T:
         """*step*'s answer; raises its last StoreError, or Stopped when a stop came in between attempts."""
+        failed: StoreError | None = None
         while True:
             self.ready(self.stop)
+            if failed is not None:
+                self._afford(failed)
             if self.stop.draining and (counter.used or counter.throttled):
                 raise Stopped("stopped between attempts")
             try:
@@ -62,9 +93,19 @@ class Retrier:
                 wait = delay(self.policy, max(1, counter.used + counter.throttled), error, self.random)
                 on_retry(error, counter.used)
                 self.stop.wait(wait)
+                failed = error
             else:
+                if failed is not None:
+                    self.allowance.refund(failed)
                 counter.used += 1
                 return result
+
+    def _afford(self, failed: StoreError) -> None:
+        """Wait until the endpoint that failed may be asked again, or a stop came in."""
+        while not self.stop.draining and (seconds := self.allowance.pay(failed)) > 0:
+            # Half to all of it, so that those who wait do not come back together.
+            self.stop.wait(min(seconds, BUDGET_POLL_SECONDS) * (0.5 + self.random() / 2))
+            self.ready(self.stop)
 
     def _count(self, error: StoreError, counter: AttemptCounter) -> None:
         """Raise *error* when its attempts are spent."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 CAPACITY = 500.0
 COST = 5.0
 REFILL_PER_SECOND = 10.0
+EARNED = 1.0
+"""What a request that succeeds adds: where nine of ten succeed, retries are never short."""
 
 
 class RetryBudget:
-    """A bucket of tokens: a retry costs 5 of 500, its success gives them back, 10 a second come by themselves.
+    """A bucket of tokens: a retry costs 5 of 500, its success gives them back, each success adds 1, each second 10.
 
-    Full, it allows 100 retries at once; empty, 2 a second. Pure, and not safe for threads.
+    Full, it allows 100 retries at once; empty, while nothing succeeds, 2 a second. Pure, and not safe for threads.
     """
 
     def __init__(self, now: float) -> None:
@@ -34,6 +36,11 @@ class RetryBudget:
         """A retry succeeded: its cost comes back."""
         self._refill(now)
         self._tokens = min(CAPACITY, self._tokens + COST)
+
+    def earn(self, successes: int, now: float) -> None:
+        """So many requests succeeded."""
+        self._refill(now)
+        self._tokens = min(CAPACITY, self._tokens + EARNED * successes)
 
     def tokens(self, now: float) -> float:
         """What is left, 0..500."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from executor.budget import BufferPool, ByteBudget
 from executor.crash import Crash
 from executor.early_stop import EarlyStop
+from executor.endpoint_retries import EndpointRetries
 from executor.endpoint_watch import EndpointWatch
 from executor.events import Events, FlowState
 from executor.feeder import Feeder
@@ -135,10 +136,11 @@ def open_workshop(
                 return
             stopping.wait(min(max(blocked, SLICE_SECONDS), READY_POLL))
 
-    governor.heed(lambda: stop.draining, stop.wait)
-    tools = Tools(
-        BufferPool(ByteBudget(settings.budget)), Retrier(stop, random.random, ready, blameless=watch.blameless), stop
-    )
+    # A drain keeps the declared limits; only a second stop goes past them.
+    governor.heed(lambda: stop.draining, stop.wait_abandoned)
+    allowance = EndpointRetries(governor.endpoints.values(), clock)
+    retrier = Retrier(stop, random.random, ready, blameless=watch.blameless, allowance=allowance)
+    tools = Tools(BufferPool(ByteBudget(settings.budget)), retrier, stop)
     pool = WorkerPool(crash.met)
     writer = LedgerWriter(
         lambda reports: ledger.flush(worker, reports, lease_seconds=settings.lease_seconds),

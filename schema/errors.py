@@ -159,7 +159,8 @@ class StoreError(MigrationError):
     """An S3 endpoint refused or failed.
 
     `operation` is the S3 operation's name, `key` the key concerned (unescaped), `status` the HTTP
-    status (0: none received), `code` the S3 error code, `retry_after` seconds the server asked for.
+    status (0: none received), `code` the S3 error code, `retry_after` seconds the server asked for,
+    `endpoint` the name under which the endpoint is observed ("": nobody observed it, or both sides are concerned).
     """
 
     retryable: ClassVar[bool]
@@ -183,6 +184,7 @@ class StoreError(MigrationError):
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.endpoint = ""
 
 
 class Throttled(StoreError):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 from support.corpus import CorpusObject
-from support.json_process import PATIENCE, Lines
+from support.json_process import PATIENCE, Lines, some_done
 from support.operator import Operator
 from support.oracle import fill
 from support.servers import RcloneServer
@@ -86,6 +86,19 @@ def test_two_processes_share_a_limit(on_rclone: Operator, seed: int, sql: Sql) -
     held(per_second(arrivals(on_rclone), both + 1.0, end), 300)
     shares = [row[0] for row in sql("SELECT sum(hi - lo) FROM ledger.chunk GROUP BY worker_id")]
     assert len(shares) == 2 and min(shares) >= 400, "the work is shared, evenly"
+
+
+def test_a_drain_keeps_the_limit(on_rclone: Operator, seed: int) -> None:
+    planned(on_rclone, 300, 1_000, seed, requests_per_second=40, workers=32)
+    with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:
+        Lines(applying).until(some_done)
+        turn = time.time()
+        applying.send_signal(signal.SIGTERM)
+        assert applying.wait(PATIENCE) == 75
+    drained = [moment for moment in arrivals(on_rclone) if moment > turn]
+    assert len(drained) > 20, "all of the 32 workers had an object in hand"
+    saved = 0.25 * 40
+    assert len(drained) <= 1.1 * 40 * (drained[-1] - turn) + saved + 1
 
 
 def test_status_shows_what_each_process_sees(on_rclone: Operator, seed: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from executor.governor import EndpointGovernor, Governor, Quality
+from executor.stop import Stop
 from schema.errors import ConnectionFailed, ObjectMissing, RequestTimedOut, ServerFault, StoreError, Throttled
 from storage.port import RequestSample
 
@@ -112,6 +113,28 @@ def test_an_abandoned_run_holds_nothing_back() -> None:
         request(governor)
 
     assert clock.now == 1000.0
+
+
+def test_a_drain_waits_for_the_limits_until_it_is_let_go() -> None:
+    clock, stop = Clock(), Stop()
+    stop.request()
+    stop.propagate()
+    governor = endpoint(clock)
+
+    def wait(seconds: float) -> bool:
+        if not stop.abandoning:
+            clock.wait(seconds)
+        if clock.now >= 1010.0:
+            stop.request()
+            stop.propagate()
+        return stop.wait_abandoned(0)
+
+    governor.heed(lambda: stop.draining, wait)
+    governor.set_limits(1.0, None)
+    for _ in range(100):
+        request(governor)
+
+    assert 1010.0 <= clock.now < 1011.0, "ten at one a second; the others once it was let go"
 
 
 def test_a_dead_endpoint_opens_the_breaker_which_holds_requests_until_a_probe_succeeds() -> None:
