@@ -121,6 +121,7 @@ def _work(
         now = clock()
         governor.tick(now, workshop.pool.busy)
         workshop.watch.tick(now)
+        workshop.rest(now)
         workshop.pool.resize(governor.target())
         workshop.writer.mark_lost(lifeline.renew(workshop.writer.open_chunks()))
         progress = lifeline.progress_due(run.run_id)

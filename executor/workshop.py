@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from executor.budget import BufferPool, ByteBudget
@@ -15,10 +15,12 @@ from executor.endpoint_watch import EndpointWatch
 from executor.events import Events, FlowState
 from executor.feeder import Feeder
 from executor.governor import Governor
+from executor.idle_memory import IdleMemory
 from executor.ledger import Ledger
 from executor.ledger_types import Worker
 from executor.lifeline import Lifeline
 from executor.loader import ChunkLoader
+from executor.memory_limit import trim
 from executor.object_tasks import ObjectTasks
 from executor.patient_ledger import PatientLedger
 from executor.pool import WorkerPool
@@ -48,6 +50,8 @@ class Workshop:
     feeder: Feeder
     governor: Governor
     watch: EndpointWatch
+    buffers: BufferPool
+    _idle_memory: IdleMemory = field(default_factory=IdleMemory)
     _asked_in: int = -1
     _quiet_since: int = -1
 
@@ -56,6 +60,12 @@ class Workshop:
         self.pool.resize(self.governor.target())
         self.writer.on_finished(self.feeder.wake)
         self.feeder.start()
+
+    def rest(self, now: float) -> None:
+        """Give memory back that nobody has used for a while; called each tick."""
+        if self._idle_memory.due(self.buffers.budget.in_use, self.buffers.held_bytes, now):
+            self.buffers.release_idle()
+            trim()
 
     def nothing_left(self) -> bool:
         """Nothing is open here or at work: time to ask the ledger, once for each of the feeder's rounds."""
@@ -167,7 +177,7 @@ def open_workshop(
         blocked=lambda: watch.blocked(clock()) > 0 or not lifeline.fresh,
         on_crash=crash.met,
     )
-    return Workshop(pool, writer, feeder, governor, watch)
+    return Workshop(pool, writer, feeder, governor, watch, tools.buffers)
 
 
 def void(_answer: object) -> None:
