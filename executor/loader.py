@@ -12,7 +12,7 @@ from executor.ledger_types import Chunk, ChunkKind, Completion, Lane, Verdict
 from executor.object_tasks import TROUBLED, Item, ObjectTasks
 from executor.pool import Task
 from executor.section import SectionRuntime
-from executor.verification import Level, object_differences
+from executor.verification import Level, prove_object
 from executor.writer import LedgerWriter, OpenChunk
 from schema.errors import Scope, Stopped, StoreError
 from schema.manifest import ManifestStore, read_entries, verify_manifest
@@ -98,7 +98,7 @@ class ChunkLoader:
             return
         level = Level.CONTENT if entry.action in (Action.COPY, Action.OVERWRITE) else Level.HEAD
         try:
-            found = object_differences(section, entry, completion, level, tools)
+            found = prove_object(section, entry, completion, level, tools).differences
         except Stopped:
             return
         except StoreError as error:

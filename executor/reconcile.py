@@ -16,6 +16,7 @@ from executor.section import SectionRuntime, pin
 from schema.errors import ObjectMissing
 from schema.objects import ObjectHead
 from schema.plan import Entry
+from schema.storage_classes import readable
 from storage.port import Pin
 
 
@@ -71,6 +72,9 @@ def _different_bytes(
     if proof is None:
         if crc is None:
             crc = content.crc_of(section.source, entry.key, entry.size, pin(entry), buffers, stop)
+        if not readable(head):
+            proof = proven_equal(section, source.head, head, crc)
+            return "" if proof else "content, which cannot be read in the archive" if proof is None else "content"
         there = content.crc_of(section.destination, entry.target, head.size, Pin(head.etag, None), buffers, stop)
         proof = there == crc
     return "" if proof else "content"

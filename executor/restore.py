@@ -13,7 +13,7 @@ from executor.transfer import Tools
 from schema.errors import ObjectArchived
 from schema.objects import ObjectHead
 from schema.plan import TRANSFER_ACTIONS, Action, Entry
-from schema.storage_classes import ARCHIVED
+from schema.storage_classes import readable
 
 ARCHIVED_STAGE = "archived"
 """Id of the plan's stage whose objects must be restored first."""
@@ -45,13 +45,6 @@ def _ready(section: SectionRuntime, entry: Entry, told: Callable[[Entry], None])
     told(entry)
     # Some endpoints restore at once.
     return readable(section.source.head(entry.key, version_id=entry.version_id))
-
-
-def readable(head: ObjectHead) -> bool:
-    """What a HEAD says of an object's archive: none, or restored by now."""
-    if 'ongoing-request="false"' in head.headers.get("x-amz-restore", ""):
-        return True
-    return head.storage_class not in ARCHIVED and not head.headers.get("x-amz-archive-status")
 
 
 def _request(section: SectionRuntime, entry: Entry, head: ObjectHead) -> None:

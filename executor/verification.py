@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
+from typing import NamedTuple
 
 from executor import carriage, content, integrity
 from executor.carriage import Source
@@ -14,6 +16,7 @@ from executor.transfer import Tools
 from schema.errors import ObjectChanged, ObjectMissing, StoreError
 from schema.objects import ObjectHead
 from schema.plan import Action, Entry
+from schema.storage_classes import readable
 from storage.port import Pin
 
 
@@ -28,10 +31,19 @@ class Level(StrEnum):
     """Both sides read and hashed, and all of HEAD."""
 
 
-def object_differences(
+class Proof(NamedTuple):
+    """What was found of one object."""
+
+    differences: tuple[str, ...]
+    """In words; empty: as it should be."""
+    unread: str = ""
+    """Level content, an object in an archive: what was not read, and what stands in for it. '' when all was read."""
+
+
+def prove_object(
     section: SectionRuntime, entry: Entry, completion: Completion | None, level: Level, tools: Tools
-) -> tuple[str, ...]:
-    """What is wrong with *entry* at the destination, in words; empty: proven.
+) -> Proof:
+    """What is wrong with *entry* at the destination, and what could not be read.
 
     Passing errors are waited out, throttling without end. Raises StoreErrors but 404 and 412, and Stopped.
     """
@@ -40,13 +52,15 @@ def object_differences(
         """Nobody is told: what counts is whether it can be proven in the end."""
 
     if entry.action is Action.DELETE_MARKER:
-        return tools.retrier.run(lambda: _marked(section, entry, completion), AttemptCounter(), tell)
+        return Proof(tools.retrier.run(lambda: _marked(section, entry, completion), AttemptCounter(), tell))
     if entry.action is Action.DELETE:
-        return tools.retrier.run(lambda: _absent(section, entry), AttemptCounter(), tell)
+        return Proof(tools.retrier.run(lambda: _absent(section, entry), AttemptCounter(), tell))
     found, source, there = tools.retrier.run(lambda: _heads(section, entry, completion), AttemptCounter(), tell)
+    unread = ""
     if source is not None and there is not None and not any(f.startswith("size:") for f in found):
-        found += _bytes(section, entry, source, there, completion, level, tools)
-    return tuple(dict.fromkeys(found))
+        more, unread = _bytes(section, entry, source.head, there, completion, level, tools)
+        found += more
+    return Proof(tuple(dict.fromkeys(found)), unread)
 
 
 def _heads(
@@ -77,36 +91,53 @@ def _heads(
 def _bytes(
     section: SectionRuntime,
     entry: Entry,
-    source: Source,
+    source: ObjectHead,
     there: ObjectHead,
     completion: Completion | None,
     level: Level,
     tools: Tools,
-) -> list[str]:
+) -> Proof:
     recorded = completion.checksum if completion is not None else b""
     crc = int.from_bytes(recorded, "big") if recorded else None
-    if proven_equal(section, source.head, there, crc) is False:
-        return ["content: the heads name different bytes"]
+    if proven_equal(section, source, there, crc) is False:
+        return Proof(("content: the heads name different bytes",))
     if level is not Level.CONTENT:
-        return []
-    ours = content.crc_of(
-        section.source, entry.key, entry.size, pin(entry), tools.buffers, tools.gave_up, again=tools.again
-    )
-    theirs = content.crc_of(
-        section.destination,
-        entry.target,
-        there.size,
-        Pin(there.etag, there.version_id),
-        tools.buffers,
-        tools.gave_up,
-        again=tools.again,
-    )
-    if ours != theirs:
-        names = f"source {integrity.crc_text(ours)}, destination {integrity.crc_text(theirs)}"
-        return [f"content: CRC64NVME {names}"]
-    if crc is not None and crc != ours:
-        return [f"content: the ledger recorded CRC64NVME {integrity.crc_text(crc)}, both sides have another"]
-    return []
+        return Proof(())
+    read = partial(content.crc_of, buffers=tools.buffers, stop=tools.gave_up, again=tools.again)
+    ours = read(section.source, entry.key, entry.size, pin(entry)) if readable(source) else None
+    theirs = None
+    if readable(there):
+        theirs = read(section.destination, entry.target, there.size, Pin(there.etag, there.version_id))
+    if ours is not None and theirs is not None and ours != theirs:
+        return Proof((f"content: CRC64NVME source {_text(ours)}, destination {_text(theirs)}",))
+    for side, seen in (("source", ours), ("destination", theirs)):
+        if crc is not None and seen is not None and crc != seen:
+            return Proof((f"content: the ledger recorded CRC64NVME {_text(crc)}, the {side} has {_text(seen)}",))
+    if ours is not None and theirs is not None:
+        return Proof(())
+    known = crc if ours is None else ours
+    if known is not None and proven_equal(section, source, there, known) is False:
+        return Proof(("content: the destination's head names other bytes than the source holds",))
+    return Proof((), _unread(section, source, there, known, theirs))
+
+
+def _unread(
+    section: SectionRuntime, source: ObjectHead, there: ObjectHead, known: int | None, theirs: int | None
+) -> str:
+    """What lies in an archive, and how far the object is proven without reading it."""
+    sealed = [(side, head) for side, head in (("source", source), ("destination", there)) if not readable(head)]
+    where = " and ".join(f"{side} ({head.storage_class})" for side, head in sealed)
+    if theirs is not None and known is not None:
+        proof = "the destination's content is what was read when it was copied"
+    elif proven_equal(section, source, there, known):
+        proof = "proven by checksum"
+    else:
+        proof = "proven by head only: size, attributes, and the ETag that the write was answered with"
+    return f"content not readable in the archive: {where}; {proof}"
+
+
+def _text(crc: int) -> str:
+    return integrity.crc_text(crc)
 
 
 def _marked(section: SectionRuntime, entry: Entry, completion: Completion | None) -> tuple[str, ...]:

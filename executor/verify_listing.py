@@ -28,6 +28,8 @@ class Verdict(StrEnum):
     NOT_DELETED = "not-deleted"
     UNREADABLE = "unreadable"
     """A side could not be read, so nothing is proven."""
+    ARCHIVED = "archived"
+    """No difference: level content could not read a side that lies in an archive; the detail says what proves it."""
 
 
 class Finding(NamedTuple):

@@ -12,7 +12,7 @@ from executor.expectation import Expectations, Expected
 from executor.ledger import Ledger
 from executor.section import SectionRuntime
 from executor.transfer import Tools
-from executor.verification import Level, object_differences
+from executor.verification import Level, prove_object
 from executor.verify_listing import ARRIVED, MOVED, Finding, Verdict, destination_findings, source_findings
 from executor.verify_versions import version_findings
 from schema.errors import Scope, Stopped, StoreError
@@ -30,6 +30,8 @@ class Tallies:
     planned: int = 0
     proven: int = 0
     """Objects whose heads (or contents) were compared and found equal."""
+    archived: int = 0
+    """Of these: not read at level content, since one side lies in an archive. Each is reported."""
     sampled: bool = False
     not_migrated: int = 0
     """Accounted for, and not moved by decision: conflict, unsupported, excluded."""
@@ -63,6 +65,11 @@ def verify(
     told: set[tuple[str, str]] = set()
 
     def tell(finding: Finding) -> None:
+        if finding.verdict is Verdict.ARCHIVED:
+            tallies.proven += 1
+            tallies.archived += 1
+            report(finding)
+            return
         tallies.findings[finding.verdict] = tallies.findings.get(finding.verdict, 0) + 1
         told.add((finding.section, finding.target))
         report(finding)
@@ -111,12 +118,14 @@ def _objects(
     def prove(line: Expected) -> Finding | None:
         entry = line.entry
         try:
-            found = object_differences(runtime, entry, line.completion, level, tools)
+            proof = prove_object(runtime, entry, line.completion, level, tools)
         except StoreError as error:
             if error.scope is Scope.RUN:
                 raise
             return Finding(section_id, Verdict.UNREADABLE, entry.key, entry.target, str(error))
-        return Finding(section_id, Verdict.DIFFERENT, entry.key, entry.target, "; ".join(found)) if found else None
+        if proof.differences:
+            return Finding(section_id, Verdict.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
+        return Finding(section_id, Verdict.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None
 
     def due() -> Iterator[Expected]:
         for line in lines.transfers():

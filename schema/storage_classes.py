@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from schema.declaration import Preserve
+from schema.objects import ObjectHead
 
 STANDARD = "STANDARD"
 ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Classes whose objects must be restored before they can be read."""
+
+
+def readable(head: ObjectHead) -> bool:
+    """What a HEAD says of an object's archive: none, or restored by now."""
+    if 'ongoing-request="false"' in head.headers.get("x-amz-restore", ""):
+        return True
+    return head.storage_class not in ARCHIVED and not head.headers.get("x-amz-archive-status")
 
 
 def target_storage_class(source: str, preserve: Preserve) -> str:

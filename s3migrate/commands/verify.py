@@ -17,7 +17,7 @@ from executor.section import sections_of
 from executor.stop import Stop
 from executor.transfer import Tools
 from executor.verification import Level
-from executor.verify_listing import Finding
+from executor.verify_listing import Finding, Verdict
 from executor.verify_run import Tallies, verify
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.settings import read_settings
@@ -90,7 +90,8 @@ def _teller(emit: Callable[[dict[str, Any]], None] | None, report: ReportFile) -
         nonlocal shown
         report.add(finding)
         if emit is not None:
-            emit({"type": "finding", **finding._asdict()})
+            kind = "note" if finding.verdict is Verdict.ARCHIVED else "finding"
+            emit({"type": kind, **finding._asdict()})
             return
         shown += 1
         if shown <= FINDINGS_SHOWN:
@@ -110,6 +111,7 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
                 "level": level,
                 "planned": tallies.planned,
                 "proven": tallies.proven,
+                "archived": tallies.archived,
                 "sampled": tallies.sampled,
                 "not_migrated": tallies.not_migrated,
                 "findings": {verdict.value: n for verdict, n in tallies.findings.items()},
@@ -123,6 +125,8 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
             if level == "listing"
             else f"{count_text(tallies.proven)} proven by {level}" + (" (a sample)" if tallies.sampled else "") + ", "
         )
+        if tallies.archived:
+            how += f"of these {count_text(tallies.archived)} whose content lies in an archive and was not read, "
         left = (
             f"; {count_text(tallies.not_migrated)} keys are accounted for and were not to be migrated"
             if tallies.not_migrated

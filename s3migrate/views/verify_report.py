@@ -69,13 +69,15 @@ class ReportFile(AbstractContextManager["ReportFile"]):
         if self._file is None or self._path is None:
             return
         counts = {v.value: n for v, n in tallies.findings.items()}
-        words = f"{tallies.planned} planned, {tallies.proven} proven, findings: {counts or 'none'}"
+        read = f" ({tallies.archived} of them without reading an archive)" if tallies.archived else ""
+        words = f"{tallies.planned} planned, {tallies.proven} proven{read}, findings: {counts or 'none'}"
         foot = {
             ".md": f"\n{words}\n",
             ".html": f"</table><p>{html_text(words)}</p>\n",
             ".csv": "",
         }
-        plain = json.dumps({"planned": tallies.planned, "proven": tallies.proven, "findings": counts}) + "\n"
+        last = {"planned": tallies.planned, "proven": tallies.proven, "archived": tallies.archived, "findings": counts}
+        plain = json.dumps(last) + "\n"
         self._guarded(lambda: self._write(foot.get(self._path.suffix if self._path else "", plain)))
 
     def __exit__(

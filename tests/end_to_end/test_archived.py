@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 import yaml
-from support.corpus import CorpusObject, mixed
+from support.corpus import MIB, CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Respond, Rule, error
 from support.operator import Operator
@@ -107,6 +107,60 @@ def test_a_refused_restore_fails_its_object_and_no_other(patient: Operator, prox
     assert (applied.code, "cold/1" in applied.err) == (3, True), applied.err
     found = compare(patient.source_side, patient.destination_side)
     assert [(difference.key, difference.field) for difference in found] == [("cold/1", "missing")]
+
+
+@pytest.mark.parametrize("transfer", ["stream", "server-copy"])
+def test_what_lands_in_an_archive_is_proven_without_reading_it(on_moto: Operator, seed: int, transfer: str) -> None:
+    """The plan names it as a risk; canary and verify prove it by checksums and heads, and verify says so of each."""
+    parted = CorpusObject("parted", 6 * MIB, seed, part_size=5 * MIB)
+    fill(on_moto.source.client(), on_moto.source_bucket, [*mixed(seed, 4, largest=1000, tags=False), parted])
+    on_moto.declare(
+        preserve={"storage_class": "DEEP_ARCHIVE", "part_layout": True},
+        policy={"transfer": transfer},
+        limits={"memory": "64MiB"},
+    )
+    assert on_moto.plan().code == 0
+    risks = {risk["id"]: risk["text"] for risk in yaml.safe_load(on_moto.plan_path.read_text())["risks"]}
+    assert "5 in DEEP_ARCHIVE" in risks["archived-destination"]
+    applied = on_moto.apply()
+    assert applied.code == 0, applied.err
+    verified = on_moto.verify("--level", "content", "--json", "--report", "found.jsonl")
+    assert verified.code == 0, verified.err
+    notes = {note["key"]: note["detail"] for note in verified.lines("note")}
+    assert (len(notes), verified.lines("finding")) == (5, [])
+    assert all("not readable in the archive: destination (DEEP_ARCHIVE)" in text for text in notes.values())
+    assert "proven by head only" in notes.pop("parted")
+    assert all("proven by checksum" in text for text in notes.values())
+    done = verified.lines("verify_complete")[0]
+    assert (done["proven"], done["archived"], done["findings"]) == (5, 5, {})
+    assert (on_moto.folder / "found.jsonl").read_text().count('"archived"') == 6, "five lines, and the count"
+    assert "5 whose content lies in an archive" in on_moto.verify("--level", "content").err
+    named = {"Bucket": on_moto.destination_bucket, "Key": "parted"}
+    on_moto.destination.client().put_object(Body=b"x" * (6 * MIB), StorageClass="DEEP_ARCHIVE", **named)
+    assert on_moto.verify("--level", "content").code == 8, "other bytes show by their ETag"
+
+
+def test_a_source_that_went_back_to_the_archive(patient: Operator, seed: int) -> None:
+    """Its restored copies are gone when verify comes: what was read at the copy stands in for them.
+
+    Without tags: moto refuses to tell those of an archived object, S3 does not.
+    """
+    cold = [CorpusObject(f"cold/{n}", 100 + n, seed + n, COLD, {"n": str(n)}) for n in range(3)]
+    fill(patient.source.client(), patient.source_bucket, cold)
+    assert patient.plan().code == 0
+    assert patient.apply().code == 0
+    client, bucket = patient.source.client(), patient.source_bucket
+    for number in range(3):
+        there = {"Bucket": bucket, "Key": f"cold/{number}"}
+        client.copy_object(CopySource=there, StorageClass="GLACIER", **there)
+        assert "Restore" not in client.head_object(**there)
+    verified = patient.verify("--level", "content", "--json")
+    assert verified.code == 0, verified.out
+    notes = {note["key"]: note["detail"] for note in verified.lines("note")}
+    assert sorted(notes) == ["cold/0", "cold/1", "cold/2"]
+    assert all("source (GLACIER); the destination's content is what was read" in text for text in notes.values())
+    patient.destination.client().put_object(Bucket=patient.destination_bucket, Key="cold/1", Body=b"x" * 101)
+    assert patient.verify("--level", "content").code == 8
 
 
 def arrived(operator: Operator) -> int:

@@ -6,8 +6,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from executor.restore import readable, restore_document
+from executor.restore import restore_document
 from schema.objects import ObjectHead
+from schema.storage_classes import readable
 
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
