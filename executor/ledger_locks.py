@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, delete, insert, select, text
 
 from executor.ledger_connection import Database, audit
 from schema.declaration import Side
+from schema.ends import server_of
 from schema.errors import LockHeld, UsageError
 from schema.plan import Plan
 from schema.tables import run as run_table
@@ -18,7 +18,6 @@ from schema.tables import scope_lock
 
 ACCEPT_LOCK = 0x53334D02
 """Advisory lock key: plans are accepted, and scopes taken again, one at a time."""
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Scope(NamedTuple):
@@ -35,13 +34,8 @@ class Scope(NamedTuple):
 
 
 def scope_of(side: Side) -> Scope:
-    """The scope that writing to *side* needs. Two names of one endpoint cannot be told to be the same."""
-    endpoint = "aws"
-    if side.endpoint_url is not None:
-        parts = urlsplit(side.endpoint_url)
-        endpoint = f"{parts.scheme}://{parts.hostname}:{parts.port or DEFAULT_PORTS.get(parts.scheme, 0)}"
-        endpoint += parts.path.rstrip("/")
-    return Scope(endpoint, side.bucket, side.prefix.encode(errors="surrogatepass"))
+    """The scope that writing to *side* needs."""
+    return Scope(server_of(side.endpoint_url), side.bucket, side.prefix.encode(errors="surrogatepass"))
 
 
 def scopes_of(side: Side) -> set[Scope]:

@@ -11,7 +11,7 @@ from typing import Any
 from planner.batches import TARGETS, named, sticky_cuts
 from planner.cost import SectionWork
 from planner.decide import end_facts
-from planner.ends import lineage_of, refuse_manifests_inside, refuse_overlaps
+from planner.ends import lineage_of, refuse_manifests_inside
 from planner.estimate import estimate
 from planner.march import Completion
 from planner.risks import risks_of
@@ -82,10 +82,9 @@ def build_plan(
     stream. Memory does not grow with the number of objects.
 
     Raises what the listings raise (no plan and no temporary file is left; manifests finished by then stay in the
-    store under their digests and do no harm), DeclarationError (overlapping ends, colliding keys, bad globs or
-    rules), StalePlan when *base* is of another lineage, LocalDiskError.
+    store under their digests and do no harm), DeclarationError (colliding keys, bad globs or rules; ends that
+    overlap were refused with the declaration), StalePlan when *base* is of another lineage, LocalDiskError.
     """
-    refuse_overlaps(declaration.pairs)
     refuse_manifests_inside(manifest_store_name, declaration.pairs)
     lineage = lineage_of(declaration)
     if base is not None and base.lineage != lineage:

@@ -7,9 +7,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
 from planner import prices
-from planner.ends import is_aws
 from planner.workload import ClassWork
 from schema.declaration import Policy, Preserve
+from schema.ends import is_aws
 from schema.plan import Section
 from schema.storage_classes import target_storage_class
 

@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
+from schema.ends import overlap
 from schema.errors import DeclarationError
 from schema.quantities import parse_rate
 from schema.validation import path_text
@@ -127,7 +127,7 @@ def check(declaration: Declaration, said: Complaints) -> None:
     for path, pair in places:
         for name, side in (("source", pair.source), ("destination", pair.destination)):
             _check_side(side, (*path, name), said)
-        if _overlap(pair.source, pair.destination):
+        if overlap(pair.source, pair.destination):
             said.say(
                 path,
                 "source and destination overlap: the same endpoint and bucket, and one prefix begins with the other. "
@@ -148,42 +148,14 @@ def _check_between(places: list[tuple[Path, Pair]], said: Complaints) -> None:
     for (_, first), (path, second) in combinations(places, 2):
         if first.id == second.id:
             said.say((*path, "id"), f"two pairs are called {second.id}")
-        if _overlap(first.destination, second.destination):
+        if overlap(first.destination, second.destination):
             said.say(
                 (*path, "destination"), f"overlaps the destination of {first.id}; give each pair a prefix of its own"
             )
-        if _overlap(first.destination, second.source):
+        if overlap(first.destination, second.source):
             said.say((*path, "source"), f"overlaps the destination of {first.id}; what is copied would be copied again")
-        if _overlap(first.source, second.destination):
+        if overlap(first.source, second.destination):
             said.say((*path, "destination"), f"overlaps the source of {first.id}; what is copied would be copied again")
-
-
-def _overlap(one: Side, other: Side) -> bool:
-    """Whether a key could lie in both. Endpoints are compared by name: two names of one server are not recognised."""
-    if one.bucket != other.bucket or not _identities(one) & _identities(other):
-        return False
-    return one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
-
-
-def _identities(side: Side) -> set[str]:
-    urls = side.endpoint_candidates or (side.endpoint_url,)
-    return {_identity(url) for url in urls}
-
-
-@lru_cache(maxsize=4096)
-def _identity(url: str | None) -> str:
-    """The server a URL means; all of AWS is one, because its bucket names are."""
-    if url is None:
-        return "aws"
-    parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".")
-    if re.search(r"(?:^|\.)amazonaws\.com(?:\.cn)?\Z", host):
-        return "aws"
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        port = 0
-    return f"{host}:{port}{parts.path.rstrip('/')}"
 
 
 def _check_side(side: Side, path: Path, said: Complaints) -> None:

@@ -94,7 +94,7 @@ def test_an_overlapping_destination_is_locked_until_the_run_ends(ledger: Ledger)
     other = ledger_plan(lineage=OTHER, sections=(inside,))
     with pytest.raises(LockHeld) as caught:
         accept(ledger, other)
-    for word in ("ann@host", "apply", "s3://first/new/", "http://10.0.0.7:9000", "s3migrate unlock"):
+    for word in ("ann@host", "apply", "s3://first/new/", "at 10.0.0.7:9000", "s3migrate unlock"):
         assert word in str(caught.value)
     assert ledger.find_run(other.plan_id) is None
     work(ledger, ledger.join(run, "h", 1, "0.1.0"))

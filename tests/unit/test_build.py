@@ -247,33 +247,6 @@ def test_keys_the_destination_folds_are_refused_naming_both(bench) -> None:
     bench.plan(declare(filters=Filters(exclude=("R*",))), [listed("Readme"), listed("readme")], facts=facts)
 
 
-@pytest.mark.parametrize(
-    ("source", "destination"),
-    [
-        (SOURCE, SOURCE),
-        (SOURCE, dataclasses.replace(SOURCE, prefix="a/")),
-        (dataclasses.replace(SOURCE, prefix="a/"), dataclasses.replace(SOURCE, prefix="a/b/")),
-        (SOURCE, dataclasses.replace(SOURCE, endpoint_url="http://SOURCE.example:9000/")),
-        (dataclasses.replace(SOURCE, endpoint_url=None), dataclasses.replace(SOURCE, endpoint_url="https://s3.amazonaws.com")),
-    ],
-)  # fmt: skip
-def test_ends_that_overlap_are_refused(bench, source, destination) -> None:
-    with pytest.raises(DeclarationError, match="overlaps the source"):
-        bench.plan(declare(source, destination), [])
-
-
-def test_ends_beside_each_other_are_fine(bench) -> None:
-    one, two = dataclasses.replace(SOURCE, prefix="a/"), dataclasses.replace(SOURCE, prefix="b/")
-    bench.plan(declare(one, two), [])
-
-
-def test_pairs_that_write_to_one_place_are_refused(bench) -> None:
-    other = dataclasses.replace(SOURCE, bucket="other")
-    pairs = (Pair("one", SOURCE, DESTINATION), Pair("two", other, dataclasses.replace(DESTINATION, prefix="x")))
-    with pytest.raises(DeclarationError, match="destinations of one and two overlap"):
-        bench.plan(declare(pairs=pairs), [])
-
-
 def test_many_buckets_make_one_plan(bench) -> None:
     def end(name: str, where):
         return dataclasses.replace(where, bucket=name)

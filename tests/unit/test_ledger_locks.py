@@ -20,6 +20,7 @@ def side(bucket: str = "b", prefix: str = "", endpoint: str | None = "https://s3
         (side(prefix="a"), side(prefix="a/b/")),
         (side(endpoint="https://S3.Example:443/"), side(endpoint="https://s3.example")),
         (side(endpoint=None), side(endpoint=None)),
+        (side(endpoint=None), side(endpoint="https://s3.eu-west-1.amazonaws.com")),
     ],
 )
 def test_overlapping_scopes(one: Side, other: Side) -> None:

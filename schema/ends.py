@@ -1,0 +1,46 @@
+"""Where an end of a migration lies, and whether two ends overlap. The one place that decides it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from schema.declaration import Side
+
+AWS = "aws"
+"""The server that all of AWS is: its bucket names are one name space, whatever the URL."""
+_AWS_HOST = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?\Z")
+
+
+@lru_cache(maxsize=4096)
+def server_of(endpoint_url: str | None) -> str:
+    """The server a URL means, in one spelling. Two names of one server cannot be told to be the same."""
+    if endpoint_url is None:
+        return AWS
+    parts = urlsplit(endpoint_url)
+    host = (parts.hostname or "").rstrip(".")
+    if _AWS_HOST.search(host):
+        return AWS
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        port = 0
+    return f"{host}:{port}{parts.path.rstrip('/')}"
+
+
+def servers_of(side: Side) -> frozenset[str]:
+    """Every server that was declared for *side*: a run may move from one to another."""
+    return frozenset(server_of(url) for url in side.endpoint_candidates or (side.endpoint_url,))
+
+
+def is_aws(side: Side) -> bool:
+    """Whether *side* is at AWS, as far as its endpoint tells."""
+    return server_of(side.endpoint_url) == AWS
+
+
+def overlap(one: Side, other: Side) -> bool:
+    """Whether a key could lie in both."""
+    if one.bucket != other.bucket or not servers_of(one) & servers_of(other):
+        return False
+    return one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
