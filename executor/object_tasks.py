@@ -93,7 +93,7 @@ class ObjectTasks:
         except Stopped:
             return
         except StoreError as error:
-            self.early_stop.failed(error)
+            self.early_stop.failed(error, section)
             policy = section.plan.policy.if_source_changes
             for ord, entry in items:
                 self._record(work, ord, entry, ended(error, entry, work.chunk.batch_no, ord, 1, policy), "")
@@ -178,7 +178,7 @@ class ObjectTasks:
         landed: Landed | None = None,
     ) -> PartedCopy:
         tell = partial(self._retried, work, ord, entry)
-        failed = self.early_stop.failed
+        failed = partial(self.early_stop.failed, section=section)
         place = PartedPlace(work.chunk, ord, self.ledger, spawn, finish, lambda: work.lost, tell, failed, landed)
         return PartedCopy(section, entry, place, self.tools)
 
@@ -198,7 +198,7 @@ class ObjectTasks:
             except Stopped:
                 return
             except StoreError as error:
-                self.early_stop.failed(error)
+                self.early_stop.failed(error, section)
                 policy = section.plan.policy.if_source_changes
                 self._record(work, first, entry, ended(error, entry, work.chunk.batch_no, first, 1, policy), "")
                 self._hold_back(work, chain[1:])
@@ -258,7 +258,7 @@ class ObjectTasks:
             work.lost = True
             return False
         except StoreError as error:
-            self.early_stop.failed(error)
+            self.early_stop.failed(error, section)
             result = ended(error, entry, work.chunk.batch_no, ord, attempts(), section.plan.policy.if_source_changes)
         self._record(work, ord, entry, result, why())
         return isinstance(result, Completion) and result.outcome not in TROUBLED

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+from executor.early_stop import EarlyStop
 from executor.expectation import Expectations, Expected
 from executor.ledger import Ledger
 from executor.section import SectionRuntime
@@ -114,6 +115,7 @@ def _objects(
     progress: Callable[[Tallies], None],
 ) -> None:
     """Head (and read) the objects that the accounting found in their places."""
+    early_stop = EarlyStop()
 
     def prove(line: Expected) -> Finding | None:
         entry = line.entry
@@ -122,7 +124,9 @@ def _objects(
         except StoreError as error:
             if error.scope is Scope.RUN:
                 raise
+            early_stop.failed(error, runtime)
             return Finding(section_id, Verdict.UNREADABLE, entry.key, entry.target, str(error))
+        early_stop.succeeded()
         if proof.differences:
             return Finding(section_id, Verdict.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
         return Finding(section_id, Verdict.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.corpus import CorpusObject
+from support.corpus import CorpusObject, mixed
+from support.fault_proxy import FaultProxy
+from support.fault_rules import Respond, Rule, clock_skewed, error, expired_token
 from support.operator import Operator
 from support.oracle import fill
 
@@ -122,6 +124,40 @@ def test_a_plan_never_applied_is_not_proven(on_moto: Operator) -> None:
     assert ran.code == 8
     assert {f["verdict"] for f in ran.lines("finding")} == {"not-copied"}
     assert len(ran.lines("finding")) == len(FILES)
+
+
+@pytest.mark.parametrize("fault", [expired_token(), clock_skewed()], ids=["expired", "skewed"])
+def test_credentials_that_end_in_mid_verify_end_it_with_one_message(on_moto: Operator, fault: Respond) -> None:
+    """The answer to HEAD names no reason; nothing that could not be asked is called different."""
+    fill(on_moto.source.client(), on_moto.source_bucket, FILES)
+    with FaultProxy(on_moto.destination.endpoint_url) as proxy:
+        on_moto.destination_url = proxy.endpoint_url
+        assert on_moto.plan().code == 0
+        assert on_moto.apply().code == 0
+        proxy.forget()
+        assert on_moto.verify().code == 0
+        listings = proxy.count("list")
+        proxy.rules = [Rule(fault, operations=("head",)), Rule(fault, operations=("list",), skip=listings)]
+        ran = on_moto.verify("--json")
+        assert ran.code == 77, ran.err
+        assert ran.err.count("s3migrate:") == 1, ran.err
+        assert ran.lines("finding") == []
+        proxy.rules = [Rule(fault, operations=("head",))]
+        refused = on_moto.verify("--json")
+        assert refused.code == 8, "listing works, so it is these objects that are refused"
+        assert {finding["verdict"] for finding in refused.lines("finding")} == {"unreadable"}
+
+
+def test_object_after_object_refused_ends_verify_early(on_moto: Operator, seed: int) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, mixed(seed, 30, largest=100, tags=False))
+    with FaultProxy(on_moto.destination.endpoint_url) as proxy:
+        on_moto.destination_url = proxy.endpoint_url
+        assert on_moto.plan().code == 0
+        assert on_moto.apply().code == 0
+        proxy.rules = [Rule(error(403, "AccessDenied"), operations=("head",))]
+        ran = on_moto.verify("--json")
+    assert ran.code == 77, ran.err
+    assert "25 objects in a row were refused" in ran.err
 
 
 def test_a_sample_still_accounts_for_every_key(applied: Operator) -> None:

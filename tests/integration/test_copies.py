@@ -311,6 +311,38 @@ def test_an_upload_that_the_server_loses_each_time_fails_the_object(bench: Setti
     assert made.left_over() == 0
 
 
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (errors.AccessRefused, errors.ClockSkewed),
+        (errors.AccessRefused, errors.CredentialsRefused),
+        (errors.ObjectRefused, errors.CredentialsExpired),
+    ],
+)
+def test_a_refused_head_is_asked_about_by_a_listing(
+    bench: Setting, seen: type[errors.StoreError], reason: type[errors.StoreError]
+) -> None:
+    """HEAD says 403 or 400 and no more; the object is not failed for what concerns every one of them."""
+    made, bad = bench(BIG), [True]
+
+    def refuse(call: Call) -> None:
+        if not bad[0]:
+            return
+        if call.operation == "HeadObject":
+            raise seen("no", operation=call.operation, status=403 if seen is errors.AccessRefused else 400)
+        if call.operation == "ListObjectsV2" and made.source.count("HeadObject"):
+            raise reason("why", operation=call.operation)
+
+    made.source.before = refuse
+    with pytest.raises(reason):
+        made.run()
+    found = made.ledger.find_run(made.plan.plan_id)
+    assert found is not None and made.ledger.failures(found.run_id) == []
+    bad[0] = False
+    assert made.run().state is RunState.COMPLETE
+    arrived(made)
+
+
 @pytest.mark.parametrize("error", [errors.UploadConflicted("409"), errors.PartRefused("400 InvalidPart")])
 def test_a_spoiled_upload_is_begun_anew(bench: Setting, error: errors.StoreError) -> None:
     made = bench(BIG)
