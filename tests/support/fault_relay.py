@@ -203,12 +203,14 @@ class Relay:
         endless = not (bodiless or chunked) and answer.get("content-length") is None
         if replacement or lost or endless or (damaged and not bodiless):
             body = b"".join(blocks)
+            # What the server says of its connection is not passed on. Werkzeug closes each, and would read away the
+            # next request, were it sent there: its answer would never come.
+            self.upstream.close()
             if lost:
                 self.client.reset()
                 return False
             if replacement is not None:
                 return self._answer(replacement)
-            self.upstream.close()  # what it would have said about the connection is not passed on
             return self._send_damaged(answer, body)
         self.status = self.upstream_status
         self.client.send(answer.without(*_HOP_BY_HOP).encode())

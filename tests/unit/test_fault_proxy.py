@@ -229,6 +229,16 @@ class TestAnswersInstead:
         assert server.objects["/b/k"] == b"abc"
         assert (proxy.history[0].status, proxy.history[0].upstream_status) == (200, 200)
 
+    def test_an_upstream_whose_answer_was_kept_back_is_not_asked_again(
+        self, server: Server, proxy: FaultProxy, client: HTTPConnection
+    ) -> None:
+        """It may have said that it closes; werkzeug does, and reads away what comes after it."""
+        proxy.rules = [Rule(lying_error(forward=True), times=1)]
+
+        ask(client, "PUT", "/b/k", b"abc")
+        assert ask(client) == (200, BODY)
+        assert server.connections == 2
+
 
 class TestConnections:
     def test_reset_before_the_server_heard(self, server: Server, proxy: FaultProxy, client: HTTPConnection) -> None:
