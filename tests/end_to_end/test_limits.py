@@ -55,6 +55,7 @@ def held(rate: float, limit: float) -> None:
     assert rate >= (0.4 if starved else 0.9) * limit
 
 
+@pytest.mark.alone
 def test_bandwidth_holds_and_can_be_changed_while_running(on_rclone: Operator, seed: int) -> None:
     planned(on_rclone, 420, SIZE, seed, bandwidth="8MiB/s")
     with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:
@@ -73,6 +74,7 @@ def test_bandwidth_holds_and_can_be_changed_while_running(on_rclone: Operator, s
     held(per_second(moments, turn + 1.5, moments[-1]) * SIZE, 16 * MIB)
 
 
+@pytest.mark.alone
 def test_two_processes_share_a_limit(on_rclone: Operator, seed: int, sql: Sql) -> None:
     planned(on_rclone, 1_800, 1_000, seed, requests_per_second=300)
     with on_rclone.background("apply", on_rclone.plan_path, "--json", "--processes", "2") as applying:
@@ -88,6 +90,7 @@ def test_two_processes_share_a_limit(on_rclone: Operator, seed: int, sql: Sql) -
     assert len(shares) == 2 and min(shares) >= 400, "the work is shared, evenly"
 
 
+@pytest.mark.alone
 def test_a_drain_keeps_the_limit(on_rclone: Operator, seed: int) -> None:
     planned(on_rclone, 300, 1_000, seed, requests_per_second=40, workers=32)
     with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:
@@ -101,6 +104,7 @@ def test_a_drain_keeps_the_limit(on_rclone: Operator, seed: int) -> None:
     assert len(drained) <= 1.1 * 40 * (drained[-1] - turn) + saved + 1
 
 
+@pytest.mark.alone
 def test_status_shows_what_each_process_sees(on_rclone: Operator, seed: int) -> None:
     planned(on_rclone, 400, 1_000, seed, requests_per_second=80)
     with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:

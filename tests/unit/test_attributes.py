@@ -319,6 +319,7 @@ def test_what_is_sent_arrives_without_a_difference(metadata: dict[str, str], utf
     assert differences(head(metadata), head(arrived), None, None, Preserve()) == []
 
 
+@pytest.mark.alone
 def test_the_common_case_is_quick() -> None:
     wire = {"date": "x", "server": "y", "content-length": "5", "etag": '"e"', "content-type": "image/jpeg",
             "last-modified": "Mon, 01 Jan 2024 00:00:00 GMT", "x-amz-request-id": "z", "x-amz-id-2": "w",
