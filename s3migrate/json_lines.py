@@ -8,7 +8,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-from s3migrate import __version__
+from s3migrate import __version__, output
 
 FORMAT = "1.0"
 
@@ -21,12 +21,27 @@ class JsonLines:
         self.emit({"type": "version", "format": FORMAT, "tool": __version__})
 
     def emit(self, message: dict[str, Any]) -> None:
-        """One line, whole: lines of several threads never mix."""
-        stamped = {**message, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        line = json.dumps(stamped, ensure_ascii=True, default=_plain)
+        """One line, whole: lines of several threads never mix. A newer line of progress may replace an older one."""
+        line = json_line(message)
         with self._lock:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+            if message["type"] == "progress":
+                output.progress(line, err=False)
+            else:
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+
+
+def json_line(message: dict[str, Any]) -> str:
+    """*message* and the time, as one line."""
+    stamped = {**message, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    return json.dumps(stamped, ensure_ascii=True, default=_plain)
+
+
+def left_out(count: int) -> str:
+    """The line in place of *count* that nobody read."""
+    return json_line(
+        {"type": "left_out", "lines": count, "message": f"{count} lines were not written: nobody read them"}
+    )
 
 
 def _plain(value: object) -> str:

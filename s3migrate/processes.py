@@ -185,7 +185,8 @@ class Crew:
                     said = json.loads(line)
                 except ValueError:
                     continue  # the last line of a process killed in the middle of it
-                self._heard(child, said)
+                if isinstance(said, dict):
+                    self._heard(child, said)
 
     def _heard(self, child: Child, said: Mapping[str, Any]) -> None:
         match said.get("type"):

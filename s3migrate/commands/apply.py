@@ -25,9 +25,10 @@ from executor.processor_load import ProcessorLoad
 from executor.runner import ENDED, ApplySettings, apply, chosen_batches
 from executor.section import sections_of
 from executor.stop import Stop
-from s3migrate import __version__
+from s3migrate import __version__, output
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.endpoint_care import care_for
+from s3migrate.json_lines import left_out
 from s3migrate.processes import Crew, end_with_parent, patient_progress
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
@@ -66,6 +67,7 @@ def apply_command(
     The first SIGINT or SIGTERM finishes the objects in flight and exits 75, a second one lets go of them.
     """
     settings = read_settings()
+    output.detach(left_out)
     set_malloc_arenas()
     stop = Stop()
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -96,9 +98,7 @@ def apply_command(
     if emit:
         emit({"type": "run_complete", **figures(progress)})
     else:
-        click.echo(
-            ("\r\x1b[K" if settings.stderr_is_terminal else "") + progress_line(progress, None, Rate()), err=True
-        )
+        click.echo(progress_line(progress, None, Rate()), err=True)
     return conclude(progress)
 
 
@@ -149,6 +149,7 @@ def _work(
     except Stopped as stopped:
         if stop.abandoning:
             click.echo(f"s3migrate: {stopped}", err=True)
+            output.deliver()
             os._exit(Stopped.exit_code)  # threads in flight are let go; the ledger is the truth
         raise
 

@@ -9,9 +9,8 @@ import click
 from executor.ledger import Ledger
 from executor.ledger_types import Run
 from executor.sweep import sweep_uploads
-from s3migrate.commands.common import json_option, read_plan, told_as_json
+from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
 from s3migrate.commands.steer import chosen_run
-from s3migrate.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger, open_sections
 from schema.errors import UsageError
@@ -39,7 +38,7 @@ def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
         ledger.close()
     for key, upload_id in swept:
         if as_json:
-            JsonLines().emit({"type": "aborted", "key": key, "upload_id": upload_id})
+            json_lines().emit({"type": "aborted", "key": key, "upload_id": upload_id})
         else:
             click.echo(f"aborted {one_line(key)} {one_line(upload_id)}")
     if not as_json:

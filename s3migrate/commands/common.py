@@ -18,6 +18,8 @@ from schema.plan import Plan
 from schema.planfile import load_plan
 
 P = ParamSpec("P")
+JSON_LINES = "s3migrate.json_lines"
+"""Its place in click's context."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 plan_argument = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False))
@@ -31,7 +33,7 @@ def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
         try:
             return command(*args, **kwargs) or 0
         except MigrationError as error:
-            return report(error, JsonLines().emit if kwargs.get("as_json") else None)
+            return report(error, emitter(bool(kwargs.get("as_json"))))
 
     return wrapped
 
@@ -45,4 +47,13 @@ def read_plan(path: Path) -> tuple[Plan, ManifestStore]:
 
 def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:
     """Where JSON lines go, if anywhere."""
-    return JsonLines().emit if as_json else None
+    return json_lines().emit if as_json else None
+
+
+def json_lines() -> JsonLines:
+    """The running command's one writer of JSON lines."""
+    meta = click.get_current_context().meta
+    if JSON_LINES not in meta:
+        meta[JSON_LINES] = JsonLines()
+    found: JsonLines = meta[JSON_LINES]
+    return found

@@ -10,8 +10,7 @@ import click
 
 from executor.ledger import Ledger
 from executor.ledger_types import ChunkKind, ChunkState, Lane, Outcome
-from s3migrate.commands.common import json_option, read_plan, told_as_json
-from s3migrate.json_lines import JsonLines
+from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import ledger_if_any
 from schema.errors import UsageError
@@ -43,7 +42,7 @@ def explain_command(key: str, plan_path: Path | None, as_json: bool) -> None:
         for facts in _known(plan, manifests, ledger, {wanted, key}):
             found += 1
             if as_json:
-                JsonLines().emit({"type": "explain", **facts})
+                json_lines().emit({"type": "explain", **facts})
             else:
                 for name, value in facts.items():
                     click.echo(f"{name:18} {one_line(str(value))}")

@@ -21,6 +21,7 @@ from s3migrate import __version__
 from s3migrate.commands.common import emitter, json_option, told_as_json
 from s3migrate.completed_before import completed_before
 from s3migrate.endpoint_choices import with_chosen_endpoints
+from s3migrate.output import outlive_readers
 from s3migrate.probing import probe_pairs
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.plan_text import plan_text, summary_of
@@ -66,6 +67,7 @@ def plan_command(
     removes them. Planning again with nothing changed rewrites nothing.
     """
     settings = read_settings()
+    outlive_readers()
     set_malloc_arenas()
     declaration = load_declaration(declaration_path)
     path = output or Path("plans") / f"{declaration.name}.plan.yaml"

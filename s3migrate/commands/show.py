@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import json_option, plan_argument, read_plan, told_as_json
-from s3migrate.json_lines import JsonLines
+from s3migrate.commands.common import json_lines, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.views.plan_text import batch_text, plan_markdown, plan_text, summary_of
 from schema.errors import IntegrityRefused, UsageError
 from schema.escape import one_line
@@ -81,6 +80,6 @@ def check_command(plan_path: Path, as_json: bool) -> None:
     if complaints:
         raise IntegrityRefused("\n".join(complaints))
     if as_json:
-        JsonLines().emit({"type": "check", "plan_id": plan.plan_id, **summary_of(plan)})
+        json_lines().emit({"type": "check", "plan_id": plan.plan_id, **summary_of(plan)})
     else:
         click.echo(f"{plan_path} is whole: {plan.plan_id}, {len(plan.batches)} batches, every manifest checked.")

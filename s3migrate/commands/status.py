@@ -9,7 +9,7 @@ import click
 from executor.ledger import Ledger
 from executor.ledger_types import RunState
 from executor.run_limits import AS_PLANNED
-from s3migrate.commands.common import json_option, told_as_json
+from s3migrate.commands.common import json_lines, json_option, told_as_json
 from s3migrate.commands.steer import chosen_run
 from s3migrate.json_lines import JsonLines
 from s3migrate.settings import read_settings
@@ -33,7 +33,7 @@ ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
 def status_command(run_id: int | None, all_runs: bool, watch: bool, as_json: bool) -> None:
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
     ledger = open_ledger(read_settings())
-    lines = JsonLines() if as_json else None
+    lines = json_lines() if as_json else None
     try:
         if all_runs:
             _list(ledger, lines)

@@ -9,8 +9,7 @@ import click
 from executor.ledger import Ledger
 from executor.ledger_types import Run
 from executor.run_limits import AS_PLANNED, LIFTED
-from s3migrate.commands.common import json_option, told_as_json
-from s3migrate.json_lines import JsonLines
+from s3migrate.commands.common import json_lines, json_option, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 from schema.errors import UsageError
@@ -46,7 +45,7 @@ def retry_command(run_id: int | None, as_json: bool) -> None:
     finally:
         ledger.close()
     if as_json:
-        JsonLines().emit({"type": "retry", "run_id": run.run_id, "chunks": chunks})
+        json_lines().emit({"type": "retry", "run_id": run.run_id, "chunks": chunks})
     else:
         click.echo(f"{chunks} chunks of run {run.run_id} are ready again; apply its plan to work on them.")
 
@@ -71,7 +70,7 @@ def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None
     finally:
         ledger.close()
     if as_json:
-        JsonLines().emit({"type": "limit", "run_id": run_id, "limits": wanted})
+        json_lines().emit({"type": "limit", "run_id": run_id, "limits": wanted})
     else:
         click.echo(f"Run {run_id}: " + ", ".join(settings) + "; its processes follow within a second or two.")
 

@@ -20,6 +20,7 @@ from executor.verification import Level
 from executor.verify_listing import Finding, Verdict
 from executor.verify_run import Tallies, verify
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.output import outlive_readers
 from s3migrate.settings import read_settings
 from s3migrate.views.verify_report import ReportFile
 from s3migrate.wiring import open_ledger, open_sections
@@ -49,6 +50,7 @@ def verify_command(plan_path: Path, level: str, sample: int | None, report_path:
     tags and checksums are compared. content: and both sides are read and hashed.
     """
     settings = read_settings()
+    outlive_readers()
     set_malloc_arenas()
     plan, manifests = read_plan(plan_path)
     stop = Stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from executor.events import FlowState, ObjectTrouble
 from executor.ledger_types import Outcome, Progress
+from s3migrate import output
 from schema.errors import MigrationError
 from schema.escape import one_line
 from schema.quantities import count_text, duration_text, rate_text, size_text
@@ -81,17 +81,14 @@ def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str
 class HumanRun:
     """For people, on stderr."""
 
-    def __init__(self, live: bool, write: Callable[[str], None] | None = None) -> None:
+    def __init__(self, live: bool) -> None:
         self._live = live
-        self._write = write or (lambda text: click.echo(text, err=True))
         self._rate = Rate()
         self._next_line = 0.0
         self._shown: Counter[str] = Counter()
-        self._lock = threading.Lock()
 
     def _say(self, text: str) -> None:
-        with self._lock:
-            self._write(f"\r\x1b[K{text}" if self._live else text)
+        click.echo(text, err=True)
 
     def run_accepted(self, run_id: int, resumed: bool, progress: Progress) -> None:
         """The run, and where it stands."""
@@ -121,14 +118,10 @@ class HumanRun:
     def progress(self, progress: Progress, flow: FlowState) -> None:
         """A live line, or a line every ten seconds."""
         line = progress_line(progress, flow, self._rate)
-        if self._live:
-            with self._lock:
-                click.echo(f"\r\x1b[K{line[:200]}", err=True, nl=False)
-            return
         now = progress.now.timestamp()
-        if now >= self._next_line:
+        if self._live or now >= self._next_line:
             self._next_line = now + LINE_SECONDS
-            self._say(line)
+            output.progress(line, err=True)
 
     def draining(self, abandoning: bool) -> None:
         """What a stop does."""

@@ -1,0 +1,324 @@
+"""stdout and stderr of a command, so that whoever reads them slowly, or goes away, changes nothing but what is seen.
+
+A pipe that nobody reads holds up whoever writes to it, and a run that is held up loses its leases. So a run's words
+go through `detached`: a thread of each stream's own writes them, and saying something neither waits nor fails.
+Commands that must show all they find wait for their reader (`unbroken`), and go on without one that has left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TextIO, cast
+
+import click
+
+ROOM = 1 << 20
+"""Characters that wait for a reader at most."""
+PATIENCE = 5.0
+"""Seconds at the end in which a reader must take something, or is waited for no longer."""
+SLICE = 4096
+"""Bytes written at once: what a pipe takes whole or not at all."""
+CLEAR_LINE = "\r\x1b[K"
+USUAL_COLUMNS = 80
+
+
+class Detached(io.TextIOBase):
+    """A text stream whose lines a thread writes to *target*; `write` and `replace` never wait and never fail.
+
+    When more than *room* characters wait, the oldest lines are left out, and *left_out(count)* is written in their
+    place: a reader that comes back sees what is newest, the last words above all.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(
+        self, target: TextIO, left_out: Callable[[int], str], room: int = ROOM, patience: float = PATIENCE
+    ) -> None:
+        self.target = target
+        target.flush()
+        self._sink = _Sink(target)
+        self._left_out = left_out
+        self._room = room
+        self._patience = patience
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[str, bool]] = deque()
+        """Lines, and whether a newer one may replace them."""
+        self._characters = 0
+        self._lost = 0
+        self._begun = ""
+        """What came without its end of line yet."""
+        self._closing = False
+        self._ended = False
+        self._taken_at = 0.0
+        self._thread = threading.Thread(target=self._write_all, name="output", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> int:
+        """Take *text*; its whole lines are on their way."""
+        with self._changed:
+            *lines, self._begun = (self._begun + text).split("\n")
+            for line in lines:
+                self._add(line, False)
+        return len(text)
+
+    def replace(self, line: str) -> None:
+        """Take a line in place of the one given so before, unless that is written already."""
+        with self._changed:
+            old = next((entry for entry in self._waiting if entry[1]), None)
+            if old is not None:
+                self._waiting.remove(old)
+                self._characters -= len(old[0])
+            self._add(line, True)
+
+    def flush(self) -> None:
+        """Nothing: the thread writes as soon as the reader reads."""
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def isatty(self) -> bool:
+        """As the target is."""
+        return self._sink.terminal
+
+    def end(self) -> None:
+        """Nothing more will be said."""
+        with self._changed:
+            if self._begun:
+                self._add(self._begun, False)
+                self._begun = ""
+            self._closing = True
+            self._taken_at = time.monotonic()
+            self._changed.notify_all()
+
+    def wait_written(self) -> bool:
+        """After `end`: wait until all is written, or the reader has taken nothing for too long; whether all is."""
+        with self._changed:
+            while not self._ended:
+                left = self._taken_at + self._patience - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def _add(self, line: str, replaceable: bool) -> None:
+        self._waiting.append((line, replaceable))
+        self._characters += len(line)
+        while self._characters > self._room and len(self._waiting) > 1:
+            oldest, was_replaceable = self._waiting.popleft()
+            self._characters -= len(oldest)
+            self._lost += not was_replaceable
+        self._changed.notify_all()
+
+    def _write_all(self) -> None:
+        while (entry := self._next()) is not None:
+            for piece in self._sink.pieces(*entry):
+                self._sink.put(piece)
+                with self._changed:
+                    self._taken_at = time.monotonic()
+                    self._changed.notify_all()
+        self._sink.put(self._sink.cleared())
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _next(self) -> tuple[str, bool] | None:
+        with self._changed:
+            while not (self._waiting or self._lost or self._closing):
+                self._changed.wait()
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                return self._left_out(lost), False
+            if not self._waiting:
+                return None
+            entry = self._waiting.popleft()
+            self._characters -= len(entry[0])
+            return entry
+
+
+class _Sink:
+    """Where a detached stream's thread writes: past Python's buffers, so that a blocked write holds no lock of theirs.
+
+    (A thread blocked in `sys.stdout.write` owns its buffer's lock, and the interpreter aborts at its end for want of
+    it.) A stream that fails once is written to no more.
+    """
+
+    def __init__(self, target: TextIO) -> None:
+        self._target = target
+        self._live = False
+        """A replaceable line stands on the terminal's last row."""
+        self._deaf = False
+        try:
+            self._number = target.fileno()
+        except (OSError, AttributeError):
+            self._number = -1  # in memory
+        self.terminal = self._number >= 0 and os.isatty(self._number)
+
+    def pieces(self, line: str, replaceable: bool) -> Iterator[bytes]:
+        """The bytes of *line* in slices; on a terminal a replaceable one stays on its row until the next."""
+        text = self.cleared() + line.encode("utf-8", "backslashreplace") + b"\n"
+        if self.terminal and replaceable:
+            text = (CLEAR_LINE + line[: self._columns() - 1]).encode("utf-8", "backslashreplace")
+            self._live = True
+        size = SLICE if self._number >= 0 else len(text)
+        yield from (text[start : start + size] for start in range(0, len(text), size))
+
+    def cleared(self) -> bytes:
+        """What removes the replaceable line from the terminal, if one stands there."""
+        live, self._live = self._live, False
+        return CLEAR_LINE.encode() if live else b""
+
+    def put(self, piece: bytes) -> None:
+        """Write, as long as it takes; after a failure nothing."""
+        while piece and not self._deaf:
+            try:
+                piece = piece[self._written(piece) :]
+            except BlockingIOError:  # whoever shares the pipe made it so
+                select.select([], [self._number], [], 1.0)
+            except (OSError, ValueError):
+                self._deaf = True
+
+    def _written(self, piece: bytes) -> int:
+        if self._number >= 0:
+            return os.write(self._number, piece)
+        self._target.write(piece.decode("utf-8", "replace"))
+        return len(piece)
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._number).columns or USUAL_COLUMNS
+        except OSError:
+            return USUAL_COLUMNS
+
+
+class ReaderGone(OSError):
+    """Nobody reads any more. (Without the errno of a broken pipe, which click would answer itself.)"""
+
+
+class Shown(io.TextIOBase):
+    """A text stream that writes through to *target*; ReaderGone ends a command that does no more than show."""
+
+    encoding = "utf-8"
+
+    def __init__(self, target: TextIO) -> None:
+        self.target = target
+
+    def write(self, text: str) -> int:
+        """Write through, and wait for the reader."""
+        self._try(lambda: self.target.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush through."""
+        self._try(self.target.flush)
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def isatty(self) -> bool:
+        """As the target is."""
+        return self.target.isatty()
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except BrokenPipeError:
+            raise ReaderGone from None
+
+
+class Unbroken(Shown):
+    """The same, but after a failure it writes into nothing: the command goes on."""
+
+    def __init__(self, target: TextIO) -> None:
+        super().__init__(target)
+        self._deaf = False
+
+    def _try(self, act: Callable[[], object]) -> None:
+        if not self._deaf:
+            try:
+                act()
+            except OSError:
+                self._deaf = True
+
+
+def _targets() -> tuple[TextIO, TextIO]:
+    """stdout and stderr below what `released` put over them."""
+    out, err = ((over.target if isinstance(over, Shown) else over) for over in (sys.stdout, sys.stderr))
+    return out, err
+
+
+def _install(out: io.TextIOBase, err: io.TextIOBase) -> None:
+    sys.stdout, sys.stderr = cast("TextIO", out), cast("TextIO", err)
+
+
+def detach(left_out_on_stdout: Callable[[int], str]) -> None:
+    """From here to the end of `released`: nothing that this command says waits or fails."""
+    out, err = _targets()
+    _install(
+        Detached(out, left_out_on_stdout),
+        Detached(err, lambda count: f"s3migrate: {count} lines were not written: nobody read them"),
+    )
+
+
+def outlive_readers() -> None:
+    """From here to the end of `released`: a reader that goes away does not end this command."""
+    out, err = _targets()
+    _install(Unbroken(out), Unbroken(err))
+
+
+def progress(line: str, err: bool) -> None:
+    """Show how far things are: on a terminal in place of the line before, elsewhere a line that may be skipped."""
+    stream: object = sys.stderr if err else sys.stdout
+    if isinstance(stream, Detached):
+        stream.replace(line)
+    else:
+        click.echo(line, err=err)
+
+
+def deliver() -> None:
+    """Give the last words to who reads them. Bounded; nothing may be said afterwards but by `os._exit`."""
+    said: tuple[object, ...] = (sys.stdout, sys.stderr)
+    streams = [stream for stream in said if isinstance(stream, Detached)]
+    for stream in streams:
+        stream.end()
+    for stream in streams:
+        stream.wait_written()
+
+
+@contextlib.contextmanager
+def released() -> Iterator[None]:
+    """Around a command: at its end the last words are delivered, and stdout and stderr are what they were.
+
+    Within, a closed pipe is told as ReaderGone, so that no other broken pipe is taken for one.
+    """
+    before = sys.stdout, sys.stderr
+    _install(Shown(sys.stdout), Shown(sys.stderr))
+    try:
+        yield
+    finally:
+        deliver()
+        sys.stdout, sys.stderr = before
+        for stream in before:
+            _settle(stream)
+
+
+def _settle(stream: TextIO) -> None:
+    """Flush; when nobody is there any more, let the interpreter's own flush at its end go nowhere, without a word."""
+    try:
+        stream.flush()
+    except OSError as error:
+        if error.errno in (errno.EPIPE, errno.ENOSPC):
+            with contextlib.suppress(OSError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
