@@ -86,14 +86,18 @@ class Lifeline:
         except LedgerUnavailable:
             return None
 
-    def limits(self, progress: Progress) -> RunLimits:
-        """The run's limits now; this process may use `share` of them."""
-        self._share = 1.0 / max(1, progress.working)
+    def limits(self, progress: Progress, *, holding: bool) -> RunLimits:
+        """The run's limits now; this process may use `share` of them. *holding*: it has work of the run in hand."""
+        self._share = 1.0 / max(1, progress.working if holding else progress.workers)
         return self._schedule.at(progress.now, progress.limits)
 
     @property
     def share(self) -> float:
-        """This process's part of the run's limits: those that hold work share them evenly, idle ones need none."""
+        """This process's part of the run's limits: those that hold work share them evenly, idle ones need none.
+
+        One that holds none yet reckons with all that live: when a stage opens they all take work at once, and
+        until the next reading (a second) nobody knows of the others.
+        """
         return self._share
 
     def bury_dead(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from executor.chunking import chunks_of
@@ -111,7 +111,8 @@ def _work(
     clock: Callable[[], float],
 ) -> None:
     """Tick until the run has ended, or a stop came in."""
-    limits = lifeline.limits(accepted)
+    # Read before this process joined.
+    limits = lifeline.limits(replace(accepted, workers=accepted.workers + 1), holding=False)
     governor.set_limits(limits.requests_per_second, limits.bandwidth, share=lifeline.share)
     workshop.start()
     while True:
@@ -126,7 +127,7 @@ def _work(
         workshop.writer.mark_lost(lifeline.renew(workshop.writer.open_chunks()))
         progress = lifeline.progress_due(run.run_id)
         if progress is not None:
-            limits = lifeline.limits(progress)
+            limits = lifeline.limits(progress, holding=bool(workshop.writer.open_chunks()))
             governor.set_limits(limits.requests_per_second, limits.bandwidth, share=lifeline.share)
             events.progress(progress, workshop.flow(now))
         lifeline.show(partial(workshop.seen, now, limits, lifeline.share))

@@ -130,9 +130,17 @@ def test_a_dead_neighbour_is_buried_a_living_one_and_a_stranger_are_not() -> Non
 
 def test_processes_that_hold_work_share_the_limits() -> None:
     line = lifeline(Notebook(), Clock(), Limits(requests_per_second=300, bandwidth=1000))
-    limits = line.limits(dataclasses.replace(PROGRESS, workers=3, working=2))
+    limits = line.limits(dataclasses.replace(PROGRESS, workers=3, working=2), holding=True)
     assert (limits.requests_per_second, limits.bandwidth, line.share) == (300, 1000, 0.5)
-    line.limits(dataclasses.replace(PROGRESS, workers=3, working=0))
+    line.limits(dataclasses.replace(PROGRESS, workers=3, working=0), holding=True)
+    assert line.share == 1.0, "its own lease came after the reading"
+
+
+def test_a_process_without_work_reckons_with_all_that_may_take_work_with_it() -> None:
+    line = lifeline(Notebook(), Clock(), Limits(requests_per_second=300))
+    line.limits(dataclasses.replace(PROGRESS, workers=3, working=1), holding=False)
+    assert line.share == pytest.approx(1 / 3)
+    line.limits(dataclasses.replace(PROGRESS, workers=0, working=0), holding=False)
     assert line.share == 1.0
 
 
