@@ -28,7 +28,7 @@ from storage.probe_bucket import (
     read_versioning,
     reader,
 )
-from storage.probe_canary import FOLDER, TRANSIENT, Canary
+from storage.probe_canary import ABANDONED_MS, FOLDER, TRANSIENT, Canary
 from storage.probe_checks import (
     BODY,
     ENFORCED,
@@ -70,10 +70,12 @@ def probe_destination(
     acl: bool = False,
     server_copy: bool = False,
     retry: Retry = PROBE_RETRY,
+    abandoned_ms: int = ABANDONED_MS,
 ) -> Capabilities:
     """What the destination enforces, by about forty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
 
-    The canaries are gone afterwards; if not all can be removed, an error names those left. *storage_classes*: the
+    The canaries are gone afterwards; if not all can be removed, an error names those left. Those of a probe that was
+    killed go, too, once they are *abandoned_ms* old. *storage_classes*: the
     classes the plan would write. *acl*, *server_copy*: probe these too (four requests each). Where the bucket
     locks every new object by default nothing is written, because nothing could be removed: facts stay unknown and
     `probe` says why. Raises AccessRefused naming the permission that is missing, and every error that concerns the
@@ -97,6 +99,7 @@ def probe_destination(
             raise _with_leftovers(error, left) from error
         raise
     left = canary.remove()
+    canary.sweep(versioned=facts["versioning"] == ENFORCED, abandoned_ms=abandoned_ms)
     if left:
         raise AccessRefused(
             f"the probe of s3://{store.bucket} left {len(left)} canaries behind: {_names(left)}; remove them, and "

@@ -27,6 +27,10 @@ from storage.retrying import Retry
 FOLDER: Final = ".s3migrate-probe"
 """Canaries live under PREFIX + this + '/TOKEN/'; leave it out of any listing of what is to be migrated."""
 
+ABANDONED_MS: Final = 600_000
+"""Canaries of another probe that are older than this belong to one that was killed. A probe takes seconds."""
+_TOKEN: Final = re.compile(r"[0-9a-f]{16}/")
+
 Result = TypeVar("Result")
 
 TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, ResponseUnreadable)
@@ -43,12 +47,16 @@ class Canary:
     def __init__(self, store: ObjectStore, prefix: str, token: str, retry: Retry) -> None:
         self.store = store
         self.prefix = prefix
-        self.folder = f"{prefix}{FOLDER}/{token}/"
+        self._root = f"{prefix}{FOLDER}/"
+        self.folder = f"{self._root}{token}/"
         self._retry = retry
         self._written: dict[tuple[str, str | None], None] = {}
         self._uploads: list[tuple[str, str]] = []
         self._lost_upload = False
         """An upload may be open whose id never reached us."""
+        self._of_others: list[ListedObject] = []
+        self._server_ms = 0
+        """The server's time when it wrote our last canary that was listed."""
 
     def key(self, name: str) -> str:
         """The full key of canary *name*."""
@@ -134,7 +142,40 @@ class Canary:
         answer = self.ask(lambda: list(self.store.list_objects(self.folder)), tolerant=True)
         if isinstance(answer, StoreError):
             return answer
+        self._server_ms = max([self._server_ms, *(found.modified_ms for found in answer)])
         return {found.key[len(self.folder) :]: found for found in answer}
+
+    def sweep(self, *, versioned: bool, abandoned_ms: int = ABANDONED_MS) -> None:
+        """Remove what a probe that was killed has left: canaries, their versions and uploads, by their age.
+
+        To be called after `remove`. Raises no StoreError: what is not ours must not fail our probe.
+        """
+        if not self._server_ms:
+            return
+        before = self._server_ms - abandoned_ms
+
+        def abandoned(key: str, at_ms: int) -> bool:
+            below = key.removeprefix("/") if not self.prefix else key
+            theirs = _TOKEN.match(below, len(self._root)) is not None and not below.startswith(self.folder)
+            return theirs and at_ms < before
+
+        found = [] if versioned else self._of_others
+        # One canary's key begins with /, where the probe has the bucket to itself.
+        for place in (self._root, "/" + self._root) if not self.prefix else (self._root,):
+            with contextlib.suppress(StoreError):
+                if versioned:
+                    found += list(self.store.list_versions(place))
+                elif place != self._root:
+                    found += list(self.store.list_objects(place))
+        left = [other for other in found if abandoned(other.key, other.modified_ms)]
+        if not left:
+            return  # uploads are aborted first, so none is left without a canary
+        for other in left:
+            self._remove_one(other.key, other.version_id if versioned else None)
+        with contextlib.suppress(StoreError):
+            for upload in list(self.store.list_uploads(self._root)):
+                if abandoned(upload.key, upload.initiated_ms):
+                    self._abort(upload.key, upload.upload_id)
 
     def remove(self) -> tuple[str, ...]:
         """Remove everything; the keys (and uploads) that are still there. Raises no StoreError."""
@@ -158,11 +199,13 @@ class Canary:
         return tuple(left)
 
     def _still_listed(self) -> list[str] | None:
-        """Keys below the folder now; None when no listing is to be had."""
+        """Keys below the folder now; None when no listing is to be had. What other probes have there is noted."""
         try:
-            return [found.key for found in self._retry.call(lambda: list(self.store.list_objects(self.folder)))]
+            found = self._retry.call(lambda: list(self.store.list_objects(self._root)))
         except StoreError:
             return None
+        self._of_others = [other for other in found if not other.key.startswith(self.folder)]
+        return [own.key for own in found if own.key.startswith(self.folder)]
 
     def _abort(self, key: str, upload_id: str) -> bool:
         try:

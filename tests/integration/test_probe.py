@@ -29,6 +29,7 @@ from schema.plan import Capabilities
 from storage.open_store import open_store
 from storage.port import UNGUARDED, Guard, ObjectStore, RequestSample
 from storage.probe import FOLDER, choose, probe_destination, survey_source
+from storage.probe_canary import Canary
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0)
@@ -144,6 +145,36 @@ def test_nothing_but_the_canaries_is_touched(moto: ObjectStore) -> None:
     probe(moto, "p/")
     assert [found.key for found in moto.list_objects("")] == [f"p/{FOLDER}/other/mine", "p/mine"]
     moto.delete(f"p/{FOLDER}/other/mine")
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+def test_what_a_killed_probe_left_goes_with_the_next(
+    moto: ObjectStore, moto_server: S3Server, monkeypatch: pytest.MonkeyPatch, versioned: bool
+) -> None:
+    """Once it is old enough to be nobody's: objects, versions, uploads. Nothing else goes with it."""
+    killed, running = "0123456789abcdef", "fedcba9876543210"
+    if versioned:
+        moto_server.client().put_bucket_versioning(Bucket=moto.bucket, VersioningConfiguration={"Status": "Enabled"})
+    mine = (f"{FOLDER}/mine", f"{FOLDER}/{killed}", "other")
+    for key in mine:
+        moto.put(key, b"1", [])
+    monkeypatch.setattr(Canary, "remove", lambda _self: ())
+    probe(moto, "", killed)
+    monkeypatch.undo()
+    control = f"{FOLDER}/{killed}/c\x01"  # with it, moto's list of versions is no XML
+    moto.delete(control, version_id=moto.head(control).version_id)
+    moto.create_upload(f"{FOLDER}/{killed}/base", [])
+    mine_upload = moto.create_upload("other", [])
+    left = [found.key for found in moto.list_versions("") if found.key not in mine]
+    assert {f"{FOLDER}/{killed}/base", f"/{FOLDER}/{killed}/leading"} < set(left)
+    probe(moto, "", running)
+    assert [found.key for found in moto.list_versions("") if found.key not in mine] == left, "it may be at work still"
+    probe(moto, "", running, abandoned_ms=-60_000)
+    assert [found.key for found in moto.list_versions("")] == sorted(mine)
+    assert [upload.upload_id for upload in moto.list_uploads("")] == [mine_upload]
+    moto.abort_upload("other", mine_upload)
+    for found in list(moto.list_versions("")):
+        moto.delete(found.key, version_id=found.version_id)
 
 
 def crc(body: bytes) -> str:
