@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.flow_simulation import Endpoint, Pacer, Simulation
 
-from executor.concurrency import ConcurrencyController, Decision, WindowStats
+from executor.concurrency import MODEST, ConcurrencyController, Decision, WindowStats
 
 LAN = Endpoint(rtt=0.0003, service=0.002, slots=2)
 WIDE_LAN = Endpoint(rtt=0.0003, service=0.002, slots=8)
@@ -156,6 +157,27 @@ def test_hours_at_a_slow_endpoint_stay_calm() -> None:
 
 def stats(count: int = 100, *, throttles: int = 0, timeouts: int = 0, in_use: float = 1e9) -> WindowStats:
     return WindowStats(0.25, count, count * 100_000, throttles, timeouts, 0.05, in_use)
+
+
+def busy_machine(controller: ConcurrencyController, per_worker: float, noise: float, rng: random.Random) -> list[int]:
+    """Five minutes of windows in which no core is ever idle and each worker still adds its share; the targets."""
+    targets = []
+    for window in range(1_200):
+        count = round(controller.target * per_worker * rng.uniform(1 - noise, 1 + noise))
+        seen = WindowStats(0.25, count, count * 1_000, 0, 0, 0.05, 1e9, saturated=True)
+        targets.append(controller.on_window(seen, window * 0.25).target)
+    return targets
+
+
+@pytest.mark.parametrize("initial", [1, 4, 16])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_processors_that_others_keep_busy_do_not_lead_down_to_one_worker(
+    initial: int, noise: float, rng: random.Random
+) -> None:
+    targets = busy_machine(ConcurrencyController(512, initial=initial), 10, noise, rng)
+
+    assert sum(targets[-600:]) / 600 >= 0.75 * MODEST
+    assert max(targets) <= 2 * MODEST, "nor far up, where they would only wait for each other"
 
 
 def test_slow_start_doubles_while_it_pays() -> None:
