@@ -5,10 +5,11 @@ Measured where it cannot be talked away: by the moments at which the destination
 
 from __future__ import annotations
 
-import os
+import bisect
+import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from support.corpus import CorpusObject
@@ -17,16 +18,19 @@ from support.operator import Operator
 from support.oracle import fill
 from support.servers import RcloneServer
 
-MIB = 1024 * 1024
-SIZE = 256 * 1024
+KIB = 1024
+MIB = 1024 * KIB
+SIZE = 256 * KIB
+BURST = 0.25
+"""Seconds of a limit that may be saved up."""
 Sql = Callable[..., list[tuple[object, ...]]]
 
 
-def planned(operator: Operator, objects: int, size: int, seed: int, **limits: object) -> Operator:
+def planned(operator: Operator, sizes: Sequence[int], seed: int, **limits: object) -> Operator:
     fill(
         operator.source.client(),
         operator.source_bucket,
-        [CorpusObject(f"{n:04d}", size, seed + n) for n in range(objects)],
+        [CorpusObject(f"{n:04d}", size, seed + n) for n, size in enumerate(sizes)],
     )
     operator.declare(limits=limits)
     ran = operator.plan()
@@ -34,34 +38,37 @@ def planned(operator: Operator, objects: int, size: int, seed: int, **limits: ob
     return operator
 
 
-def arrivals(operator: Operator) -> list[float]:
-    """When each object's file was complete at the destination, ascending."""
+def arrivals(operator: Operator, since: float = 0.0, until: float = math.inf) -> list[float]:
+    """When each object's file was complete at the destination, ascending, between two moments."""
     assert isinstance(operator.destination, RcloneServer)
     folder = operator.destination.folder / operator.destination_bucket
-    return sorted(path.stat().st_ctime for path in folder.iterdir() if path.name[0].isdigit())
+    moments = sorted(path.stat().st_ctime for path in folder.iterdir() if path.name[0].isdigit())
+    return [moment for moment in moments if since <= moment <= until]
 
 
-def per_second(moments: list[float], since: float, until: float) -> float:
-    """Objects a second between two moments."""
-    inside = [moment for moment in moments if since <= moment <= until]
-    assert len(inside) > 50, "too few to judge"
-    return (len(inside) - 1) / (inside[-1] - inside[0])
+def busiest(moments: Sequence[float], seconds: float) -> float:
+    """Arrivals a second in the *seconds* with most of them."""
+    assert moments[-1] - moments[0] > seconds, "too short to judge"
+    return max(bisect.bisect(moments, moment + seconds) - n for n, moment in enumerate(moments)) / seconds
 
 
-def held(rate: float, limit: float) -> None:
-    """Never above the limit; up to it as well, unless other work on this machine leaves no time for it."""
-    assert rate <= 1.1 * limit
-    starved = os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1)
-    assert rate >= (0.4 if starved else 0.9) * limit
+def held(moments: Sequence[float], limit: float) -> None:
+    """Never above the limit of *limit* objects a second, and up to it when it goes well.
+
+    Judged by the busiest seconds: other work on this machine may take time from some of them, but gives none.
+    """
+    assert (len(moments) - 1) / (moments[-1] - moments[0]) <= 1.1 * limit
+    assert busiest(moments, 1.5) <= (1.1 + BURST / 1.5) * limit
+    assert busiest(moments, 1.5) >= 0.9 * limit
 
 
 @pytest.mark.alone
 def test_bandwidth_holds_and_can_be_changed_while_running(on_rclone: Operator, seed: int) -> None:
-    planned(on_rclone, 420, SIZE, seed, bandwidth="8MiB/s")
+    planned(on_rclone, 320 * [SIZE], seed, bandwidth="8MiB/s")
     with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:
         lines = Lines(applying)
         run_id = lines.until(lambda said: said["type"] == "run_accepted")["run_id"]
-        lines.until(lambda said: said["type"] == "progress" and said["done"] > 100)
+        lines.until(lambda said: said["type"] == "progress" and said["done"] > 60)
         changed = on_rclone.run("limit", str(run_id), "bandwidth=16MiB/s")
         assert changed.code == 0, changed.err
         turn = time.time()
@@ -69,30 +76,30 @@ def test_bandwidth_holds_and_can_be_changed_while_running(on_rclone: Operator, s
         assert "limit set while running: bandwidth 1.67772e+07" in shown, shown
         lines.until(lambda said: said["type"] == "run_complete")
         assert applying.wait(PATIENCE) == 0
-    moments = arrivals(on_rclone)
-    held(per_second(moments, 0, turn) * SIZE, 8 * MIB)
-    held(per_second(moments, turn + 1.5, moments[-1]) * SIZE, 16 * MIB)
+    held(arrivals(on_rclone, until=turn), 8 * MIB / SIZE)
+    held(arrivals(on_rclone, since=turn + 1.2), 16 * MIB / SIZE)
 
 
 @pytest.mark.alone
 def test_two_processes_share_a_limit(on_rclone: Operator, seed: int, sql: Sql) -> None:
-    planned(on_rclone, 1_800, 1_000, seed, requests_per_second=300)
+    # One chunk of tiny objects for one process, three of larger ones for the other.
+    planned(on_rclone, [*(450 * [1_000]), *(450 * [SIZE + 1])], seed, requests_per_second=150)
     with on_rclone.background("apply", on_rclone.plan_path, "--json", "--processes", "2") as applying:
         lines = Lines(applying)
         lines.until(lambda said: said["type"] == "progress" and said["processes"] == 2 and said["done"] > 0)
         both = time.time()
-        lines.until(lambda said: said["type"] == "progress" and said["done"] >= 1_500)
+        lines.until(lambda said: said["type"] == "progress" and said["done"] >= 500)
         end = time.time()
         lines.until(lambda said: said["type"] == "run_complete")
         assert applying.wait(PATIENCE) == 0
-    held(per_second(arrivals(on_rclone), both + 1.0, end), 300)
+    held(arrivals(on_rclone, both + 1.0, end), 150)
     shares = [row[0] for row in sql("SELECT sum(hi - lo) FROM ledger.chunk GROUP BY worker_id")]
-    assert len(shares) == 2 and min(shares) >= 400, "the work is shared, evenly"
+    assert len(shares) == 2 and min(shares) >= 200, "the work is shared, evenly"
 
 
 @pytest.mark.alone
 def test_a_drain_keeps_the_limit(on_rclone: Operator, seed: int) -> None:
-    planned(on_rclone, 300, 1_000, seed, requests_per_second=40, workers=32)
+    planned(on_rclone, 200 * [1_000], seed, requests_per_second=40, workers=32)
     with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:
         Lines(applying).until(some_done)
         turn = time.time()
@@ -106,9 +113,9 @@ def test_a_drain_keeps_the_limit(on_rclone: Operator, seed: int) -> None:
 
 @pytest.mark.alone
 def test_status_shows_what_each_process_sees(on_rclone: Operator, seed: int) -> None:
-    planned(on_rclone, 400, 1_000, seed, requests_per_second=80)
+    planned(on_rclone, 300 * [1_000], seed, requests_per_second=80)
     with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:
-        Lines(applying).until(lambda said: said["type"] == "progress" and said["done"] > 200)
+        Lines(applying).until(lambda said: said["type"] == "progress" and said["done"] > 150)
         status = on_rclone.run("status", "--json")
         text = on_rclone.run("status").out
         applying.send_signal(signal.SIGTERM)

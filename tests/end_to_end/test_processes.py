@@ -16,12 +16,18 @@ from support.oracle import RCLONE_FIELDS, compare, fill
 
 @pytest.fixture
 def limited(on_rclone: Operator, seed: int) -> Operator:
-    """600 small objects at 150 requests a second at each end: about four seconds of work."""
-    fill(on_rclone.source.client(), on_rclone.source_bucket, mixed(seed, 600, largest=2_000, tags=False))
-    on_rclone.declare(limits={"requests_per_second": 150})
+    """300 small objects at 10 requests a second at each end: half a minute of work, until the limit is lifted."""
+    fill(on_rclone.source.client(), on_rclone.source_bucket, mixed(seed, 300, largest=2_000, tags=False))
+    on_rclone.declare(limits={"requests_per_second": 10, "workers": 4})
     planned = on_rclone.plan()
     assert planned.code == 0, planned.err
     return on_rclone
+
+
+def lift(operator: Operator) -> None:
+    """What was to be seen has been seen: on, as fast as it goes."""
+    lifted = operator.run("limit", "1", "requests_per_second=5000")
+    assert lifted.code == 0, lifted.err
 
 
 def arrived(operator: Operator) -> None:
@@ -35,6 +41,7 @@ def test_after_a_kill_the_next_apply_goes_on_at_once(limited: Operator) -> None:
     with limited.background("apply", limited.plan_path, "--json") as first:
         Lines(first).until(some_done)
         first.kill()
+    lift(limited)
     began = time.monotonic()
     with limited.background("apply", limited.plan_path, "--json") as second:
         lines = Lines(second)
@@ -44,6 +51,11 @@ def test_after_a_kill_the_next_apply_goes_on_at_once(limited: Operator) -> None:
         assert second.wait(PATIENCE) == 0
     assert time.monotonic() - began < 25, "leases of 30 s were not waited for"
     arrived(limited)
+
+
+def workers(sql: Callable[..., list[tuple[object, ...]]]) -> object:
+    """How many processes have ever joined."""
+    return sql("SELECT count(*) FROM ledger.worker")[0][0]
 
 
 def test_several_processes_share_a_run_and_a_killed_one_is_replaced(
@@ -57,12 +69,13 @@ def test_several_processes_share_a_run_and_a_killed_one_is_replaced(
         os.kill(victim, signal.SIGKILL)
         replaced = lines.until(lambda said: said["type"] == "process")
         assert f"process {victim} was killed by SIGKILL" in replaced["message"]
+        lines.until(lambda said: said["type"] == "progress" and workers(sql) == 4)
+        lift(limited)
         complete = lines.until(lambda said: said["type"] == "run_complete")
         assert crew.wait(PATIENCE) == 0
-    assert complete["done"] == 600
+    assert complete["done"] == 300
     arrived(limited)
-    shares = sql("SELECT count(*) FROM ledger.worker")[0][0]
-    assert shares == 4, "three, and the one in place of the dead"
+    assert workers(sql) == 4, "three, and the one in place of the dead"
     assert sql("SELECT count(*) FROM ledger.audit WHERE kind = 'worker-died'") == [(1,)]
 
 
@@ -73,6 +86,7 @@ def test_a_signal_reaches_every_process(limited: Operator, sql: Callable[..., li
         assert crew.wait(PATIENCE) == 75
     assert sql("SELECT DISTINCT exit_code FROM ledger.worker WHERE stopped_at IS NOT NULL") == [(75,)]
     assert sql("SELECT count(*) FROM ledger.chunk WHERE state = 2") == [(0,)], "all leases were given back"
+    lift(limited)
     assert limited.apply().code == 0
     arrived(limited)
 
@@ -86,6 +100,7 @@ def test_a_process_that_joins_takes_its_share_and_may_leave(limited: Operator) -
             others.until(lambda said: said["type"] == "progress" and said["processes"] == 2)
             second.send_signal(signal.SIGINT)
             assert second.wait(PATIENCE) == 75
+        lift(limited)
         lines.until(lambda said: said["type"] == "run_complete")
         assert first.wait(PATIENCE) == 0
     arrived(limited)
