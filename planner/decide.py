@@ -36,6 +36,8 @@ class EndFacts:
     """Kinds of odd key the destination does not hold under their own name."""
     virtual_hosted: bool = False
     """Either end is addressed as BUCKET.host, where the key 'soap' cannot be reached."""
+    keeps_versions: bool = True
+    """False when a probe saw that the destination bucket holds one object a key and no history."""
 
 
 def end_facts(source: Side, destination: Side, source_can: Capabilities, destination_can: Capabilities) -> EndFacts:
@@ -48,6 +50,7 @@ def end_facts(source: Side, destination: Side, source_can: Capabilities, destina
             side.addressing is Addressing.VIRTUAL or (side.addressing is Addressing.AUTO and side.endpoint_url is None)
             for side in (source, destination)
         ),
+        keeps_versions=destination_can.facts.get("versioning") not in denied,
     )
 
 

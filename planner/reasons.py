@@ -27,6 +27,7 @@ class Reason(StrEnum):
 
     ARCHIVED = "archived: restore it first, or declare on_archived: restore"
     TOO_LARGE = "larger than 48.8 TiB, the most 10,000 parts can hold"
+    NO_HISTORY = "the destination bucket keeps no versions (loss versions): only the current object of a key can arrive"
     KEY_EMPTY = "the mapping leaves an empty key"
     KEY_TOO_LONG = "the key at the destination would be longer than 1,024 bytes"
     KEY_REFUSED = "the destination refuses or renames keys of this kind"

@@ -43,11 +43,17 @@ def decide_history(
     """One decision a version, in order.
 
     What the destination has already is skipped (see _settled). When it holds other versions besides, the policy for
-    differences speaks for all that is left. Versions that cannot be copied count as absent from the source's history.
+    differences speaks for all that is left. Versions that cannot be copied count as absent from the source's history;
+    where the destination keeps no versions, these are all but the current object.
     Writes: the first is COPY onto nothing, or OVERWRITE with the current ETag there; the later ones of the key are
     OVERWRITE without an ETag, for the destination then holds what was just written: their order is the guard.
     """
     complaints = [unsupported(version, target, policy, facts) for version in source]
+    if not facts.keeps_versions:
+        complaints = [
+            complaint or (Reason.NO_HISTORY if version.delete_marker or version is not source[-1] else None)
+            for version, complaint in zip(source, complaints, strict=True)
+        ]
     copyable = [version for version, complaint in zip(source, complaints, strict=True) if complaint is None]
 
     def same(ours: ListedObject, theirs: ListedObject) -> bool:

@@ -192,3 +192,22 @@ def test_versions_in_parts(versioned: Operator, seed: int) -> None:
     assert applied.code == 0, applied.err
     arrived(versioned)
     assert versioned.uploads() == []
+
+
+def test_a_destination_without_versions_gets_the_current_object_once_that_is_accepted(versioned: Operator) -> None:
+    """Older versions and markers are unsupported by name, not written over each other; a second plan is empty."""
+    versioned.destination_bucket = versioned.destination.create_bucket(f"plain-{uuid.uuid4().hex[:12]}")
+    versioned.declare(policy={"versions": "all"})
+    assert versioned.plan().code == 0
+    refused = versioned.apply()
+    assert (refused.code, "versions" in refused.err) == (7, True), refused.err
+    versioned.declare(policy={"versions": "all"}, accept_loss=["versions"])
+    assert versioned.plan().code == 0
+    applied = versioned.apply()
+    assert applied.code == 0, applied.err
+    latest = {key: versions[-1] for key, versions in history(versioned.source_side).items()}
+    there = history(versioned.destination_side)
+    assert there == {key: [version] for key, version in latest.items() if version.content is not None}
+    verified = versioned.verify("--level", "content")
+    assert verified.code == 0, verified.err
+    assert versioned.plan("--detailed-exitcode").code == 0
