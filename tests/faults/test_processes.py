@@ -16,12 +16,14 @@ import pytest
 from support.corpus import MIB, CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Delay, Rule
+from support.memory_run import expire_leases
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill, keys
 from support.postgres import PostgresServer
 from support.servers import MotoServer, RcloneServer
 
 DEADLINE = 60.0
+Sql = Callable[..., list[tuple[object, ...]]]
 
 
 @pytest.fixture
@@ -139,6 +141,25 @@ def test_two_processes_share_the_work(slowed: tuple[Operator, FaultProxy]) -> No
     assert written_twice(proxy) == set()
     assert Counter(e.operation for e in proxy.history)["complete"] == 1
     completed(operator)
+
+
+def test_a_paused_process_that_wakes_late_writes_nothing_down(slowed: tuple[Operator, FaultProxy], sql: Sql) -> None:
+    operator, proxy = slowed
+    paused = operator.background("apply", operator.plan_path, "--json")
+    until(lambda: puts(proxy) >= 10, paused)
+    paused.send_signal(signal.SIGSTOP)
+    expire_leases(operator.ledger_url)
+    ran = operator.apply("--json")
+    assert ran.code == 0, ran.err
+    written = sql("SELECT * FROM ledger.completion ORDER BY batch_no, ord")
+    before = puts(proxy)
+    paused.send_signal(signal.SIGCONT)
+    code, _, err = ended(paused)
+    assert code == 0, err
+    assert puts(proxy) - before <= 4, "no more than was in its workers' hands"
+    assert sql("SELECT * FROM ledger.completion ORDER BY batch_no, ord") == written
+    completed(operator)
+    assert operator.run("ledger", "check").code == 0
 
 
 def test_a_ledger_that_goes_and_comes_back_loses_nothing(slowed: tuple[Operator, FaultProxy]) -> None:
