@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
 from schema.ends import overlap
 from schema.errors import DeclarationError
+from schema.plan import LOSSES
 from schema.quantities import parse_rate
 from schema.validation import path_text
 from schema.yaml_strict import Lines, Path
@@ -138,6 +139,9 @@ def check(declaration: Declaration, said: Complaints) -> None:
     _check_mapping(declaration, said)
     _check_policy(declaration.policy, declaration.preserve, said)
     _check_manifests(declaration.manifests, said)
+    for index, name in enumerate(declaration.accept_loss):
+        if name not in LOSSES:
+            said.say(("accept_loss", index), f"there is no loss {name!r}; there are {', '.join(sorted(LOSSES))}")
     requests = declaration.limits.requests_per_second
     if requests is not None and requests <= 0:
         said.say(("limits", "requests_per_second"), "must be more than 0")

@@ -110,6 +110,27 @@ class Capabilities:
         return self.facts.get(name) == "enforced"
 
 
+LOSSES = frozenset(
+    {
+        "acl",
+        "annotations",
+        "encryption",
+        "legal-hold",
+        "object-lock",
+        "odd-keys",
+        "part-layout",
+        "storage-class",
+        "system-headers",
+        "tags",
+        "user-metadata",
+        "user-metadata-text",
+        "versions",
+        "website-redirect",
+    }
+)
+"""Every id that a loss may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """Something the destination cannot hold."""

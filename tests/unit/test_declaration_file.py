@@ -193,6 +193,7 @@ def test_every_complaint_is_listed_in_line_order() -> None:
         ("manifests: /tmp/x", "manifests: must be a folder beside the plan"),
         ("manifests: s3://", "manifests: must be s3://bucket/prefix"),
         ("accept_loss: [acl, acl]", "accept_loss: must not name anything twice"),
+        ("accept_loss: [acl, tag]", "accept_loss[1]: there is no loss 'tag'; there are acl, annotations,"),
         ("version: 2", "version: unknown key"),
     ],
 )

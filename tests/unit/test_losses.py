@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from planner.losses import Counted, Ends, find_losses, key_kinds, risks_of_probes
 from schema.declaration import Preserve, Side
 from schema.objects import ObjectHead
-from schema.plan import Capabilities, Inventory, Section
+from schema.plan import LOSSES, Capabilities, Inventory, Section
 from storage.probe import SampledObject
 
 BAD = Capabilities(
@@ -59,6 +59,7 @@ ALL_IDS = {"tags", "acl", "system-headers", "user-metadata", "user-metadata-text
 
 def test_every_loss_of_a_poor_destination_is_named() -> None:
     assert ids(Ends(EVERYTHING, Capabilities(), BAD, [sampled()], all_versions=True)) == ALL_IDS
+    assert ALL_IDS == LOSSES, "what may be accepted in a declaration is what may be lost"
 
 
 def test_what_is_not_asked_for_is_no_loss() -> None:
