@@ -26,7 +26,11 @@ class WorkerPool:
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._target = 0
-        self._busy = 0
+        self._added = 0
+        self._dropped = 0
+        # One place for each thread, written by it alone: no lock is taken for a task while there are more.
+        self._at_work: list[bool] = []
+        self._ended: list[int] = []
         self._closing = False
         self._on_crash = on_crash
 
@@ -37,6 +41,8 @@ class WorkerPool:
             self._target = target
             while len(self._threads) < target and not self._closing:
                 index = len(self._threads)
+                self._at_work.append(False)
+                self._ended.append(0)
                 thread = threading.Thread(target=self._work, args=(index,), name=f"worker-{index}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -48,6 +54,7 @@ class WorkerPool:
         with self._changed:
             if self._closing:
                 return
+            self._added += len(tasks)
             self._lanes[lane].extend(tasks)
             self._changed.notify(len(tasks))
 
@@ -63,42 +70,52 @@ class WorkerPool:
     @property
     def busy(self) -> int:
         """Threads at work now."""
-        return self._busy
+        return sum(self._at_work)
 
     @property
     def idle(self) -> bool:
         """Nothing queued and nobody at work."""
-        with self._changed:
-            return not self._busy and not any(self._lanes.values())
+        # What has ended is read first: a task that ends adds its followers before.
+        ended = sum(self._ended) + self._dropped
+        return ended == self._added
 
     def drop_waiting(self) -> int:
         """Forget the tasks not begun; how many there were."""
         with self._changed:
-            dropped = sum(len(lane) for lane in self._lanes.values())
+            dropped = 0
             for lane in self._lanes.values():
-                lane.clear()
+                while lane:
+                    try:
+                        lane.popleft()
+                    except IndexError:
+                        break
+                    dropped += 1
+            self._dropped += dropped
             return dropped
 
     def close(self, seconds: float) -> bool:
         """Begin nothing more and wait up to *seconds* for the tasks at work; True when all have ended."""
         with self._changed:
             self._closing = True
-            for lane in self._lanes.values():
-                lane.clear()
+            self.drop_waiting()
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._busy, timeout=seconds)
+            return self._changed.wait_for(lambda: not any(self._at_work), timeout=seconds)
 
     def _take(self, index: int) -> Task | None:
-        mine, other = (Lane.WHOLE, Lane.PARTS) if index % 2 == 0 else (Lane.PARTS, Lane.WHOLE)
-        with self._changed:
-            while not self._closing:
-                if index < self._target:
-                    lane = self._lanes[mine] or self._lanes[other]
-                    if lane:
-                        self._busy += 1
-                        return lane.popleft()
-                self._changed.wait(IDLE_SECONDS if index < self._target else None)
-            return None
+        whole, parts = self._lanes[Lane.WHOLE], self._lanes[Lane.PARTS]
+        mine, other = (whole, parts) if index % 2 == 0 else (parts, whole)
+        while not self._closing:
+            if index < self._target:
+                # Said before taking: who closes must not overlook a task on its way from the lane to the thread.
+                self._at_work[index] = True
+                try:
+                    return mine.popleft() if mine else other.popleft()
+                except IndexError:
+                    self._at_work[index] = False
+            with self._changed:
+                if not self._closing and not (index < self._target and (mine or other)):
+                    self._changed.wait(IDLE_SECONDS if index < self._target else None)
+        return None
 
     def _work(self, index: int) -> None:
         while (task := self._take(index)) is not None:
@@ -107,7 +124,7 @@ class WorkerPool:
             except BaseException as error:
                 self._on_crash(error)
             finally:
-                with self._changed:
-                    self._busy -= 1
-                    if self._closing:
-                        self._changed.notify_all()
+                self._ended[index] += 1
+                self._at_work[index] = False
+        with self._changed:
+            self._changed.notify_all()  # `close` may have seen this thread between two tasks

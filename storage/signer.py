@@ -26,6 +26,8 @@ EMPTY_PAYLOAD = sha256(b"").hexdigest()
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_.~/-]*")
 _first = itemgetter(0)
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def encode_path(key: str) -> str:
@@ -62,7 +64,7 @@ class Signer:
         self._service = service
         self._now = now
         self._stamp: tuple[int, str] = (-1, "")
-        self._derived: tuple[str, str, bytes] = ("", "", b"")
+        self._derived: tuple[str, str, Callable[[bytes], str]] | None = None
 
     def sign(
         self,
@@ -99,7 +101,7 @@ class Signer:
         scope = f"{date}/{self._region}/{self._service}/aws4_request"
         digest = sha256(canonical.encode("latin-1")).hexdigest()
         text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
-        signature = hmac.digest(self._key(keys.secret_key, date), text.encode("ascii"), "sha256").hex()
+        signature = self._mac(keys.secret_key, date)(text.encode("ascii"))
         added.append(
             (
                 "authorization",
@@ -116,18 +118,37 @@ class Signer:
             self._stamp = held
         return held[1]
 
-    def _key(self, secret: str, date: str) -> bytes:
+    def _mac(self, secret: str, date: str) -> Callable[[bytes], str]:
         held = self._derived
-        if held[0] == date and held[1] == secret:
+        if held is not None and held[0] == date and held[1] == secret:
             return held[2]
         key = f"AWS4{secret}".encode()
         for step in (date, self._region, self._service, "aws4_request"):
             key = hmac.digest(key, step.encode(), "sha256")
-        self._derived = (date, secret, key)
-        return key
+        mac = _hmac_sha256(key)
+        self._derived = (date, secret, mac)
+        return mac
 
     def __repr__(self) -> str:
         return f"Signer(region={self._region!r})"
+
+
+def _hmac_sha256(key: bytes) -> Callable[[bytes], str]:
+    """HMAC-SHA256 (RFC 2104) under *key*, at most 64 bytes, as a function from bytes to hexadecimal text.
+
+    hmac.digest lets go of the interpreter for this microsecond's work, and another thread takes it: with 16 workers
+    it was among the calls that cost most. Two prepared digests, copied for each text, hold it.
+    """
+    padded = key.ljust(64, b"\0")
+    inside, outside = sha256(padded.translate(_INNER)), sha256(padded.translate(_OUTER))
+
+    def mac(text: bytes) -> str:
+        inner, outer = inside.copy(), outside.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+    return mac
 
 
 def _joined(fields: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:

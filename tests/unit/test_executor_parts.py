@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -102,6 +103,34 @@ def test_waiting_tasks_can_be_dropped() -> None:
     pool.add(Lane.WHOLE, [lambda: None] * 3)
     assert pool.drop_waiting() == 3
     assert pool.idle
+
+
+def test_it_is_idle_only_when_the_last_follower_has_ended() -> None:
+    pool, ended, early = WorkerPool(lambda _error: None), threading.Event(), list[int]()
+
+    def task(generation: int) -> None:
+        if pool.idle:
+            early.append(generation)
+        if generation:
+            pool.add(Lane.PARTS if generation % 2 else Lane.WHOLE, [partial(task, generation - 1)])
+        else:
+            ended.set()
+
+    pool.add(Lane.WHOLE, [partial(task, 2_000)])
+    pool.resize(4)
+    looks = [pool.idle for _ in iter(ended.is_set, True)]
+    assert ended.wait(SOON) and pool.close(SOON) and pool.idle
+    assert not early and not any(looks[:-1]), "the last look may have come after the end"
+
+
+def test_closing_waits_for_the_task_that_was_just_taken() -> None:
+    for _ in range(50):
+        pool, ran = WorkerPool(lambda _error: None), list[str]()
+        pool.resize(4)
+        pool.add(Lane.WHOLE, [lambda ran=ran: ran.append("began") or ran.append("ended")] * 20)  # type: ignore[misc]
+        assert pool.close(SOON)
+        assert ran.count("began") == ran.count("ended")
+        assert pool.idle
 
 
 # --- stop and crash -----------------------------------------------------------------------------------------
