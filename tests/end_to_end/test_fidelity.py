@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import yaml
 from support.corpus import MIB, CorpusObject
+from support.fault_proxy import FaultProxy
+from support.fault_rules import Request, Respond, error
 from support.operator import Operator
 from support.oracle import FIELDS, Bucket, compare, fill
 
@@ -166,20 +170,55 @@ def test_kept_parts_larger_than_the_memory_go_through_a_window(on_moto: Operator
     assert head(on_moto.source_side, "big")["ETag"] == head(on_moto.destination_side, "big")["ETag"]
 
 
-def test_customer_keys_on_both_sides(on_moto: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """moto keeps the header and enforces nothing; that the key goes with each data call is test_wire.py's."""
-    monkeypatch.setenv("OLD_SSE_C", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
-    monkeypatch.setenv("NEW_SSE_C", "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=")
-    on_moto.source.client().put_object(Bucket=on_moto.source_bucket, Key="sealed", Body=b"secret", Metadata={"m": "1"})
-    on_moto.declare(
-        source={"sse_customer_key_env": "OLD_SSE_C"}, destination={"sse_customer_key_env": "NEW_SSE_C"},
-        policy={"transfer": "auto"},
-    )  # fmt: skip
-    moved(on_moto)
-    document = yaml.safe_load(on_moto.plan_path.read_text())
-    assert "customer's key" in document["sections"][0]["method_reason"]
+class DemandsKey(FaultProxy):
+    """Like an endpoint whose objects are sealed with one customer key: no data call without exactly that key."""
+
+    def __init__(self, upstream: str, key: bytes) -> None:
+        super().__init__(upstream)
+        self.sealed = {
+            "x-amz-server-side-encryption-customer-algorithm": "AES256",
+            "x-amz-server-side-encryption-customer-key": base64.b64encode(key).decode(),
+            "x-amz-server-side-encryption-customer-key-md5": base64.b64encode(hashlib.md5(key).digest()).decode(),
+        }
+        self.asked: set[str] = set()
+
+    def intercept(self, request: Request) -> Respond | None:
+        if request.operation not in ("get", "head", "put", "create", "part"):
+            return None
+        self.asked.add(request.operation)
+        found = {name: request.headers.get(name, "") for name in self.sealed}
+        return None if found == self.sealed else error(400, "InvalidRequest", f"{request.operation}: {found}")
+
+
+def test_customer_keys_on_both_sides(on_moto: Operator, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Another key for each side, small and in parts; a destination that copies by itself is not used then."""
+    old, new = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210"
+    monkeypatch.setenv("OLD_SSE_C", base64.b64encode(old).decode())
+    monkeypatch.setenv("NEW_SSE_C", base64.b64encode(new).decode())
+    client, bucket = on_moto.source.client(), on_moto.source_bucket
+    client.put_object(Bucket=bucket, Key="sealed", Body=b"secret", Metadata={"m": "1"})
+    fill(client, bucket, [CorpusObject("sealed, in parts", 7 * MIB, seed)])
+    with DemandsKey(on_moto.source.endpoint_url, old) as source, DemandsKey(source.upstream, new) as destination:
+        ends = {
+            "source": {"sse_customer_key_env": "OLD_SSE_C", "endpoint_url": source.endpoint_url},
+            "destination": {"sse_customer_key_env": "NEW_SSE_C", "endpoint_url": destination.endpoint_url},
+        }
+        on_moto.declare(**ends, policy={"transfer": "auto"}, limits={"memory": "12MiB"})
+        moved(on_moto)
+    assert (source.asked, destination.asked) == ({"get", "head"}, {"get", "head", "put", "create", "part"})
     assert "MDEyMz" not in on_moto.plan_path.read_text()
     assert compare(on_moto.source_side, on_moto.destination_side) == []
+
+
+def test_a_customer_key_at_the_source_rules_out_copies_by_the_endpoint(
+    on_moto: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLD_SSE_C", base64.b64encode(b"0" * 32).decode())
+    on_moto.source.client().put_object(Bucket=on_moto.source_bucket, Key="sealed", Body=b"secret")
+    on_moto.declare(source={"sse_customer_key_env": "OLD_SSE_C"}, policy={"transfer": "auto"})
+    assert on_moto.plan().code == 0
+    document = yaml.safe_load(on_moto.plan_path.read_text())
+    assert "customer's key" in document["sections"][0]["method_reason"]
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.soak)])
