@@ -11,14 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from executor.adaptive_rate import AdaptiveRate
 from executor.breaker import WINDOW_SECONDS, Breaker, BreakerState
 from executor.concurrency import INITIAL, ConcurrencyController, WindowStats
+from executor.governor_snapshots import EndpointSnapshot, GovernorSnapshot, Quality
 from executor.request_counters import RequestCounters, RequestTotals
 from executor.retry_budget import RetryBudget
 from executor.token_bucket import TokenBucket
@@ -37,51 +36,6 @@ SLOW_FACTOR = 4.0
 SLOW_SECONDS = 0.05
 """Degraded also means: the median answer takes 4 times the best median, and this much more."""
 TICK_SLACK = 0.01
-
-
-class Quality(StrEnum):
-    """How well an endpoint serves us."""
-
-    GOOD = "good"
-    DEGRADED = "degraded"
-    POOR = "poor"
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSnapshot:
-    """One endpoint as `status` shows it, over the last five seconds or so."""
-
-    in_flight: int
-    held: int
-    """Requests held back by a limit, the pace or the breaker."""
-    rtt_ms: float
-    """Median time to the first byte of the last requests; 0.0: none yet."""
-    bytes_per_second: float
-    requests_per_second: float
-    throttled: float
-    """Share of requests throttled, 0..1."""
-    failed: float
-    """Share of requests without a proper answer, 0..1."""
-    pace: float | None
-    """Requests a second that throttling has taught us; None: it does not throttle."""
-    quality: Quality
-    breaker: str
-    """closed | open | half-open"""
-    retry_in: float | None
-    """Seconds until the breaker lets a probe pass; None: closed."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For FlowState and --json."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class GovernorSnapshot:
-    """The process as `status` shows it."""
-
-    workers: int
-    why: str
-    endpoints: Mapping[str, EndpointSnapshot]
 
 
 class _Window(NamedTuple):
@@ -326,13 +280,15 @@ class Governor:
         self._fixed = workers
         self._controller = ConcurrencyController(max_workers, initial=min(initial, max_workers))
         self._why = "starting" if workers is None else "fixed"
+        self._most: int | None = None
         self._window_at: float | None = None
         self._in_use = 0
         self._ticks = 0
 
     def target(self) -> int:
         """How many worker threads should be active now."""
-        return self._fixed or self._controller.target
+        wanted = self._fixed or self._controller.target
+        return wanted if self._most is None else min(wanted, self._most)
 
     def tick(self, now: float, busy: int | None = None) -> None:
         """To be called about every 100 ms; *busy*: workers with a task in hand, when known."""
@@ -351,9 +307,18 @@ class Governor:
         self._close_window(seconds, now)
 
     def set_limits(
-        self, requests_per_second: float | None, bytes_per_second: float | None, *, share: float = 1.0
+        self,
+        requests_per_second: float | None,
+        bytes_per_second: float | None,
+        concurrent_requests: float | None = None,
+        *,
+        share: float = 1.0,
     ) -> None:
-        """Run-wide limits for each endpoint (None: no limit), of which this process may use *share* (0..1]."""
+        """Run-wide limits for each endpoint (None: no limit), of which this process may use *share* (0..1].
+
+        Of the concurrent requests at least one: each worker has one at an endpoint at a time.
+        """
+        self._most = None if concurrent_requests is None else max(1, math.floor(concurrent_requests * share + 1e-9))
         for endpoint in self._distinct:
             endpoint.set_limits(
                 None if requests_per_second is None else requests_per_second * share,
@@ -372,8 +337,11 @@ class Governor:
 
     def snapshot(self, now: float) -> GovernorSnapshot:
         """Workers, why, and every endpoint."""
+        capped = self._most is not None and self._most < (self._fixed or self._controller.target)
         return GovernorSnapshot(
-            self.target(), self._why, {name: endpoint.snapshot(now) for name, endpoint in self.endpoints.items()}
+            self.target(),
+            "limited" if capped else self._why,
+            {name: endpoint.snapshot(now) for name, endpoint in self.endpoints.items()},
         )
 
     def _close_window(self, seconds: float, now: float) -> None:

@@ -26,6 +26,8 @@ class RunLimits:
     """Bytes per second at each endpoint, in and out together."""
     why: str
     """Where the bandwidth comes from: plan | calendar | set while running."""
+    concurrent_requests: float | None = None
+    """In flight at each endpoint; only set while running (the plan's `workers` is each process's own)."""
 
     def as_dict(self) -> dict[str, Any]:
         """For status."""
@@ -50,7 +52,8 @@ class LimitSchedule:
         if set_while_running.get("bandwidth", AS_PLANNED) >= LIFTED:
             why = "set while running"
         requests = _chosen(set_while_running.get("requests_per_second", AS_PLANNED), self._declared.requests_per_second)
-        return RunLimits(requests, bandwidth, why)
+        concurrent = _chosen(set_while_running.get("concurrent_requests", AS_PLANNED), None)
+        return RunLimits(requests, bandwidth, why, concurrent)
 
 
 def _chosen(figure: float, planned: float | None) -> float | None:

@@ -15,6 +15,7 @@ from executor.ledger import Ledger
 from executor.ledger_types import Progress, Run, RunState
 from executor.lifeline import Lifeline
 from executor.local_workers import ProcessPlace
+from executor.run_limits import RunLimits
 from executor.section import SectionRuntime
 from executor.stop import Stop
 from executor.workshop import Workshop, open_workshop
@@ -113,7 +114,7 @@ def _work(
     """Tick until the run has ended, or a stop came in."""
     # Read before this process joined.
     limits = lifeline.limits(replace(accepted, workers=accepted.workers + 1), holding=False)
-    governor.set_limits(limits.requests_per_second, limits.bandwidth, share=lifeline.share)
+    hold_to(governor, limits, lifeline.share)
     workshop.start()
     while True:
         stop.propagate()
@@ -128,13 +129,18 @@ def _work(
         progress = lifeline.progress_due(run.run_id)
         if progress is not None:
             limits = lifeline.limits(progress, holding=bool(workshop.writer.open_chunks()))
-            governor.set_limits(limits.requests_per_second, limits.bandwidth, share=lifeline.share)
+            hold_to(governor, limits, lifeline.share)
             events.progress(progress, workshop.flow(now))
         lifeline.show(partial(workshop.seen, now, limits, lifeline.share))
         ledger_says = lifeline.finish(run.run_id) if workshop.nothing_left() else None
         if ledger_says in ENDED or (ledger_says is not None and partial_run and workshop.starved):
             return
         stop.wait(TICK_SECONDS)
+
+
+def hold_to(governor: Governor, limits: RunLimits, share: float) -> None:
+    """Let *governor* keep this process's share of the run's limits."""
+    governor.set_limits(limits.requests_per_second, limits.bandwidth, limits.concurrent_requests, share=share)
 
 
 def chosen_batches(plan: Plan, only: frozenset[str] | None) -> list[int] | None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from executor.events import Events, FlowState, ObjectTrouble
-from executor.governor import Quality
+from executor.governor_snapshots import Quality
 from executor.ledger import Ledger
 from executor.ledger_types import Progress
 from executor.stop import Stop

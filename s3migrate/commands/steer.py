@@ -15,7 +15,7 @@ from s3migrate.wiring import open_ledger
 from schema.errors import UsageError
 from schema.quantities import parse_rate
 
-LIMITS = ("bandwidth", "requests_per_second")
+LIMITS = ("bandwidth", "requests_per_second", "concurrent_requests")
 _WORDS = {"none": LIFTED, "plan": AS_PLANNED}
 
 
@@ -56,7 +56,7 @@ def retry_command(run_id: int | None, as_json: bool) -> None:
 @json_option
 @told_as_json
 def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None:
-    """Change a limit of RUN while it is running: bandwidth=20MiB/s, requests_per_second=300.
+    """Change a limit of RUN while it is running: bandwidth=20MiB/s, requests_per_second=300, concurrent_requests=64.
 
     The limit is the whole run's, at each endpoint; its processes share it. It holds over the plan's limit and its
     calendar, until NAME=plan gives them back their word. NAME=none lifts the limit.

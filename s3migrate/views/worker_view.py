@@ -40,7 +40,7 @@ def worker_lines(worker: WorkerSeen) -> Iterator[str]:
     if seen.get("waiting"):
         yield f"  waiting: {one_line(seen['waiting'])}"
     limits = seen.get("limits") or {}
-    if limits.get("bandwidth") or limits.get("requests_per_second"):
+    if any(limits.get(name) for name in ("bandwidth", "requests_per_second", "concurrent_requests")):
         yield f"  limits: {limit_words(limits)}"
 
 
@@ -74,4 +74,6 @@ def limit_words(limits: dict[str, Any]) -> str:
         words.append(f"{rate_text(limits['bandwidth'])} ({limits.get('why', '')})")
     if limits.get("requests_per_second"):
         words.append(f"{limits['requests_per_second']:g} requests/s")
+    if limits.get("concurrent_requests"):
+        words.append(f"{limits['concurrent_requests']:g} requests at once")
     return ", ".join(words) + f", of which {100 * limits.get('share', 1.0):.0f} % here"

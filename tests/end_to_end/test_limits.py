@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from support.corpus import CorpusObject
+from support.fault_proxy import FaultProxy
+from support.fault_rules import Delay, Rule
 from support.json_process import PATIENCE, Lines, some_done
 from support.operator import Operator
 from support.oracle import fill
@@ -78,6 +80,31 @@ def test_bandwidth_holds_and_can_be_changed_while_running(on_rclone: Operator, s
         assert applying.wait(PATIENCE) == 0
     held(arrivals(on_rclone, until=turn), 8 * MIB / SIZE)
     held(arrivals(on_rclone, since=turn + 1.2), 16 * MIB / SIZE)
+
+
+@pytest.mark.soak
+def test_concurrent_requests_can_be_bounded_while_running(on_rclone: Operator, seed: int) -> None:
+    with FaultProxy(on_rclone.destination.endpoint_url, seed=seed) as proxy:
+        on_rclone.destination_url = proxy.endpoint_url
+        planned(on_rclone, 300 * [500], seed)
+        proxy.rules = [Rule(Delay(0.7), operations=("put",))]
+        with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:
+            lines = Lines(applying)
+            run_id = lines.until(lambda said: said["type"] == "run_accepted")["run_id"]
+            lines.until(some_done)
+            lines.until(lambda said: said["type"] == "progress" and proxy.peak_in_flight > 6)
+            assert on_rclone.run("limit", str(run_id), "concurrent_requests=3").code == 0
+            lines.until(lambda said: said["type"] == "progress" and said["workers"] == 3 and said["why"] == "limited")
+            for _ in range(3):  # what was on its way ends
+                lines.until(lambda said: said["type"] == "progress")
+            proxy.peak_in_flight = 0
+            lines.until(lambda said: said["type"] == "progress")
+            at_once = proxy.peak_in_flight
+            proxy.rules = []
+            assert on_rclone.run("limit", str(run_id), "concurrent_requests=none").code == 0
+            lines.until(lambda said: said["type"] == "run_complete")
+            assert applying.wait(PATIENCE) == 0
+    assert 0 < at_once <= 3
 
 
 @pytest.mark.alone

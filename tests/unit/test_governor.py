@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 
-from executor.governor import EndpointGovernor, Governor, Quality
+from executor.governor import EndpointGovernor, Governor
+from executor.governor_snapshots import Quality
+from executor.run_limits import AS_PLANNED, LIFTED, LimitSchedule
+from executor.runner import hold_to
 from executor.stop import Stop
+from schema.declaration import Limits
 from schema.errors import ConnectionFailed, ObjectMissing, RequestTimedOut, ServerFault, StoreError, Throttled
 from storage.port import RequestSample
 
@@ -102,6 +107,35 @@ def test_a_process_uses_its_share_of_the_limits() -> None:
         request(one)
 
     assert clock.waited == pytest.approx(10, rel=0.05)
+
+
+def test_concurrent_requests_bound_the_workers_of_a_process_by_its_share() -> None:
+    clock = Clock()
+    one = endpoint(clock)
+    governor = Governor({"source": one}, 300)
+    governor.set_limits(None, None, 9, share=1 / 3)
+    assert (governor.target(), governor.snapshot(clock.now).why) == (3, "limited")
+    governor.set_limits(None, None, 1, share=1 / 3)
+    assert governor.target() == 1, "without any it could not work at all"
+    governor.set_limits(None, None, 1_000)
+    assert (governor.target(), governor.snapshot(clock.now).why) == (16, "starting")
+    governor.set_limits(None, None, None)
+    assert governor.target() == 16
+
+
+def test_limits_set_while_running_reach_the_governor() -> None:
+    clock = Clock()
+    one = endpoint(clock)
+    governor = Governor({"source": one}, 300)
+    schedule = LimitSchedule(Limits(requests_per_second=500))
+    at = datetime(2026, 11, 27, tzinfo=UTC)
+    hold_to(governor, schedule.at(at, {"concurrent_requests": 8.0, "requests_per_second": 20.0}), 0.5)
+    for _ in range(100):
+        request(one)
+    assert (governor.target(), clock.waited) == (4, pytest.approx(10, rel=0.05))
+
+    hold_to(governor, schedule.at(at, {"concurrent_requests": LIFTED, "requests_per_second": AS_PLANNED}), 1.0)
+    assert governor.target() == 16
 
 
 def test_an_abandoned_run_holds_nothing_back() -> None:
