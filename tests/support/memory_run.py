@@ -145,11 +145,13 @@ class Mortal:
             self.dead |= due and not self._acted
             if self.dead:
                 raise Killed
-        yield
-        with self._lock:
-            self.dead |= due
-            if self.dead:
-                raise Killed
+        try:
+            yield
+        finally:  # also when the call itself failed: its caller hears nothing of that either
+            with self._lock:
+                self.dead |= due
+                if self.dead:
+                    raise Killed
 
 
 class _Wrapped:
