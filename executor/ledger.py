@@ -8,7 +8,7 @@ What a lease protects is fenced in the same transaction that writes: a worker th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from executor import (
@@ -48,11 +48,12 @@ from schema.plan import Plan
 class Ledger:
     """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2). Connects when first asked.
 
-    *connections*: how many stay open; as many again may open for a moment.
+    *connections*: how many stay open; as many again may open for a moment. *missed* is called, and must not wait,
+    whenever it is found away.
     """
 
-    def __init__(self, url: str, *, connections: int = 4) -> None:
-        self._database = Database(url, connections=connections)
+    def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:
+        self._database = Database(url, connections=connections, missed=missed)
 
     def close(self) -> None:
         """Close the connections. The ledger may be used again: it opens new ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg2
@@ -61,8 +61,8 @@ def translated(error: BaseException, password: str | None = None) -> LedgerError
     code: str | None = original.pgcode
     if code in SCHEMA_CODES:
         return LedgerSchemaError(f"the ledger lacks something this build needs ({said}); run: s3migrate ledger migrate")
-    if code == "53100":
-        return LedgerUnavailable(f"the ledger's disk is full ({said}); free some space, the work goes on by itself")
+    if code == "53100" or (code is None and "No space left on device" in said):
+        return LedgerUnavailable(f"the ledger's disk is full ({said}); free some space: a run goes on by itself then")
     if code is not None:
         passing = code in PASSING_CODES or code[:2] in PASSING_CLASSES
         return LedgerUnavailable(f"the ledger cannot serve now: {said}") if passing else None
@@ -73,13 +73,14 @@ def translated(error: BaseException, password: str | None = None) -> LedgerError
 
 
 class Database:
-    """A bounded pool of connections, shared by the threads of this process.
+    """A bounded pool of connections, shared by the threads of this process. *missed* is told of LedgerUnavailable.
 
     After a failure the broken connection is thrown away: the next transaction opens a new one, so that
     whoever waits and tries again needs to do nothing else.
     """
 
-    def __init__(self, url: str, *, connections: int = 4) -> None:
+    def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:
+        self._missed = missed
         parsed = ledger_url(url)
         self._password = None if parsed.password is None else str(parsed.password)
         self._engine = create_engine(
@@ -106,6 +107,8 @@ class Database:
             ours = translated(error, self._password)
             if ours is None:
                 raise
+            if self._missed is not None and isinstance(ours, LedgerUnavailable):
+                self._missed()
             # The original is not chained: its text may hold the statement's parameters or the password.
             raise ours from None
 

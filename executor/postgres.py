@@ -18,6 +18,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,19 +27,25 @@ from urllib.parse import quote
 
 import psycopg2
 
-from schema.errors import LedgerUnavailable, LocalDiskError
+from schema.errors import LedgerUnavailable, LocalDiskError, MigrationError
 
 ROOT_RUNS_AS = "pgserver"
 """PostgreSQL refuses to run as root; this system user is made when there is none, else `nobody` serves."""
 START_SECONDS = 120
 """Crash recovery after a kill may take this long before we give up."""
 ORPHAN_SECONDS = 10
+REVIVE_SECONDS = 1.0
+"""Between two tries to start a server that is gone."""
 PORT = 5432
 """Only names the socket file; nothing listens on the network."""
 SOCKET_PATH_MAX = 100
 """Linux takes 107 bytes, macOS 103."""
 PASSING_PHASES = ("starting up", "shutting down", "not yet accepting", "recovery mode")
 """In what a server says that will be up, or gone, by itself."""
+DISK_FULL = "No space left on device"
+LEAST_FREE = 1 << 20
+"""Bytes; with less a server that does not start is told to have no room, whatever it says itself."""
+GRAVE = re.compile(r"PANIC|FATAL|ERROR|error:")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+-]+")
 
 SETTINGS = {
@@ -115,6 +122,7 @@ class EmbeddedPostgres:
             # After a kill -9 of the server its children hold the shared memory for a moment longer.
             if not self._postmaster_file() or self._run("pg_ctl", *words, check=False) == 0:
                 break
+            self._refuse_full_disk()
             self._sleep(0.1)
         if self._answering() is None:
             self._run("pg_ctl", *words)
@@ -145,6 +153,8 @@ class EmbeddedPostgres:
             try:
                 return self._connect()
             except psycopg2.OperationalError as error:
+                if DISK_FULL in str(error):
+                    raise self._disk_full() from error
                 if not any(phase in str(error) for phase in PASSING_PHASES):
                     return None
             self._sleep(0.1)
@@ -226,12 +236,26 @@ class EmbeddedPostgres:
             )
             if check and done.returncode:
                 output.seek(0)
-                said = output.read().decode(errors="replace").strip().splitlines()[-5:]
+                lines = output.read().decode(errors="replace").strip().splitlines()
+                said = [line for line in lines if GRAVE.search(line)][-5:] or lines[-5:]
+                if any(DISK_FULL in line for line in lines):
+                    raise self._disk_full()
+                self._refuse_full_disk()
                 raise LedgerUnavailable(
                     f"{program} failed with {done.returncode} for the ledger in {self.data} (log: {self.log}): "
                     + " | ".join(said)
                 )
             return int(done.returncode)
+
+    def _refuse_full_disk(self) -> None:
+        if shutil.disk_usage(self.folder).free < LEAST_FREE:
+            raise self._disk_full()
+
+    def _disk_full(self) -> LocalDiskError:
+        return LocalDiskError(
+            f"the disk of the ledger in {self.data} is full; nothing recorded is lost: free some space and run the "
+            "same command again"
+        )
 
     def _binaries(self) -> Path:
         """Where the programs of the data's own major version are; the newest for a new cluster."""
@@ -266,6 +290,33 @@ class EmbeddedPostgres:
             except KeyError:
                 continue
         return pwd.getpwnam("nobody")
+
+
+class Reviver:
+    """Starts *server* again when it is found gone (killed, out of memory, out of disk): told so, it never waits.
+
+    Called by whoever misses the ledger, from any thread, as often as may be.
+    """
+
+    def __init__(self, server: EmbeddedPostgres, pause: float = REVIVE_SECONDS) -> None:
+        self._server = server
+        self._pause = pause
+        self._at_work = threading.Lock()
+
+    def __call__(self) -> None:
+        """Try once, in a thread of its own, unless somebody is at it."""
+        if self._at_work.acquire(blocking=False):
+            threading.Thread(target=self._try, name="reviver", daemon=True).start()
+
+    def _try(self) -> None:
+        try:
+            if not self._server.running():
+                self._server.url()
+        except (MigrationError, OSError):
+            pass  # the disk may still be full; whoever misses the ledger calls again
+        finally:
+            threading.Event().wait(self._pause)
+            self._at_work.release()
 
 
 def major_version(postgres: Path) -> int:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from executor.governor import EndpointGovernor
 from executor.ledger import Ledger
-from executor.postgres import EmbeddedPostgres
+from executor.postgres import EmbeddedPostgres, Reviver
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
 from schema.errors import UsageError
@@ -43,9 +43,14 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
 def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
     """The ledger: S3MIGRATE_LEDGER's, or the embedded one, started if need be.
 
-    The embedded ledger's schema is brought up to date; a server of yours is only checked.
+    The embedded server is started again when it dies; its schema is brought up to date. A server of yours is only
+    checked.
     """
-    ledger = Ledger(settings.ledger_url or embedded(settings).url())
+    if settings.ledger_url is not None:
+        ledger = Ledger(settings.ledger_url)
+    else:
+        server = embedded(settings)
+        ledger = Ledger(server.url(), missed=Reviver(server))
     if migrate and settings.ledger_url is None:
         ledger.migrate()
     elif migrate:
