@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,20 @@ def test_a_lying_listing_is_76_and_leaves_no_plan(on_moto: Operator, seed: int, 
     assert not on_moto.plan_path.exists()
 
 
+@pytest.mark.parametrize("lie", [lying_html(), Truncate(0.6), lying_empty()], ids=["html", "truncated", "empty"])
+def test_a_lying_listing_stops_apply_and_verify_with_76(on_moto: Operator, seed: int, lie: object) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, mixed(seed, 5, largest=100))
+    with FaultProxy(on_moto.source.endpoint_url) as proxy:
+        on_moto.source_url = proxy.endpoint_url
+        assert on_moto.plan().code == 0
+        proxy.rules = [Rule(lie, operations=("list",))]  # type: ignore[arg-type]
+        message = refused(on_moto, 76)
+        assert message.count("s3migrate:") == 1 and on_moto.source_bucket in message, message
+        ran = on_moto.verify("--level", "listing")
+        assert ran.code == 76, ran.err
+        assert "not-copied" not in ran.err, "nothing is said of a bucket that was not seen"
+
+
 # --- documents ----------------------------------------------------------------------------------------------
 
 
@@ -148,6 +164,17 @@ def test_a_missing_manifest_is_5(planned: Operator) -> None:
         path.unlink()
     refused(planned, 5)
     assert planned.run("check", planned.plan_path).code == 5
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"x"), Path.unlink], ids=["edited", "missing"])
+def test_verify_and_show_refuse_a_harmed_manifest_with_5(planned: Operator, harm: Callable[[Path], object]) -> None:
+    batch = re.findall(r"id: ((?:canary|tiny|small)-[0-9a-f]+)", planned.plan_path.read_text())[0]
+    assert planned.run("show", planned.plan_path, "--batch", batch).code == 0
+    for path in manifests_of(planned):
+        harm(path)
+    for words in (("verify", planned.plan_path), ("show", planned.plan_path, "--batch", batch)):
+        ran = planned.run(*words)
+        assert (ran.code, ran.err.count("s3migrate:")) == (5, 1), ran.err
 
 
 def test_another_plan_than_approved_is_7(planned: Operator) -> None:
