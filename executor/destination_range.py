@@ -6,11 +6,13 @@ and write is a chunk's time instead of none, which the plan states as a risk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from schema.plan import Entry
 from storage.port import ObjectStore
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 SPARE_KEYS = 2000
 """Keys scanned beyond three for each entry before the scan gives up: the chunk lies scattered in a full bucket."""
 
@@ -37,11 +39,14 @@ def present_targets(store: ObjectStore, prefix: str, entries: Sequence[Entry]) -
 
 
 def just_before(key: str) -> str:
-    """A string that sorts before *key* and after nearly every other smaller key."""
+    """A string that sorts before *key* and after nearly every other smaller key.
+
+    It ends before the first control character: some servers answer with it as it is, and XML has none of them.
+    """
     head, last = key[:-1], ord(key[-1])
     if last == 0:
-        return head
+        return _CONTROL.split(head, maxsplit=1)[0]
     before = last - 1
     if 0xD800 <= before <= 0xDFFF:  # surrogates are no characters
         before = 0xD7FF
-    return f"{head}{chr(before)}\U0010fffd"
+    return _CONTROL.split(f"{head}{chr(before)}\U0010fffd", maxsplit=1)[0]

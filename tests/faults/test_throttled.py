@@ -43,9 +43,11 @@ def proxy(on_rclone: Operator, seed: int) -> Iterator[FaultProxyProcess]:
 def planned(operator: Operator, objects: int, rng: random.Random) -> list[str]:
     """So many small objects at the source, written past the server; planned. Their keys."""
     folder = operator.source.folder / operator.source_bucket  # type: ignore[attr-defined]
-    names = [f"{number:06d}" for number in range(objects)]
-    block = rng.randbytes(SIZE - 6)
+    # A hundred folders: rclone's time for a write grows with its folder.
+    names = [f"{number % 100:02d}/{number:06d}" for number in range(objects)]
+    block = rng.randbytes(SIZE - 9)
     for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(name.encode() + block)
     ran = operator.plan()
     assert ran.code == 0, ran.err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schema import errors
 from schema.errors import StoreError
@@ -164,6 +166,30 @@ def test_hostile_error_body_cannot_steer_a_terminal() -> None:
     error = from_answer(500, {"x-amz-request-id": "r\x07"}, document("E\x1b]0;x", "\x1b[2J" * 1000), call())
     assert str(error).isprintable()
     assert len(str(error)) < 1000
+
+
+PIECES = st.sampled_from(
+    [b"<Error>", b"<Code>", b"</Code>", b"SlowDown", b"<Message>", b"</Message>", b"&#x1b;", b"&amp;"]
+)
+
+
+@given(
+    st.integers(100, 999),
+    st.dictionaries(st.sampled_from(["retry-after", "x-amz-retry-after", "x-amz-request-id"]), st.text(max_size=20)),
+    st.lists(PIECES | st.binary(max_size=10), max_size=12).map(b"".join),
+    st.sampled_from(Purpose),
+    st.text(max_size=10),
+)
+def test_whatever_is_answered_becomes_one_printable_leaf(
+    status: int, headers: dict[str, str], body: bytes, purpose: Purpose, key: str
+) -> None:
+    for error in (
+        from_answer(status, headers, body, call(purpose, key=key), now=1.0),
+        from_error_document(headers, body, call(purpose, key=key)),
+    ):
+        assert isinstance(error, StoreError)
+        assert str(error).isprintable()
+        assert error.retry_after is None or error.retry_after >= 0
 
 
 def test_wrong_region_names_the_right_one() -> None:

@@ -268,6 +268,7 @@ def test_just_before_sorts_before(key: str, other: str) -> None:
     before = just_before(key)
     assert before < key
     assert before.encode() < key.encode()
+    assert not any(ord(character) < 0x20 for character in before), "XML cannot say it"
     if other[:-1] == key[:-1] and other < key:
         assert not before < other or other > before
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.listing_server import START_MS, listed, objects_page, versions_page
 
-from schema.errors import ListingRefused, ResponseUnreadable, ServerFault
+from schema.errors import ListingRefused, ResponseUnreadable, ServerFault, StoreError
 from schema.objects import ListedObject
 from storage.listing_xml import Page, parse_page, parse_versions_page
 
@@ -239,3 +239,22 @@ def test_versions_that_go_on_without_a_marker_are_refused() -> None:
     body = versions_page(following=("k", "v")).replace(b"<NextKeyMarker>k</NextKeyMarker>", b"")
     with pytest.raises(ListingRefused, match="no next key marker"):
         parse_versions_page(body, "bucket")
+
+
+SOUND = objects_page([listed("a/b"), listed("c")])
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_whatever_stands_in_a_body_is_a_page_or_a_store_error(data: st.DataObject) -> None:
+    """A sound page with a piece replaced by bytes, by a piece of itself, or by what often breaks parsers."""
+    lo = data.draw(st.integers(0, len(SOUND)))
+    hi = data.draw(st.integers(lo, min(len(SOUND), lo + 60)))
+    bad = [b"", b"&a;", b"<!DOCTYPE x [<!ENTITY a 'b'>]>", b"\0", b"\xff", b"<Key>", b"-1", b"9" * 40, SOUND[lo:hi] * 2]
+    piece = data.draw(st.binary(max_size=12) | st.sampled_from(bad))
+    for parse in (parse_page, parse_versions_page):
+        try:
+            page = parse(SOUND[:lo] + piece + SOUND[hi:], "bucket")
+        except StoreError:
+            continue
+        assert all(entry.key for entry in page.entries)
