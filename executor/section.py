@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schema.plan import Action, Capabilities, Entry, Plan, Section
-from schema.tiers import MAX_PART, WHOLE_MAX, part_size
+from schema.tiers import MAX_PART, WHOLE_MAX, copied_part_size, part_size
 from storage.port import Guard, HeaderList, ObjectStore, Pin
 
 CHECKSUM_MODE: HeaderList = (("x-amz-checksum-mode", "ENABLED"),)
-
-_NO_BUFFERS = 1 << 40
-"""The budget of parts that the endpoint copies by itself: no byte of them is held here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class SectionRuntime:
 
     def part_size(self, size: int) -> int:
         """The cut that the plan fixed; the same in every process and after every resume."""
-        return part_size(size, _NO_BUFFERS if self.server_copy else self.plan.memory_budget)
+        return copied_part_size(size) if self.server_copy else part_size(size, self.plan.memory_budget)
 
     def guarded(self, action: Action) -> bool:
         """True when the destination itself refuses a PUT (or CopyObject) that the plan did not foresee."""
