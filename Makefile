@@ -23,6 +23,7 @@ venv: $(STAMP)
 
 $(STAMP): pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'no Python >= 3.11 on PATH; set PYTHON=/path/to/python' >&2; exit 1; }
+	@test ! -L $(VENV) || { echo '$(VENV) is a link; making it anew would empty what it points to' >&2; exit 1; }
 	@echo '== environment: $(VENV) ($(PYTHON))'
 	@grep -qsF '$(CURDIR)/$(BIN)/' $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)  # absent, moved or copied
 	@PIP_ROOT_USER_ACTION=ignore $(PY) -m pip --disable-pip-version-check --quiet install --editable '.[test]' \

@@ -66,3 +66,19 @@ def test_ci_closes_with_the_sum(tmp_path: Path, said: list[str], told: str) -> N
     )
     assert ran.returncode == 3
     assert ran.stdout.splitlines()[-1] == f"ci: {told} (exit 3)"
+
+
+def test_a_linked_environment_is_not_emptied(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    kept = script(theirs / "kept")
+    (tmp_path / "venv").symlink_to(theirs)
+    ran = subprocess.run(
+        ["make", "venv", f"VENV={tmp_path / 'venv'}", f"PYTHON={script(tmp_path / 'python', 'exit 9')}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode != 0 and "is a link" in ran.stderr, ran.stderr
+    assert kept.exists()
