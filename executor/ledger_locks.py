@@ -116,7 +116,7 @@ def unlock(database: Database, lock_id: str, who: str) -> int:
         except ValueError:
             pass
         if run_id is None:
-            raise UsageError(f"no lock has the id {lock_id}; s3migrate status names the locks that are held")
+            raise UsageError(f"no lock has the id {lock_id}; an apply that is refused with exit code 6 names it")
         connection.execute(text("UPDATE ledger.run SET epoch = epoch + 1 WHERE run_id = :id"), {"id": run_id})
         drop_scope(connection, run_id)
         audit(connection, run_id, who, "unlocked", f'{{"lock_id":"{UUID(lock_id)}"}}')

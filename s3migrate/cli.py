@@ -48,7 +48,7 @@ Exit codes:
   75  stopped; apply the same plan again to go on
   76  an answer that cannot be trusted (listing, protocol)
   77  credentials or permissions refused, clock skewed, certificate not verified
-  78  the ledger's schema does not fit this build
+  78  the ledger's schema does not fit this build, or the ledger was altered
 """
 
 

@@ -76,6 +76,12 @@ def count_text(number: int) -> str:
     return f"{number:,}"
 
 
+def counted_text(number: int, noun: str) -> str:
+    """A number and its noun: '1 process', '2 processes', '1,204 objects'."""
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "ch")) else "s"
+    return f"{count_text(number)} {noun}{ending}"
+
+
 def duration_text(seconds: float) -> str:
     """For people: '0.4 s', '42 s', '7 min 5 s', '4 h 6 min', '3 d 2 h'. Negative counts as 0."""
     if seconds < 10:

@@ -45,7 +45,7 @@ MAX_WORKERS = 512
 DRIFT = (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT)
 
 
-@click.command("apply")
+@click.command("apply", short_help="Carry out a plan, or go on where it stopped.")
 @plan_argument
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
 @click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")

@@ -17,7 +17,7 @@ from schema.errors import UsageError
 from schema.escape import one_line
 
 
-@click.command("cleanup")
+@click.command("cleanup", short_help="Abort multipart uploads that a run left open.")
 @click.argument("run_or_plan", metavar="[RUN|PLAN]", required=False)
 @json_option
 @told_as_json

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from schema.manifest import ManifestStore, read_entries
 from schema.plan import Entry, Plan
 
 
-@click.command("explain")
+@click.command("explain", short_help="Everything known of one key.")
 @click.argument("key")
 @click.option(
     "--plan", "plan_path", type=click.Path(path_type=Path, dir_okay=False), help="[the only plans/*.plan.yaml]"
@@ -44,14 +45,30 @@ def explain_command(key: str, plan_path: Path | None, as_json: bool) -> None:
             if as_json:
                 json_lines().emit({"type": "explain", **facts})
             else:
-                for name, value in facts.items():
-                    click.echo(f"{name:18} {one_line(str(value))}")
+                for line in _lines(facts):
+                    click.echo(line)
                 click.echo()
     finally:
         if ledger is not None:
             ledger.close()
     if not found:
         raise UsageError(f"{one_line(key)} is in no manifest of this plan; it was not listed when the plan was made")
+
+
+def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """For people: a line a fact; a row of the ledger on its own line, without what is empty in it."""
+    for name, value in facts.items():
+        rows = value if isinstance(value, list) else [value]
+        for row in rows:
+            said = row
+            if isinstance(row, Mapping):
+                said = ", ".join(f"{column} {_plain(cell)}" for column, cell in row.items() if cell not in (None, ""))
+            if said is not None:
+                yield f"{name.replace('_', ' '):18} {one_line(_plain(said))}"
+
+
+def _plain(value: object) -> str:
+    return value.strftime("%Y-%m-%d %H:%M:%SZ") if isinstance(value, datetime) else str(value)
 
 
 def _only_plan() -> Path:
@@ -77,7 +94,7 @@ def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, keys: se
         for name, digest in section.side_manifests.items():
             for _, entry in read_entries(manifests, digest):
                 if keys & {entry.key, entry.target}:
-                    yield {**_entry_facts(section.id, entry), "side manifest": name}
+                    yield {**_entry_facts(section.id, entry), "side_manifest": name}
 
 
 def _in_words(facts: dict[str, Any]) -> dict[str, Any]:
@@ -100,16 +117,16 @@ def _in_words(facts: dict[str, Any]) -> dict[str, Any]:
 def _entry_facts(section: str, entry: Entry) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "key": entry.key,
-        "destination key": entry.target,
+        "destination_key": entry.target,
         "section": section,
         "action": entry.action.value,
         "size": entry.size,
-        "source etag": entry.etag,
+        "source_etag": entry.etag,
     }
     if entry.reason:
         facts["reason"] = entry.reason
     if entry.destination_etag:
-        facts["destination etag"] = entry.destination_etag
+        facts["destination_etag"] = entry.destination_etag
     if entry.version_id:
         facts["version"] = entry.version_id
     return facts

@@ -13,7 +13,7 @@ from schema.errors import LocalDiskError, UsageError
 SCHEMAS = {"migration": "migration-v1.schema.json", "plan": "plan-v1.schema.json"}
 
 
-@click.command("init")
+@click.command("init", short_help="Write a commented declaration.")
 @click.argument("path", type=click.Path(path_type=Path), default="migration.yaml")
 def init_command(path: Path) -> None:
     """Write a commented declaration to PATH (default: migration.yaml)."""
@@ -27,7 +27,7 @@ def init_command(path: Path) -> None:
     click.echo(f"Wrote {path}. Edit it, then: s3migrate plan {path}")
 
 
-@click.command("schema")
+@click.command("schema", short_help="Print a JSON Schema: migration or plan.")
 @click.argument("kind", type=click.Choice(sorted(SCHEMAS)))
 def schema_command(kind: str) -> None:
     """Print the JSON Schema of a declaration (migration) or of a plan."""

@@ -14,7 +14,7 @@ from schema.errors import LedgerSchemaError
 from schema.tables import ROLES
 
 
-@click.group("ledger")
+@click.group("ledger", short_help="The ledger: its schema, its state, its server.")
 def ledger_group() -> None:
     """The PostgreSQL ledger: S3MIGRATE_LEDGER, or the embedded server under .s3migrate/."""
 
@@ -61,9 +61,9 @@ def url() -> None:
     """Print the ledger's address, without a password."""
     settings = read_settings()
     if settings.ledger_url is not None:
-        click.echo(ledger_url(settings.ledger_url).render_as_string(hide_password=True))
+        click.echo(ledger_url(settings.ledger_url).set(drivername="postgresql").render_as_string(hide_password=True))
     else:
-        click.echo(embedded(settings).url())
+        click.echo(ledger_url(embedded(settings).url()).set(drivername="postgresql").render_as_string())
 
 
 @ledger_group.command("stop")

@@ -39,7 +39,7 @@ from storage.port import ObjectStore
 CHANGES_PRESENT = 2
 
 
-@click.command("plan")
+@click.command("plan", short_help="List both sides, write plan and manifests.")
 @click.argument("declaration_path", metavar="DECLARATION", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="[plans/NAME.plan.yaml]")
 @click.option("--base", type=click.Path(path_type=Path, dir_okay=False), help="An older plan whose batch cuts to keep.")

@@ -16,9 +16,10 @@ from schema.manifest import ManifestStore, read_entries, verify_manifest
 from schema.plan import Plan
 from schema.plan_checks import check_guards
 from schema.plan_document import to_document
+from schema.quantities import counted_text
 
 
-@click.command("show")
+@click.command("show", short_help="Render a plan, or one of its batches.")
 @plan_argument
 @click.option("--format", "form", type=click.Choice(["text", "json", "md"]), default="text", show_default=True)
 @click.option(
@@ -44,6 +45,9 @@ def show_command(plan_path: Path, form: str, batch_id: str | None, limit: int) -
 def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, limit: int, form: str) -> None:
     digests = [(b.manifest, b.objects) for b in plan.batches if b.id == batch_id]
     digests += [(s.side_manifests[batch_id], -1) for s in plan.sections if batch_id in s.side_manifests]
+    if not digests and any(batch_id in s.summary for s in plan.sections):
+        click.echo(f"The plan has no object under {batch_id}.", err=True)
+        return
     if not digests:
         raise UsageError(f"the plan has no batch or side manifest named {batch_id!r}; `s3migrate show` lists them")
     for digest, _ in digests:
@@ -56,7 +60,7 @@ def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, limit: int,
             click.echo(f"{ord:7} {entry.action:10} {entry.size:14,} {one_line(entry.key)}{target}{why}")
 
 
-@click.command("check")
+@click.command("check", short_help="Check a plan and its manifests, offline.")
 @plan_argument
 @json_option
 @told_as_json
@@ -82,4 +86,6 @@ def check_command(plan_path: Path, as_json: bool) -> None:
     if as_json:
         json_lines().emit({"type": "check", "plan_id": plan.plan_id, **summary_of(plan)})
     else:
-        click.echo(f"{plan_path} is whole: {plan.plan_id}, {len(plan.batches)} batches, every manifest checked.")
+        click.echo(
+            f"{plan_path} is whole: {plan.plan_id}, {counted_text(len(plan.batches), 'batch')}, every manifest checked."
+        )

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import click
 
 from executor.ledger import Ledger
-from executor.ledger_types import RunState
 from executor.run_limits import AS_PLANNED
 from s3migrate.commands.common import json_lines, json_option, told_as_json
-from s3migrate.commands.steer import chosen_run
+from s3migrate.commands.steer import ENDED, chosen_run
 from s3migrate.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.views.run_view import Rate, figures, progress_line
 from s3migrate.views.worker_view import worker_figures, worker_lines
 from s3migrate.wiring import open_ledger
 from schema.escape import one_line
-from schema.quantities import count_text, size_text
+from schema.quantities import count_text, counted_text, size_text
 
 WATCH_SECONDS = 2.0
 FAILURES_SHOWN = 20
-ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
 
 
-@click.command("status")
+@click.command("status", short_help="Progress, outcomes, failures, flow.")
 @click.argument("run_id", metavar="RUN", type=int, required=False)
 @click.option("--all", "all_runs", is_flag=True, help="Every run, a line each.")
 @click.option("--watch", is_flag=True, help="Again every two seconds until the run ends.")
@@ -41,6 +40,8 @@ def status_command(run_id: int | None, all_runs: bool, watch: bool, as_json: boo
         run = chosen_run(ledger, run_id)
         rate = Rate()
         while True:
+            if watch and lines is None and sys.stdout.isatty():
+                click.clear()
             ended = _show(ledger, run.run_id, rate, lines)
             if not watch or ended:
                 return
@@ -83,7 +84,7 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, lines: JsonLines | None) -> b
             click.echo(f"  outcomes: {outcomes}")
         click.echo(
             f"  chunks: {progress.ready} ready, {progress.leased} leased, {progress.blocked} blocked, "
-            f"{progress.parked} parked; {progress.workers} processes at work"
+            f"{progress.parked} parked; {counted_text(progress.workers, 'process')} at work"
         )
         if progress.verified or progress.verify_failed:
             click.echo(f"  proven on the way: {progress.verified}, not proven: {progress.verify_failed}")

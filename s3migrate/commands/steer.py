@@ -7,15 +7,16 @@ import math
 import click
 
 from executor.ledger import Ledger
-from executor.ledger_types import Run
+from executor.ledger_types import Run, RunState
 from executor.run_limits import AS_PLANNED, LIFTED
 from s3migrate.commands.common import json_lines, json_option, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 from schema.errors import UsageError
-from schema.quantities import parse_rate
+from schema.quantities import counted_text, parse_rate
 
 LIMITS = ("bandwidth", "requests_per_second", "concurrent_requests")
+ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
 _WORDS = {"none": LIFTED, "plan": AS_PLANNED}
 
 
@@ -32,7 +33,7 @@ def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
     raise UsageError(f"the ledger has no run {run_id}; `s3migrate status --all` lists them")
 
 
-@click.command("retry")
+@click.command("retry", short_help="Make failed objects ready again; then apply.")
 @click.argument("run_id", metavar="RUN", type=int, required=False)
 @json_option
 @told_as_json
@@ -47,10 +48,11 @@ def retry_command(run_id: int | None, as_json: bool) -> None:
     if as_json:
         json_lines().emit({"type": "retry", "run_id": run.run_id, "chunks": chunks})
     else:
-        click.echo(f"{chunks} chunks of run {run.run_id} are ready again; apply its plan to work on them.")
+        again = f"made ready again: {counted_text(chunks, 'chunk')}; apply its plan to work on them."
+        click.echo(f"Run {run.run_id}: " + (again if chunks else "nothing of it has failed for good; nothing to do."))
 
 
-@click.command("limit")
+@click.command("limit", short_help="Change a limit of a run while it works.")
 @click.argument("run_id", metavar="RUN", type=int)
 @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
 @json_option
@@ -72,7 +74,13 @@ def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None
     if as_json:
         json_lines().emit({"type": "limit", "run_id": run_id, "limits": wanted})
     else:
-        click.echo(f"Run {run_id}: " + ", ".join(settings) + "; its processes follow within a second or two.")
+        click.echo(f"Run {run_id}: " + ", ".join(settings) + _when(run.state))
+
+
+def _when(state: RunState) -> str:
+    if state in ENDED:
+        return f"; but the run is {state.name.lower()}: nothing is left to be limited."
+    return "; its processes follow within a second or two."
 
 
 def limit_of(setting: str) -> tuple[str, float]:
@@ -91,7 +99,7 @@ def limit_of(setting: str) -> tuple[str, float]:
     return name, figure
 
 
-@click.command("unlock")
+@click.command("unlock", short_help="Take the destination lock from a run.")
 @click.argument("lock_id")
 @told_as_json
 def unlock_command(lock_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ from schema.errors import VerifyFailed
 from schema.escape import one_line
 from schema.quantities import count_text
 
-FINDINGS_SHOWN = 200
+FINDINGS_SHOWN = 20
+"""Of each verdict, to people."""
 
 
-@click.command("verify")
+@click.command("verify", short_help="Prove that source and destination are equal.")
 @plan_argument
 @click.option("--level", type=click.Choice([level.value for level in Level]), default="head", show_default=True)
 @click.option("--sample", type=click.IntRange(1), help="Look at this many objects only (accounting is always whole).")
@@ -63,6 +65,8 @@ def verify_command(plan_path: Path, level: str, sample: int | None, report_path:
     ledger = open_ledger(settings)
     try:
         run = ledger.find_run(plan.plan_id)
+        if run is None:
+            click.echo("This plan was not applied with this ledger: none of its objects counts as copied.", err=True)
         with ReportFile(report_path, plan, level) as report:
             tallies = verify(
                 plan,
@@ -86,20 +90,19 @@ def verify_command(plan_path: Path, level: str, sample: int | None, report_path:
 
 
 def _teller(emit: Callable[[dict[str, Any]], None] | None, report: ReportFile) -> Callable[[Finding], None]:
-    shown = 0
+    shown: Counter[str] = Counter()
 
     def tell(finding: Finding) -> None:
-        nonlocal shown
         report.add(finding)
         if emit is not None:
             kind = "note" if finding.verdict is Verdict.ARCHIVED else "finding"
             emit({"type": kind, **finding._asdict()})
             return
-        shown += 1
-        if shown <= FINDINGS_SHOWN:
+        shown[finding.verdict] += 1
+        if shown[finding.verdict] <= FINDINGS_SHOWN:
             click.echo(f"{finding.verdict}: {one_line(finding.key)}: {one_line(finding.detail)}", err=True)
-        elif shown == FINDINGS_SHOWN + 1:
-            click.echo("... further findings are counted only; --report FILE keeps them all", err=True)
+        elif shown[finding.verdict] == FINDINGS_SHOWN + 1:
+            click.echo(f"... further {finding.verdict} are counted only; --report FILE keeps them all", err=True)
 
     return tell
 

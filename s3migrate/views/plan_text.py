@@ -7,7 +7,7 @@ from typing import Any
 from schema.declaration import Side
 from schema.escape import markdown_code, one_line
 from schema.plan import Batch, Plan, Section
-from schema.quantities import count_text, size_text
+from schema.quantities import count_text, counted_text, size_text
 
 MARKDOWN_LIMIT = 60_000
 """Characters; GitHub refuses comments above 65,536."""
@@ -54,9 +54,11 @@ def plan_text(plan: Plan) -> str:
         for stage in plan.stages:
             batches = [b for b in plan.batches if b.stage == stage.id]
             after = f" after {', '.join(stage.depends_on)}" if stage.depends_on else ""
-            objects = sum(b.objects for b in batches)
-            size = size_text(sum(b.bytes for b in batches))
-            lines.append(f"  {stage.id:9} {len(batches):4} batches {count_text(objects):>12} objects {size:>11}{after}")
+            figures = (
+                f"{counted_text(len(batches), 'batch'):>12} {count_text(sum(b.objects for b in batches)):>12} objects "
+                f"{size_text(sum(b.bytes for b in batches)):>11}"
+            )
+            lines.append(f"  {stage.id:9} {figures}{after}")
         lines += _estimate_lines(plan)
     else:
         lines.append("nothing to do")

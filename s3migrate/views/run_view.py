@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +14,13 @@ from executor.ledger_types import Outcome, Progress
 from s3migrate import output
 from schema.errors import MigrationError
 from schema.escape import one_line
-from schema.quantities import count_text, duration_text, rate_text, size_text
+from schema.quantities import count_text, counted_text, duration_text, rate_text, size_text
 
 LINE_SECONDS = 10.0
 """Between two lines without a terminal."""
 RATE_SECONDS = 30.0
+LEAST_SEEN = 100
+"""Objects, or one in a hundred, that must have arrived before an end is foretold: a canary says little of the rest."""
 TROUBLES_SHOWN = 20
 """Of each reason; the rest is counted. `s3migrate status` and `explain` know all."""
 
@@ -45,6 +48,9 @@ class Rate:
         """Seconds to go, by the slower of objects and bytes; None when nothing can be said."""
         objects, size = self.of(progress)
         estimates = []
+        first = self._seen[0][1]
+        if progress.done - first < min(LEAST_SEEN, progress.objects / 100):
+            return None
         if objects > 0:
             estimates.append((progress.objects - progress.done) / objects)
         if size > 0:
@@ -56,8 +62,18 @@ def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str
     """One line: how far, how fast, how long, how well."""
     objects, size = rate.of(progress)
     share = 100 * progress.done / progress.objects if progress.objects else 100.0
+    drifted = sum(
+        progress.by_outcome.get(o, 0) for o in (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT)
+    )
+    failed = [f"{count_text(progress.failed)} failed"]
+    troubles = (failed if progress.failed else []) + ([f"{count_text(drifted)} drifted"] if drifted else [])
+    if flow is not None:
+        ends = sorted(flow.endpoints.items())
+        troubles += [f"{name} {end['quality']}" for name, end in ends if end["quality"] != "good"]
+    # A terminal may cut the line's end: what is wrong comes first.
     words = [
-        f"{share:5.1f} %",
+        f"{math.floor(share * 10) / 10:.1f} %",
+        *troubles,
         f"{count_text(progress.done)} of {count_text(progress.objects)} objects",
         f"{size_text(progress.bytes_done)} of {size_text(progress.bytes)}",
     ]
@@ -66,15 +82,9 @@ def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str
     left = rate.left(progress)
     if left is not None and progress.done < progress.objects:
         words.append(f"{duration_text(left)} left")
-    drifted = sum(
-        progress.by_outcome.get(o, 0) for o in (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT)
-    )
-    words.append(f"{count_text(progress.failed)} failed" + (f", {count_text(drifted)} drifted" if drifted else ""))
+    words += [] if progress.failed else failed
     if flow is not None:
-        words.append(f"{flow.workers} threads" + (f" ({flow.why})" if flow.why else ""))
-        words += [
-            f"{name} {end['quality']}" for name, end in sorted(flow.endpoints.items()) if end["quality"] != "good"
-        ]
+        words.append(counted_text(flow.workers, "thread") + (f" ({flow.why})" if flow.why else ""))
     return ", ".join(words)
 
 
@@ -92,9 +102,9 @@ class HumanRun:
 
     def run_accepted(self, run_id: int, resumed: bool, progress: Progress) -> None:
         """The run, and where it stands."""
-        total = f"{count_text(progress.objects)} objects, {size_text(progress.bytes)}"
+        total = f"{counted_text(progress.objects, 'object')}, {size_text(progress.bytes)}"
         if resumed:
-            self._say(f"Run {run_id} resumed: {count_text(progress.done)} of {total} are done already.")
+            self._say(f"Run {run_id} resumed: {total}, of which {count_text(progress.done)} are done already.")
         else:
             self._say(f"Run {run_id} accepted: {total}.")
 
