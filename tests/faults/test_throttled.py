@@ -91,7 +91,7 @@ def test_throttled_to_300_a_second_for_a_minute_nothing_fails_and_full_rate_come
         lines.until(lambda said: said["type"] == "progress" and said["done"] > 0)
         before = rate(followed(lines, BEFORE), BEFORE / 2)
         limit = min(LIMIT, before / 2)  # a machine that is busy with other things must feel it too
-        proxy.set_rules([Rule(RateLimit(limit, retry_after=None), operations=("put",))])
+        proxy.set_rules([Rule(RateLimit(limit, burst=limit / 5), operations=("put",))])
         throttled = followed(lines, SECONDS)
         during = rate(throttled, SECONDS / 2)
         proxy.set_rules([])
