@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TextIO, cast
 
 import click
@@ -302,14 +303,16 @@ def released() -> Iterator[None]:
     Within, a closed pipe is told as ReaderGone, so that no other broken pipe is taken for one.
     """
     before = sys.stdout, sys.stderr
-    _install(Shown(sys.stdout), Shown(sys.stderr))
-    try:
-        yield
-    finally:
-        deliver()
-        sys.stdout, sys.stderr = before
-        for stream in before:
-            _settle(stream)
+    with Path(os.devnull).open("w") as nowhere:
+        _install(Shown(sys.stdout or nowhere), Shown(sys.stderr or nowhere))  # None: started with it closed
+        try:
+            yield
+        finally:
+            deliver()
+            sys.stdout, sys.stderr = before
+            for stream in before:
+                if stream is not None:
+                    _settle(stream)
 
 
 def _settle(stream: TextIO) -> None:

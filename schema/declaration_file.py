@@ -39,6 +39,8 @@ def parse_declaration(data: bytes, source: str) -> Declaration:
     document, lines = yaml_strict.load(data, source)
     if not isinstance(document, dict):
         raise DeclarationError(f"{source}:1: not a declaration: the document is not a map")
+    if document.get("kind") == "MigrationPlan":
+        raise DeclarationError(f"{source} is a plan, not a declaration: s3migrate apply {source}")
     found = complaints(SCHEMA, document, lines)
     if found:
         raise DeclarationError("\n".join(found))

@@ -77,6 +77,8 @@ def read_document(path: Path) -> tuple[dict[str, Any], yaml_strict.Lines]:
     document, lines = yaml_strict.load(data, str(path), PlanCorrupt)
     if not isinstance(document, dict):
         raise PlanCorrupt(f"{path}:1: not a plan: the document is not a map")
+    if document.get("kind") == "Migration":
+        raise PlanCorrupt(f"{path} is a declaration, not a plan; this writes its plan: s3migrate plan {path}")
     return document, lines
 
 

@@ -138,6 +138,13 @@ def test_a_lying_listing_stops_apply_and_verify_with_76(on_moto: Operator, seed:
 # --- documents ----------------------------------------------------------------------------------------------
 
 
+def test_a_plan_and_its_declaration_taken_for_each_other_are_told_so(planned: Operator) -> None:
+    ran = planned.run("plan", planned.plan_path)
+    assert (ran.code, ran.err.count("\n")) == (65, 1) and "is a plan, not a declaration" in ran.err, ran.err
+    ran = planned.run("apply", planned.declaration_path)
+    assert (ran.code, ran.err.count("\n")) == (5, 1) and "is a declaration, not a plan" in ran.err, ran.err
+
+
 def test_an_edited_plan_is_5(planned: Operator) -> None:
     edited(planned.plan_path, lambda text: text.replace(planned.destination_bucket, "another-bucket"))
     refused(planned, 5)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import pytest
 from support.corpus import CorpusObject
 from support.json_process import PATIENCE
-from support.operator import Operator
+from support.operator import ROOT, Operator
 from support.oracle import fill, keys
+from support.servers import scrubbed_environment
 
 F_SETPIPE_SZ = 1031
 PIPE = 4096
@@ -87,7 +89,8 @@ def test_verify_outlives_its_reader(planned: Operator) -> None:
         process.stdout.close()
         err = process.stderr.read()
         assert process.wait(PATIENCE) == 8, err
-    assert err.count("\n") == 1, err
+    assert err.splitlines()[-1].startswith("s3migrate: verify (listing) found 201 keys"), err
+    assert len(err.splitlines()) == 2, err
 
 
 def test_show_ends_quietly_with_its_reader(planned: Operator) -> None:
@@ -96,3 +99,16 @@ def test_show_ends_quietly_with_its_reader(planned: Operator) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(PATIENCE) == 0
+
+
+def test_a_command_without_stdout_and_stderr_does_its_work(planned: Operator) -> None:
+    """As a daemon may be started."""
+    words = [sys.executable, "-m", "s3migrate", "apply", str(planned.plan_path), "--json"]
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words],
+        cwd=planned.folder,
+        env=scrubbed_environment() | planned.environment() | {"PYTHONPATH": str(ROOT)},
+        timeout=PATIENCE,
+    )
+    assert closed.returncode == 3
+    assert keys(planned.destination_side) == ["stays"]
