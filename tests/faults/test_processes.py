@@ -22,7 +22,11 @@ from support.oracle import RCLONE_FIELDS, compare, fill, keys
 from support.postgres import PostgresServer
 from support.servers import MotoServer, RcloneServer
 
+from schema.manifest import ManifestFolder, read_entries
+from schema.planfile import load_plan
+
 DEADLINE = 60.0
+Sql = Callable[..., list[tuple[object, ...]]]
 Sql = Callable[..., list[tuple[object, ...]]]
 
 
@@ -111,24 +115,48 @@ def test_a_second_sigint_lets_go_at_once(slowed: tuple[Operator, FaultProxy]) ->
     completed(operator)
 
 
-def killed_at_random(operator: Operator, proxy: FaultProxy, rng: random.Random, kills: int, objects: int) -> None:
-    """SIGKILL *kills* times after a random number of further writes, then an apply that is left alone."""
+def recorded(operator: Operator, sql: Sql) -> set[str]:
+    """The destination keys of the objects whose rows are in the ledger now."""
+    plan = load_plan(operator.plan_path)
+    manifests = ManifestFolder(operator.plan_path.parent / plan.manifest_store)
+    keys_of = [{ord: entry.target for ord, entry in read_entries(manifests, b.manifest)} for b in plan.batches]
+    return {keys_of[batch][ord] for batch, ord in sql("SELECT batch_no, ord FROM ledger.completion")}  # type: ignore[index]
+
+
+def written(proxy: FaultProxy, since: int) -> set[str]:
+    """Keys that became visible at the destination from then on."""
+    return {e.key for e in proxy.history_from(since) if e.operation in ("put", "complete") and e.status == 200}
+
+
+def killed_at_random(
+    operator: Operator, proxy: FaultProxy, rng: random.Random, sql: Sql, kills: int, objects: int
+) -> int:
+    """SIGKILL *kills* times after a random number of further writes, then an apply that is left alone.
+
+    What was recorded when a process died is not written again by any that came after it; how many objects were
+    recorded when the last one died.
+    """
+    checkpoints: list[tuple[int, set[str]]] = []
     for _ in range(kills):
         process = operator.background("apply", operator.plan_path)
         aim = puts(proxy) + rng.randrange(1, max(2, objects // (kills + 1)))
         until(lambda aim=aim, process=process: puts(proxy) >= aim or process.poll() is not None)  # type: ignore[misc]
         process.kill()
         ended(process)
+        checkpoints.append((len(proxy.history), recorded(operator, sql)))
     proxy.rules = []
     ran = operator.apply("--json")
     assert ran.code == 0, ran.err
     done = ran.lines("run_complete")[0]
     assert (done["done"], done["failed"]) == (objects, 0)
+    for mark, safe in checkpoints:
+        assert written(proxy, mark) & safe == set()
+    return len(checkpoints[-1][1])
 
 
-def test_sigkill_at_random_points(slowed: tuple[Operator, FaultProxy], rng: random.Random) -> None:
+def test_sigkill_at_random_points(slowed: tuple[Operator, FaultProxy], rng: random.Random, sql: Sql) -> None:
     operator, proxy = slowed
-    killed_at_random(operator, proxy, rng, 2, 81)
+    killed_at_random(operator, proxy, rng, sql, 2, 81)
     completed(operator)
     assert operator.run("ledger", "check").code == 0
 
@@ -192,7 +220,12 @@ def _moving(proxy: FaultProxy) -> bool:
 
 @pytest.mark.soak
 def test_sigkill_at_twenty_points_of_twenty_thousand_objects(
-    tmp_path: Path, ledger_url: str, rclone_servers: tuple[RcloneServer, RcloneServer], rng: random.Random, seed: int
+    tmp_path: Path,
+    ledger_url: str,
+    rclone_servers: tuple[RcloneServer, RcloneServer],
+    rng: random.Random,
+    seed: int,
+    sql: Sql,
 ) -> None:
     source, destination = rclone_servers
     name = uuid.uuid4().hex[:12]
@@ -204,7 +237,7 @@ def test_sigkill_at_twenty_points_of_twenty_thousand_objects(
         operator.destination_url = proxy.endpoint_url
         assert operator.plan().code == 0
         proxy.forget()
-        killed_at_random(operator, proxy, rng, 20, 20_000)
+        assert killed_at_random(operator, proxy, rng, sql, 20, 20_000) > 1_000
     completed(operator)
 
 
