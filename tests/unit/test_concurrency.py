@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.flow_simulation import Endpoint, Pacer, Simulation
 
-from executor.concurrency import MODEST, ConcurrencyController, Decision, WindowStats
+from executor.concurrency import ConcurrencyController, Decision, WindowStats
 
 LAN = Endpoint(rtt=0.0003, service=0.002, slots=2)
 WIDE_LAN = Endpoint(rtt=0.0003, service=0.002, slots=8)
@@ -159,11 +159,13 @@ def stats(count: int = 100, *, throttles: int = 0, timeouts: int = 0, in_use: fl
     return WindowStats(0.25, count, count * 100_000, throttles, timeouts, 0.05, in_use)
 
 
-def busy_machine(controller: ConcurrencyController, per_worker: float, noise: float, rng: random.Random) -> list[int]:
-    """Five minutes of windows in which no core is ever idle and each worker still adds its share; the targets."""
+def busy_machine(
+    controller: ConcurrencyController, done: Callable[[int], float], noise: float, rng: random.Random
+) -> list[int]:
+    """Five minutes of windows in which no core is ever idle; *done* objects a window, by the workers. The targets."""
     targets = []
     for window in range(1_200):
-        count = round(controller.target * per_worker * rng.uniform(1 - noise, 1 + noise))
+        count = round(done(controller.target) * rng.uniform(1 - noise, 1 + noise))
         seen = WindowStats(0.25, count, count * 1_000, 0, 0, 0.05, 1e9, saturated=True)
         targets.append(controller.on_window(seen, window * 0.25).target)
     return targets
@@ -171,13 +173,23 @@ def busy_machine(controller: ConcurrencyController, per_worker: float, noise: fl
 
 @pytest.mark.parametrize("initial", [1, 4, 16])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_processors_that_others_keep_busy_do_not_lead_down_to_one_worker(
+def test_processors_that_others_keep_busy_hold_nobody_down(initial: int, noise: float, rng: random.Random) -> None:
+    targets = busy_machine(ConcurrencyController(256, initial=initial), lambda workers: 10 * workers, noise, rng)
+
+    assert sum(targets[-600:]) / 600 >= 100, "each worker adds its share, so there are many"
+
+
+@pytest.mark.parametrize("initial", [4, 16])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_where_processors_are_what_is_scarce_more_workers_do_not_come(
     initial: int, noise: float, rng: random.Random
 ) -> None:
-    targets = busy_machine(ConcurrencyController(512, initial=initial), 10, noise, rng)
+    targets = busy_machine(
+        ConcurrencyController(512, initial=initial), lambda workers: 200 * min(1.0, workers / 4), noise, rng
+    )
 
-    assert sum(targets[-600:]) / 600 >= 0.75 * MODEST
-    assert max(targets) <= 2 * MODEST, "nor far up, where they would only wait for each other"
+    assert sum(targets[-600:]) / 600 <= 20
+    assert max(targets[-600:]) <= 32
 
 
 def test_slow_start_doubles_while_it_pays() -> None:
