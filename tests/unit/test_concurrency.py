@@ -192,6 +192,19 @@ def test_where_processors_are_what_is_scarce_more_workers_do_not_come(
     assert max(targets[-600:]) <= 32
 
 
+def test_after_throttling_busy_processors_do_not_keep_it_down(rng: random.Random) -> None:
+    controller = ConcurrencyController(512)
+    for window in range(40):
+        lowest = controller.on_window(replace(stats(100, throttles=30), saturated=True), window * 0.25).target
+    assert lowest <= 8
+
+    targets = []
+    for window in range(40, 400):
+        count = round(200 * min(1.0, controller.target / 4) * rng.uniform(0.95, 1.05))
+        targets.append(controller.on_window(replace(stats(count), saturated=True), window * 0.25).target)
+    assert min(targets[-100:]) >= 16
+
+
 def test_slow_start_doubles_while_it_pays() -> None:
     controller, count, targets = ConcurrencyController(200), 100, []
     for window in range(5):
