@@ -6,6 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -99,10 +100,19 @@ class Governors:
 
 def preflight(stores: Mapping[str, tuple[ObjectStore, ObjectStore]], plan: Plan) -> None:
     """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it begins."""
-    for section in plan.sections:
-        source, destination = stores[section.id]
-        for store, side in ((source, section.source), (destination, section.destination)):
-            next(islice(store.list_objects(side.prefix), 1), None)
+
+    def asked(store: ObjectStore, prefix: str) -> None:
+        next(islice(store.list_objects(prefix), 1), None)
+
+    sides = [
+        (store, side.prefix)
+        for section in plan.sections
+        for store, side in zip(stores[section.id], (section.source, section.destination), strict=True)
+    ]
+    with ThreadPoolExecutor(min(8, len(sides)) or 1, thread_name_prefix="preflight") as threads:
+        # In order: the same mistake gives the same message, whichever side answers first.
+        for answer in [threads.submit(asked, *side) for side in sides]:
+            answer.result()
 
 
 def manifest_store(name: str, beside: Path, destination: Side) -> ManifestStore:

@@ -17,9 +17,6 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-import botocore.exceptions
-import botocore.session
-
 from schema.errors import ConnectionFailed, CredentialsRefused
 
 ROLE_SESSION_NAME = "s3migrate"
@@ -173,6 +170,8 @@ def _from_environment(prefix: str, environ: Mapping[str, str]) -> Keys:
 
 def _from_botocore(profile: str | None) -> RenewedKeys:
     """botocore's default chain, or a named profile. botocore's own refreshing is kept."""
+    import botocore.exceptions  # here and below: 70 ms of every start that keys from the environment do not need
+
     holder: list[Any] = []
 
     def fetch(anew: bool) -> Fetched:
@@ -189,6 +188,9 @@ def _from_botocore(profile: str | None) -> RenewedKeys:
 
 
 def _botocore_credentials(profile: str | None) -> Any:
+    import botocore.exceptions
+    import botocore.session
+
     try:
         found = botocore.session.Session(profile=profile).get_credentials()
     except botocore.exceptions.BotoCoreError as error:
@@ -226,6 +228,9 @@ def _assumed_role(reference: Mapping[str, Any], region: str, environ: Mapping[st
 
 
 def _call_assume_role(keys: Keys, request: Mapping[str, Any], region: str) -> Fetched:
+    import botocore.exceptions
+    import botocore.session
+
     client: Any = botocore.session.Session().create_client(
         "sts",
         region_name=region,
