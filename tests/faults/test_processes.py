@@ -238,7 +238,7 @@ def test_sigkill_at_twenty_points_of_twenty_thousand_objects(
         assert operator.plan().code == 0
         proxy.forget()
         assert killed_at_random(operator, proxy, rng, sql, 20, 20_000) > 1_000
-    completed(operator)
+        completed(operator)
 
 
 @pytest.mark.soak
