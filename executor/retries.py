@@ -7,6 +7,7 @@ endpoint's retry budget affords it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 OBJECT_POLICY = RetryPolicy(attempts=5)
 DIGEST_ATTEMPTS = 3
+OBJECT_DEADLINE_SECONDS = 900.0
+"""An object (or part) whose own failed attempts took this long in all is not tried again. Waits are not counted, nor
+what throttling or an endpoint that is away cost: neither is its fault. 16 MiB at 18 KiB/s would take as long."""
 BUDGET_POLL_SECONDS = 0.5
 """How often a retry that cannot be afforded asks again, at least: others' successes give tokens back."""
 
@@ -54,6 +58,8 @@ class AttemptCounter:
     used: int = 0
     throttled: int = 0
     digest_mismatches: int = 0
+    seconds: float = 0.0
+    """Spent in failed attempts, throttled ones left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Retrier:
     blameless: Callable[[], bool] = lambda: False
     """An endpoint is away: what fails now is not the object's fault and costs it no attempt."""
     allowance: RetryAllowance = UNLIMITED
+    clock: Callable[[], float] = time.monotonic
 
     def run(
         self,
@@ -83,13 +90,14 @@ class Retrier:
                 self._afford(failed)
             if self.stop.draining and (counter.used or counter.throttled):
                 raise Stopped("stopped between attempts")
+            began = self.clock()
             try:
                 result = step()
             except StoreError as error:
                 if not error.retryable or error.scope is Scope.RUN:
                     counter.used += 1
                     raise
-                self._count(error, counter)
+                self._count(error, counter, self.clock() - began)
                 wait = delay(self.policy, max(1, counter.used + counter.throttled), error, self.random)
                 on_retry(error, counter.used)
                 self.stop.wait(wait)
@@ -107,8 +115,8 @@ class Retrier:
             self.stop.wait(min(seconds, BUDGET_POLL_SECONDS) * (0.5 + self.random() / 2))
             self.ready(self.stop)
 
-    def _count(self, error: StoreError, counter: AttemptCounter) -> None:
-        """Raise *error* when its attempts are spent."""
+    def _count(self, error: StoreError, counter: AttemptCounter, seconds: float) -> None:
+        """Raise *error* when its attempts or its time are spent."""
         if isinstance(error, Throttled) or (self.blameless() and not isinstance(error, DigestMismatch)):
             counter.throttled += 1
             return
@@ -117,5 +125,6 @@ class Retrier:
             counter.digest_mismatches += 1
             if counter.digest_mismatches >= DIGEST_ATTEMPTS:
                 raise error
-        if counter.used >= self.policy.attempts:
+        counter.seconds += seconds
+        if counter.used >= self.policy.attempts or counter.seconds >= OBJECT_DEADLINE_SECONDS:
             raise error

@@ -19,7 +19,7 @@ from executor.early_stop import FIRST_FAILURES, AllRefused, EarlyStop
 from executor.ledger_types import ChunkKind, Lane
 from executor.part_window import parts_of
 from executor.pool import WorkerPool
-from executor.retries import DIGEST_ATTEMPTS, AttemptCounter, Retrier
+from executor.retries import DIGEST_ATTEMPTS, OBJECT_DEADLINE_SECONDS, AttemptCounter, Retrier
 from executor.stop import Stop
 from schema import errors
 from schema.plan import Action, Entry, Gate
@@ -193,6 +193,32 @@ def test_passing_errors_are_bounded() -> None:
         retrier().run(steps, AttemptCounter(), lambda _e, n: told.append(n))
     assert steps.asked == 5
     assert told == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("each", "leaf", "asked"),
+    [
+        (OBJECT_DEADLINE_SECONDS / 2, errors.RequestTimedOut, 2),
+        (OBJECT_DEADLINE_SECONDS / 2 - 1, errors.RequestTimedOut, 3),
+        (OBJECT_DEADLINE_SECONDS, errors.Throttled, 10),
+    ],
+)
+def test_attempts_that_take_too_long_in_all_are_the_last(
+    each: float, leaf: type[errors.StoreError], asked: int
+) -> None:
+    steps, now = Steps(*[leaf("slow")] * 9), [0.0]
+
+    def step() -> str:
+        now[0] += each
+        return steps()
+
+    patient = Retrier(Stop(), lambda: 0.0, lambda _stop: None, RetryPolicy(attempts=5), clock=lambda: now[0])
+    if leaf is errors.Throttled:
+        assert patient.run(step, AttemptCounter(), lambda _e, _n: None) == "done"
+    else:
+        with pytest.raises(leaf):
+            patient.run(step, AttemptCounter(), lambda _e, _n: None)
+    assert steps.asked == asked
 
 
 def test_a_digest_that_fails_three_times_is_given_up() -> None:
