@@ -52,7 +52,9 @@ class LimitSchedule:
         if set_while_running.get("bandwidth", AS_PLANNED) >= LIFTED:
             why = "set while running"
         requests = _chosen(set_while_running.get("requests_per_second", AS_PLANNED), self._declared.requests_per_second)
-        concurrent = _chosen(set_while_running.get("concurrent_requests", AS_PLANNED), None)
+        concurrent = _chosen(
+            set_while_running.get("concurrent_requests", AS_PLANNED), self._declared.concurrent_requests
+        )
         return RunLimits(requests, bandwidth, why, concurrent)
 
 

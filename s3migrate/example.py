@@ -51,6 +51,7 @@ policy:
 #   workers: auto
 #   requests_per_second: 500
 #   bandwidth: 200MiB/s
+#   concurrent_requests: 64               # of the whole run, like the two above
 
 guards:                                   # apply refuses a plan that does more
   max_overwrites: 0

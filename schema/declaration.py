@@ -135,7 +135,7 @@ class Preserve:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one process, but requests_per_second and bandwidth, which bound the whole run."""
+    """Bounds of one process, but requests_per_second, bandwidth and concurrent_requests, which bound the whole run."""
 
     memory: int | None = None
     """Bytes; None: 60 % of the cgroup's or the machine's memory."""
@@ -146,6 +146,8 @@ class Limits:
     """Bytes per second."""
     calendar: tuple[tuple[str, int], ...] = ()
     """('mon-fri 08:00-18:00 Europe/Berlin', bytes per second) rows; the first that matches holds."""
+    concurrent_requests: int | None = None
+    """On their way at each endpoint."""
 
 
 @dataclass(frozen=True, slots=True)

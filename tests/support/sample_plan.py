@@ -28,7 +28,12 @@ def sample_plan(**changes: Any) -> Plan:
         preserve=Preserve(
             encryption={"mode": "sse-kms", "key": "alias/new"}, storage_class_map={"GLACIER": "STANDARD"}
         ),
-        limits=Limits(memory=1 << 30, requests_per_second=12.5, calendar=(("mon-fri 08:00-18:00 UTC", 5_000_000),)),
+        limits=Limits(
+            memory=1 << 30,
+            requests_per_second=12.5,
+            concurrent_requests=8,
+            calendar=(("mon-fri 08:00-18:00 UTC", 5_000_000),),
+        ),
         guards=Guards(max_objects=100, max_bytes=10_000, max_overwrites=2),
         memory_budget=1 << 30,
         sections=(_section("photos", "first"), _section("logs", "second")),

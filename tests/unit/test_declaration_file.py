@@ -107,6 +107,7 @@ def test_every_key_arrives() -> None:
         requests_per_second=10.5,
         bandwidth=209_715_200,
         calendar=(("mon-fri 08:00-18:00 Europe/Berlin", 52_428_800), ("sat,sun 00:00-24:00 UTC", 1_000_000)),
+        concurrent_requests=9,
     )
     assert declaration.guards == Guards(1, 2 * 2**40, 3, 4)
     assert (declaration.accept_loss, declaration.manifests) == (("acl",), "s3://bucket/some/prefix")

@@ -137,6 +137,12 @@ def test_limits_set_while_running_reach_the_governor() -> None:
     hold_to(governor, schedule.at(at, {"concurrent_requests": LIFTED, "requests_per_second": AS_PLANNED}), 1.0)
     assert governor.target() == 16
 
+    declared = LimitSchedule(Limits(concurrent_requests=6))
+    hold_to(governor, declared.at(at, {}), 0.5)
+    assert governor.target() == 3
+    hold_to(governor, declared.at(at, {"concurrent_requests": LIFTED}), 0.5)
+    assert governor.target() == 16
+
 
 def test_an_abandoned_run_holds_nothing_back() -> None:
     clock = Clock()
