@@ -29,7 +29,7 @@ from s3migrate import __version__, output
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.endpoint_care import care_for
 from s3migrate.json_lines import left_out
-from s3migrate.processes import Crew, end_with_parent, patient_progress
+from s3migrate.processes import Crew, asked_for, end_with_parent, patient_progress, processes_for
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight
@@ -49,7 +49,7 @@ DRIFT = (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT)
 @plan_argument
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
 @click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")
-@click.option("--processes", type=click.IntRange(1, 64), default=1, help="Local worker processes.")
+@click.option("--processes", callback=asked_for, default="1", metavar="N|auto", help="Local worker processes.")
 @click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's number.")
 @json_option
 @told_as_json
@@ -57,7 +57,7 @@ def apply_command(
     plan_path: Path,
     expect_plan_id: str | None,
     only: tuple[str, ...],
-    processes: int,
+    processes: int | None,
     one_of: tuple[int, int] | None,
     as_json: bool,
 ) -> int:
@@ -83,8 +83,9 @@ def apply_command(
     try:
         preflight(stores, plan)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
-            if processes > 1:
-                progress = _supervise(plan_path, plan, ledger, settings, processes, only, events, stop, emit)
+            count = processes or processes_for(plan.transfer.objects, os.cpu_count() or 1)
+            if count > 1:
+                progress = _supervise(plan_path, plan, ledger, settings, count, only, events, stop, emit)
             else:
                 budget = plan.limits.memory or default_budget() // (one_of[0] if one_of else 1)
                 progress = _work(plan, manifests, stores, governors, ledger, settings, budget, only, events, stop)
