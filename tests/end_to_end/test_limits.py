@@ -128,7 +128,8 @@ def test_two_processes_share_a_limit(on_rclone: Operator, seed: int, sql: Sql) -
 def test_a_drain_keeps_the_limit(on_rclone: Operator, seed: int) -> None:
     planned(on_rclone, 200 * [1_000], seed, requests_per_second=40, workers=32)
     with on_rclone.background("apply", on_rclone.plan_path, "--json") as applying:
-        Lines(applying).until(some_done)
+        # More than the canary: only then every worker has an object in hand.
+        Lines(applying).until(lambda said: said["type"] == "progress" and said["done"] > 20)
         turn = time.time()
         applying.send_signal(signal.SIGTERM)
         assert applying.wait(PATIENCE) == 75
