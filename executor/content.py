@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from executor.budget import BufferPool
 from executor.integrity import crc64nvme
 from schema.errors import Stopped
 from schema.tiers import WINDOW
 from storage.port import HeaderList, ObjectStore, Pin
+
+T = TypeVar("T")
+READINGS = 4
+"""After so many that all tell something else, the last is believed."""
+
+
+def settled(read: Callable[[], T], good: Callable[[T], bool]) -> T:
+    """What *read* finds: believed when it is *good*, or when it was found before.
+
+    A bit flipped on its way to us must not make two equal objects differ; bytes that do differ are found twice.
+    """
+    seen: list[T] = []
+    while True:
+        found = read()
+        if good(found) or found in seen or len(seen) + 1 >= READINGS:
+            return found
+        seen.append(found)
 
 
 def _once(step: Callable[[], object]) -> object:

@@ -206,6 +206,14 @@ def _prove_write(body: Body, crc: int, known_md5: bytes | None, read_proven: boo
     return WriteProof(ProofKind.OWN_MD5, (_content_md5(own),), crc, own, read_proven)
 
 
+def proven_crc(body: Body, proof: WriteProof) -> int | None:
+    """The body's CRC64NVME where the destination refused the PUT for another reason, perhaps before it looked at the
+    digest; None: the bytes are not what the source says."""
+    if proof.kind is ProofKind.SOURCE_MD5 and md5(body) != proof.md5:
+        return None
+    return proof.crc64nvme
+
+
 def lock_headers(
     body: Body, proof: WriteProof, written: Iterable[tuple[str, str]], facts: Capabilities
 ) -> tuple[tuple[str, str], ...]:

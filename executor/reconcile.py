@@ -39,7 +39,7 @@ def reconcile(
         head = section.destination.head(entry.target, extra=section.destination_read_extra)
     except ObjectMissing:
         return None, ""
-    difference = _different_bytes(section, entry, source, head, crc, buffers, stop)
+    difference, crc = _different_bytes(section, entry, source, head, crc, buffers, stop)
     if not difference:
         found = carriage.attribute_differences(section, entry, source, head)
         due = carriage.write_headers(section, entry, source).tags_after if found else None
@@ -64,20 +64,32 @@ def _different_bytes(
     crc: int | None,
     buffers: BufferPool,
     stop: Callable[[], bool],
-) -> str:
-    """'' when both hold the same bytes, by the cheapest proof there is; else what differs."""
+) -> tuple[str, int | None]:
+    """What differs, '' when nothing does by the cheapest proof there is; and the bytes' CRC64NVME where it is known."""
     if head.size != entry.size:
-        return f"size {head.size}"
+        return f"size {head.size}", crc
     proof = proven_equal(section, source.head, head, crc)
     if proof is None:
         if crc is None:
             crc = content.crc_of(section.source, entry.key, entry.size, pin(entry), buffers, stop)
         if not readable(head):
             proof = proven_equal(section, source.head, head, crc)
-            return "" if proof else "content, which cannot be read in the archive" if proof is None else "content"
-        there = content.crc_of(section.destination, entry.target, head.size, Pin(head.etag, None), buffers, stop)
-        proof = there == crc
-    return "" if proof else "content"
+            why = "content, which cannot be read in the archive" if proof is None else "content"
+            return "" if proof else why, crc
+        given = [crc]
+
+        def mine() -> int:
+            """What the transfer read, once; then what is read now."""
+            if given:
+                return given.pop()
+            return content.crc_of(section.source, entry.key, entry.size, pin(entry), buffers, stop)
+
+        def theirs() -> int:
+            return content.crc_of(section.destination, entry.target, head.size, Pin(head.etag, None), buffers, stop)
+
+        crc, there = content.settled(lambda: (mine(), theirs()), lambda pair: pair[0] == pair[1])
+        proof = crc == there
+    return "" if proof else "content", crc
 
 
 def proven_equal(section: SectionRuntime, source: ObjectHead, destination: ObjectHead, crc: int | None) -> bool | None:

@@ -31,7 +31,7 @@ class ServerCopy(WholeCopy):
         section, entry = self._section, self._entry
         source = self._read()
         if entry.action is Action.OVERWRITE and self._landed is None and not section.guarded(entry.action):
-            found = self._look_first(source, None)
+            found = self._look_first(source, lambda: None)
             if found is not None:
                 return found
         carried = carriage.write_headers(section, entry, source)

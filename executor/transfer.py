@@ -103,7 +103,7 @@ class WholeCopy:
         )
         carried = carriage.write_headers(section, entry, source)
         if entry.action is Action.OVERWRITE and self._landed is None and not section.guarded(entry.action):
-            found = self._look_first(source, proof.crc64nvme)
+            found = self._look_first(source, lambda: integrity.proven_crc(body, proof))
             if found is not None:
                 return found
         sent = [*carried.headers, *proof.headers]
@@ -111,7 +111,7 @@ class WholeCopy:
         try:
             answer = section.destination.put(entry.target, body, sent, guard=self._guard)
         except DestinationChanged as error:
-            return self._reconciled(source, proof.crc64nvme, error)
+            return self._reconciled(source, integrity.proven_crc(body, proof), error)
         self._check(answer, proof)
         if carried.tags_after is not None:
             section.destination.put_tags(
@@ -137,7 +137,7 @@ class WholeCopy:
                 self._guard = Guard(if_match=answer.etag)
             raise
 
-    def _look_first(self, source: Source, crc: int | None) -> Completion | None:
+    def _look_first(self, source: Source, crc: Callable[[], int | None]) -> Completion | None:
         """The destination ignores If-Match: look right before the write. None: it is what the plan saw."""
         try:
             head = self._section.destination.head(self._entry.target)
@@ -145,7 +145,7 @@ class WholeCopy:
             return self._gone()
         if head.etag == (self._guard.if_match or self._entry.destination_etag):
             return None
-        completion, self.why = self._judge(source, crc)
+        completion, self.why = self._judge(source, crc())
         return completion or self._gone()
 
     def _gone(self) -> Completion:

@@ -104,10 +104,14 @@ def _bytes(
     if level is not Level.CONTENT:
         return Proof(())
     read = partial(content.crc_of, buffers=tools.buffers, stop=tools.gave_up, again=tools.again)
-    ours = read(section.source, entry.key, entry.size, pin(entry)) if readable(source) else None
-    theirs = None
-    if readable(there):
-        theirs = read(section.destination, entry.target, there.size, Pin(there.etag, there.version_id))
+
+    def both() -> tuple[int | None, int | None]:
+        mine = read(section.source, entry.key, entry.size, pin(entry)) if readable(source) else None
+        if not readable(there):
+            return mine, None
+        return mine, read(section.destination, entry.target, there.size, Pin(there.etag, there.version_id))
+
+    ours, theirs = content.settled(both, lambda pair: len({seen for seen in (*pair, crc) if seen is not None}) <= 1)
     if ours is not None and theirs is not None and ours != theirs:
         return Proof((f"content: CRC64NVME source {_text(ours)}, destination {_text(theirs)}",))
     for side, seen in (("source", ours), ("destination", theirs)):

@@ -8,6 +8,7 @@ and compared with what comes next.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from executor import carriage, content, integrity
 from executor.ledger_types import Completion, Outcome
@@ -118,18 +119,14 @@ class KeyHistory:
         if entry.etag and entry.etag == there.etag:
             return True
         tools, section = self._tools, self._section
-        mine = content.crc_of(
-            section.source, entry.key, entry.size, pin(entry), tools.buffers, tools.gave_up, again=tools.again
-        )
-        other = content.crc_of(
-            section.destination,
-            self._target,
-            there.size,
-            Pin(there.etag, there.version_id),
-            tools.buffers,
-            tools.gave_up,
-            again=tools.again,
-        )
+        read = partial(content.crc_of, buffers=tools.buffers, stop=tools.gave_up, again=tools.again)
+        pinned = Pin(there.etag, there.version_id)
+
+        def both() -> tuple[int, int]:
+            mine = read(section.source, entry.key, entry.size, pin(entry))
+            return mine, read(section.destination, self._target, there.size, pinned)
+
+        mine, other = content.settled(both, lambda pair: pair[0] == pair[1])
         return mine == other
 
     def _etags_are_md5(self) -> bool:

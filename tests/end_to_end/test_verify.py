@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.corpus import CorpusObject, mixed
 from support.fault_proxy import FaultProxy
-from support.fault_rules import Respond, Rule, clock_skewed, error, expired_token
+from support.fault_rules import FlipBit, Respond, Rule, clock_skewed, error, expired_token
 from support.operator import Operator
 from support.oracle import fill
 
@@ -158,6 +158,27 @@ def test_object_after_object_refused_ends_verify_early(on_moto: Operator, seed: 
         ran = on_moto.verify("--json")
     assert ran.code == 77, ran.err
     assert "25 objects in a row were refused" in ran.err
+
+
+def test_a_bit_flipped_on_the_way_to_verify_or_the_canary_is_no_difference(on_moto: Operator) -> None:
+    """Every object's first reading is spoiled, by both sides in turn; a real difference is found all the same."""
+    fill(on_moto.source.client(), on_moto.source_bucket, FILES)
+    with FaultProxy(on_moto.source.endpoint_url) as ours, FaultProxy(on_moto.destination.endpoint_url) as theirs:
+        on_moto.source_url, on_moto.destination_url = ours.endpoint_url, theirs.endpoint_url
+        assert on_moto.plan().code == 0
+        for proxy in (ours, theirs):
+            proxy.rules = [Rule(FlipBit(), operations=("get",), times=1, per_key=True)]
+        ran = on_moto.apply("--json")
+        assert ran.code == 0, ran.err
+        for proxy in (ours, theirs):
+            proxy.rules = [Rule(FlipBit(), operations=("get",), times=1, per_key=True)]
+        proven = on_moto.verify("--level", "content")
+        assert proven.code == 0, proven.out + proven.err
+        flip(on_moto)
+        for proxy in (ours, theirs):
+            proxy.rules = [Rule(FlipBit(), operations=("get",), times=1, per_key=True)]
+        found = on_moto.verify("--level", "content", "--json").lines("finding")
+        assert [finding["key"] for finding in found] == ["a"]
 
 
 def test_a_sample_still_accounts_for_every_key(applied: Operator) -> None:

@@ -206,3 +206,15 @@ def test_combined_checksum_against_the_source() -> None:
         integrity.check_combined(crc ^ 1, head("x-2", {"x-amz-checksum-crc64nvme": integrity.crc_text(crc)}))
     with pytest.raises(DigestMismatch):
         integrity.check_completed(WriteResult("x-2", None, {"x-amz-checksum-crc64nvme": "rosUhgp5mIg="}), crc)
+
+
+def test_a_body_whose_put_was_refused_for_another_reason_is_proven_by_itself() -> None:
+    taken = facts(content_md5="enforced")
+    good = integrity.prove_whole(BODY, head(), UNKNOWN, taken)
+    assert good.kind is ProofKind.SOURCE_MD5
+    assert integrity.proven_crc(BODY, good) == integrity.crc64nvme(BODY)
+
+    damaged = flipped(BODY)
+    unseen = integrity.prove_whole(damaged, head(), UNKNOWN, taken)
+    assert unseen.kind is ProofKind.SOURCE_MD5, "only the destination would have noticed"
+    assert integrity.proven_crc(damaged, unseen) is None
