@@ -60,7 +60,8 @@ class SectionRuntime:
 
     def part_size(self, size: int) -> int:
         """The cut that the plan fixed; the same in every process and after every resume."""
-        return copied_part_size(size) if self.server_copy else part_size(size, self.plan.memory_budget)
+        most = self.destination_facts.most_parts
+        return copied_part_size(size, most) if self.server_copy else part_size(size, self.plan.memory_budget, most)
 
     def guarded(self, action: Action) -> bool:
         """True when the destination itself refuses a PUT (or CopyObject) that the plan did not foresee."""

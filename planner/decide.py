@@ -12,7 +12,7 @@ from schema.declaration import Addressing, Comparison, OnDifferent, Policy, Side
 from schema.objects import ListedObject
 from schema.plan import Action, Capabilities
 from schema.storage_classes import ARCHIVED
-from schema.tiers import MAX_OBJECT
+from schema.tiers import MAX_PART, MAX_PARTS
 
 Decision = tuple[Action, Reason]
 Earlier = Sequence[tuple[str, str]]
@@ -36,6 +36,8 @@ class EndFacts:
     """Kinds of odd key the destination does not hold under their own name."""
     virtual_hosted: bool = False
     """Either end is addressed as BUCKET.host, where the key 'soap' cannot be reached."""
+    most_parts: int = MAX_PARTS
+    """Of one upload at the destination."""
     keeps_versions: bool = True
     """False when a probe saw that the destination bucket holds one object a key and no history."""
 
@@ -46,6 +48,7 @@ def end_facts(source: Side, destination: Side, source_can: Capabilities, destina
     return EndFacts(
         etags_from_content=not any(can.facts.get("etag_is_md5") in denied for can in (source_can, destination_can)),
         refused_kinds=refused_kinds_of(destination_can),
+        most_parts=destination_can.most_parts,
         virtual_hosted=any(
             side.addressing is Addressing.VIRTUAL or (side.addressing is Addressing.AUTO and side.endpoint_url is None)
             for side in (source, destination)
@@ -142,7 +145,7 @@ def unsupported(source: ListedObject, target: str, policy: Policy, facts: EndFac
     complaint = key_complaint(target, refused_kinds=facts.refused_kinds, virtual_hosted=facts.virtual_hosted)
     if complaint is not None or source.delete_marker:
         return complaint
-    if source.size > MAX_OBJECT:
+    if source.size > facts.most_parts * MAX_PART:
         return Reason.TOO_LARGE
     if policy.on_archived != "restore" and needs_restore(source):
         return Reason.ARCHIVED

@@ -56,6 +56,7 @@ class Delivery:
         targets: Mapping[str, int],
         sticky: Mapping[tuple[str, str, str], Sticky],
         budget: int,
+        most_parts: int,
     ) -> None:
         self.by_action: dict[Action, list[int]] = {action: [0, 0] for action in Action}
         """Objects and bytes."""
@@ -66,6 +67,7 @@ class Delivery:
         self._targets = targets
         self._sticky = sticky
         self._budget = budget
+        self._most_parts = most_parts
         self._parts: dict[str, PartCount] = {}
         self._classes: dict[str, ClassWork] = {}
         self._largest = (-1, "")
@@ -119,7 +121,7 @@ class Delivery:
         if size > self._largest[0]:
             self._largest = (size, entry[0])
         if size > WHOLE_MAX:
-            parts = self._parts.setdefault(tier, PartCount()).add(size, self._budget)
+            parts = self._parts.setdefault(tier, PartCount()).add(size, self._budget, self._most_parts)
         work = self._classes.get(storage_class)
         if work is None:
             work = self._classes[storage_class] = ClassWork()

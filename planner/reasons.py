@@ -26,7 +26,7 @@ class Reason(StrEnum):
     HISTORY_DIVERGED = "the versions at the destination are not the source's history"
 
     ARCHIVED = "archived: restore it first, or declare on_archived: restore"
-    TOO_LARGE = "larger than 48.8 TiB, the most 10,000 parts can hold"
+    TOO_LARGE = "larger than the destination's parts can hold (48.8 TiB; 4.88 TiB where it takes 1,000 parts)"
     NO_HISTORY = "the destination bucket keeps no versions (loss versions): only the current object of a key can arrive"
     KEY_EMPTY = "the mapping leaves an empty key"
     KEY_TOO_LONG = "the key at the destination would be longer than 1,024 bytes"

@@ -40,7 +40,7 @@ def risks_of(
             *_of_ends(section),
             *probed,
             *archived,
-            *_of_size(biggest, budget),
+            *_of_size(biggest, budget, section.destination_capabilities.most_parts),
         ):
             found.append({"id": risk, "level": level, "text": prefix + text})
     return tuple(sorted(found, key=lambda risk: _LEVELS.index(risk["level"])))
@@ -121,13 +121,16 @@ def _of_archives(
         yield "restore-tier", "high", text
 
 
-def _of_size(largest: tuple[int, str], budget: int) -> Iterator[tuple[str, str, str]]:
+def _of_size(largest: tuple[int, str], budget: int, most_parts: int) -> Iterator[tuple[str, str, str]]:
     size, key = largest
     if size <= WHOLE_MAX:
         return
-    part = part_size(size, budget)
+    part = part_size(size, budget, most_parts)
     yield (
         "largest-object",
         "low",
-        f"{key[:200]!r} is {size_text(size)}: {count_text(-(-size // part))} parts of {size_text(part)} (limit 10,000)",
+        (
+            f"{key[:200]!r} is {size_text(size)}: {count_text(-(-size // part))} parts of {size_text(part)} "
+            f"(limit {count_text(most_parts)})"
+        ),
     )

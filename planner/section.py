@@ -114,6 +114,7 @@ class SectionPlanner:
             inputs.targets,
             inputs.sticky,
             inputs.budget,
+            can.most_parts,
         )
 
     def plan(self) -> SectionOutcome:

@@ -9,7 +9,7 @@ from typing import Any
 from planner.batches import DraftBatch
 from schema.plan import Tally
 from schema.quantities import size_text
-from schema.tiers import TIERS, held_bytes, part_size
+from schema.tiers import MAX_PARTS, TIERS, held_bytes, part_size
 
 OTHER_TIERS = ("canary", "markers", "deletes")
 
@@ -22,9 +22,9 @@ class PartCount:
     parts: int = 0
     largest_part: int = 0
 
-    def add(self, size: int, budget: int) -> int:
+    def add(self, size: int, budget: int, most_parts: int = MAX_PARTS) -> int:
         """One object too big to cross whole; how many parts it has."""
-        part = part_size(size, budget)
+        part = part_size(size, budget, most_parts)
         parts = -(-size // part)
         self.objects += 1
         self.parts += parts

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
+from schema.tiers import FEW_PARTS, MAX_PARTS
 
 API_VERSION = "s3migrate/v1"
 PLAN_KIND = "MigrationPlan"
@@ -108,6 +109,11 @@ class Capabilities:
     def enforces(self, name: str) -> bool:
         """True only when the probe saw it enforced."""
         return self.facts.get(name) == "enforced"
+
+    @property
+    def most_parts(self) -> int:
+        """Of one upload: 10,000, unless the probe saw that part number refused."""
+        return FEW_PARTS if self.facts.get("part_numbers") == "rejected" else MAX_PARTS
 
 
 LOSSES = frozenset(

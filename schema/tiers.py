@@ -13,6 +13,8 @@ MIN_PART = 5 * MIB
 """Smallest part S3 takes, the last one excepted."""
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
+FEW_PARTS = 1_000
+"""What is taken to be the limit of an endpoint that refuses part number 10,000 (OpenStack Swift's default)."""
 MAX_OBJECT = MAX_PARTS * MAX_PART
 """48.8 TiB."""
 WHOLE_MAX = 16 * MIB
@@ -50,26 +52,26 @@ def tier_of(size: int) -> Tier:
     raise ValueError(f"{size} bytes is more than S3's largest object, {MAX_OBJECT}")
 
 
-def part_size(size: int, budget: int) -> int:
+def part_size(size: int, budget: int, most_parts: int = MAX_PARTS) -> int:
     """Bytes a part of an object of *size* gets under a byte *budget*; a multiple of 1 MiB.
 
-    At most 10,000 parts, each 5 MiB..5 GiB. Where it can be, four parts fit into the budget.
+    At most *most_parts* parts, each 5 MiB..5 GiB. Where it can be, four parts fit into the budget.
     """
     preferred = tier_of(size).part or WHOLE_MAX
     fitting = budget // 4 // MIB * MIB
-    return max(_least_part(size), min(preferred, fitting))
+    return max(_least_part(size, most_parts), min(preferred, fitting))
 
 
-def copied_part_size(size: int) -> int:
+def copied_part_size(size: int, most_parts: int = MAX_PARTS) -> int:
     """Bytes a part gets that the endpoint copies by itself: no memory of ours bounds it, fewer requests count."""
-    return max(_least_part(size), COPIED_PART)
+    return max(_least_part(size, most_parts), COPIED_PART)
 
 
-def _least_part(size: int) -> int:
-    needed = -(-size // MAX_PARTS)
+def _least_part(size: int, most_parts: int) -> int:
+    needed = -(-size // most_parts)
     least = max(MIN_PART, -(-needed // MIB) * MIB)
     if least > MAX_PART:
-        raise ValueError(f"{size} bytes is more than S3's largest object, {MAX_OBJECT}")
+        raise ValueError(f"{size} bytes is more than the largest object, {most_parts * MAX_PART}")
     return least
 
 

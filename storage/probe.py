@@ -41,6 +41,7 @@ from storage.probe_checks import (
     check_digests,
     check_headers,
     check_multipart,
+    check_part_numbers,
     judge_odd_keys,
     judge_storage_classes,
     refusal,
@@ -141,6 +142,7 @@ def _write_checks(canary: Canary, storage_classes: Sequence[str], acl: bool, ser
     if acl:
         facts |= check_acl(canary)
     facts |= check_multipart(canary)
+    facts |= check_part_numbers(canary)
     if server_copy:
         facts |= check_copies(canary)
     keys, taken = write_odd_keys(canary)

@@ -28,6 +28,7 @@ from schema.errors import (
 from schema.metadata_text import same_text
 from schema.objects import ListedObject, ObjectHead
 from schema.storage_classes import class_fact
+from schema.tiers import MAX_PARTS
 from storage.port import UNGUARDED, Guard, HeaderList
 from storage.probe_canary import TRANSIENT, Canary
 
@@ -247,6 +248,15 @@ def check_multipart(canary: Canary) -> Facts:
         if isinstance(again, str):
             completed = _complete(canary, again, []) | {"multipart_crc64nvme": REJECTED}
     return facts | completed
+
+
+def check_part_numbers(canary: Canary) -> Facts:
+    """Whether part number 10,000 is taken, in an upload that is aborted: some servers complete no upload without it."""
+    upload = canary.create_upload("parts")
+    if isinstance(upload, StoreError):
+        return {"part_numbers": UNKNOWN}
+    last = canary.ask(partial(canary.store.upload_part, canary.key("parts"), upload, MAX_PARTS, BODY))
+    return {"part_numbers": refusal(last) if isinstance(last, StoreError) else ENFORCED}
 
 
 def _part_digest(canary: Canary, upload: str) -> str:

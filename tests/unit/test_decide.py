@@ -12,7 +12,7 @@ from planner.reasons import Reason
 from planner.versions import decide_history
 from schema.declaration import Addressing, Comparison, OnDifferent, Policy, Side
 from schema.plan import Action, Capabilities
-from schema.tiers import MAX_OBJECT
+from schema.tiers import FEW_PARTS, MAX_OBJECT
 
 ONE, TWO = md5("one"), md5("two")
 PARTS, OTHER_PARTS = f"{ONE}-2", f"{TWO}-3"
@@ -117,6 +117,9 @@ def test_archived_objects(storage_class: str) -> None:
 def test_the_largest_object() -> None:
     assert judged(obj(size=MAX_OBJECT)) == (Action.COPY, Reason.ABSENT)
     assert judged(obj(size=MAX_OBJECT + 1)) == (Action.UNSUPPORTED, Reason.TOO_LARGE)
+    few = EndFacts(most_parts=FEW_PARTS)
+    assert judged(obj(size=MAX_OBJECT // 10), facts=few) == (Action.COPY, Reason.ABSENT)
+    assert judged(obj(size=MAX_OBJECT // 10 + 1), facts=few) == (Action.UNSUPPORTED, Reason.TOO_LARGE)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from executor.part_window import PartRange, parts_of
+from schema.plan import Capabilities
 from schema.tiers import (
     COPIED_PART,
+    FEW_PARTS,
     GIB,
     MAX_OBJECT,
     MAX_PART,
@@ -41,6 +43,21 @@ def test_a_cut_is_what_s3_takes_and_memory_holds(size: int, budget: int) -> None
     assert held_bytes(size, part, budget) <= max(budget // 2, WINDOW)
     if size <= MAX_PARTS * MIN_PART:
         assert 4 * part <= budget, "four parts side by side, wherever 10,000 parts allow it"
+
+
+@given(size=st.integers(1, FEW_PARTS * MAX_PART), budget=BUDGETS)
+def test_where_only_a_thousand_parts_are_taken(size: int, budget: int) -> None:
+    for part in (part_size(size, budget, FEW_PARTS), copied_part_size(size, FEW_PARTS)):
+        assert MIN_PART <= part <= MAX_PART
+        assert -(-size // part) <= FEW_PARTS
+    with pytest.raises(ValueError, match="largest object"):
+        part_size(FEW_PARTS * MAX_PART + 1, budget, FEW_PARTS)
+
+
+@pytest.mark.parametrize(("fact", "most"), [("enforced", MAX_PARTS), ("unknown", MAX_PARTS), ("rejected", FEW_PARTS)])
+def test_the_probe_decides_how_many_parts_there_may_be(fact: str, most: int) -> None:
+    assert Capabilities({"part_numbers": fact}).most_parts == most
+    assert Capabilities().most_parts == MAX_PARTS
 
 
 @given(size=st.integers(1, 64 * GIB), part=st.integers(MIN_PART // MIB, 512).map(lambda mib: mib * MIB))
