@@ -38,8 +38,9 @@ def show_command(plan_path: Path, form: str, batch_id: str | None, limit: int) -
         click.echo(plan_markdown(plan))
     else:
         click.echo(plan_text(plan))
+        methods = {section.id: section.method for section in plan.sections}
         for batch in plan.batches:
-            click.echo(batch_text(batch))
+            click.echo(batch_text(batch, methods[batch.section]))
 
 
 def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, limit: int, form: str) -> None:

@@ -93,10 +93,11 @@ def _estimate_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def batch_text(batch: Batch) -> str:
-    """One batch's line."""
+def batch_text(batch: Batch, method: str) -> str:
+    """One batch's line. *method*: how its section's objects cross (the reason stands with the section)."""
+    how = f"by {method}, " if batch.stage != "deletes" else ""
     return (
-        f"{batch.id}  {batch.section}/{batch.stage}  {count_text(batch.objects)} objects, {size_text(batch.bytes)}  "
+        f"{batch.id}  {batch.section}/{batch.stage}  {how}{count_text(batch.objects)} objects, {size_text(batch.bytes)}  "
         f"{one_line(batch.keys[0])} .. {one_line(batch.keys[1])}  {batch.manifest}"
     )
 
