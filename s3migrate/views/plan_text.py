@@ -97,7 +97,8 @@ def batch_text(batch: Batch, method: str) -> str:
     """One batch's line. *method*: how its section's objects cross (the reason stands with the section)."""
     how = f"by {method}, " if batch.stage != "deletes" else ""
     return (
-        f"{batch.id}  {batch.section}/{batch.stage}  {how}{count_text(batch.objects)} objects, {size_text(batch.bytes)}  "
+        f"{batch.id}  {batch.section}/{batch.stage}  {how}"
+        f"{count_text(batch.objects)} objects, {size_text(batch.bytes)}  "
         f"{one_line(batch.keys[0])} .. {one_line(batch.keys[1])}  {batch.manifest}"
     )
 
