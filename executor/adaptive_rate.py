@@ -26,6 +26,16 @@ DEEPEST_CUT = 0.7
 """Unless most requests are refused: one unlucky window with little traffic must not stop us."""
 BINDING_SHARE = 0.8
 UNUSED_SECONDS = 10.0
+EPISODE_SECONDS = 10.0
+"""Cuts further apart than this have nothing to do with each other."""
+STRAY_SHARE = 0.1
+"""Only less than this can be refusals that have nothing to do with how much we ask for."""
+CURE_SHARE = 1 / 3
+"""A pace cut to this share of what it was, and refused as often as before, was not the cause."""
+STRAY_FACTOR = 3.0
+"""What is tolerated then, times the share seen."""
+STRAY_SECONDS = 600.0
+"""For so long; then it is looked at anew."""
 
 
 class AdaptiveRate:
@@ -39,6 +49,12 @@ class AdaptiveRate:
         self._unused = 0.0
         self._accepted = self._throttled = 0
         self._seconds = 0.0
+        self.tolerated = THROTTLED_SHARE
+        """The share of refused requests that says nothing about the pace."""
+        self._tolerant_until = -math.inf
+        self._first: tuple[float, float] | None = None
+        """(requests a second accepted, share refused) at the first cut of an episode."""
+        self._last_cut = -math.inf
 
     def on_window(self, accepted: int, throttled: int, seconds: float, now: float) -> float:
         """Learn from a window that ended *now*; the pace from now on, requests a second."""
@@ -53,11 +69,35 @@ class AdaptiveRate:
         return self.rate
 
     def _learn(self, accepted: int, throttled: int, seconds: float, now: float) -> None:
-        if throttled > THROTTLED_SHARE * (accepted + throttled):
+        if now > self._tolerant_until:
+            self.tolerated = THROTTLED_SHARE
+        if throttled > self.tolerated * (accepted + throttled):
+            if self._in_vain(accepted, throttled, seconds, now):
+                return
             self._cut(accepted, throttled, seconds)
             self._cool_until = now + COOL_OFF_SECONDS
         elif self.rate < math.inf:
             self._grow((accepted + throttled) / seconds, seconds)
+
+    def _in_vain(self, accepted: int, throttled: int, seconds: float, now: float) -> bool:
+        """True: a few requests are refused whatever the pace is; go back to what it was, and bear with them.
+
+        A server that limits the rate accepts everything well below its limit. One that refuses one request in a
+        hundred by chance would otherwise hold a run to some thirty requests a second (measured in a soak).
+        """
+        share, pace = throttled / (accepted + throttled), accepted / seconds
+        if self._first is None or now - self._last_cut > EPISODE_SECONDS:
+            self._first = (pace, share)
+        self._last_cut = now
+        fast, before = self._first
+        if pace > CURE_SHARE * fast or share < before / 2 or max(share, before) > STRAY_SHARE:
+            return False
+        self.tolerated = min(STRAY_SHARE, max(THROTTLED_SHARE, STRAY_FACTOR * share, STRAY_FACTOR * before))
+        self._tolerant_until = now + STRAY_SECONDS
+        self.rate, self._ceiling = fast, math.inf
+        self._growth = FIRST_GROWTH
+        self._first = None
+        return True
 
     def _cut(self, accepted: int, throttled: int, seconds: float) -> None:
         self._growth = FIRST_GROWTH

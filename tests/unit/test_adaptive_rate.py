@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +40,32 @@ def test_a_limit_is_found_and_nearly_used_up_with_hardly_a_refusal() -> None:
 
     assert accepted >= 0.96 * 300
     assert throttled <= 0.01
+
+
+@pytest.mark.parametrize("chance", [0.01, 0.02])
+@pytest.mark.parametrize("demand", [100, 1500])
+def test_refusals_by_chance_do_not_slow_it_down(chance: float, demand: float, rng: random.Random) -> None:
+    pace, accepted = AdaptiveRate(), 0
+    for window in range(4 * 600):
+        sent = round(min(demand, pace.rate) / 4)
+        refused = sum(rng.random() < chance for _ in range(sent))
+        pace.on_window(sent - refused, refused, 0.25, (window + 1) / 4)
+        if window >= 4 * 60:
+            accepted += sent - refused
+
+    assert accepted / 540 >= 0.8 * demand
+
+
+def test_who_bears_with_refusals_by_chance_still_finds_a_limit(rng: random.Random) -> None:
+    pace, accepted = AdaptiveRate(), 0
+    for window in range(4 * 240):
+        sent = min(2000, pace.rate) / 4
+        passed = round(min(sent, 300 / 4 if window > 480 else math.inf) * (1 - 0.01 * rng.uniform(0, 2)))
+        pace.on_window(passed, max(0, round(sent) - passed), 0.25, (window + 1) / 4)
+        accepted += passed if window >= 600 else 0
+
+    assert accepted / 90 >= 0.85 * 300
+    assert pace.rate <= 1.2 * 300
 
 
 def test_a_limit_that_is_lifted_is_forgotten_within_half_a_minute() -> None:
