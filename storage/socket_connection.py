@@ -37,9 +37,6 @@ FRESH_SECONDS: Final = 0.2
 """A connection used this recently is not looked at before the next request: no server closes an idle one so soon, and
 the look is a system call in which another thread takes the interpreter. One that is dead all the same gives no answer,
 and the request is sent again where it may be."""
-TRUSTED_IDLE_SECONDS: Final = 2.0
-"""A kept-alive connection unused for longer is not trusted with a request that must not be sent twice: servers close
-idle connections after 5 s and more, and one closed sooner is seen to be readable before the request is sent."""
 # libcurl's numbers: the error border knows them, and operators can look them up.
 NO_HOST, NO_CONNECTION, NOT_HTTP, CUT_SHORT, TIMED_OUT = 6, 7, 8, 18, 28
 NO_ANSWER, SEND_FAILED, RECEIVE_FAILED = 52, 55, 56
@@ -69,8 +66,8 @@ class SocketConnection:
         """Send and receive. Raises CurlFailed, or ReaderFailed with whatever *request.read* raised."""
         started = time.monotonic()
         target = self._aim(request.url)
-        if request.once and started - self._used_at > TRUSTED_IDLE_SECONDS:
-            self.close()  # one that died unnoticed would leave the question whether the request was done
+        if request.once:
+            self.close()  # a connection that may have died unnoticed would leave the question whether it was done
         for again in (False, True):
             reused = self._socket is not None
             try:
@@ -117,8 +114,8 @@ class SocketConnection:
         return url[len(origin) :]
 
     def _exchange(self, request: Request, target: str, started: float, reused: bool) -> Answer:
-        connection = self._ready(request.patience, request.once)
-        may_repeat = reused and request.read is None and not request.once
+        connection = self._ready(request.patience, started)
+        may_repeat = reused and request.read is None
         try:
             self._send(connection, request, target)
         except (BrokenPipeError, ConnectionResetError):
@@ -138,11 +135,10 @@ class SocketConnection:
             self.close()
         return answer
 
-    def _ready(self, patience: Patience, once: bool) -> socket.socket:
+    def _ready(self, patience: Patience, started: float) -> socket.socket:
         """A connection that is open as far as can be told."""
         held = self._socket
-        looked_at = once or time.monotonic() - self._used_at > FRESH_SECONDS
-        if held is not None and looked_at and self._has_answer(held):
+        if held is not None and started - self._used_at > FRESH_SECONDS and self._has_answer(held):
             self.close()  # readable without a request: closed, or bytes that nobody asked for
             held = None
         if held is None:
