@@ -49,7 +49,7 @@ class AdaptiveRate:
         self._unused = 0.0
         self._accepted = self._throttled = 0
         self._seconds = 0.0
-        self.tolerated = THROTTLED_SHARE
+        self._tolerated = THROTTLED_SHARE
         """The share of refused requests that says nothing about the pace."""
         self._tolerant_until = -math.inf
         self._first: tuple[float, float] | None = None
@@ -68,10 +68,14 @@ class AdaptiveRate:
             self._seconds = 0.0
         return self.rate
 
+    def bears_with(self, throttled: int, ended: int) -> bool:
+        """Whether so many refusals of *ended* requests are known to come by chance, whatever the pace."""
+        return self._tolerated > THROTTLED_SHARE and throttled <= self._tolerated * ended
+
     def _learn(self, accepted: int, throttled: int, seconds: float, now: float) -> None:
         if now > self._tolerant_until:
-            self.tolerated = THROTTLED_SHARE
-        if throttled > self.tolerated * (accepted + throttled):
+            self._tolerated = THROTTLED_SHARE
+        if throttled > self._tolerated * (accepted + throttled):
             if self._in_vain(accepted, throttled, seconds, now):
                 return
             self._cut(accepted, throttled, seconds)
@@ -92,7 +96,7 @@ class AdaptiveRate:
         fast, before = self._first
         if pace > CURE_SHARE * fast or share < before / 2 or max(share, before) > STRAY_SHARE:
             return False
-        self.tolerated = min(STRAY_SHARE, max(THROTTLED_SHARE, STRAY_FACTOR * share, STRAY_FACTOR * before))
+        self._tolerated = min(STRAY_SHARE, max(THROTTLED_SHARE, STRAY_FACTOR * share, STRAY_FACTOR * before))
         self._tolerant_until = now + STRAY_SECONDS
         self.rate, self._ceiling = fast, math.inf
         self._growth = FIRST_GROWTH

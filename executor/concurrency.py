@@ -117,10 +117,6 @@ def _work(stats: WindowStats) -> float:
     return stats.bytes + REQUEST_WORK * stats.count
 
 
-def _elasticity(stats: WindowStats) -> float:
-    return BUSY_ELASTICITY if stats.saturated else ELASTICITY
-
-
 class ConcurrencyController:
     """Finds and follows the least concurrency that gives the full goodput, within [minimum, maximum]."""
 
@@ -161,6 +157,10 @@ class ConcurrencyController:
         least, trips = (0.1, 1.5) if self._phase is _Phase.SLOW_START else (0.25, 2.0)
         return max(least, min(LONGEST_WINDOW_SECONDS, trips * self._latency))
 
+    @property
+    def _elasticity(self) -> float:
+        return BUSY_ELASTICITY if self._busy else ELASTICITY
+
     def on_window(self, stats: WindowStats, now: float) -> Decision:
         """Learn from a window that ended *now*."""
         if stats.latency > 0:
@@ -192,7 +192,7 @@ class ConcurrencyController:
                 elif now >= self._rest_until and self._tally.enough:
                     self._begin_probe(self._tally, now)
             else:
-                self._judge(stats, now)
+                self._judge(now)
 
     def _congested(self, stats: WindowStats) -> bool:
         total = stats.count + stats.throttles + stats.timeouts
@@ -222,15 +222,15 @@ class ConcurrencyController:
         if stats.count + stats.timeouts < ROUND_SHARE * self.target and stats.seconds < LONGEST_WINDOW_SECONDS:
             return  # less than a round: what ended says little about this many in flight
         last, self._last = self._last, stats
-        if last is None and stats.saturated:
+        if last is None and self._busy:
             self._move(self._target, "the processors are busy", now)
             self._begin_rest(now)
             return
         if last is not None:
             grown = self._target / self._before - 1
             gain = (_work(stats) / stats.seconds) / (_work(last) / last.seconds) - 1 if last.count else 1.0
-            if grown > 0 and gain < _elasticity(stats) * grown:
-                if self._poor or stats.saturated:
+            if grown > 0 and gain < self._elasticity * grown:
+                if self._poor or self._busy:
                     self._move(self._before, "more gave no more goodput", now)
                     self._begin_rest(now)
                     return
@@ -274,7 +274,7 @@ class ConcurrencyController:
         if self._target == self._base:
             self._begin_rest(now)
 
-    def _judge(self, stats: WindowStats, now: float) -> None:
+    def _judge(self, now: float) -> None:
         tally, baseline = self._tally, self._baseline
         change = self._target / self._base - 1
         gain = tally.goodput / baseline.goodput - 1 if baseline.goodput else 1.0
@@ -282,7 +282,7 @@ class ConcurrencyController:
         if self._upward:
             clearly = gain > 0.5 * change + noise
             hopeless = gain < -noise and tally.windows >= 2
-            paid = gain >= max(_elasticity(stats) * change, noise)
+            paid = gain >= max(self._elasticity * change, noise)
         else:
             clearly = gain > noise and tally.windows >= 2
             hopeless = gain < 0.5 * change - noise / 2

@@ -15,7 +15,7 @@ from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
 
-from executor.adaptive_rate import THROTTLED_SHARE, AdaptiveRate
+from executor.adaptive_rate import AdaptiveRate
 from executor.breaker import WINDOW_SECONDS, Breaker, BreakerState
 from executor.concurrency import INITIAL, ConcurrencyController, WindowStats
 from executor.governor_snapshots import EndpointSnapshot, GovernorSnapshot, Quality
@@ -175,7 +175,7 @@ class EndpointGovernor:
             self._requests.set_rate(min(self._request_limit, pace), now)
             self._troubled = now - self._last_bad < WINDOW_SECONDS or not self.well
             self._gate()
-            if window.throttled <= self._pace.tolerated * window.ended and self._pace.tolerated > THROTTLED_SHARE:
+            if self._pace.bears_with(window.throttled, window.ended):
                 window = replace(window, throttled=0)
         rtt = self._rtt()
         if window.ok and rtt > 0:

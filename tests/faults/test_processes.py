@@ -20,6 +20,7 @@ from support.memory_run import expire_leases
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill, keys
 from support.postgres import PostgresServer
+from support.processes import resident
 from support.servers import MotoServer, RcloneServer
 
 from schema.manifest import ManifestFolder, read_entries
@@ -275,12 +276,3 @@ def test_three_gigabytes_in_sixty_four_mebibytes(on_rclone: Operator, moto_serve
     finally:
         path.unlink()
         moto_server.client().delete_object(Bucket=on_rclone.destination_bucket, Key="huge")
-
-
-def resident(pid: int) -> int:
-    """Bytes in memory now; 0 when the process is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0)
