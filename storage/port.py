@@ -180,12 +180,12 @@ class ObjectStore(Protocol):
         upload_id: str,
         number: int,
         start: int,
-        length: int,
+        length: int | None,
         *,
         source_pin: Pin = UNPINNED,
         headers: HeaderList = (),
     ) -> PartResult:
-        """UploadPartCopy of bytes [start, start + length)."""
+        """UploadPartCopy of bytes [start, start + length); *length* None: of the whole object."""
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:
         """DeleteObject. Without version_id in a versioned bucket: lays a delete marker."""

@@ -48,7 +48,7 @@ from storage.probe_checks import (
     write_odd_keys,
     write_storage_classes,
 )
-from storage.probe_copies import check_copies
+from storage.probe_copies import check_copies, check_part_copies
 from storage.retrying import Retry, RetryPolicy
 from storage.xml_answers import parse_document
 
@@ -77,7 +77,7 @@ def probe_destination(
 
     The canaries are gone afterwards; if not all can be removed, an error names those left. Those of a probe that was
     killed go, too, once they are *abandoned_ms* old. *storage_classes*: the
-    classes the plan would write. *acl*, *server_copy*: probe these too (four requests each). Where the bucket
+    classes the plan would write. *acl*, *server_copy*: probe these too (four and six requests). Where the bucket
     locks every new object by default nothing is written, because nothing could be removed: facts stay unknown and
     `probe` says why. Raises AccessRefused naming the permission that is missing, and every error that concerns the
     whole run (credentials, bucket, region, TLS).
@@ -145,6 +145,7 @@ def _write_checks(canary: Canary, storage_classes: Sequence[str], acl: bool, ser
     facts |= check_part_numbers(canary)
     if server_copy:
         facts |= check_copies(canary)
+        facts |= check_part_copies(canary)
     keys, taken = write_odd_keys(canary)
     classes = write_storage_classes(canary, storage_classes)
     listing = canary.listing()

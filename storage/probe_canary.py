@@ -132,6 +132,10 @@ class Canary:
             self._lost_upload = before
         return answer
 
+    def open_upload(self, name: str) -> str | None:
+        """The id of the upload of canary *name* that is still open; None: there is none."""
+        return next((upload_id for key, upload_id in self._uploads if key == self.key(name)), None)
+
     def completed(self, name: str, upload_id: str, answer: WriteResult) -> None:
         """The upload became an object."""
         self._uploads = [u for u in self._uploads if u != (self.key(name), upload_id)]

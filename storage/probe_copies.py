@@ -1,14 +1,27 @@
-"""The check of CopyObject by a destination probe, made only where the plan would copy inside the endpoint."""
+"""The checks of CopyObject and UploadPartCopy by a destination probe, made only where the plan would copy so."""
 
 from __future__ import annotations
 
+import hashlib
+from functools import partial
 from typing import Final
 
-from schema.errors import StoreError
+from schema.errors import ResponseUnreadable, StoreError
 from schema.objects import WriteResult
 from storage.port import Pin
 from storage.probe_canary import Canary
-from storage.probe_checks import CREATE_ONLY, ENFORCED, IGNORED, NO_ETAG, UNKNOWN, Facts, precondition, refusal
+from storage.probe_checks import (
+    BODY,
+    CREATE_ONLY,
+    ENFORCED,
+    IGNORED,
+    NO_ETAG,
+    REJECTED,
+    UNKNOWN,
+    Facts,
+    precondition,
+    refusal,
+)
 
 _ANEW: Final = (
     ("x-amz-metadata-directive", "REPLACE"),
@@ -34,6 +47,41 @@ def check_copies(canary: Canary) -> Facts:
         "copy_if_none_match": precondition(guarded),
         "copy_metadata": _kept(canary, target, anew),
     }
+
+
+def check_part_copies(canary: Canary) -> Facts:
+    """UploadPartCopy into the upload of check_part_numbers: the source's precondition, and what arrives.
+
+    part_copy is 'ignored' where the part does not hold what it was asked for. A range of so small a source is refused
+    by AWS (5 MiB at least), so a refused range is followed by the whole.
+    """
+    upload = canary.open_upload("parts")
+    if upload is None:
+        return {"part_copy": UNKNOWN, "part_copy_source_if_match": UNKNOWN}
+    bucket, base, target = canary.store.bucket, canary.key("base"), canary.key("parts")
+    copy = partial(canary.store.copy_part, bucket, base, target, upload)
+    pinned = canary.ask(lambda: copy(1, 0, None, source_pin=Pin(etag=NO_ETAG)))
+    facts = {"part_copy_source_if_match": precondition(pinned)}
+    expected = BODY[1:-1]
+    copied = canary.ask(lambda: copy(2, 1, len(expected)))
+    if isinstance(copied, StoreError) and refusal(copied) == REJECTED:
+        expected = BODY
+        copied = canary.ask(lambda: copy(2, 0, None))
+    if isinstance(copied, ResponseUnreadable):
+        return facts | {"part_copy": IGNORED}  # taken for an UploadPart, say
+    if isinstance(copied, StoreError):
+        return facts | {"part_copy": refusal(copied)}
+    if copied.etag == hashlib.md5(expected, usedforsecurity=False).hexdigest():
+        return facts | {"part_copy": ENFORCED}
+    return facts | {"part_copy": _arrived(canary, upload, len(expected))}
+
+
+def _arrived(canary: Canary, upload: str, size: int) -> str:
+    """By the list of parts, where the part's ETag does not prove what is in it."""
+    listed = canary.ask(lambda: list(canary.store.list_parts(canary.key("parts"), upload)))
+    if isinstance(listed, StoreError):
+        return UNKNOWN
+    return ENFORCED if [part.size for part in listed if part.number == 2] == [size] else IGNORED
 
 
 def _kept(canary: Canary, target: str, answer: WriteResult | StoreError) -> str:

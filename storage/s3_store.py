@@ -232,14 +232,15 @@ class S3Store:
         upload_id: str,
         number: int,
         start: int,
-        length: int,
+        length: int | None,
         *,
         source_pin: Pin = UNPINNED,
         headers: HeaderList = (),
     ) -> PartResult:
         """See the port."""
         copied = [*headers, *self._data, *copy_source_headers(source_bucket, source_key, source_pin)]
-        copied.append(("x-amz-copy-source-range", f"bytes={start}-{start + length - 1}"))
+        if length is not None:
+            copied.append(("x-amz-copy-source-range", f"bytes={start}-{start + length - 1}"))
         return multipart_calls.copy_part(self._wire, key, upload_id, number, copied)
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from awscrt import checksums
+from support.fault_proxy import FaultProxy
+from support.fault_rules import Rule, error
 from support.servers import S3Server
 
 from schema.declaration import Side
@@ -21,6 +23,8 @@ from schema.errors import (
     DigestMismatch,
     FeatureUnsupported,
     ObjectChanged,
+    ObjectRefused,
+    ResponseUnreadable,
     StorageFull,
     StoreError,
 )
@@ -101,6 +105,7 @@ MOTO = {
     "key_double_slash": "enforced", "key_file_and_folder": "enforced", "key_folder_marker": "enforced",
     "key_leading_slash": "enforced", "multipart": "enforced", "multipart_crc64nvme": "ignored",
     "multipart_etag": "enforced", "object_lock": "rejected", "odd_keys": "enforced", "part_numbers": "enforced",
+    "part_copy": "enforced", "part_copy_source_if_match": "ignored",
     "storage_class_glacier": "enforced", "system_headers": "enforced", "tagging": "enforced",
     "tagging_header": "enforced",
     "user_metadata": "enforced", "user_metadata_rfc2047": "enforced", "user_metadata_utf8": "enforced",
@@ -111,7 +116,8 @@ RCLONE = MOTO | {
     "copy_metadata": "ignored",
     "if_match": "ignored", "if_none_match": "ignored", "key_dot_segments": "rejected", "key_double_slash": "rejected",
     "key_file_and_folder": "rejected", "key_folder_marker": "ignored", "key_leading_slash": "rejected",
-    "odd_keys": "rejected", "system_headers": "ignored", "system_headers_lost": "expires", "tagging": "rejected",
+    "odd_keys": "rejected", "part_copy": "ignored", "part_copy_source_if_match": "unknown",
+    "system_headers": "ignored", "system_headers_lost": "expires", "tagging": "rejected",
     "tagging_header": "rejected",
 }  # fmt: skip
 del RCLONE["folds_double_slash"], RCLONE["folds_leading_slash"]
@@ -131,8 +137,11 @@ def test_it_costs_few_requests(moto_server: S3Server, bucket_name: str, keys: di
     side = Side(bucket_name, endpoint_url=moto_server.endpoint_url, credentials=keys)
     store = open_store(side, observer=counter)
     probe(store, "p/")
-    store.close()
     assert len(counter.operations) <= 42
+    counter.operations.clear()
+    probe(store, "p/", server_copy=True)
+    store.close()
+    assert len(counter.operations) <= 48
 
 
 def test_two_probes_find_the_same(moto: ObjectStore) -> None:
@@ -210,6 +219,11 @@ class Strict(Through):
             raise DestinationChanged("no", status=412)
         return self._store.complete_upload(*arguments, guard=guard)
 
+    def copy_part(self, *arguments: Any, **options: Any) -> Any:
+        if options:
+            raise ObjectChanged("no", status=412)
+        return self._store.copy_part(*arguments)
+
     def copy(self, *_: Any, **options: Any) -> Any:
         raise (DestinationChanged if "guard" in options else ObjectChanged)("no", status=412)
 
@@ -217,7 +231,8 @@ class Strict(Through):
 def test_a_strict_server(moto: ObjectStore) -> None:
     facts = probe(Strict(moto), server_copy=True).facts
     for name in ("content_md5", "crc64nvme", "crc32c", "crc32", "multipart_crc64nvme", "complete_if_match",
-                 "complete_if_none_match", "copy_if_none_match", "copy_source_if_match", "multipart"):  # fmt: skip
+                 "complete_if_none_match", "copy_if_none_match", "copy_source_if_match", "multipart",
+                 "part_copy", "part_copy_source_if_match"):  # fmt: skip
         assert facts[name] == "enforced", name
 
 
@@ -235,6 +250,59 @@ def test_a_server_that_ignores_preconditions_is_found_out(moto: ObjectStore) -> 
     facts = probe(Lax(moto)).facts
     for name in ("if_none_match", "if_match", "complete_if_none_match", "complete_if_match"):
         assert facts[name] == "ignored", name
+
+
+class CopiesParts(Through):
+    """As `how` says: AWS refuses ranges of small sources and heeds the pin; others do worse."""
+
+    def __init__(self, store: ObjectStore, how: str) -> None:
+        super().__init__(store)
+        self._how = how
+
+    def copy_part(self, bucket: str, source: str, key: str, upload: str, number: int, start: int,
+                  length: int | None, **options: Any) -> Any:  # fmt: skip
+        if self._how == "as AWS" and options:
+            raise ObjectChanged("no", status=412)
+        if self._how == "as AWS" and length is not None:
+            raise ObjectRefused("the source is too small for a range", status=400, code="InvalidRequest")
+        if self._how == "whole":
+            length = None
+        if self._how == "as UploadPart":
+            self._store.upload_part(key, upload, number, b"", ())
+            raise ResponseUnreadable("no CopyPartResult", status=200)
+        answer = self._store.copy_part(bucket, source, key, upload, number, start, length, **options)
+        return answer._replace(etag="f" * 32) if self._how == "opaque" else answer
+
+
+@pytest.mark.parametrize(
+    ("how", "arrives", "pinned"),
+    [
+        ("as AWS", "enforced", "enforced"),
+        ("opaque", "enforced", "ignored"),
+        ("whole", "ignored", "ignored"),
+        ("as UploadPart", "ignored", "unknown"),
+    ],
+)
+def test_what_part_copies_bring_is_looked_at(moto: ObjectStore, how: str, arrives: str, pinned: str) -> None:
+    facts = probe(CopiesParts(moto, how), server_copy=True).facts
+    assert (facts["part_copy"], facts["part_copy_source_if_match"]) == (arrives, pinned)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "found"),
+    [(501, "NotImplemented", "rejected"), (400, "InvalidRequest", "rejected"), (403, "AccessDenied", "unknown")],
+)
+def test_an_endpoint_that_refuses_part_copies(
+    moto: ObjectStore, moto_server: S3Server, keys: dict[str, str], status: int, code: str, found: str
+) -> None:
+    """And not CopyObject. The upload is aborted all the same (the fixture looks)."""
+    with FaultProxy(moto_server.endpoint_url) as proxy:
+        proxy.rules = [Rule(error(status, code), operations=("part-copy",))]
+        store = open_store(Side(moto.bucket, endpoint_url=proxy.endpoint_url, credentials=keys))
+        facts = probe(store, server_copy=True).facts
+        store.close()
+        assert proxy.count("part-copy") <= 3
+    assert (facts["part_copy"], facts["copy_metadata"]) == (found, "enforced")
 
 
 class Without(Through):

@@ -310,13 +310,13 @@ class MemoryStore:
         upload_id: str,
         number: int,
         start: int,
-        length: int,
+        length: int | None,
         *,
         source_pin: Pin = UNPINNED,  # noqa: ARG002
         headers: HeaderList = (),
     ) -> PartResult:
         """Within the bucket."""
-        body = self.objects[source_key].body[start : start + length]
+        body = self.objects[source_key].body[start : None if length is None else start + length]
         return self.upload_part(key, upload_id, number, body, headers)
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:  # noqa: ARG002
