@@ -50,7 +50,7 @@ class ChunkLoader:
         done = self._ledger.recorded(chunk) if chunk.token > 1 else frozenset()
         entries = read_entries(self._manifests, batch.manifest, chunk.lo, chunk.hi)
         items = [(ord, entry) for ord, entry in entries if ord not in done]
-        section = self._sections[batch.section]
+        section = self._sections[batch.section].for_batch(batch)
         work = OpenChunk(chunk, batch, len(items))
         if chunk.kind is ChunkKind.VERIFY:
             tasks = {Lane.WHOLE: self._verify_tasks(work, section, items)}

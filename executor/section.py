@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from schema.plan import Action, Capabilities, Entry, Plan, Section
-from schema.tiers import MAX_PART, WHOLE_MAX, copied_part_size, part_size
+from schema.plan import Action, Batch, Capabilities, Entry, Method, Plan, Section, is_one_copy, keeps_layout
+from schema.tiers import WHOLE_MAX, copied_part_size, part_size
 from storage.port import Guard, HeaderList, ObjectStore, Pin
 
 CHECKSUM_MODE: HeaderList = (("x-amz-checksum-mode", "ENABLED"),)
@@ -22,6 +22,12 @@ class SectionRuntime:
     destination: ObjectStore
     budget: int
     """Bytes of object buffers of this process."""
+    server_copy: bool = False
+    """The plan chose to copy the objects at hand inside the endpoint (see for_batch)."""
+
+    def for_batch(self, batch: Batch) -> SectionRuntime:
+        """The same for the objects of *batch*, which travel by its method."""
+        return replace(self, server_copy=batch.method is Method.SERVER_COPY)
 
     @property
     def source_facts(self) -> Capabilities:
@@ -43,20 +49,15 @@ class SectionRuntime:
         """Headers of a HEAD at the destination."""
         return CHECKSUM_MODE if self.destination_facts.enforces("checksums_returned") else ()
 
-    @property
-    def server_copy(self) -> bool:
-        """The plan chose to copy inside the endpoint."""
-        return self.section.method == "server-copy"
-
     def is_whole(self, entry: Entry) -> bool:
         """True: the object crosses in one GET and one PUT (or one CopyObject); False: in parts."""
-        if self.keeps_layout(entry):
-            return False
-        return entry.size <= (MAX_PART if self.server_copy else min(WHOLE_MAX, self.budget // 2))
+        if self.server_copy:
+            return is_one_copy(entry, self.plan.preserve)
+        return entry.size <= min(WHOLE_MAX, self.budget // 2) and not self.keeps_layout(entry)
 
     def keeps_layout(self, entry: Entry) -> bool:
         """True: the object was written in parts, and the plan asks for the same cuts at the destination."""
-        return self.plan.preserve.part_layout and entry.size > 0 and "-" in entry.etag
+        return keeps_layout(entry, self.plan.preserve)
 
     def part_size(self, size: int) -> int:
         """The cut that the plan fixed; the same in every process and after every resume."""

@@ -109,7 +109,8 @@ def require_unchanged(section: SectionRuntime, entry: Entry, before: ObjectHead)
 
     Asked only where the endpoint does not see to it by itself; a version never changes. Raises StoreErrors.
     """
-    if entry.version_id or section.destination_facts.enforces("copy_source_if_match"):
+    pinned = "copy_source_if_match" if section.is_whole(entry) else "part_copy_source_if_match"
+    if entry.version_id or section.destination_facts.enforces(pinned):
         return
     now = section.source.head(entry.key)
     if (now.etag, now.size, now.last_modified) != (before.etag, before.size, before.last_modified):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from schema.manifest import ManifestStore, ManifestSummary, ManifestWriter
-from schema.plan import Batch, Entry
+from schema.plan import Batch, Entry, Method
 
 TARGETS = {
     "tiny": 50_000,
@@ -27,6 +27,10 @@ TARGETS = {
     "deletes": 25_000,
 }
 """Objects a batch of a tier should have. A canary (at most 1,000 objects) is one batch."""
+
+
+BatchGroup = tuple[str, str, str, Method | None]
+"""(section, stage, tier, method): what is cut together."""
 
 
 class Sticky(NamedTuple):
@@ -42,11 +46,12 @@ class DraftBatch(NamedTuple):
     section: str
     stage: str
     tier: str
+    method: Method | None
     manifest: ManifestSummary
 
 
 class BatchCutter:
-    """Cuts the ascending entries of one section, stage and tier into batches, each straight into its manifest.
+    """Cuts the ascending entries of one section, stage, tier and method into batches, each straight into its manifest.
 
     Holds at most a quarter of a target of entries (those of a batch that might yet join the one before it) and two
     open manifest writers. The versions of one key are never split. Call finish() or discard().
@@ -54,7 +59,7 @@ class BatchCutter:
 
     def __init__(
         self,
-        group: tuple[str, str, str],
+        group: BatchGroup,
         target: int,
         open_writer: Callable[[], ManifestWriter],
         store: ManifestStore,
@@ -186,11 +191,11 @@ class BatchCutter:
         self._held.clear()
 
 
-def sticky_cuts(batches: Iterable[Batch]) -> dict[tuple[str, str, str], Sticky]:
-    """The cuts of a base plan, by (section, stage, tier)."""
-    groups: dict[tuple[str, str, str], list[Batch]] = {}
+def sticky_cuts(batches: Iterable[Batch]) -> dict[BatchGroup, Sticky]:
+    """The cuts of a base plan, by group."""
+    groups: dict[BatchGroup, list[Batch]] = {}
     for batch in batches:
-        groups.setdefault((batch.section, batch.stage, batch.tier), []).append(batch)
+        groups.setdefault((batch.section, batch.stage, batch.tier, batch.method), []).append(batch)
     return {
         group: Sticky(tuple(sorted(b.keys[0] for b in members)), max(b.keys[1] for b in members))
         for group, members in groups.items()
@@ -202,12 +207,12 @@ def named(drafts: Sequence[DraftBatch]) -> tuple[Batch, ...]:
     taken: set[str] = set()
     batches: list[Batch] = []
     for draft in drafts:
-        section, stage, tier, (manifest, objects, size, first, last) = draft
+        section, stage, tier, method, (manifest, objects, size, first, last) = draft
         seed = f"{section}\0{first}".encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(b"id\0" + seed).hexdigest()
         length = 6
         while (name := f"{tier}-{digest[:length]}") in taken:
             length += 1
         taken.add(name)
-        batches.append(Batch(name, section, tier, stage, objects, size, (first, last), manifest))
+        batches.append(Batch(name, section, tier, stage, method, objects, size, (first, last), manifest))
     return tuple(batches)

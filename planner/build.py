@@ -14,6 +14,7 @@ from planner.decide import end_facts
 from planner.ends import lineage_of, refuse_manifests_inside
 from planner.estimate import estimate
 from planner.march import Completion
+from planner.methods import STREAMED, MethodChoice
 from planner.risks import risks_of
 from planner.section import PlanProgress, SectionInputs, SectionOutcome, SectionPlanner, SectionStores
 from planner.stages import ORDER, stages_for
@@ -48,7 +49,7 @@ class _Context:
     base: Plan | None
     capabilities: Mapping[str, tuple[Capabilities, Capabilities]]
     losses: Mapping[str, tuple[Loss, ...]]
-    methods: Mapping[str, tuple[str, str]]
+    methods: Mapping[str, MethodChoice]
     memory: CompletedBefore
     budget: int
     targets: Mapping[str, int]
@@ -65,7 +66,7 @@ def build_plan(
     base: Plan | None = None,
     capabilities: Mapping[str, tuple[Capabilities, Capabilities]],
     losses: Mapping[str, tuple[Loss, ...]],
-    methods: Mapping[str, tuple[str, str]],
+    methods: Mapping[str, MethodChoice],
     memory: CompletedBefore = nothing_completed,
     budget: int,
     manifest_store_name: str,
@@ -82,8 +83,9 @@ def build_plan(
     stream. Memory does not grow with the number of objects.
 
     Raises what the listings raise (no plan and no temporary file is left; manifests finished by then stay in the
-    store under their digests and do no harm), DeclarationError (colliding keys, bad globs or rules; ends that
-    overlap were refused with the declaration), StalePlan when *base* is of another lineage, LocalDiskError.
+    store under their digests and do no harm), DeclarationError (colliding keys, bad globs or rules, an object that
+    cannot travel as declared; ends that overlap were refused with the declaration), StalePlan when *base* is of
+    another lineage, LocalDiskError.
     """
     refuse_manifests_inside(manifest_store_name, declaration.pairs)
     lineage = lineage_of(declaration)
@@ -111,6 +113,7 @@ def _plan_section(pair: Pair, context: _Context) -> SectionOutcome:
         destination_capabilities=destination_can,
         manifests=context.manifests,
         staging=context.staging,
+        choice=context.methods.get(pair.id, STREAMED),
         completions=context.memory(pair.id),
         sticky=sticky_cuts(() if context.base is None else context.base.batches),
         targets=context.targets,
@@ -176,7 +179,7 @@ def _assembled(outcomes: list[tuple[Pair, SectionOutcome]], context: _Context, l
 
 def _section(pair: Pair, outcome: SectionOutcome, context: _Context) -> Section:
     source_can, destination_can = _capabilities(pair, context)
-    method, method_reason = context.methods.get(pair.id, ("stream", "the default"))
+    choice = context.methods.get(pair.id, STREAMED)
     return Section(
         id=pair.id,
         source=pair.source,
@@ -185,8 +188,7 @@ def _section(pair: Pair, outcome: SectionOutcome, context: _Context) -> Section:
         destination_inventory=outcome.destination_inventory,
         source_capabilities=source_can,
         destination_capabilities=destination_can,
-        method=method,
-        method_reason=method_reason,
+        methods=choice.reasons({draft.method for draft in outcome.delivered.drafts}),
         summary=outcome.summary,
         side_manifests=outcome.delivered.side_manifests,
         losses=context.losses.get(pair.id, ()),

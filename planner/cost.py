@@ -61,8 +61,7 @@ def cost(
         for name, carried in classes.items():
             there = _price(target_storage_class(name, preserve))
             here = _price(name)
-            if section.method != "server-copy":
-                thousands += carried.reads * here.get_1k
+            thousands += carried.reads * here.get_1k
             thousands += carried.writes * there.put_1k
             restore = _restore_price(name, policy)
             thousands += carried.restores * restore.request_1k

@@ -1,4 +1,4 @@
-"""Decided entries delivered: counted, routed to a stage and tier, cut into batches, or put into a side manifest."""
+"""Decided entries delivered: counted, routed to a group, cut into batches, or put into a side manifest."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.batches import BatchCutter, DraftBatch, Sticky
-from planner.stages import CANARY_MAX, Router
-from planner.workload import ClassWork, PartCount
+from planner.batches import BatchCutter, BatchGroup, DraftBatch, Sticky
+from planner.stages import CANARY_MAX, Group, Router
+from planner.workload import ClassWork, PartCount, TierMethod
 from schema.errors import PlanCorrupt
 from schema.manifest import ManifestStore, ManifestWriter
-from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
+from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally
 from schema.storage_classes import ARCHIVED
-from schema.tiers import WHOLE_MAX
+from schema.tiers import MAX_PART, WHOLE_MAX, copied_part_size, part_size
 
 SOURCE_ACTIONS = (
     Action.COPY,
@@ -36,12 +36,12 @@ class Delivered:
 
     drafts: list[DraftBatch]
     side_manifests: dict[str, str]
-    parts: dict[str, PartCount]
-    """By tier: the objects that cross in parts."""
+    parts: dict[TierMethod, PartCount]
+    """The objects that travel in parts."""
     classes: dict[str, ClassWork]
     """By the source's storage class: what is read and written."""
     largest: tuple[int, str]
-    """Size and key of the largest object to move; -1: none."""
+    """Size and key of the largest object to be streamed; -1: none."""
 
 
 class Delivery:
@@ -54,7 +54,7 @@ class Delivery:
         staging: Path,
         make_router: Callable[[int], Router],
         targets: Mapping[str, int],
-        sticky: Mapping[tuple[str, str, str], Sticky],
+        sticky: Mapping[BatchGroup, Sticky],
         budget: int,
         most_parts: int,
     ) -> None:
@@ -68,10 +68,10 @@ class Delivery:
         self._sticky = sticky
         self._budget = budget
         self._most_parts = most_parts
-        self._parts: dict[str, PartCount] = {}
+        self._parts: dict[TierMethod, PartCount] = {}
         self._classes: dict[str, ClassWork] = {}
         self._largest = (-1, "")
-        self._cutters: dict[tuple[str, str], BatchCutter] = {}
+        self._cutters: dict[Group, BatchCutter] = {}
         self._sides: dict[Action, ManifestWriter] = {}
 
     def deliver(self, verdicts: Iterable[Verdict]) -> None:
@@ -112,28 +112,32 @@ class Delivery:
         for entry in entries:
             cutter.add(entry)
             if entry[3] not in (Action.DELETE, Action.DELETE_MARKER):
-                self._measure(entry, group[1], restore)
+                self._measure(entry, group, restore)
 
-    def _measure(self, entry: Entry, tier: str, restore: bool) -> None:
+    def _measure(self, entry: Entry, group: Group, restore: bool) -> None:
         """What carrying one object takes, for the estimate."""
         size, storage_class = entry[1], entry[8]
-        parts = 0
-        if size > self._largest[0]:
+        copied = group[2] is Method.SERVER_COPY
+        if not copied and size > self._largest[0]:
             self._largest = (size, entry[0])
-        if size > WHOLE_MAX:
-            parts = self._parts.setdefault(tier, PartCount()).add(size, self._budget, self._most_parts)
+        parts = 0
+        if size > (MAX_PART if copied else WHOLE_MAX):
+            most = self._most_parts
+            part = copied_part_size(size, most) if copied else part_size(size, self._budget, most)
+            parts = self._parts.setdefault(group[1:], PartCount()).add(size, part)
         work = self._classes.get(storage_class)
         if work is None:
             work = self._classes[storage_class] = ClassWork()
         work.objects += 1
         work.bytes += size
-        work.reads += parts or 1
+        if not copied:
+            work.reads += parts or 1
         work.writes += parts + 2 if parts else 1
         if restore and storage_class in ARCHIVED:
             work.restores += 1
             work.restored_bytes += size
 
-    def _open_cutter(self, group: tuple[str, str]) -> BatchCutter:
+    def _open_cutter(self, group: Group) -> BatchCutter:
         name = (self._section, *group)
         cutter = self._cutters[group] = BatchCutter(
             name,

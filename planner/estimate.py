@@ -1,7 +1,7 @@
 """What a plan will take: requests, time, memory, ledger, money. Every input is printed under `assumptions`.
 
 Time, per tier: the longer of objects (or parts) x latency / concurrency and bytes / throughput; tiers are added up.
-`low` is 7/10 of it and `high` twice it. A server-side copy moves no bytes through us.
+`low` is 7/10 of it and `high` twice it. What the endpoint copies by itself moves no bytes through us and holds none.
 Memory of a worker process: concurrency x the most one unit of work holds (schema.tiers.held_bytes: a whole object, a
 part, or a window of it), but never more than the byte budget, and 150 MiB for the program itself.
 No floats anywhere: figures with decimals are quoted text, so that the plan has one spelling.
@@ -15,7 +15,7 @@ from typing import Any
 from planner.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.workload import TierWork
 from schema.declaration import Limits, Policy, Preserve
-from schema.plan import Tally
+from schema.plan import DELETES, Tally
 from schema.quantities import duration_text, size_text
 from schema.tiers import MIB, WHOLE_MAX, held_bytes
 
@@ -31,7 +31,7 @@ THROUGHPUT_MIB = 300
 """Per second and process."""
 LISTING_PASSES = 2
 """Plan and verify."""
-_SHORT = ("tiny", "markers", "deletes")
+_SHORT = ("tiny", "markers", DELETES)
 
 
 def estimate(
@@ -43,13 +43,12 @@ def estimate(
     largest: int,
     policy: Policy,
 ) -> dict[str, Any]:
-    """The plan's `estimate`. *largest*: bytes of the largest object to move (-1: none)."""
+    """The plan's `estimate`. *largest*: bytes of the largest object to be streamed (-1: none)."""
     concurrency = limits.workers or CONCURRENCY
-    streaming = any(item.section.method != "server-copy" for item in work)
     requests = _requests(work)
-    seconds, bound_by = _seconds(tiers, requests, limits, concurrency, streaming)
+    seconds, bound_by = _seconds(tiers, requests, limits, concurrency)
     total = sum(tier.tally.objects for tier in tiers.values())
-    unit = _largest_unit(tiers, largest, budget) if streaming else 0
+    unit = _largest_unit(tiers, largest, budget)
     document: dict[str, Any] = {
         "duration": {
             "expected": duration_text(seconds),
@@ -91,8 +90,7 @@ def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
     """GET, PUT-class, DELETE, LIST and (where there are any) restore requests when nothing has to be repeated."""
     requests = {"get": 0, "put": 0, "delete": 0, "list": 0}
     for section, classes in work:
-        if section.method != "server-copy":
-            requests["get"] += sum(carried.reads for carried in classes.values())
+        requests["get"] += sum(carried.reads for carried in classes.values())
         requests["put"] += sum(carried.writes for carried in classes.values())
         requests["delete"] += sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker"))
         for inventory in (section.source_inventory, section.destination_inventory):
@@ -104,15 +102,16 @@ def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
 
 
 def _seconds(
-    tiers: Mapping[str, TierWork], requests: Mapping[str, int], limits: Limits, concurrency: int, streaming: bool
+    tiers: Mapping[str, TierWork], requests: Mapping[str, int], limits: Limits, concurrency: int
 ) -> tuple[int, str]:
     rate = THROUGHPUT_MIB * MIB * PROCESSES
     rate = min(rate, limits.bandwidth) if limits.bandwidth else rate
     waiting = moving = total = 0
     for name, tier in tiers.items():
         latency = LATENCY_MS["tiny" if name in _SHORT else "small"]
-        by_latency = (tier.whole * latency + tier.parts.parts * LATENCY_MS["parts"]) // (concurrency * PROCESSES)
-        by_bytes = tier.tally.bytes * 1000 // rate if streaming and name != "deletes" else 0
+        parts = tier.parts.parts + tier.copied_parts.parts
+        by_latency = (tier.whole * latency + parts * LATENCY_MS["parts"]) // (concurrency * PROCESSES)
+        by_bytes = (tier.tally.bytes - tier.copied.bytes) * 1000 // rate if name != DELETES else 0
         waiting += by_latency
         moving += by_bytes
         total += max(by_latency, by_bytes)

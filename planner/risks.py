@@ -24,7 +24,7 @@ def risks_of(
     preserve: Preserve | None = None,
     classes: Sequence[Mapping[str, ClassWork]] = (),
 ) -> tuple[Risk, ...]:
-    """The plan's `risks`. *largest*: size and key of each section's largest object to move (-1: none).
+    """The plan's `risks`. *largest*: size and key of each section's largest object to be streamed (-1: none).
 
     *preserve* given: what the probes found is judged by it, too, and where the objects of *classes* (for each section
     what it carries, by the source's storage class) will land.

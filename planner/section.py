@@ -10,13 +10,14 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from planner.batches import Sticky
+from planner.batches import BatchGroup, Sticky
 from planner.decide import EndFacts, decide, needs_restore
 from planner.delivery import Delivered, Delivery, Verdict, conserved
 from planner.filters import compile_filters, compile_globs, compile_key_filter
 from planner.inventory import OBJECTS, VERSIONS, InventoryTaker
 from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, collision, fold_of, holds_keys_beneath_keys
 from planner.march import AscendingMemory, Completion, march
+from planner.methods import MethodChoice, chooser
 from planner.reasons import Reason
 from planner.sorting import sort_on_disk
 from planner.stages import Router
@@ -59,8 +60,9 @@ class SectionInputs:
     destination_capabilities: Capabilities
     manifests: ManifestStore
     staging: Path
+    choice: MethodChoice
     completions: Iterator[Completion]
-    sticky: dict[tuple[str, str, str], Sticky]
+    sticky: dict[BatchGroup, Sticky]
     targets: Mapping[str, int]
     budget: int
     on_progress: Callable[[PlanProgress], None]
@@ -109,7 +111,10 @@ class SectionPlanner:
             inputs.manifests,
             inputs.staging,
             lambda canary_max: Router(
-                compile_globs(self._policy.markers), len(pair.source.prefix), canary_max=canary_max
+                compile_globs(self._policy.markers),
+                len(pair.source.prefix),
+                chooser(inputs.choice, inputs.declaration.preserve, pair.id),
+                canary_max,
             ),
             inputs.targets,
             inputs.sticky,

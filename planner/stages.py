@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import networkx as nx
 
 from planner.filters import Matcher
-from schema.plan import Action, Entry, Gate, Stage
+from planner.methods import MethodOf
+from schema.plan import DELETES, Action, Entry, Gate, Method, Stage
 from schema.tiers import MIB, tier_of
 
-CANARY, HUGE, BULK, ARCHIVED, MARKERS, DELETES = "canary", "huge", "bulk", "archived", "markers", "deletes"
+CANARY, HUGE, BULK, ARCHIVED, MARKERS = "canary", "huge", "bulk", "archived", "markers"
 ORDER = (CANARY, HUGE, BULK, ARCHIVED, MARKERS, DELETES)
 
 CANARY_BELOW = 256 * MIB
@@ -40,44 +42,58 @@ _NOTES = {
 }
 
 
-class Router:
-    """Assigns the transfers of one section to (stage, tier), one key after the other, in one pass.
+class Group(NamedTuple):
+    """What is cut into batches together."""
 
-    The canary is the section's first eligible key and a hash sample, at most *canary_max* objects (0: no canary).
+    stage: str
+    tier: str
+    method: Method | None
+
+
+class Router:
+    """Assigns the transfers of one section to groups, one key after the other, in one pass.
+
+    The canary is the first eligible key of each method and a hash sample, at most *canary_max* objects (0: none).
     """
 
-    def __init__(self, is_marker: Matcher, prefix_length: int, canary_max: int = CANARY_MAX) -> None:
+    def __init__(
+        self, is_marker: Matcher, prefix_length: int, method_of: MethodOf, canary_max: int = CANARY_MAX
+    ) -> None:
         self._is_marker = is_marker
         self._prefix_length = prefix_length
+        self._method_of = method_of
         self._canary_max = canary_max
         self._canaries = 0
+        self._sampled: set[Method] = set()
 
-    def route(self, entries: Sequence[Entry], restore: bool) -> tuple[str, str]:
-        """Stage and tier of one key's transfers (several: its versions, which must stay together)."""
+    def route(self, entries: Sequence[Entry], restore: bool) -> Group:
+        """The group of one key's transfers (several: its versions, which must stay together)."""
         first = entries[0]
         if first.action is Action.DELETE:
-            return DELETES, DELETES
+            return Group(DELETES, DELETES, None)
+        method = self._method_of(entries)
         key = first[0]
         size = first[1] if len(entries) == 1 else max(entry[1] for entry in entries)
         if restore:
-            return ARCHIVED, tier_of(size).name
+            return Group(ARCHIVED, tier_of(size).name, method)
         if self._is_marker(key[self._prefix_length :]):
-            return MARKERS, MARKERS
-        if size < CANARY_BELOW and self._is_canary(key, len(entries)):
-            return CANARY, CANARY
+            return Group(MARKERS, MARKERS, method)
+        if size < CANARY_BELOW and self._is_canary(key, len(entries), method):
+            return Group(CANARY, CANARY, method)
         tier = tier_of(size).name
-        return (HUGE if tier == "huge" else BULK), tier
+        return Group(HUGE if tier == "huge" else BULK, tier, method)
 
-    def _is_canary(self, key: str, objects: int) -> bool:
+    def _is_canary(self, key: str, objects: int, method: Method) -> bool:
         taken = self._canaries
         if taken + objects > self._canary_max:
             return False
-        if taken:
+        if method in self._sampled:
             digest = hashlib.sha256(b"canary\0" + key.encode("utf-8", "surrogatepass")).digest()
             halvings = 0 if taken < _FULL_RATE else 1 + (taken - _FULL_RATE) // _HALF_LIFE
             if int.from_bytes(digest[:8]) >= _CANARY_THRESHOLD >> halvings:
                 return False
         self._canaries = taken + objects
+        self._sampled.add(method)
         return True
 
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from planner.batches import DraftBatch
-from schema.plan import Tally
+from schema.plan import DELETES, Method, Tally
 from schema.quantities import size_text
-from schema.tiers import MAX_PARTS, TIERS, held_bytes, part_size
+from schema.tiers import TIERS, held_bytes
 
 OTHER_TIERS = ("canary", "markers", "deletes")
 
 
+TierMethod = tuple[str, Method | None]
+
+
 @dataclass(slots=True)
 class PartCount:
-    """Objects that cross in parts, and their parts."""
+    """Objects that travel in parts, and their parts."""
 
     objects: int = 0
     parts: int = 0
     largest_part: int = 0
 
-    def add(self, size: int, budget: int, most_parts: int = MAX_PARTS) -> int:
-        """One object too big to cross whole; how many parts it has."""
-        part = part_size(size, budget, most_parts)
+    def add(self, size: int, part: int) -> int:
+        """One object too big to travel whole, in parts of *part* bytes; how many these are."""
         parts = -(-size // part)
         self.objects += 1
         self.parts += parts
@@ -40,7 +42,10 @@ class PartCount:
 
 @dataclass(slots=True)
 class ClassWork:
-    """What is carried out of one storage class. A part is a read and a write; an upload in parts has two more."""
+    """What is carried out of one storage class. A part is a read and a write; an upload in parts has two more.
+
+    What the endpoint copies by itself is a write, and read by nobody.
+    """
 
     objects: int = 0
     bytes: int = 0
@@ -58,26 +63,40 @@ class TierWork:
     batches: int
     tally: Tally
     parts: PartCount
+    """Of objects that are streamed."""
+    copied: Tally
+    """What of it the endpoint copies by itself."""
+    copied_parts: PartCount
 
     @property
     def whole(self) -> int:
-        """Objects that cross in one GET and one PUT (or are deleted)."""
-        return self.tally.objects - self.parts.objects
+        """Objects that travel in one GET and one PUT, or in one CopyObject (or are deleted)."""
+        return self.tally.objects - self.parts.objects - self.copied_parts.objects
 
 
-def work_by_tier(drafts: Sequence[DraftBatch], parts: Sequence[Mapping[str, PartCount]]) -> dict[str, TierWork]:
+def work_by_tier(drafts: Sequence[DraftBatch], parts: Sequence[Mapping[TierMethod, PartCount]]) -> dict[str, TierWork]:
     """The work of each tier that has any: small before big, then canary, markers and deletes."""
     work: dict[str, TierWork] = {}
     for name in (*(tier.name for tier in TIERS), *OTHER_TIERS):
-        manifests = [draft.manifest for draft in drafts if draft.tier == name]
-        if not manifests:
+        those = [draft for draft in drafts if draft.tier == name]
+        if not those:
             continue
-        counted = PartCount()
+        counted = {method: PartCount() for method in Method}
         for section in parts:
-            counted = counted.plus(section.get(name, PartCount()))
-        tally = Tally(sum(m.objects for m in manifests), sum(m.bytes for m in manifests))
-        work[name] = TierWork(len(manifests), tally, counted)
+            for method, count in counted.items():
+                counted[method] = count.plus(section.get((name, method), PartCount()))
+        copied = _tally(draft for draft in those if draft.method is Method.SERVER_COPY)
+        streamed_parts, copied_parts = counted[Method.STREAM], counted[Method.SERVER_COPY]
+        work[name] = TierWork(len(those), _tally(those), streamed_parts, copied, copied_parts)
     return work
+
+
+def _tally(drafts: Iterable[DraftBatch]) -> Tally:
+    objects = total = 0
+    for draft in drafts:
+        objects += draft.manifest.objects
+        total += draft.manifest.bytes
+    return Tally(objects, total)
 
 
 def tier_rows(work: Mapping[str, TierWork], budget: int) -> tuple[Mapping[str, Any], ...]:
@@ -105,11 +124,22 @@ def _range_text(name: str) -> str:
 
 
 def _method_text(name: str, work: TierWork, budget: int) -> str:
-    if name == "deletes":
+    """How the objects of a tier are cut; what the endpoint copies by itself is told apart."""
+    if name == DELETES:
         return "delete"
-    if not work.parts.objects:
+    copied, streamed = work.copied.objects, work.tally.objects - work.copied.objects
+    rows = []
+    if copied:
+        rows.append(f"copied by the endpoint: {_cut_text(copied, work.copied_parts)}")
+    if streamed:
+        largest = work.parts.largest_part
+        window = held_bytes(largest, largest, budget)
+        through = "" if window == largest else f" through windows of {size_text(window)}"
+        rows.append(f"{'streamed: ' if copied else ''}{_cut_text(streamed, work.parts)}{through}")
+    return "; ".join(rows)
+
+
+def _cut_text(objects: int, parts: PartCount) -> str:
+    if not parts.objects:
         return "whole"
-    largest = work.parts.largest_part
-    window = held_bytes(largest, largest, budget)
-    through = "" if window == largest else f" through windows of {size_text(window)}"
-    return f"{'whole, or ' if work.whole else ''}parts of up to {size_text(largest)}{through}"
+    return f"{'whole, or ' if objects > parts.objects else ''}parts of up to {size_text(parts.largest_part)}"

@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from planner.losses import Ends, find_losses
+from planner.methods import MethodChoice
 from s3migrate.wiring import endpoint_name, probe_token
-from schema.declaration import Declaration, Pair, Side
+from schema.declaration import Declaration, Pair, Preserve, Side
 from schema.errors import DeclarationError, StoreError
 from schema.objects import ListedObject
-from schema.plan import Capabilities, Loss
+from schema.plan import Capabilities, Loss, Method
+from schema.quantities import size_text
 from schema.storage_classes import STANDARD, target_storage_class
+from schema.tiers import MAX_PART
 from storage.open_store import open_store
 from storage.port import ObjectStore
 from storage.probe import probe_destination, survey_source
-
-SERVER_COPY = "server-copy"
-Method = tuple[str, str]
-"""(stream | server-copy, why)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Probed:
     source: Capabilities
     destination: Capabilities
     losses: tuple[Loss, ...]
-    method: Method
+    choice: MethodChoice
 
 
 def probe_pairs(
@@ -45,7 +44,7 @@ def _probe(
     declaration: Declaration, pair: Pair, source: ObjectStore, destination: ObjectStore, sample: Sequence[ListedObject]
 ) -> Probed:
     preserve = declaration.preserve
-    method = choose_method(declaration, pair, destination_reads(pair, sample))
+    choice = choose_method(declaration, pair, destination_reads(pair, sample))
     source_facts, sampled = survey_source(source, sample, tags=preserve.tags, acl=preserve.acl)
     classes = sorted({target_storage_class(listed.storage_class, preserve) for listed in sample} - {STANDARD})
     destination_facts = probe_destination(
@@ -54,36 +53,57 @@ def _probe(
         token=probe_token(declaration),
         storage_classes=classes,
         acl=preserve.acl,
-        server_copy=method[0] == "server-copy",
+        server_copy=choice.method is Method.SERVER_COPY,
     )
-    method = settle_method(declaration, pair, method, destination_facts)
+    choice = settle_method(declaration, pair, choice, destination_facts)
     ends = Ends(preserve, source_facts, destination_facts, sampled, all_versions=declaration.policy.versions == "all")
     losses = find_losses(ends, declaration.accept_loss)
-    return Probed(source_facts, destination_facts, losses, method)
+    return Probed(source_facts, destination_facts, losses, choice)
 
 
-def choose_method(declaration: Declaration, pair: Pair, may_read: Callable[[], str]) -> Method:
+def choose_method(declaration: Declaration, pair: Pair, may_read: Callable[[], str]) -> MethodChoice:
     """How the pair's objects travel, and why.
 
     *may_read* says why the destination's credentials may not read the source, '' when they may; it is asked only
     when all else speaks for a server-side copy. Raises DeclarationError where the declaration insists on one.
     """
-    if declaration.policy.transfer == "stream":
-        return "stream", "policy.transfer is stream"
+    if declaration.policy.transfer == Method.STREAM:
+        return MethodChoice(Method.STREAM, "policy.transfer is stream")
     obstacle = _obstacle(pair) or may_read()
     if not obstacle:
-        return SERVER_COPY, f"both sides are at {endpoint_name(pair.destination)}, which copies by itself"
+        why = f"both sides are at {endpoint_name(pair.destination)}, which copies by itself"
+        return MethodChoice(Method.SERVER_COPY, why, insisted=_insists(declaration))
     return _streamed(declaration, pair, obstacle)
 
 
-def settle_method(declaration: Declaration, pair: Pair, method: Method, destination: Capabilities) -> Method:
-    """*method* after the probe: an endpoint that refuses CopyObject gets its objects streamed."""
-    copies = [destination.facts.get(name) for name in ("copy_source_if_match", "copy_if_none_match")]
-    if method[0] == SERVER_COPY and copies == ["rejected", "rejected"]:
+def settle_method(
+    declaration: Declaration, pair: Pair, choice: MethodChoice, destination: Capabilities
+) -> MethodChoice:
+    """*choice* after the probe: an endpoint gets streamed what it was seen not to copy well by itself.
+
+    That is everything where CopyObject fails, and only what needs parts where UploadPartCopy does.
+    """
+    if choice.method is not Method.SERVER_COPY:
+        return choice
+    facts = destination.facts
+    if [facts.get(name) for name in ("copy_source_if_match", "copy_if_none_match")] == ["rejected", "rejected"]:
         return _streamed(declaration, pair, "the endpoint refuses CopyObject")
-    if method[0] == SERVER_COPY and destination.facts.get("copy_metadata") in ("ignored", "rejected"):
+    if facts.get("copy_metadata") in ("ignored", "rejected"):
         return _streamed(declaration, pair, "the endpoint's copies do not carry exactly the metadata they are given")
-    return method
+    failing = _PART_COPY_FAILS.get(facts.get("part_copy", ""))
+    return replace(choice, parts_reason=f"{failing}, {_who_needs_parts(declaration.preserve)}") if failing else choice
+
+
+_PART_COPY_FAILS: Mapping[str, str] = {
+    "rejected": "the endpoint refuses UploadPartCopy",
+    "ignored": "the endpoint's UploadPartCopy does not bring the bytes it is asked for",
+    "unknown": "the endpoint gave the probe no usable answer to UploadPartCopy",
+}
+
+
+def _who_needs_parts(preserve: Preserve) -> str:
+    kept = " and objects whose part layout is kept" if preserve.part_layout else ""
+    return f"which objects above {size_text(MAX_PART)}{kept} need"
 
 
 def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[], str]:
@@ -127,9 +147,13 @@ def _address(side: Side) -> tuple[str, str]:
     return f"{parts.hostname}:{port}", parts.path.rstrip("/")
 
 
-def _streamed(declaration: Declaration, pair: Pair, obstacle: str) -> Method:
-    if declaration.policy.transfer == SERVER_COPY:
+def _insists(declaration: Declaration) -> bool:
+    return declaration.policy.transfer == Method.SERVER_COPY
+
+
+def _streamed(declaration: Declaration, pair: Pair, obstacle: str) -> MethodChoice:
+    if _insists(declaration):
         raise DeclarationError(
             f"{pair.id}: policy.transfer is server-copy, but {obstacle}; declare transfer: auto or stream"
         )
-    return "stream", obstacle
+    return MethodChoice(Method.STREAM, obstacle)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
-from schema.tiers import FEW_PARTS, MAX_PARTS
+from schema.tiers import FEW_PARTS, MAX_PART, MAX_PARTS
 
 API_VERSION = "s3migrate/v1"
 PLAN_KIND = "MigrationPlan"
@@ -35,6 +35,15 @@ class Action(StrEnum):
     EXCLUDED = "excluded"
     EXTRANEOUS = "extraneous"
     """At the destination only, and kept."""
+
+
+class Method(StrEnum):
+    """How the objects of a batch travel."""
+
+    STREAM = "stream"
+    """Read from the source and written to the destination, through us."""
+    SERVER_COPY = "server-copy"
+    """CopyObject and UploadPartCopy: the endpoint copies, no byte passes through us."""
 
 
 TRANSFER_ACTIONS = frozenset({Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER, Action.DELETE})
@@ -63,6 +72,16 @@ class Entry(NamedTuple):
     def target(self) -> str:
         """The full key at the destination."""
         return self.key if self.destination_key is None else self.destination_key
+
+
+def keeps_layout(entry: Entry, preserve: Preserve) -> bool:
+    """True: the object was written in parts, and the plan asks for the same cuts at the destination."""
+    return preserve.part_layout and entry.size > 0 and "-" in entry.etag
+
+
+def is_one_copy(entry: Entry, preserve: Preserve) -> bool:
+    """True: one CopyObject is enough; False: only UploadPartCopy could copy it within an endpoint."""
+    return entry.size <= MAX_PART and not keeps_layout(entry, preserve)
 
 
 class Tally(NamedTuple):
@@ -160,9 +179,8 @@ class Section:
     destination_inventory: Inventory
     source_capabilities: Capabilities
     destination_capabilities: Capabilities
-    method: str
-    """stream | server-copy"""
-    method_reason: str
+    methods: Mapping[str, str]
+    """Method -> why; those by which batches of this section travel."""
     summary: Mapping[str, Tally]
     """listed, copy, overwrite, delete-marker, skip, conflict, unsupported, excluded (source keys;
     listed = the sum of the others), delete, extraneous (destination keys), transfer (what moves)."""
@@ -170,6 +188,10 @@ class Section:
     """skip, conflict, unsupported, excluded, extraneous -> 'sha256:...'; absent when empty."""
     losses: tuple[Loss, ...] = ()
     mapping_examples: tuple[tuple[str, str], ...] = ()
+
+
+DELETES = "deletes"
+"""The stage whose batches only delete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +212,8 @@ class Batch:
     section: str
     tier: str
     stage: str
+    method: Method | None
+    """Of every object in it; its section says why. None: nothing travels, the batch only deletes."""
     objects: int
     bytes: int
     keys: tuple[str, str]

@@ -13,7 +13,7 @@ from typing import Any
 
 from schema.declaration_checks import is_folder_beside
 from schema.errors import GuardExceeded, PlanCorrupt
-from schema.plan import Action, Plan, Section, Tally
+from schema.plan import DELETES, Action, Plan, Section, Tally
 from schema.plan_document import compute_plan_id
 from schema.quantities import count_text, size_text
 from schema.validation import complaints
@@ -55,6 +55,7 @@ def check_content(document: Mapping[str, Any], plan: Plan, lines: Lines) -> None
     _check_store(plan, lines)
     _check_names(plan, lines)
     _check_stages(plan, lines)
+    _check_methods(plan, lines)
     for section in plan.sections:
         _check_sums(plan, section, lines)
 
@@ -95,6 +96,26 @@ def _check_names(plan: Plan, lines: Lines) -> None:
                 raise PlanCorrupt(f"{where}: batch {batch.id} names the unknown {what} {name!r}. {_ADVICE}")
         if batch.keys[0] > batch.keys[1]:
             raise PlanCorrupt(f"{lines.where(('batches', index))}: batch {batch.id} ends before it begins. {_ADVICE}")
+
+
+def _check_methods(plan: Plan, lines: Lines) -> None:
+    """Every batch that moves objects says how, and its section why; no reason stands there for nothing."""
+    unused = {(section.id, method) for section in plan.sections for method in section.methods}
+    reasons = {section.id: section.methods for section in plan.sections}
+    for index, batch in enumerate(plan.batches):
+        where = f"{lines.where(('batches', index))}: batch {batch.id}"
+        if (batch.method is None) != (batch.stage == DELETES):
+            says = "does not say how its objects travel" if batch.method is None else f"deletes by {batch.method}"
+            raise PlanCorrupt(f"{where} {says}. {_ADVICE}")
+        if batch.method is None:
+            continue
+        if not reasons[batch.section].get(batch.method):
+            raise PlanCorrupt(f"{where} travels by {batch.method}; section {batch.section} does not say why. {_ADVICE}")
+        unused.discard((batch.section, batch.method))
+    for section_id, method in sorted(unused):
+        raise PlanCorrupt(
+            f"{lines.source}: section {section_id} says why batches travel by {method}, but none does. {_ADVICE}"
+        )
 
 
 def _check_stages(plan: Plan, lines: Lines) -> None:

@@ -143,7 +143,7 @@ def _build(
             base=base,
             capabilities={name: (p.source, p.destination) for name, p in probed.items()},
             losses={name: p.losses for name, p in probed.items()},
-            methods={name: p.method for name, p in probed.items()},
+            methods={name: p.choice for name, p in probed.items()},
             memory=memory,
             budget=planned_budget(declaration),
             manifest_store_name=declaration.manifests,

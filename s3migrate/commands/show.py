@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from s3migrate.commands.common import json_lines, json_option, plan_argument, read_plan, told_as_json
-from s3migrate.views.plan_text import batch_text, plan_markdown, plan_text, summary_of
+from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_markdown, plan_text, summary_of
 from schema.errors import IntegrityRefused, UsageError
 from schema.escape import one_line
 from schema.manifest import ManifestStore, read_entries, verify_manifest
+from schema.plain import plain
 from schema.plan import Plan
 from schema.plan_checks import check_guards
 from schema.plan_document import to_document
@@ -33,28 +34,34 @@ def show_command(plan_path: Path, form: str, batch_id: str | None, limit: int) -
     if batch_id is not None:
         _show_batch(plan, manifests, batch_id, limit, form)
     elif form == "json":
-        click.echo(json.dumps(to_document(plan), indent=1))
+        # With the batches of a plan so large that its document only names their index.
+        click.echo(json.dumps({**to_document(plan), "batches": plain(plan.batches)}, indent=1))
     elif form == "md":
         click.echo(plan_markdown(plan))
     else:
         click.echo(plan_text(plan))
-        methods = {section.id: section.method for section in plan.sections}
-        for batch in plan.batches:
-            click.echo(batch_text(batch, methods[batch.section]))
+        for line in batches_text(plan):
+            click.echo(line)
 
 
 def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, limit: int, form: str) -> None:
-    digests = [(b.manifest, b.objects) for b in plan.batches if b.id == batch_id]
-    digests += [(s.side_manifests[batch_id], -1) for s in plan.sections if batch_id in s.side_manifests]
+    batch = next((batch for batch in plan.batches if batch.id == batch_id), None)
+    digests = [] if batch is None else [batch.manifest]
+    digests += [s.side_manifests[batch_id] for s in plan.sections if batch_id in s.side_manifests]
     if not digests and any(batch_id in s.summary for s in plan.sections):
         click.echo(f"The plan has no object under {batch_id}.", err=True)
         return
     if not digests:
         raise UsageError(f"the plan has no batch or side manifest named {batch_id!r}; `s3migrate show` lists them")
-    for digest, _ in digests:
+    travels: dict[str, str] = {}
+    if batch is not None and batch.method is not None:
+        travels = {"method": batch.method, "method_reason": plan.section(batch.section).methods[batch.method]}
+    if batch is not None and form != "json":
+        click.echo("\n".join([batch_text(batch), *([method_text(**travels)] if travels else [])]))
+    for digest in digests:
         for ord, entry in islice(read_entries(manifests, digest), limit):
             if form == "json":
-                click.echo(json.dumps({"ord": ord, **entry._asdict(), "target": entry.target}))
+                click.echo(json.dumps({"ord": ord, **entry._asdict(), "target": entry.target, **travels}))
                 continue
             target = "" if entry.target == entry.key else f" -> {one_line(entry.target)}"
             why = f"  ({one_line(entry.reason)})" if entry.reason else ""

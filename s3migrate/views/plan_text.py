@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from schema.declaration import Side
@@ -11,6 +12,8 @@ from schema.quantities import count_text, counted_text, size_text
 
 MARKDOWN_LIMIT = 60_000
 """Characters; GitHub refuses comments above 65,536."""
+MARKDOWN_BATCHES = 100
+"""Named one by one."""
 ACTIONS = ("copy", "overwrite", "delete-marker", "delete", "skip", "conflict", "unsupported", "excluded", "extraneous")
 
 
@@ -38,7 +41,25 @@ def summary_of(plan: Plan) -> dict[str, Any]:
             for s in plan.sections
             for loss in s.losses
         ],
+        "methods": [
+            {"section": s.id, "method": method, "reason": why, "batches": len(those)} | _figures(those)
+            for (s, method, why), those in _by_method(plan)
+        ],
     }
+
+
+def _by_method(plan: Plan) -> Iterator[tuple[tuple[Section, str, str], list[Batch]]]:
+    """(section, method, why) and the batches that travel so."""
+    groups: dict[tuple[str, str | None], list[Batch]] = {}
+    for batch in plan.batches:
+        groups.setdefault((batch.section, batch.method), []).append(batch)
+    for section in plan.sections:
+        for method, why in section.methods.items():
+            yield (section, method, why), groups.get((section.id, method), [])
+
+
+def _figures(batches: Sequence[Batch]) -> dict[str, int]:
+    return {"objects": sum(batch.objects for batch in batches), "bytes": sum(batch.bytes for batch in batches)}
 
 
 def plan_text(plan: Plan) -> str:
@@ -68,7 +89,7 @@ def plan_text(plan: Plan) -> str:
 def _section_lines(section: Section) -> list[str]:
     lines = [
         f"{section.id}: {side_text(section.source)} -> {side_text(section.destination)}",
-        f"  by {section.method}: {one_line(section.method_reason)}",
+        *(f"  {method_text(method, why)}" for method, why in section.methods.items()),
     ]
     for action in ACTIONS:
         tally = section.summary.get(action)
@@ -93,9 +114,25 @@ def _estimate_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def batch_text(batch: Batch, method: str) -> str:
-    """One batch's line. *method*: how its section's objects cross (the reason stands with the section)."""
-    how = f"by {method}, " if batch.stage != "deletes" else ""
+def method_text(method: str, method_reason: str) -> str:
+    """How objects travel, and why."""
+    return f"by {method}: {one_line(method_reason)}"
+
+
+def batches_text(plan: Plan) -> Iterator[str]:
+    """The plan's batches, a line each, under the method by which they travel and its reason."""
+    for (section, method, why), batches in _by_method(plan):
+        yield f"batches of {section.id} {method_text(method, why)}"
+        yield from (f"  {batch_text(batch)}" for batch in batches)
+    deleting = [batch for batch in plan.batches if batch.method is None]
+    if deleting:
+        yield "batches that delete"
+        yield from (f"  {batch_text(batch)}" for batch in deleting)
+
+
+def batch_text(batch: Batch) -> str:
+    """One batch's line."""
+    how = f"by {batch.method}, " if batch.method else ""
     return (
         f"{batch.id}  {batch.section}/{batch.stage}  {how}"
         f"{count_text(batch.objects)} objects, {size_text(batch.bytes)}  "
@@ -130,6 +167,11 @@ def plan_markdown(plan: Plan) -> str:
         for loss in section.losses:
             state = "accepted" if loss.accepted else "**not accepted**"
             lines.append(f"- loss {markdown_code(loss.id)} ({state}): {markdown_code(loss.text)}")
+    lines += [
+        f"- {section.id} by **{method}**: {markdown_code(why)} ({counted_text(len(those), 'batch')}, "
+        f"{counted_text(_figures(those)['objects'], 'object')})"
+        for (section, method, why), those in _by_method(plan)
+    ]
     lines += [f"- risk **{risk['level']}**: {markdown_code(risk['text'])}" for risk in plan.risks]
     lines += ["", "| stage | batches | objects | bytes |", "|---|--:|--:|--:|"]
     for stage in plan.stages:
@@ -137,7 +179,21 @@ def plan_markdown(plan: Plan) -> str:
         objects, size = sum(b.objects for b in batches), sum(b.bytes for b in batches)
         lines.append(f"| {stage.id} | {len(batches)} | {count_text(objects)} | {size_text(size)} |")
     lines += ["", f"Apply after merge: `s3migrate apply PLAN --expect-plan-id {plan.plan_id.removeprefix('sha256:')}`"]
+    lines += _batch_table(plan)
     text = "\n".join(lines)
     if len(text) > MARKDOWN_LIMIT:
         text = text[:MARKDOWN_LIMIT] + "\n\n... cut; `s3migrate show` has the rest"
     return text
+
+
+def _batch_table(plan: Plan) -> Iterator[str]:
+    """Folded away below the rest: the first batches, each with its method."""
+    if not plan.batches:
+        return
+    yield from ("", "<details><summary>batches</summary>", "")
+    yield from ("| batch | section | stage | method | objects | bytes |", "|---|---|---|---|--:|--:|")
+    for batch in plan.batches[:MARKDOWN_BATCHES]:
+        figures = f"{count_text(batch.objects)} | {size_text(batch.bytes)}"
+        yield f"| {batch.id} | {batch.section} | {batch.stage} | {batch.method or 'delete'} | {figures} |"
+    left = len(plan.batches) - MARKDOWN_BATCHES
+    yield from ("", f"and {count_text(left)} more: `s3migrate show`" if left > 0 else "", "</details>")

@@ -218,7 +218,7 @@ def test_a_customer_key_at_the_source_rules_out_copies_by_the_endpoint(
     on_moto.declare(source={"sse_customer_key_env": "OLD_SSE_C"}, policy={"transfer": "auto"})
     assert on_moto.plan().code == 0
     document = yaml.safe_load(on_moto.plan_path.read_text())
-    assert "customer's key" in document["sections"][0]["method_reason"]
+    assert "customer's key" in document["sections"][0]["methods"]["stream"]
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.soak)])

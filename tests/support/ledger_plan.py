@@ -15,7 +15,7 @@ from executor.ledger_types import (
     Outcome,
     Verdict,
 )
-from schema.plan import Batch, Gate, Plan, Section, Stage
+from schema.plan import DELETES, Batch, Gate, Method, Plan, Section, Stage
 from support.sample_plan import digest, sample_plan
 
 SIZE = 100
@@ -39,7 +39,17 @@ def ledger_plan(
         sections=sections,
         stages=stages,
         batches=tuple(
-            Batch(f"b{n}", sections[0].id, "tiny", stage, objects, objects * SIZE, ("a", "z"), digest(f"{n % 10}"))
+            Batch(
+                f"b{n}",
+                sections[0].id,
+                "tiny",
+                stage,
+                None if stage == DELETES else Method.STREAM,
+                objects,
+                objects * SIZE,
+                ("a", "z"),
+                digest(f"{n % 10}"),
+            )
             for n, (stage, objects) in enumerate(batches)
         ),
     )

@@ -10,11 +10,12 @@ from typing import Any, BinaryIO
 
 from planner.batches import TARGETS
 from planner.build import SectionStores, build_plan
+from planner.methods import MethodChoice
 from schema.declaration import Declaration, Filters, MappingRule, Pair, Policy, Side
 from schema.errors import ManifestMissing
 from schema.manifest import read_entries
 from schema.objects import ListedObject
-from schema.plan import Capabilities, Entry, Plan
+from schema.plan import Capabilities, Entry, Method, Plan
 
 SOURCE = Side(bucket="from", endpoint_url="http://source.example:9000")
 DESTINATION = Side(bucket="to", endpoint_url="http://destination.example:9000")
@@ -90,6 +91,9 @@ def declare(
     return Declaration("test", pairs, filters=filters, mapping=mapping, policy=policy, **more)
 
 
+TWO_ENDPOINTS = MethodChoice(Method.STREAM, "two endpoints")
+
+
 def plan(
     declaration: Declaration,
     source: Bucket | Iterable[ListedObject],
@@ -102,6 +106,7 @@ def plan(
     memory: Iterable[tuple[str, str, str]] = (),
     targets: Mapping[str, int] = TARGETS,
     provenance: Mapping[str, Any] | None = None,
+    choice: MethodChoice = TWO_ENDPOINTS,
     **more: Any,
 ) -> Plan:
     """One section named main."""
@@ -114,7 +119,7 @@ def plan(
         base=base,
         capabilities={"main": (Capabilities(facts[0]), Capabilities(facts[1]))},
         losses={},
-        methods={"main": ("stream", "two endpoints")},
+        methods={"main": choice},
         memory=lambda _section: iter(sorted(memory)),
         budget=BUDGET,
         manifest_store_name="manifests",

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
-from schema.plan import Batch, Capabilities, Gate, Inventory, Loss, Plan, Section, Stage, Tally
+from schema.plan import Batch, Capabilities, Gate, Inventory, Loss, Method, Plan, Section, Stage, Tally
 from schema.planfile import with_plan_id
 
 
@@ -49,7 +49,15 @@ def sample_plan(**changes: Any) -> Plan:
         ),
         batches=tuple(
             Batch(
-                f"tiny-{section[0]}{number}", section, "tiny", stage, 3, 300, (f"{number}a", f"{number}z"), digest("b")
+                f"tiny-{section[0]}{number}",
+                section,
+                "tiny",
+                stage,
+                Method.STREAM,
+                3,
+                300,
+                (f"{number}a", f"{number}z"),
+                digest("b"),
             )
             for section in ("photos", "logs")
             for number, stage in enumerate(("canary", "bulk"))
@@ -71,8 +79,7 @@ def _section(name: str, bucket: str) -> Section:
         destination_inventory=Inventory("list-objects-v2", 4, 250, digest("c")),
         source_capabilities=Capabilities({"etag_is_md5": "enforced"}),
         destination_capabilities=Capabilities({"if_none_match": "enforced", "if_match": "ignored"}),
-        method="stream",
-        method_reason="the endpoints differ",
+        methods={"stream": "the endpoints differ"},
         summary={
             "listed": Tally(9, 750),
             "copy": Tally(5, 500),

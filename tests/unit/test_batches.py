@@ -12,9 +12,9 @@ from support.planning import MemoryManifests
 
 from planner.batches import BatchCutter, DraftBatch, Sticky, named, sticky_cuts
 from schema.manifest import ManifestSummary, ManifestWriter
-from schema.plan import Action, Batch, Entry
+from schema.plan import Action, Batch, Entry, Method
 
-GROUP = ("main", "bulk", "tiny")
+GROUP = ("main", "bulk", "tiny", Method.STREAM)
 TARGET = 40
 
 
@@ -168,11 +168,20 @@ def test_discarding_leaves_no_file(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_base_cuts_are_sorted_by_key_not_by_place() -> None:
-    def batch(first: str, last: str) -> Batch:
-        return Batch("i", *GROUP[::2], GROUP[1], 1, 1, (first, last), "m")
+def batch(first: str, last: str, method: Method = Method.STREAM) -> Batch:
+    return Batch("i", GROUP[0], GROUP[2], GROUP[1], method, 1, 1, (first, last), "m")
 
+
+def test_base_cuts_are_sorted_by_key_not_by_place() -> None:
     assert sticky_cuts([batch("c", "d"), batch("a", "b")]) == {GROUP: Sticky(("a", "c"), "d")}
+
+
+def test_base_cuts_of_one_method_do_not_cut_the_other() -> None:
+    copied = batch("b", "e", Method.SERVER_COPY)
+    assert sticky_cuts([batch("a", "d"), copied]) == {
+        GROUP: Sticky(("a",), "d"),
+        (*GROUP[:3], Method.SERVER_COPY): Sticky(("b",), "e"),
+    }
 
 
 def test_real_manifests_are_published_and_nothing_else_is_left(tmp_path) -> None:

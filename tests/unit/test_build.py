@@ -360,7 +360,8 @@ def test_probes_losses_and_methods_are_passed_on(bench) -> None:
     section = made.sections[0]
     assert section.source_capabilities.enforces("etag_is_md5")
     assert section.destination_capabilities.facts["if_match"] == "ignored"
-    assert (section.method, section.method_reason) == ("stream", "two endpoints")
+    assert section.methods == {"stream": "two endpoints"}
+    assert {batch.method for batch in made.batches} == {"stream"}
     assert "non-atomic-writes" in {risk["id"] for risk in made.risks}
 
 

@@ -15,12 +15,13 @@ from planner.workload import ClassWork, PartCount, tier_rows, work_by_tier
 from schema.canonical import canonical_json
 from schema.declaration import Limits, Policy, Preserve, Side
 from schema.manifest import ManifestSummary
-from schema.plan import Capabilities, Inventory, Loss, Section, Tally
-from schema.tiers import GIB, MIB, TIB
+from schema.plan import Capabilities, Inventory, Loss, Method, Section, Tally
+from schema.tiers import GIB, MIB, TIB, part_size
 
 BUDGET = 256 * MIB
 NO_LIMITS = Limits()
 AWS = Side("a", region="us-east-1")
+STREAMED_HUGE = ("huge", Method.STREAM)
 
 
 def section(source: Side = SOURCE, destination: Side = DESTINATION, **more) -> Section:
@@ -32,22 +33,21 @@ def section(source: Side = SOURCE, destination: Side = DESTINATION, **more) -> S
         "destination_inventory": Inventory("list-objects-v2", 0, 0, "sha256:0"),
         "source_capabilities": Capabilities(),
         "destination_capabilities": Capabilities(),
-        "method": "stream",
-        "method_reason": "",
+        "methods": {"stream": "two endpoints"},
         "summary": {},
         "side_manifests": {},
     }
     return Section(**{**defaults, **more})
 
 
-def draft(tier: str, objects: int, size: int) -> DraftBatch:
-    return DraftBatch("main", "bulk", tier, ManifestSummary("d", objects, size, "a", "b"))
+def draft(tier: str, objects: int, size: int, method: Method = Method.STREAM) -> DraftBatch:
+    return DraftBatch("main", "bulk", tier, method, ManifestSummary("d", objects, size, "a", "b"))
 
 
 def in_parts(*sizes: int) -> PartCount:
     count = PartCount()
     for size in sizes:
-        count.add(size, BUDGET)
+        count.add(size, part_size(size, BUDGET))
     return count
 
 
@@ -65,12 +65,25 @@ def test_requests() -> None:
 
 
 def test_server_copies_read_nothing_hold_nothing_and_wait_for_no_bandwidth() -> None:
-    classes = {"STANDARD": ClassWork(10, 1, 10, 10)}
-    copying = [section(method="server-copy")]
-    found = made([draft("small", 10, 10**15)], sections=copying, classes=classes, largest=MIB)
-    assert (found["requests"]["get"], found["requests"]["put"]) == (0, 10)
+    copied = draft("small", 10, 10**15, Method.SERVER_COPY)
+    found = made([copied], largest=-1)
     assert found["duration"]["bound_by"] == "latency"
     assert found["memory_per_worker"]["expected"] == "150.0 MiB"
+    parts = {("huge", Method.SERVER_COPY): in_parts(TIB)}
+    huge = made([draft("huge", 1, TIB, Method.SERVER_COPY)], parts, largest=-1)
+    assert huge["duration"]["expected"] == "1 min 3 s"  # 9,987 parts of 400 ms, 64 at once
+    assert huge["memory_per_worker"]["expected"] == "150.0 MiB"
+
+
+def test_beside_server_copies_only_what_is_streamed_waits_for_bandwidth() -> None:
+    copied = draft("small", 10, 10**15, Method.SERVER_COPY)
+    streamed = draft("small", 1, 300 * MIB * 3600)
+    assert made([copied, streamed])["duration"] == made([streamed])["duration"]
+    row = tier_rows(work_by_tier([copied, streamed], [{}]), BUDGET)[0]
+    assert (row["method"], row["objects"]) == ("copied by the endpoint: whole; streamed: whole", 11)
+    parts = [{("huge", Method.SERVER_COPY): in_parts(40 * GIB)}]
+    row = tier_rows(work_by_tier([draft("huge", 2, 50 * GIB, Method.SERVER_COPY)], parts), BUDGET)[0]
+    assert row["method"] == "copied by the endpoint: whole, or parts of up to 64.0 MiB"
 
 
 def test_time_is_bound_by_what_is_slowest() -> None:
@@ -89,7 +102,7 @@ def test_time_is_bound_by_what_is_slowest() -> None:
 
 def test_memory_is_the_budget_at_most() -> None:
     assert made([draft("tiny", 1, 1)], largest=MIB)["memory_per_worker"]["expected"] == "214.0 MiB"
-    full = made([draft("huge", 1, TIB)], {"huge": in_parts(TIB)}, largest=TIB)["memory_per_worker"]
+    full = made([draft("huge", 1, TIB)], {STREAMED_HUGE: in_parts(TIB)}, largest=TIB)["memory_per_worker"]
     assert full == {"expected": "406.0 MiB", "limit": "406.0 MiB"}
 
 
@@ -118,7 +131,7 @@ def test_storage_classes_have_their_own_prices() -> None:
     infrequent = {"STANDARD_IA": ClassWork(1_000_000, 10**12, 1_000_000, 1_000_000)}
     found = charged(AWS, AWS, infrequent)
     assert found == {"requests": "11.00", "retrieval": "10.00", "traffic": "0.00", "total": "21.00"}
-    copied = charged(AWS, AWS, infrequent, method="server-copy")
+    copied = charged(AWS, AWS, {"STANDARD_IA": ClassWork(1_000_000, 10**12, 0, 1_000_000)})
     assert copied == {"requests": "10.00", "retrieval": "10.00", "traffic": "0.00", "total": "20.00"}
 
 
@@ -172,7 +185,7 @@ def test_an_estimate_has_a_canonical_form() -> None:
 
 def test_tier_rows() -> None:
     drafts = [draft("markers", 2, 0), draft("tiny", 5, 50), draft("tiny", 6, 60), draft("huge", 1, 40 * GIB)]
-    rows = tier_rows(work_by_tier(drafts, [{"huge": in_parts(40 * GIB)}]), BUDGET)
+    rows = tier_rows(work_by_tier(drafts, [{STREAMED_HUGE: in_parts(40 * GIB)}]), BUDGET)
     assert [row["tier"] for row in rows] == ["tiny", "huge", "markers"]
     assert rows[0] == {
         "tier": "tiny", "range": "0 B - 256.0 KiB", "method": "whole", "batches": 2, "objects": 11, "bytes": 110
@@ -182,8 +195,8 @@ def test_tier_rows() -> None:
 
 def test_huge_parts_go_through_windows() -> None:
     count = PartCount()
-    count.add(40 * TIB, 16 * MIB)
-    rows = tier_rows(work_by_tier([draft("huge", 1, 40 * TIB)], [{"huge": count}]), 16 * MIB)
+    count.add(40 * TIB, part_size(40 * TIB, 16 * MIB))
+    rows = tier_rows(work_by_tier([draft("huge", 1, 40 * TIB)], [{STREAMED_HUGE: count}]), 16 * MIB)
     assert rows[0]["method"] == "parts of up to 4.0 GiB through windows of 8.0 MiB"
 
 

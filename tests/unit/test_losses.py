@@ -185,7 +185,7 @@ def risk_ids(
     nothing = Inventory("list-objects-v2", 0, 0, "")
     section = Section(
         "s", Side(bucket, **side), Side("b"), nothing, nothing, Capabilities(here), Capabilities(there),  # type: ignore[arg-type]
-        "stream", "", {}, {},
+        {}, {}, {},
     )  # fmt: skip
     return {risk for risk, _, _ in risks_of_probes(section, preserve)}
 

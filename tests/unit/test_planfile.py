@@ -28,7 +28,7 @@ from schema.errors import (
     PlanCorrupt,
 )
 from schema.manifest import ManifestFolder
-from schema.plan import Batch, Gate, Inventory, Loss, Plan, Section, Stage, Tally
+from schema.plan import Batch, Gate, Inventory, Loss, Method, Plan, Section, Stage, Tally
 from schema.plan_document import MAX_INLINE_BATCHES
 from schema.validation import schema_text
 
@@ -159,12 +159,18 @@ def _set(*path: str | int, to: Any) -> Edit:
     return edit
 
 
+def _deletes_by_stream(document: dict[str, Any]) -> None:
+    document["stages"][2]["id"] = document["batches"][0]["stage"] = "deletes"
+
+
 SKIP = ("sections", 0, "summary", "skip")
 TAMPERED: list[tuple[Edit, str]] = [
     (_set("name", to="other"), "plan_id is sha256:"),
     (_set("batches", 0, "manifest", to=digest("9")), "plan_id is sha256:"),
     (_set("plan_id", to=digest("0")), "plan_id is sha256:"),
     (_set("guards", "max_deletes", to=5), "plan_id is sha256:"),
+    (_set("batches", 0, "method", to="server-copy"), "plan_id is sha256:"),
+    (_set("sections", 0, "methods", "stream", to="because"), "plan_id is sha256:"),
     (_set("x-note", to="mine"), "plan_id is sha256:"),
 ]
 UNSOUND: list[tuple[Edit, str]] = [
@@ -186,6 +192,10 @@ UNSOUND: list[tuple[Edit, str]] = [
     (_set("stages", 0, "depends_on", to=["nowhere"]), "waits for 'nowhere'"),
     (_set("stages", 0, "depends_on", to=["markers"]), "in a ring"),
     (_set("stages", 0, "depends_on", to=["canary"]), "in a ring"),
+    (_set("batches", 0, "method", to="server-copy"), "tiny-p0 travels by server-copy; section photos does not say"),
+    (lambda document: document["batches"][0].pop("method"), "batch tiny-p0 does not say how its objects travel"),
+    (_deletes_by_stream, "batch tiny-p0 deletes by stream"),
+    (_set("sections", 0, "methods", "server-copy", to="x"), "says why batches travel by server-copy, but none does"),
     (_set("manifest_store", to="../elsewhere"), "manifest_store must be a folder beside"),
     (_set("manifest_store", to="/etc"), "manifest_store must be a folder beside"),
 ]
@@ -200,6 +210,8 @@ MISSHAPEN: list[tuple[Edit, str]] = [
     (_set("batches", 0, "manifest", to=digest("a") + "\n"), "batches[0].manifest: must be sha256:"),
     (_set("batches", to=None), "batches: must be a list"),
     (_set("batch_index", to={"sha256": digest("1"), "count": 500}), "give either batches, or batch_index, not both"),
+    (_set("batches", 0, "method", to="strem"), "method: must be one of stream, server-copy; did you mean stream?"),
+    (_set("sections", 0, "methods", "stream", to=""), "sections[0].methods.stream: must not be empty"),
     (_set("stages", 0, "gate", to="copid"), "stages[0].gate: must be one of copied, verified; did you mean copied?"),
     (_set("policy", "compare", to=[]), "policy.compare: must have at least 1 item"),
 ]
@@ -253,6 +265,7 @@ def test_a_plan_without_work_is_a_plan(tmp_path: Path) -> None:
         section,
         summary={"listed": section.summary["listed"], "skip": section.summary["listed"], "transfer": Tally()},
         side_manifests={"skip": digest("1")},
+        methods={},
     )
     planfile.write_plan(tmp_path / "p.yaml", sample_plan(sections=(idle,), batches=(), stages=(), tiers=()))
     assert planfile.load_plan(tmp_path / "p.yaml").transfer == (0, 0)
@@ -287,7 +300,7 @@ def large_plan() -> Plan:
         summary={"listed": tally, "copy": tally, "transfer": tally},
     )
     batches = tuple(
-        Batch(f"tiny-{n:06}", "photos", "tiny", "bulk", 1, 10, (f"{n:06}", f"{n:06}"), digest("f"))
+        Batch(f"tiny-{n:06}", "photos", "tiny", "bulk", Method.STREAM, 1, 10, (f"{n:06}", f"{n:06}"), digest("f"))
         for n in range(count)
     )
     stages = (Stage("bulk", (), Gate.COPIED),)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import networkx as nx
 import pytest
 
 from planner.filters import compile_globs
 from planner.stages import CANARY_BELOW, CANARY_MAX, ORDER, Router, in_running_order, stages_for
-from schema.plan import Action, Entry, Gate, Stage
+from schema.plan import Action, Entry, Gate, Method, Stage
 from schema.tiers import GIB, KIB, MIB
 
 MARKERS = compile_globs(("**/_SUCCESS", "**/_delta_log/**"))
@@ -17,8 +19,12 @@ def entry(key: str, size: int = 1, action: Action = Action.COPY) -> Entry:
     return Entry(key, size, "e", action)
 
 
+def streamed(_entries: Sequence[Entry]) -> Method:
+    return Method.STREAM
+
+
 def routed(*entries: Entry, restore: bool = False, canary_max: int = 0) -> tuple[str, str]:
-    return Router(MARKERS, 0, canary_max).route(entries, restore)
+    return Router(MARKERS, 0, streamed, canary_max).route(entries, restore)[:2]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,8 @@ def test_special_stages() -> None:
     assert routed(entry("t/_delta_log/0.json")) == ("markers", "markers")
     assert routed(entry("k", MIB), restore=True) == ("archived", "small")
     assert routed(entry("a/_SUCCESS", action=Action.DELETE)) == ("deletes", "deletes")
-    assert Router(MARKERS, 2, 0).route([entry("p/_delta_log/x")], False) == ("markers", "markers")
+    marker = Router(MARKERS, 2, streamed, 0).route([entry("p/_delta_log/x")], False)
+    assert marker == ("markers", "markers", Method.STREAM)
 
 
 def test_versions_of_one_key_go_together_by_the_largest() -> None:
@@ -50,22 +57,40 @@ def test_versions_of_one_key_go_together_by_the_largest() -> None:
 
 
 def test_the_first_eligible_key_and_one_in_a_thousand_are_the_canary() -> None:
-    router = Router(MARKERS, 0)
+    router = Router(MARKERS, 0, streamed)
     assert router.route([entry("huge", CANARY_BELOW)], False)[0] == "bulk"
     assert router.route([entry("a/_SUCCESS")], False)[0] == "markers"
     assert router.route([entry("first")], False)[0] == "canary"
     stages = [router.route([entry(f"k{number:06d}")], False)[0] for number in range(100_000)]
     assert 60 < stages.count("canary") < 150
-    again = Router(MARKERS, 0)
+    again = Router(MARKERS, 0, streamed)
     again.route([entry("first")], False)
     assert [again.route([entry(f"k{number:06d}")], False)[0] for number in range(1_000)] == stages[:1_000]
 
 
 def test_the_canary_is_bounded() -> None:
-    router = Router(MARKERS, 0, canary_max=3)
+    router = Router(MARKERS, 0, streamed, canary_max=3)
     stages = [router.route([entry(f"k{number:06d}")], False)[0] for number in range(20_000)]
     assert stages.count("canary") == 3
-    assert Router(MARKERS, 0).route([entry("k")] * (CANARY_MAX + 1), False)[0] == "bulk"
+    assert Router(MARKERS, 0, streamed).route([entry("k")] * (CANARY_MAX + 1), False)[0] == "bulk"
+
+
+def test_the_first_key_of_each_method_is_in_the_canary() -> None:
+    """And a batch of one group is of one method; a delete has none."""
+
+    def by_size(entries: Sequence[Entry]) -> Method:
+        return Method.STREAM if any(entry.size > 1 for entry in entries) else Method.SERVER_COPY
+
+    router = Router(MARKERS, 0, by_size)
+    sizes = [1, 1, 1, CANARY_BELOW, 2, 2, 1]
+    groups = [router.route([entry(f"k{number}", size)], False) for number, size in enumerate(sizes)]
+    copied, sent = Method.SERVER_COPY, Method.STREAM
+    assert [(group.stage, group.method) for group in groups] == [
+        ("canary", copied), ("bulk", copied), ("bulk", copied), ("bulk", sent), ("canary", sent), ("bulk", sent),
+        ("bulk", copied),
+    ]  # fmt: skip
+    assert router.route([entry("k8"), entry("k8", 2)], False).method is sent
+    assert router.route([entry("k9", 2, Action.DELETE)], False).method is None
 
 
 def test_all_stages() -> None:

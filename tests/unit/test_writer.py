@@ -14,9 +14,9 @@ from executor.ledger_types import Chunk, ChunkKind, ChunkReport, Completion, Fai
 from executor.stop import Stop
 from executor.writer import LedgerWriter, OpenChunk
 from schema.errors import LedgerUnavailable
-from schema.plan import Batch
+from schema.plan import Batch, Method
 
-BATCH = Batch("b0", "main", "tiny", "bulk", 10, 10, ("a", "z"), "sha256:" + "0" * 64)
+BATCH = Batch("b0", "main", "tiny", "bulk", Method.STREAM, 10, 10, ("a", "z"), "sha256:" + "0" * 64)
 SOON = 10.0
 
 
