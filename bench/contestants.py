@@ -51,7 +51,8 @@ def environment(source: S3Server, destination: S3Server) -> dict[str, str]:
             f"RCLONE_CONFIG_{theirs}_ACCESS_KEY_ID": server.access_key,
             f"RCLONE_CONFIG_{theirs}_SECRET_ACCESS_KEY": server.secret_key,
         }
-    return scrubbed_environment() | words
+    # A checkout is compiled once, as an installed package is.
+    return {k: v for k, v in (scrubbed_environment() | words).items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 class Rclone:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from itertools import islice
 
 from executor.section import SectionRuntime
 from schema.errors import AccessRefused, FeatureUnsupported, MigrationError, ObjectRefused, Scope, StoreError
@@ -57,7 +56,7 @@ class EarlyStop:
             ends = ((section.source, section.section.source), (section.destination, section.section.destination))
             for store, side in ends:
                 try:
-                    next(islice(store.list_objects(side.prefix), 1), None)
+                    store.ask_listing(side.prefix)
                 except StoreError as reason:
                     if reason.scope is Scope.RUN:
                         raise

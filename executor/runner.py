@@ -135,7 +135,7 @@ def _work(
         ledger_says = lifeline.finish(run.run_id) if workshop.nothing_left() else None
         if ledger_says in ENDED or (ledger_says is not None and partial_run and workshop.starved):
             return
-        stop.wait(TICK_SECONDS)
+        workshop.wait(TICK_SECONDS)
 
 
 def hold_to(governor: Governor, limits: RunLimits, share: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -52,14 +53,24 @@ class Workshop:
     watch: EndpointWatch
     buffers: BufferPool
     _idle_memory: IdleMemory = field(default_factory=IdleMemory)
+    _finished: threading.Event = field(default_factory=threading.Event)
     _asked_in: int = -1
     _quiet_since: int = -1
 
     def start(self) -> None:
         """Begin to work."""
         self.pool.resize(self.governor.target())
-        self.writer.on_finished(self.feeder.wake)
+        self.writer.on_finished(self._wake)
         self.feeder.start()
+
+    def _wake(self) -> None:
+        self.feeder.wake()
+        self._finished.set()
+
+    def wait(self, seconds: float) -> None:
+        """So long, or until a chunk is finished: it may have been the run's last."""
+        self._finished.wait(seconds)
+        self._finished.clear()
 
     def rest(self, now: float) -> None:
         """Give memory back that nobody has used for a while; called each tick."""

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -101,9 +100,6 @@ class Governors:
 def preflight(stores: Mapping[str, tuple[ObjectStore, ObjectStore]], plan: Plan) -> None:
     """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it begins."""
 
-    def asked(store: ObjectStore, prefix: str) -> None:
-        next(islice(store.list_objects(prefix), 1), None)
-
     sides = [
         (store, side.prefix)
         for section in plan.sections
@@ -111,7 +107,7 @@ def preflight(stores: Mapping[str, tuple[ObjectStore, ObjectStore]], plan: Plan)
     ]
     with ThreadPoolExecutor(min(8, len(sides)) or 1, thread_name_prefix="preflight") as threads:
         # In order: the same mistake gives the same message, whichever side answers first.
-        for answer in [threads.submit(asked, *side) for side in sides]:
+        for answer in [threads.submit(store.ask_listing, prefix) for store, prefix in sides]:
             answer.result()
 
 

@@ -115,6 +115,13 @@ def list_objects(
     return listing.entries()
 
 
+def ask_listing(fetch: PageFetch, bucket: str, prefix: str, *, retry: Retry | None = None) -> None:
+    """One LIST of at most one key: only to see whether it is answered. Raises what list_objects would."""
+    kind = replace(_OBJECTS, query=(*_OBJECTS.query, ("max-keys", "1")))
+    listing = _Listing(kind, fetch, bucket, prefix, "", 1, SORT_MEMORY, retry, None)
+    listing.first_page()
+
+
 def list_versions(
     fetch: PageFetch,
     bucket: str,
@@ -178,6 +185,10 @@ class _Listing:
         finally:
             stop.set()
             pages.close()
+
+    def first_page(self) -> Page:
+        """The first page as it comes."""
+        return self._reader(threading.Event())("", ())
 
     def _reader(self, stop: threading.Event) -> ReadPage:
         """The function that fetches and parses one page, retries included."""

@@ -91,6 +91,9 @@ class ObjectStore(Protocol):
         An unordered listing is sorted on disk within bounded memory. Pages are retried on retryable errors.
         """
 
+    def ask_listing(self, prefix: str) -> None:
+        """Raises what speaks against a LIST of *prefix*: one small request instead of a page of a thousand keys."""
+
     def list_versions(self, prefix: str) -> Iterator[ListedObject]:
         """Each version and delete marker: keys ascending, within a key oldest first. Same promises."""
 

@@ -63,6 +63,10 @@ class S3Store:
             self.fetch_page, self.bucket, prefix, start_after=start_after, parallel=parallel, order=self._order
         )
 
+    def ask_listing(self, prefix: str) -> None:
+        """See the port."""
+        listing.ask_listing(self.fetch_page, self.bucket, prefix)
+
     def list_versions(self, prefix: str) -> Iterator[ListedObject]:
         """See the port."""
         return listing.list_versions(self.fetch_page, self.bucket, prefix, order=self._order)

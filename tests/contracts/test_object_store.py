@@ -235,6 +235,8 @@ class ObjectStoreContract:
             elsewhere.put("k", b"x", [])
         with pytest.raises(errors.BucketMissing):
             list(elsewhere.list_objects(""))
+        with pytest.raises(errors.BucketMissing):
+            elsewhere.ask_listing("")
         elsewhere.close()
 
     def test_wrong_secret(self) -> None:

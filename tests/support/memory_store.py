@@ -138,6 +138,10 @@ class MemoryStore:
 
         return iter(self._did("ListObjectsV2", prefix, act))
 
+    def ask_listing(self, prefix: str) -> None:
+        """Always answered."""
+        self._did("ListObjectsV2", prefix, lambda _call: None)
+
     def list_versions(self, prefix: str) -> Iterator[ListedObject]:
         """The bucket keeps no versions."""
         return self.list_objects(prefix)

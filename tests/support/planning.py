@@ -58,6 +58,9 @@ class Bucket:
         if self._error is not None and self._fails_after is not None and self._fails_after >= len(self.objects):
             raise self._error
 
+    def ask_listing(self, prefix: str) -> None:
+        next(self.list_objects(prefix), None)
+
     def list_versions(self, prefix: str) -> Iterator[ListedObject]:
         return self.list_objects(prefix)
 

@@ -11,7 +11,7 @@ from support.listing_server import START_MS, ListingServer, listed, objects_page
 
 from schema.errors import BucketMissing, ListingRefused, ListingUnordered, ServerFault, StoreError, Throttled
 from schema.objects import ListedObject
-from storage.listing import BucketOrder, PageFetch, list_objects, list_versions
+from storage.listing import BucketOrder, PageFetch, ask_listing, list_objects, list_versions
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0, clock=lambda: 0.0)
@@ -298,3 +298,23 @@ def test_errors_of_fetch_pass_unchanged() -> None:
     with pytest.raises(BucketMissing) as caught:
         keys(fetch)
     assert caught.value is error
+
+
+# --- only asked -----------------------------------------------------------------------------------------------
+
+
+def test_asking_takes_one_request_for_one_key_however_large_the_bucket() -> None:
+    server = server_of([f"p/{number}" for number in range(5_000)])
+    ask_listing(server, "bucket", "p/", retry=AT_ONCE)
+    assert [(query["max-keys"], query["prefix"]) for query in server.queries] == [("1", "p/")]
+
+
+def test_asking_raises_what_a_listing_would() -> None:
+    with pytest.raises(ListingRefused):
+        ask_listing(lambda _query: b"<html>log in</html>", "bucket", "", retry=AT_ONCE)
+
+    def missing(_query: object) -> bytes:
+        raise BucketMissing("no such bucket")
+
+    with pytest.raises(BucketMissing):
+        ask_listing(missing, "bucket", "", retry=AT_ONCE)
