@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from schema.declaration import Side
@@ -25,6 +26,7 @@ def side_text(side: Side) -> str:
 
 def summary_of(plan: Plan) -> dict[str, Any]:
     """The plan's figures as JSON."""
+    groups = _by_method(plan)
     return {
         "name": plan.name,
         "serial": plan.serial,
@@ -42,31 +44,43 @@ def summary_of(plan: Plan) -> dict[str, Any]:
             for loss in s.losses
         ],
         "methods": [
-            {"section": s.id, "method": method, "reason": why, "batches": len(those)} | _figures(those)
-            for (s, method, why), those in _by_method(plan)
+            {
+                "section": section.id,
+                "method": method,
+                "reason": why,
+                "batches": len(groups[section.id, method]),
+                "objects": sum(batch.objects for batch in groups[section.id, method]),
+                "bytes": sum(batch.bytes for batch in groups[section.id, method]),
+            }
+            for section in plan.sections
+            for method, why in section.methods.items()
         ],
     }
 
 
-def _by_method(plan: Plan) -> Iterator[tuple[tuple[Section, str, str], list[Batch]]]:
-    """(section, method, why) and the batches that travel so."""
-    groups: dict[tuple[str, str | None], list[Batch]] = {}
+ByMethod = Mapping[tuple[str, str | None], list[Batch]]
+"""The batches of a section (its id) that travel by one method; None: that delete."""
+
+
+def _by_method(plan: Plan) -> ByMethod:
+    groups: dict[tuple[str, str | None], list[Batch]] = defaultdict(list)
     for batch in plan.batches:
-        groups.setdefault((batch.section, batch.method), []).append(batch)
-    for section in plan.sections:
-        for method, why in section.methods.items():
-            yield (section, method, why), groups.get((section.id, method), [])
+        groups[batch.section, batch.method].append(batch)
+    return groups
 
 
-def _figures(batches: Sequence[Batch]) -> dict[str, int]:
-    return {"objects": sum(batch.objects for batch in batches), "bytes": sum(batch.bytes for batch in batches)}
+def _extent(batches: Sequence[Batch]) -> str:
+    """'3 batches, 1,204 objects, 5.0 GiB'."""
+    objects, size = sum(batch.objects for batch in batches), sum(batch.bytes for batch in batches)
+    return f"{counted_text(len(batches), 'batch')}, {counted_text(objects, 'object')}, {size_text(size)}"
 
 
 def plan_text(plan: Plan) -> str:
     """The whole plan in reading order: what, risks, losses, estimate, stages."""
     lines = [f"{one_line(plan.name)} serial {plan.serial}  {plan.plan_id}"]
+    groups = _by_method(plan)
     for section in plan.sections:
-        lines += _section_lines(section)
+        lines += _section_lines(section, groups)
     if plan.risks:
         lines.append("risks")
         lines += [f"  {risk['level']:6} {one_line(risk['text'])}" for risk in plan.risks]
@@ -86,11 +100,10 @@ def plan_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _section_lines(section: Section) -> list[str]:
-    lines = [
-        f"{section.id}: {side_text(section.source)} -> {side_text(section.destination)}",
-        *(f"  {method_text(method, why)}" for method, why in section.methods.items()),
-    ]
+def _section_lines(section: Section, groups: ByMethod) -> list[str]:
+    lines = [f"{section.id}: {side_text(section.source)} -> {side_text(section.destination)}"]
+    for method, why in section.methods.items():
+        lines.append(f"  {method_text(method, why)} ({_extent(groups[section.id, method])})")
     for action in ACTIONS:
         tally = section.summary.get(action)
         if tally is not None and (tally.objects or action == "copy"):
@@ -121,9 +134,11 @@ def method_text(method: str, method_reason: str) -> str:
 
 def batches_text(plan: Plan) -> Iterator[str]:
     """The plan's batches, a line each, under the method by which they travel and its reason."""
-    for (section, method, why), batches in _by_method(plan):
-        yield f"batches of {section.id} {method_text(method, why)}"
-        yield from (f"  {batch_text(batch)}" for batch in batches)
+    groups = _by_method(plan)
+    for section in plan.sections:
+        for method, why in section.methods.items():
+            yield f"batches of {section.id} {method_text(method, why)}"
+            yield from (f"  {batch_text(batch)}" for batch in groups[section.id, method])
     deleting = [batch for batch in plan.batches if batch.method is None]
     if deleting:
         yield "batches that delete"
@@ -142,7 +157,7 @@ def batch_text(batch: Batch) -> str:
 
 def plan_markdown(plan: Plan) -> str:
     """A pull request's comment, with a hidden marker so that it can be found and replaced."""
-    total = plan.transfer
+    total, groups = plan.transfer, _by_method(plan)
     deletes = sum(s.summary["delete"].objects for s in plan.sections if "delete" in s.summary)
     lines = [
         f"<!-- s3migrate:{plan.lineage} -->",
@@ -168,9 +183,9 @@ def plan_markdown(plan: Plan) -> str:
             state = "accepted" if loss.accepted else "**not accepted**"
             lines.append(f"- loss {markdown_code(loss.id)} ({state}): {markdown_code(loss.text)}")
     lines += [
-        f"- {section.id} by **{method}**: {markdown_code(why)} ({counted_text(len(those), 'batch')}, "
-        f"{counted_text(_figures(those)['objects'], 'object')})"
-        for (section, method, why), those in _by_method(plan)
+        f"- {section.id} by **{method}**: {markdown_code(why)} ({_extent(groups[section.id, method])})"
+        for section in plan.sections
+        for method, why in section.methods.items()
     ]
     lines += [f"- risk **{risk['level']}**: {markdown_code(risk['text'])}" for risk in plan.risks]
     lines += ["", "| stage | batches | objects | bytes |", "|---|--:|--:|--:|"]
@@ -196,4 +211,6 @@ def _batch_table(plan: Plan) -> Iterator[str]:
         figures = f"{count_text(batch.objects)} | {size_text(batch.bytes)}"
         yield f"| {batch.id} | {batch.section} | {batch.stage} | {batch.method or 'delete'} | {figures} |"
     left = len(plan.batches) - MARKDOWN_BATCHES
-    yield from ("", f"and {count_text(left)} more: `s3migrate show`" if left > 0 else "", "</details>")
+    if left > 0:
+        yield from ("", f"and {count_text(left)} more: `s3migrate show`")
+    yield from ("", "</details>")
