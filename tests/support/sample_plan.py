@@ -7,6 +7,7 @@ from typing import Any
 
 from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
 from schema.plan import Batch, Capabilities, Gate, Inventory, Loss, Method, Plan, Section, Stage, Tally
+from schema.plan_document import MAX_INLINE_BATCHES
 from schema.planfile import with_plan_id
 
 
@@ -66,6 +67,24 @@ def sample_plan(**changes: Any) -> Plan:
         provenance={"generated_by": "s3migrate 0.1.0", "generated_at": "2026-11-20T09:14:31Z"},
     )
     return with_plan_id(dataclasses.replace(plan, **changes))
+
+
+def large_plan() -> Plan:
+    """More batches than a document shows."""
+    count = MAX_INLINE_BATCHES + 1
+    section = dataclasses.replace(sample_plan().sections[0], side_manifests={})
+    tally = Tally(count, 10 * count)
+    section = dataclasses.replace(
+        section,
+        source_inventory=dataclasses.replace(section.source_inventory, objects=tally.objects, bytes=tally.bytes),
+        summary={"listed": tally, "copy": tally, "transfer": tally},
+    )
+    batches = tuple(
+        Batch(f"tiny-{n:06}", "photos", "tiny", "bulk", Method.STREAM, 1, 10, (f"{n:06}", f"{n:06}"), digest("f"))
+        for n in range(count)
+    )
+    stages = (Stage("bulk", (), Gate.COPIED),)
+    return sample_plan(sections=(section,), batches=batches, stages=stages)
 
 
 def _section(name: str, bucket: str) -> Section:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.sample_plan import digest, sample_plan
+from support.sample_plan import digest, large_plan, sample_plan
 
 from schema import planfile, yaml_strict
 from schema.canonical import canonical_json
@@ -28,8 +28,7 @@ from schema.errors import (
     PlanCorrupt,
 )
 from schema.manifest import ManifestFolder
-from schema.plan import Batch, Gate, Inventory, Loss, Method, Plan, Section, Stage, Tally
-from schema.plan_document import MAX_INLINE_BATCHES
+from schema.plan import Batch, Inventory, Loss, Plan, Section, Stage, Tally
 from schema.validation import schema_text
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -287,24 +286,6 @@ def test_deletes_are_guarded_by_zero_unless_said() -> None:
     deleting = dataclasses.replace(section, summary={**section.summary, "delete": section.summary["overwrite"]})
     with pytest.raises(GuardExceeded, match=r"1 deletes, and guards.max_deletes allows 0"):
         planfile.check_guards(sample_plan(sections=(deleting,)))
-
-
-def large_plan() -> Plan:
-    """More batches than a document shows."""
-    count = MAX_INLINE_BATCHES + 1
-    section = dataclasses.replace(sample_plan().sections[0], side_manifests={})
-    tally = Tally(count, 10 * count)
-    section = dataclasses.replace(
-        section,
-        source_inventory=dataclasses.replace(section.source_inventory, objects=tally.objects, bytes=tally.bytes),
-        summary={"listed": tally, "copy": tally, "transfer": tally},
-    )
-    batches = tuple(
-        Batch(f"tiny-{n:06}", "photos", "tiny", "bulk", Method.STREAM, 1, 10, (f"{n:06}", f"{n:06}"), digest("f"))
-        for n in range(count)
-    )
-    stages = (Stage("bulk", (), Gate.COPIED),)
-    return sample_plan(sections=(section,), batches=batches, stages=stages)
 
 
 def test_very_many_batches_stand_beside_the_plan(tmp_path: Path) -> None:
