@@ -1,13 +1,15 @@
-"""The weekly calendar of bandwidth limits: which row holds at a moment. Pure: the moment is an argument."""
+"""The weekly calendar of limits: which row holds at a moment. Pure: the moment is an argument."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from schema.declaration import CalendarRow
 from schema.errors import DeclarationError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -17,8 +19,8 @@ _EXAMPLE = "a row is days, hours and a time zone: mon-fri 08:00-18:00 Europe/Ber
 
 
 @dataclass(frozen=True, slots=True)
-class CalendarRow:
-    """One row. Hours are wall-clock hours of the zone, so they follow its daylight saving time.
+class Hours:
+    """When a row holds. They are wall-clock hours of the zone, so they follow its daylight saving time.
 
     A span that ends before it starts (22:00-06:00) goes over midnight and belongs to the day it starts on.
     """
@@ -30,11 +32,9 @@ class CalendarRow:
     end: int
     """Minutes after midnight, excluded; may be 24 * 60."""
     zone: ZoneInfo
-    limit: int
-    """Bytes per second."""
 
     def holds(self, moment: datetime) -> bool:
-        """Whether the row holds at *moment* (which knows its zone)."""
+        """Whether *moment* (which knows its zone) lies in them."""
         local = moment.astimezone(self.zone)
         minute = local.hour * 60 + local.minute
         today = local.weekday()
@@ -46,23 +46,32 @@ class CalendarRow:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Rows in order; the first that holds decides."""
+    """Rows in order; the first that holds decides, also over what it does not name."""
 
-    rows: tuple[CalendarRow, ...] = ()
+    rows: tuple[tuple[Hours, CalendarRow], ...] = ()
 
-    def limit_at(self, moment: datetime) -> int | None:
-        """Bytes per second at *moment*; None when no row holds. ValueError for a moment without a zone."""
+    def at(self, moment: datetime) -> CalendarRow | None:
+        """The row that holds at *moment*, if any. ValueError for a moment without a zone."""
         if moment.tzinfo is None:
             raise ValueError("a moment without a time zone is no moment")
-        return next((row.limit for row in self.rows if row.holds(moment)), None)
+        return next((row for hours, row in self.rows if hours.holds(moment)), None)
 
 
-def parse_calendar(rows: Iterable[tuple[str, int]]) -> Calendar:
-    """The calendar of ('mon-fri 08:00-18:00 Europe/Berlin', bytes per second) rows. Raises DeclarationError."""
-    return Calendar(tuple(_parse_row(when, limit) for when, limit in rows))
+def parse_calendar(rows: Iterable[CalendarRow]) -> Calendar:
+    """The calendar of *rows*, in their order. Raises DeclarationError."""
+    return Calendar(tuple((_hours(row.when), _checked(row)) for row in rows))
 
 
-def _parse_row(when: str, limit: int) -> CalendarRow:
+def _checked(row: CalendarRow) -> CalendarRow:
+    named = [limit for limit in (row.bandwidth, row.requests_per_second, row.concurrent_requests) if limit is not None]
+    if not named:
+        raise _wrong(row.when, "it names no limit")
+    if not all(0 < limit < math.inf for limit in named):
+        raise _wrong(row.when, "a limit must be a number of more than 0")
+    return row
+
+
+def _hours(when: str) -> Hours:
     found = _ROW.fullmatch(when.strip())
     if found is None:
         raise _wrong(when, _EXAMPLE)
@@ -71,13 +80,11 @@ def _parse_row(when: str, limit: int) -> CalendarRow:
     end = _minutes(when, end_hour, end_minute)
     if start in {end, _MINUTES_A_DAY}:
         raise _wrong(when, "the hours are empty; a whole day is 00:00-24:00")
-    if limit <= 0:
-        raise _wrong(when, f"a limit must be more than 0 bytes per second, not {limit}")
     try:
         known = ZoneInfo(zone)
     except (ValueError, OSError, LookupError):
         raise _wrong(when, f"this machine knows no time zone {zone!r}; names are such as Europe/Berlin, UTC") from None
-    return CalendarRow(_days(when, days), start, end, known, limit)
+    return Hours(_days(when, days), start, end, known)
 
 
 def _minutes(when: str, hour: str, minute: str) -> int:

@@ -14,6 +14,8 @@ LIFTED = 0.0
 """Set for a limit: there is none, whatever the plan says."""
 AS_PLANNED = -1.0
 """Set for a limit: what the plan says holds again."""
+NAMES = ("bandwidth", "requests_per_second", "concurrent_requests")
+"""What can be declared, given in a calendar row and set while running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,10 @@ class RunLimits:
     """At each endpoint."""
     bandwidth: float | None
     """Bytes per second at each endpoint, in and out together."""
-    why: str
-    """Where the bandwidth comes from: plan | calendar | set while running."""
-    concurrent_requests: float | None = None
-    """In flight at each endpoint; only set while running (the plan's `workers` is each process's own)."""
+    concurrent_requests: float | None
+    """In flight at each endpoint (the plan's `workers` is each process's own)."""
+    why: Mapping[str, str]
+    """By limit, where its figure comes from: plan | calendar | set while running."""
 
     def as_dict(self) -> dict[str, Any]:
         """For status."""
@@ -43,22 +45,15 @@ class LimitSchedule:
 
     def at(self, moment: datetime, set_while_running: Mapping[str, float]) -> RunLimits:
         """The limits at *moment* (the ledger's clock, so that all processes agree)."""
-        planned: float | None = self._declared.bandwidth
-        why = "plan"
-        row = self._calendar.limit_at(moment)
-        if row is not None:
-            planned, why = row, "calendar"
-        bandwidth = _chosen(set_while_running.get("bandwidth", AS_PLANNED), planned)
-        if set_while_running.get("bandwidth", AS_PLANNED) >= LIFTED:
-            why = "set while running"
-        requests = _chosen(set_while_running.get("requests_per_second", AS_PLANNED), self._declared.requests_per_second)
-        concurrent = _chosen(
-            set_while_running.get("concurrent_requests", AS_PLANNED), self._declared.concurrent_requests
-        )
-        return RunLimits(requests, bandwidth, why, concurrent)
-
-
-def _chosen(figure: float, planned: float | None) -> float | None:
-    if figure < LIFTED:
-        return planned
-    return figure or None
+        row = self._calendar.at(moment)
+        figures: dict[str, float | None] = {}
+        why: dict[str, str] = {}
+        for name in NAMES:
+            figures[name], why[name] = getattr(self._declared, name), "plan"
+            in_row = None if row is None else getattr(row, name)
+            if in_row is not None:
+                figures[name], why[name] = in_row, "calendar"
+            chosen = set_while_running.get(name, AS_PLANNED)
+            if chosen >= LIFTED:
+                figures[name], why[name] = chosen or None, "set while running"
+        return RunLimits(**figures, why=why)

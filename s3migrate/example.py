@@ -52,6 +52,9 @@ policy:
 #   requests_per_second: 500
 #   bandwidth: 200MiB/s
 #   concurrent_requests: 64               # of the whole run, like the two above
+#   calendar:                             # the first row that matches holds; what it does not name stays as above
+#     - mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s
+#     - sat,sun 00:00-24:00 Europe/Berlin: {requests_per_second: 2000, concurrent_requests: 256}
 
 guards:                                   # apply refuses a plan that does more
   max_overwrites: 0

@@ -134,6 +134,17 @@ class Preserve:
 
 
 @dataclass(frozen=True, slots=True)
+class CalendarRow:
+    """Limits of the whole run for some hours of the week. What is None stays as it is declared beside the calendar."""
+
+    when: str
+    """Days, hours and a zone: 'mon-fri 08:00-18:00 Europe/Berlin'."""
+    bandwidth: int | None = None
+    requests_per_second: float | None = None
+    concurrent_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one process, but requests_per_second, bandwidth and concurrent_requests, which bound the whole run."""
 
@@ -144,8 +155,8 @@ class Limits:
     requests_per_second: float | None = None
     bandwidth: int | None = None
     """Bytes per second."""
-    calendar: tuple[tuple[str, int], ...] = ()
-    """('mon-fri 08:00-18:00 Europe/Berlin', bytes per second) rows; the first that matches holds."""
+    calendar: tuple[CalendarRow, ...] = ()
+    """The first row whose hours it is holds; the others do not."""
     concurrent_requests: int | None = None
     """On their way at each endpoint."""
 

@@ -38,6 +38,7 @@ _DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
 _ROW = re.compile(
     rf"({_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*) ([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-4]):[0-5][0-9] (\S+)"
 )
+_ROW_WITHOUT_LIMIT = "the row names no limit; give it bandwidth, requests_per_second or concurrent_requests"
 
 
 class Complaints:
@@ -91,18 +92,20 @@ def instant_ms(text: str) -> int:
         raise ValueError("no such date or time; write 2026-11-20 or 2026-11-20T09:00:00Z") from None
 
 
-def calendar_row(row: str | Mapping[str, Any]) -> list[Any]:
-    """['mon-fri 08:00-18:00 Europe/Berlin', bytes per second] of one row, as text or as a map of one key.
+def calendar_row(row: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a CalendarRow: of text ('mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s') or a map of one key.
 
-    Days are mon..sun, ranges and lists of them; hours may span midnight; the zone is a name of the IANA database.
-    ValueError.
+    A rate alone is bandwidth; a map names its limits. Days are mon..sun, ranges and lists of them; hours may span
+    midnight; the zone is a name of the IANA database. ValueError.
     """
     if isinstance(row, str):
-        when, colon, rate = row.rpartition(": ")
+        when, colon, limits = row.rpartition(": ")
         if not colon:
             raise ValueError("a row is: mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s")
+    elif row:
+        ((when, limits),) = row.items()
     else:
-        ((when, rate),) = row.items()
+        raise ValueError(_ROW_WITHOUT_LIMIT)  # an empty value is as an absent key
     when = " ".join(when.split())
     found = _ROW.fullmatch(when)
     if found is None:
@@ -116,7 +119,20 @@ def calendar_row(row: str | Mapping[str, Any]) -> list[Any]:
         raise ValueError(
             f"{found[4][:40]!r} is not a time zone this machine knows, such as Europe/Berlin or UTC"
         ) from None
-    return [when, parse_rate(rate)]
+    return {"when": when, **_row_limits(limits)}
+
+
+def _row_limits(limits: str | int | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(limits, Mapping):
+        return {"bandwidth": parse_rate(limits)}
+    if not limits:
+        raise ValueError(_ROW_WITHOUT_LIMIT)
+    fields = dict(limits)
+    if "bandwidth" in fields:
+        fields["bandwidth"] = parse_rate(fields["bandwidth"])
+    if float(fields.get("requests_per_second", 1)) <= 0:
+        raise ValueError("requests_per_second: must be more than 0")
+    return fields
 
 
 def check(declaration: Declaration, said: Complaints) -> None:

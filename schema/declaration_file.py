@@ -129,7 +129,7 @@ def _limits(document: Mapping[str, Any], said: Complaints) -> Limits:
             fields[name] = said.parsed(parse, fields[name], ("limits", name))
     rows = enumerate(fields.get("calendar", ()))
     fields["calendar"] = [
-        said.parsed(declaration_checks.calendar_row, row, ("limits", "calendar", index)) or ["", 0]
+        said.parsed(declaration_checks.calendar_row, row, ("limits", "calendar", index)) or {"when": ""}
         for index, row in rows
     ]
     return build(Limits, fields)

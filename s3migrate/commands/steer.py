@@ -8,14 +8,13 @@ import click
 
 from executor.ledger import Ledger
 from executor.ledger_types import Run, RunState
-from executor.run_limits import AS_PLANNED, LIFTED
+from executor.run_limits import AS_PLANNED, LIFTED, NAMES
 from s3migrate.commands.common import json_lines, json_option, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 from schema.errors import UsageError
 from schema.quantities import counted_text, parse_rate
 
-LIMITS = ("bandwidth", "requests_per_second", "concurrent_requests")
 ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
 _WORDS = {"none": LIFTED, "plan": AS_PLANNED}
 
@@ -86,8 +85,8 @@ def _when(state: RunState) -> str:
 def limit_of(setting: str) -> tuple[str, float]:
     """NAME=VALUE as the ledger keeps it. Raises UsageError."""
     name, _, value = setting.partition("=")
-    if name not in LIMITS:
-        raise UsageError(f"{name!r} is not a limit; there are: {', '.join(LIMITS)}")
+    if name not in NAMES:
+        raise UsageError(f"{name!r} is not a limit; there are: {', '.join(NAMES)}")
     if value in _WORDS:
         return name, _WORDS[value]
     try:

@@ -70,10 +70,10 @@ def moved_words(seen: dict[str, Any] | Any, name: str) -> str:
 def limit_words(limits: dict[str, Any]) -> str:
     """The run's limits, and this process's share of them."""
     words = []
+    why = limits.get("why") or {}
     if limits.get("bandwidth"):
-        words.append(f"{rate_text(limits['bandwidth'])} ({limits.get('why', '')})")
-    if limits.get("requests_per_second"):
-        words.append(f"{limits['requests_per_second']:g} requests/s")
-    if limits.get("concurrent_requests"):
-        words.append(f"{limits['concurrent_requests']:g} requests at once")
+        words.append(f"{rate_text(limits['bandwidth'])} ({why.get('bandwidth')})")
+    for name, noun in (("requests_per_second", "requests/s"), ("concurrent_requests", "requests at once")):
+        if limits.get(name):
+            words.append(f"{limits[name]:g} {noun} ({why.get(name)})")
     return ", ".join(words) + f", of which {100 * limits.get('share', 1.0):.0f} % here"

@@ -157,8 +157,23 @@ def test_status_shows_what_each_process_sees(on_rclone: Operator, seed: int) -> 
         assert end["rtt_ms"] > 0
         assert 0.5 * 80 <= end["requests_per_second"] <= 1.25 * 80
     assert seen["limits"]["requests_per_second"] == 80
+    assert "limits: 80 requests/s (plan)" in text, text
     assert f"process {applying.pid} on" in text and "of which 100 % here" in text, text
     assert on_rclone.run("status", "--json").lines("process") == [], "nobody is at work any more"
+
+
+def test_a_calendar_row_bounds_requests_as_long_as_it_holds(on_rclone: Operator, seed: int) -> None:
+    row = {"mon-sun 00:00-24:00 Europe/Berlin": {"requests_per_second": 25, "concurrent_requests": 2}}
+    with FaultProxy(on_rclone.destination.endpoint_url, seed=seed) as proxy:
+        on_rclone.destination_url = proxy.endpoint_url
+        planned(on_rclone, 24 * [500], seed, requests_per_second=5_000, concurrent_requests=64, calendar=[row])
+        proxy.forget()
+        ran = on_rclone.apply()
+        assert ran.code == 0, ran.err
+        asked = sorted(exchange.started for exchange in proxy.history)
+    assert len(asked) >= 24
+    assert len(asked) <= 1.1 * 25 * (asked[-1] - asked[0]) + BURST * 25 + 1
+    assert proxy.peak_in_flight <= 2
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ preserve: {system_headers: false, user_metadata: false, tags: false, website_red
   acl_grantees: {c: d}, object_lock: compliance, legal_hold: true, part_layout: true, checksums: false,
   last_modified: mtime}
 limits: {memory: 64MiB, workers: 7, requests_per_second: 10.5, bandwidth: 200MiB/s, concurrent_requests: 9,
-  calendar: [mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s, "sat,sun 00:00-24:00 UTC: 1 MB/s"]}
+  calendar: [mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s, "sat,sun 00:00-24:00 UTC: 1 MB/s",
+    tue 22:00-06:00 UTC: {bandwidth: 2MiB/s, requests_per_second: 2.5, concurrent_requests: 3}, wed 00:00-24:00 UTC:
+    {requests_per_second: "7"}]}
 guards: {max_objects: 1, max_bytes: 2TiB, max_overwrites: 3, max_deletes: 4}
 accept_loss: [acl]
 manifests: s3://bucket/some/prefix

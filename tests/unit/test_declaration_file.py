@@ -11,6 +11,7 @@ from support.declarations import FULL, MINIMAL
 
 from schema.declaration import (
     Addressing,
+    CalendarRow,
     Comparison,
     Declaration,
     Filters,
@@ -25,6 +26,13 @@ from schema.declaration import (
 from schema.declaration_file import load_declaration, parse_declaration
 from schema.errors import DeclarationError, InputMissing
 from schema.validation import schema_text
+
+CALENDAR = (
+    CalendarRow("mon-fri 08:00-18:00 Europe/Berlin", bandwidth=52_428_800),
+    CalendarRow("sat,sun 00:00-24:00 UTC", bandwidth=1_000_000),
+    CalendarRow("tue 22:00-06:00 UTC", 2_097_152, 2.5, 3),
+    CalendarRow("wed 00:00-24:00 UTC", requests_per_second=7.0),
+)
 
 
 def parse(text: str) -> Declaration:
@@ -106,7 +114,7 @@ def test_every_key_arrives() -> None:
         workers=7,
         requests_per_second=10.5,
         bandwidth=209_715_200,
-        calendar=(("mon-fri 08:00-18:00 Europe/Berlin", 52_428_800), ("sat,sun 00:00-24:00 UTC", 1_000_000)),
+        calendar=CALENDAR,
         concurrent_requests=9,
     )
     assert declaration.guards == Guards(1, 2 * 2**40, 3, 4)
@@ -177,6 +185,41 @@ def test_every_complaint_is_listed_in_line_order() -> None:
         ("limits: {calendar: ['mon 08:00-09:00 ../x: 1MiB']}", "is not a time zone"),
         ("limits: {calendar: ['mon 08:00-24:30 UTC: 1MiB']}", "limits.calendar[0]: the hours are empty"),
         ("limits: {calendar: [weekdays]}", "limits.calendar[0]: a row is"),
+        ("limits: {calendar: [mon 08:00-09:00 UTC: ]}", "m.yaml:6: limits.calendar[0]: the row names no limit"),
+        ("limits: {calendar: [mon 08:00-09:00 UTC: {}]}", "limits.calendar[0]: the row names no limit"),
+        (
+            "limits: {calendar: [mon 08:00-09:00 UTC: {bandwidth: }]}",
+            "m.yaml:6: limits.calendar[0]: the row names no limit",
+        ),
+        (
+            "limits:\n  calendar:\n    - mon 08:00-09:00 UTC: 1MiB\n    - mon 08:00-09:00 UTC: {bandwith: 1MiB}",
+            "m.yaml:9: limits.calendar[1].'mon 08:00-09:00 UTC'.bandwith: unknown key; did you mean bandwidth?",
+        ),
+        (
+            "limits: {calendar: [mon 08:00-09:00 UTC: {workers: 3}]}",
+            "m.yaml:6: limits.calendar[0].'mon 08:00-09:00 UTC'.workers: unknown key",
+        ),
+        (
+            "limits: {calendar: [mon 08:00-09:00 UTC: {bandwidth: fast}]}",
+            "limits.calendar[0].'mon 08:00-09:00 UTC'.bandwidth: must be bytes a second",
+        ),
+        (
+            "limits: {calendar: [mon 08:00-09:00 UTC: {requests_per_second: many}]}",
+            "limits.calendar[0].'mon 08:00-09:00 UTC'.requests_per_second: must be a number of requests a second",
+        ),
+        (
+            "limits: {calendar: [mon 08:00-09:00 UTC: {requests_per_second: '0'}]}",
+            "limits.calendar[0]: requests_per_second: must be more than 0",
+        ),
+        (
+            "limits: {calendar: [mon 08:00-09:00 UTC: {concurrent_requests: 0}]}",
+            "limits.calendar[0].'mon 08:00-09:00 UTC'.concurrent_requests: must be at least 1",
+        ),
+        (
+            "limits: {calendar: [mon 08:00-09:00 UTC: [1MiB]]}",
+            "limits.calendar[0].'mon 08:00-09:00 UTC': must be bytes a second (200MiB/s, 10 MB/s) or a map of limits",
+        ),
+        ("limits: {calendar: [mon 08:00-09:00 UTC: {bandwidth: 0B}]}", "limits.calendar[0]: a rate of 0"),
         ("limits: {calendar: ['noon 08:00-09:00 UTC: 1MiB']}", "limits.calendar[0]: a row is days, hours and a zone"),
         ("preserve: {storage_class: map}", "preserve.storage_class: map needs storage_class_map"),
         ("preserve: {storage_class_map: {A: B}}", "preserve.storage_class_map: has no effect"),

@@ -17,8 +17,8 @@ from executor.ledger import Ledger
 from executor.ledger_types import Outcome, Progress, RunState, Worker, WorkerSeen
 from executor.lifeline import Lifeline
 from executor.local_workers import ProcessPlace, this_process
-from executor.run_limits import AS_PLANNED, LIFTED, LimitSchedule
-from schema.declaration import Limits
+from executor.run_limits import AS_PLANNED, LIFTED, NAMES, LimitSchedule
+from schema.declaration import CalendarRow, Limits
 from schema.errors import ConnectionFailed, LedgerUnavailable, MigrationError, ObjectMissing
 from storage.port import RequestSample
 
@@ -145,23 +145,40 @@ def test_a_process_without_work_reckons_with_all_that_may_take_work_with_it() ->
 
 
 @pytest.mark.parametrize(
-    ("moment", "set_while_running", "expected"),
+    ("moment", "said", "expected"),
     [
-        (MONDAY_NOON, {}, (50, "calendar")),
-        (SATURDAY, {}, (1000, "plan")),
-        (MONDAY_NOON, {"bandwidth": 20.0}, (20, "set while running")),
-        (MONDAY_NOON, {"bandwidth": LIFTED}, (None, "set while running")),
-        (MONDAY_NOON, {"bandwidth": AS_PLANNED}, (50, "calendar")),
-        (MONDAY_NOON, {"requests_per_second": 7.0}, (50, "calendar")),
+        (MONDAY_NOON, None, (50, "calendar")),
+        (SATURDAY, None, (1000, "plan")),
+        (MONDAY_NOON, 20.0, (20, "set while running")),
+        (SATURDAY, 20.0, (20, "set while running")),
+        (MONDAY_NOON, LIFTED, (None, "set while running")),
+        (MONDAY_NOON, AS_PLANNED, (50, "calendar")),
+        (SATURDAY, AS_PLANNED, (1000, "plan")),
     ],
 )
+@pytest.mark.parametrize("name", NAMES)
 def test_what_was_set_wins_over_the_calendar_and_that_over_the_plan(
-    moment: datetime, set_while_running: dict[str, float], expected: tuple[float | None, str]
+    name: str, moment: datetime, said: float | None, expected: tuple[float | None, str]
 ) -> None:
-    schedule = LimitSchedule(Limits(bandwidth=1000, calendar=(("mon-fri 08:00-18:00 Europe/Berlin", 50),)))
-    found = schedule.at(moment, set_while_running)
-    assert (found.bandwidth, found.why) == expected
-    assert found.requests_per_second == set_while_running.get("requests_per_second")
+    row = CalendarRow("mon-fri 08:00-18:00 Europe/Berlin", **{name: 50})  # type: ignore[arg-type]
+    schedule = LimitSchedule(Limits(calendar=(row,), **{name: 1000}))  # type: ignore[arg-type]
+    found = schedule.at(moment, {} if said is None else {name: said})
+    assert (getattr(found, name), found.why[name]) == expected
+    others = [other for other in NAMES if other != name]
+    assert [(getattr(found, other), found.why[other]) for other in others] == 2 * [(None, "plan")]
+
+
+def test_a_limit_that_the_row_does_not_name_stays_as_declared_or_set() -> None:
+    row = CalendarRow("mon-fri 08:00-18:00 Europe/Berlin", bandwidth=50, concurrent_requests=4)
+    schedule = LimitSchedule(
+        Limits(bandwidth=1000, requests_per_second=300, calendar=(row, CalendarRow("mon-sun 00:00-24:00 UTC", 7, 8, 9)))
+    )
+    found = schedule.at(MONDAY_NOON, {})
+    assert (found.bandwidth, found.requests_per_second, found.concurrent_requests) == (50, 300, 4)
+    assert found.why == {"bandwidth": "calendar", "requests_per_second": "plan", "concurrent_requests": "calendar"}
+    assert schedule.at(MONDAY_NOON, {"requests_per_second": 6.0}).requests_per_second == 6
+    second = schedule.at(SATURDAY, {})
+    assert (second.bandwidth, second.requests_per_second, second.concurrent_requests) == (7, 8, 9)
 
 
 class Told(Silent):

@@ -17,7 +17,7 @@ from support.sample_plan import digest, large_plan, sample_plan
 
 from schema import planfile, yaml_strict
 from schema.canonical import canonical_json
-from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
+from schema.declaration import CalendarRow, Filters, Guards, Limits, Policy, Preserve, Side
 from schema.errors import (
     GuardExceeded,
     InputMissing,
@@ -212,6 +212,8 @@ MISSHAPEN: list[tuple[Edit, str]] = [
     (_set("batches", 0, "method", to="strem"), "method: must be one of stream, server-copy; did you mean stream?"),
     (_set("sections", 0, "methods", "stream", to=""), "sections[0].methods.stream: must not be empty"),
     (_set("stages", 0, "gate", to="copid"), "stages[0].gate: must be one of copied, verified; did you mean copied?"),
+    (_set("limits", "calendar", 0, "bandwith", to=1), "calendar[0].bandwith: unknown key; did you mean bandwidth?"),
+    (_set("limits", "calendar", 1, "concurrent_requests", to=0), "calendar[1].concurrent_requests: must be at least 1"),
     (_set("policy", "compare", to=[]), "policy.compare: must have at least 1 item"),
 ]
 
@@ -365,6 +367,7 @@ def test_whatever_the_bytes_only_our_errors_come_out(tmp_path: Path, data: st.Da
         ("policy", Policy),
         ("preserve", Preserve),
         ("limits", Limits),
+        ("calendar_row", CalendarRow),
         ("guards", Guards),
         ("inventory", Inventory),
         ("section", Section),
