@@ -95,7 +95,8 @@ def _different_bytes(
 def proven_equal(section: SectionRuntime, source: ObjectHead, destination: ObjectHead, crc: int | None) -> bool | None:
     """Whether two heads prove equal or different bytes; None: they prove nothing."""
     ours = integrity.source_md5(source, section.source_facts)
-    theirs = integrity.md5_of_etag(destination.etag) if section.destination_facts.enforces("etag_is_md5") else None
+    facts = section.destination_facts
+    theirs = integrity.source_md5(destination, facts) if facts.enforces("etag_is_md5") else None
     if ours is not None and theirs is not None:
         return ours == theirs
     by_parts = section.destination_facts.enforces("multipart_etag")

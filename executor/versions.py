@@ -7,7 +7,7 @@ and compared with what comes next.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from executor import carriage, content, integrity
@@ -15,8 +15,8 @@ from executor.ledger_types import Completion, Outcome
 from executor.retries import AttemptCounter
 from executor.section import SectionRuntime, pin
 from executor.transfer import Tools
-from schema.objects import ListedObject
-from schema.plan import Action, Entry
+from schema.objects import ListedObject, ObjectHead
+from schema.plan import Action, Capabilities, Entry
 from storage.port import Pin
 
 
@@ -114,10 +114,10 @@ class KeyHistory:
         if there.size != entry.size:
             return False
         ours, theirs = integrity.md5_of_etag(entry.etag), integrity.md5_of_etag(there.etag)
-        if ours is not None and theirs is not None and self._etags_are_md5():
-            return ours == theirs
         if entry.etag and entry.etag == there.etag:
             return True
+        if ours is not None and theirs is not None and self._etags_are_md5(entry, there):
+            return ours == theirs
         tools, section = self._tools, self._section
         read = partial(content.crc_of, buffers=tools.buffers, stop=tools.gave_up, again=tools.again)
         pinned = Pin(there.etag, there.version_id)
@@ -129,6 +129,19 @@ class KeyHistory:
         mine, other = content.settled(both, lambda pair: pair[0] == pair[1])
         return mine == other
 
-    def _etags_are_md5(self) -> bool:
-        facts = (self._section.source_facts, self._section.destination_facts)
-        return not any(fact.facts.get("etag_is_md5") in ("ignored", "rejected") for fact in facts)
+    def _etags_are_md5(self, entry: Entry, there: ListedObject) -> bool:
+        """Whether both ETags, which look like it, are MD5s: an encrypted version's is none, as only its head tells."""
+        section, retrier = self._section, self._tools.retrier
+
+        def md5_of(head: Callable[[], ObjectHead], facts: Capabilities) -> bytes | None:
+            answer = retrier.run(head, AttemptCounter(), lambda _error, _attempt: None)
+            return integrity.source_md5(answer, facts)
+
+        def source() -> ObjectHead:
+            return section.source.head(entry.key, version_id=entry.version_id)
+
+        def destination() -> ObjectHead:
+            return section.destination.head(self._target, version_id=there.version_id)
+
+        ends = ((source, section.source_facts), (destination, section.destination_facts))
+        return all(md5_of(head, facts) is not None for head, facts in ends)

@@ -7,6 +7,8 @@ import hashlib
 import itertools
 import zlib
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 
 from executor import integrity
 from executor.integrity import Algorithm, ProofKind
+from executor.reconcile import proven_equal
+from executor.section import SectionRuntime
 from schema.errors import DigestMismatch
 from schema.objects import ObjectHead, PartResult, WriteResult
 from schema.plan import Capabilities
@@ -141,6 +145,23 @@ def test_composite_checksums_are_not_compared_with_the_whole() -> None:
 def test_an_etag_that_only_looks_like_an_md5(headers: dict[str, str], source_facts: Capabilities) -> None:
     proof = integrity.prove_whole(BODY, head("0" * 32, headers), source_facts, AWS)
     assert proof.kind is ProofKind.CHECKSUM
+
+
+@pytest.mark.parametrize(
+    ("headers", "proven"),
+    [
+        ({}, False),
+        ({"x-amz-server-side-encryption": "AES256"}, False),
+        ({"x-amz-server-side-encryption": "aws:kms"}, None),
+        ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, None),
+        ({"x-amz-server-side-encryption": "aws:kms", "x-amz-checksum-crc64nvme": "AAAAAAAAAAc="}, True),
+        ({"x-amz-server-side-encryption": "aws:kms", "x-amz-checksum-crc64nvme": "AAAAAAAAAAg="}, False),
+    ],
+)
+def test_an_encrypted_destinations_etag_proves_no_difference(headers: dict[str, str], proven: bool | None) -> None:
+    """Else a copy whose answer was lost is taken for a stranger's object, and verify for a difference."""
+    section = SimpleNamespace(source_facts=AWS, destination_facts=AWS)
+    assert proven_equal(cast(SectionRuntime, section), head(), head("0" * 32, headers), 7) is proven
 
 
 @pytest.mark.parametrize(
