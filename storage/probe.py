@@ -259,10 +259,16 @@ def survey_source(
             sampled.append(found)
         else:
             refused = found
-    if refused is not None and not sampled and isinstance(refused, AccessRefused):
+    if refused is not None and not sampled and (isinstance(refused, AccessRefused) or refused.status == 400):
+        need = (
+            "objects encrypted with a customer's key (SSE-C) are refused so when no key is given; name the variable "
+            "that holds it in sse_customer_key_env"
+            if refused.status == 400
+            else "these credentials need s3:GetObject (and kms:Decrypt for what KMS encrypts), and an SSE-C key "
+            "(sse_customer_key_env) must be the one the objects were written with"
+        )
         raise AccessRefused(
-            f"no object of s3://{store.bucket} may be read: {refused}; these credentials need s3:GetObject "
-            "(and kms:Decrypt for what KMS encrypts)",
+            f"no object of s3://{store.bucket} may be read: {refused}; {need}",
             operation=refused.operation,
             key=refused.key,
             status=refused.status,

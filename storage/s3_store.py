@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from schema.declaration import Side
+from schema.errors import StoreError
 from schema.objects import ListedObject, ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
 from storage import listing, multipart_calls, xml_answers
 from storage.addressing import locate
 from storage.answers import object_head, pinned_range, write_result
-from storage.connection import Patience
+from storage.connection import Answer, Patience
 from storage.credentials import Credentials
 from storage.error_border import Purpose, printable
 from storage.port import UNGUARDED, UNPINNED, Body, Guard, HeaderList, Pin, RequestObserver, Unobserved
@@ -46,7 +47,8 @@ class S3Store:
         self._always: tuple[tuple[str, str], ...] = ()
         if side.requester_pays:
             self._always = (("x-amz-request-payer", "requester"),)
-        self._data = (*self._always, *customer_key_headers(customer_key)) if customer_key else self._always
+        self._key = customer_key_headers(customer_key) if customer_key else ()
+        self._data = (*self._always, *self._key)
 
     @property
     def bucket(self) -> str:
@@ -81,16 +83,7 @@ class S3Store:
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
         """See the port."""
-        answer = self._wire.send(
-            Operation(
-                "HeadObject",
-                Purpose.READ,
-                "HEAD",
-                key,
-                query=version_query(version_id),
-                headers=(*extra, *self._data) if self._data else extra,
-            )
-        )
+        answer = self._read(Operation("HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra))
         return object_head(answer.headers)
 
     def get(
@@ -106,7 +99,7 @@ class S3Store:
         """See the port."""
         if (whole and start) or not (whole or len(into)):
             raise ValueError("a whole read starts at 0; a ranged read has at least one byte")
-        headers = [*extra, *self._data]
+        headers = list(extra)
         if pin.etag is not None:
             headers.append(("if-match", f'"{pin.etag}"'))
         if not whole:
@@ -114,7 +107,7 @@ class S3Store:
         operation = Operation(
             "GetObject", Purpose.READ, "GET", key, version_query(pin.version_id), headers, into=into.cast("B")
         )
-        answer = self._wire.send(operation)
+        answer = self._read(operation)
         finding = pinned_range(answer, pin, None if whole else start, len(into))
         if finding is None:
             return object_head(answer.headers)
@@ -285,19 +278,43 @@ class S3Store:
         self, method: str, key: str | None, query: HeaderList, body: bytes = b"", headers: HeaderList = ()
     ) -> tuple[ObjectHead, bytes]:
         """See the port. A body gets a Content-MD5, which S3 demands for most of these calls."""
-        given = [*headers, *self._always]
+        given = list(headers)
         if body and not any(name.lower() == "content-md5" for name, _ in given):
             given.append(content_md5(body))
         reads = method in ("GET", "HEAD")
         purpose = Purpose.BUCKET if key is None else Purpose.READ if reads else Purpose.WRITE
         document = body if body or method in ("PUT", "POST") else None
         name = f"{method} ?{query[0][0]}" if query else method
-        answer = self._wire.send(Operation(name, purpose, method, key or "", query, given, document=document))
+        operation = Operation(name, purpose, method, key or "", query, given, document=document)
+        if reads and any(name == "partNumber" for name, _ in query):
+            answer = self._read(operation)  # a part of the object's content, which S3 shows to the key alone
+        else:
+            operation.headers = (*given, *self._always)
+            answer = self._wire.send(operation)
         return object_head(answer.headers), answer.body
 
     def close(self) -> None:
         """See the port."""
         self._wire.close()
+
+    def _read(self, operation: Operation) -> Answer:
+        """Read an object's content or its head, with the customer's key when there is one.
+
+        One bucket may hold objects with and without a key, and S3 answers 400 to a key for an object that has none,
+        as to a missing key; so after a 400 it is asked once more without.
+        """
+        asked = operation.headers
+        operation.headers = (*asked, *self._data)
+        try:
+            return self._wire.send(operation)
+        except StoreError as refused:
+            if refused.status != 400 or not self._key:
+                raise
+            operation.headers = (*asked, *self._always)
+            try:
+                return self._wire.send(operation)
+            except StoreError as again:
+                raise refused if again.status == 400 else again from None
 
     def __repr__(self) -> str:
         return f"S3Store({self._wire!r})"

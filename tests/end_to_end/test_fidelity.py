@@ -171,10 +171,14 @@ def test_kept_parts_larger_than_the_memory_go_through_a_window(on_moto: Operator
 
 
 class DemandsKey(FaultProxy):
-    """Like an endpoint whose objects are sealed with one customer key: no data call without exactly that key."""
+    """Like an endpoint whose objects are sealed with one customer key: no data call without exactly that key.
 
-    def __init__(self, upstream: str, key: bytes) -> None:
+    *plain* objects are not, and S3 refuses a key for such.
+    """
+
+    def __init__(self, upstream: str, key: bytes, plain: tuple[str, ...] = ()) -> None:
         super().__init__(upstream)
+        self.plain = plain
         self.sealed = {
             "x-amz-server-side-encryption-customer-algorithm": "AES256",
             "x-amz-server-side-encryption-customer-key": base64.b64encode(key).decode(),
@@ -187,27 +191,41 @@ class DemandsKey(FaultProxy):
             return None
         self.asked.add(request.operation)
         found = {name: request.headers.get(name, "") for name in self.sealed}
-        return None if found == self.sealed else error(400, "InvalidRequest", f"{request.operation}: {found}")
+        wanted = dict.fromkeys(found, "") if request.key in self.plain else self.sealed
+        return None if found == wanted else error(400, "InvalidRequest", f"{request.operation}: {found}")
 
 
 def test_customer_keys_on_both_sides(on_moto: Operator, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Another key for each side, small and in parts; a destination that copies by itself is not used then."""
+    """Another key for each side, small and in the source's parts; objects without a key are asked for without one."""
     old, new = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210"
     monkeypatch.setenv("OLD_SSE_C", base64.b64encode(old).decode())
     monkeypatch.setenv("NEW_SSE_C", base64.b64encode(new).decode())
     client, bucket = on_moto.source.client(), on_moto.source_bucket
     client.put_object(Bucket=bucket, Key="sealed", Body=b"secret", Metadata={"m": "1"})
-    fill(client, bucket, [CorpusObject("sealed, in parts", 7 * MIB, seed)])
-    with DemandsKey(on_moto.source.endpoint_url, old) as source, DemandsKey(source.upstream, new) as destination:
+    fill(client, bucket, [CorpusObject("sealed, in parts", 7 * MIB, seed, part_size=5 * MIB)])
+    fill(client, bucket, [CorpusObject("plain", 10, seed), CorpusObject("plain, large", 7 * MIB, seed)])
+    plain = ("plain", "plain, large")
+    with DemandsKey(on_moto.source.endpoint_url, old, plain) as source, DemandsKey(source.upstream, new) as destination:
         ends = {
             "source": {"sse_customer_key_env": "OLD_SSE_C", "endpoint_url": source.endpoint_url},
             "destination": {"sse_customer_key_env": "NEW_SSE_C", "endpoint_url": destination.endpoint_url},
         }
-        on_moto.declare(**ends, policy={"transfer": "auto"}, limits={"memory": "12MiB"})
+        on_moto.declare(
+            **ends, policy={"transfer": "auto"}, limits={"memory": "12MiB"}, preserve={"part_layout": True}
+        )
         moved(on_moto)
     assert (source.asked, destination.asked) == ({"get", "head"}, {"get", "head", "put", "create", "part"})
     assert "MDEyMz" not in on_moto.plan_path.read_text()
     assert compare(on_moto.source_side, on_moto.destination_side) == []
+
+
+def test_a_source_of_sealed_objects_and_no_key_is_refused_before_any_plan(on_moto: Operator) -> None:
+    on_moto.source.client().put_object(Bucket=on_moto.source_bucket, Key="sealed", Body=b"secret")
+    with DemandsKey(on_moto.source.endpoint_url, b"0" * 32) as source:
+        on_moto.source_url = source.endpoint_url
+        ran = on_moto.plan()
+    assert (ran.code, "sse_customer_key_env" in ran.err) == (77, True), ran.err
+    assert not on_moto.plan_path.exists()
 
 
 def test_a_customer_key_at_the_source_rules_out_copies_by_the_endpoint(
