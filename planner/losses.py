@@ -212,6 +212,15 @@ def _part_layout(ends: Ends) -> Iterator[_Found]:
         if examples:
             text = "the destination's multipart ETags do not follow from the parts; they will differ from the source's"
             yield _Found("part-layout", text, None, examples)
+    elif ends.preserve.part_layout:
+        examples = _keys(ends, lambda head: "-" in head.etag and _opaque(head.headers))
+        if examples:
+            text = "multipart ETags of objects under KMS or SSE-C do not follow from their parts; they will differ"
+            yield _Found("part-layout", text, None, examples)
+
+
+def _opaque(headers: Mapping[str, str]) -> bool:
+    return headers.get(_SSE, "").startswith("aws:") or f"{_SSE}-customer-algorithm" in headers
 
 
 def _annotations(ends: Ends) -> Iterator[_Found]:

@@ -43,9 +43,11 @@ RICH = {
 }
 
 
-def sampled(key: str = "a//b", headers: Mapping[str, str] = RICH, **fields: object) -> SampledObject:
+def sampled(
+    key: str = "a//b", headers: Mapping[str, str] = RICH, etag: str = "e-2", **fields: object
+) -> SampledObject:
     known = {"tags": (("t", "1"),), "grants": (("someone", "READ"),), "annotations": 1} | fields
-    return SampledObject(key, ObjectHead(headers, 1, "e-2"), **known)  # type: ignore[arg-type]
+    return SampledObject(key, ObjectHead(headers, 1, etag), **known)  # type: ignore[arg-type]
 
 
 def ids(ends: Ends) -> set[str]:
@@ -72,7 +74,8 @@ def test_what_no_object_has_is_no_loss() -> None:
 
 
 def test_what_was_not_probed_is_no_loss_but_the_tool_s_own_limits_are() -> None:
-    assert ids(Ends(EVERYTHING, Capabilities(), Capabilities(), [sampled()])) == {"annotations", "acl", "encryption"}
+    found = ids(Ends(EVERYTHING, Capabilities(), Capabilities(), [sampled(etag="e")]))
+    assert found == {"annotations", "acl", "encryption"}
 
 
 def test_a_good_destination_loses_nothing() -> None:
@@ -80,7 +83,22 @@ def test_a_good_destination_loses_nothing() -> None:
         acl=True, acl_grantees={"someone": "x"}, object_lock="compliance", legal_hold=True, part_layout=True,
         encryption={"mode": "keep", "key_map": {"arn:key": "arn:other"}},
     )  # fmt: skip
-    assert ids(Ends(preserve, Capabilities(), GOOD, [sampled(annotations=None)], all_versions=True)) == set()
+    carried = sampled(etag="e", annotations=None)
+    assert ids(Ends(preserve, Capabilities(), GOOD, [carried], all_versions=True)) == set()
+
+
+@pytest.mark.parametrize(
+    ("headers", "lost"),
+    [
+        ({}, set()),
+        ({"x-amz-server-side-encryption": "AES256"}, set()),
+        ({"x-amz-server-side-encryption": "aws:kms"}, {"part-layout"}),
+        ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, {"part-layout"}),
+    ],
+)
+def test_the_parts_of_an_encrypted_object_give_another_etag(headers: dict[str, str], lost: set[str]) -> None:
+    sample = [SampledObject("a", ObjectHead(headers, 1, "e-2"), (), (), None)]
+    assert ids(Ends(Preserve(part_layout=True), Capabilities(), GOOD, sample)) == lost
 
 
 def test_what_may_not_be_read_is_a_loss_and_what_is_not_there_is_none() -> None:
