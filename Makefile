@@ -5,17 +5,20 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+STRICT := .strict
+STRICT_STAMP := $(STRICT)/.installed
 PY := $(BIN)/python
 PYTEST ?=
 WORKERS ?= 3
 
-.PHONY: help venv test lint unit demo bench bench-quick soak clean
+.PHONY: help venv test lint unit demo bench bench-quick soak strict clean
 
 help:
 	@echo 'make test     lint, type check, import rules, all fast tests'
 	@echo 'make demo     migrate a bucket between two S3 servers, kill it half-way, resume, verify'
 	@echo 'make bench    ours, rclone and boto3 side by side (long; make bench-quick: small sizes, one round)'
 	@echo 'make soak     the tests that take minutes: crashes and faults in numbers, with a new seed each time'
+	@echo 'make strict   the tests against a third, stricter S3 server, which it installs by itself (200 MB)'
 	@echo 'make lint     only ruff, mypy and import-linter'
 	@echo 'make clean    remove what the others made'
 
@@ -28,6 +31,13 @@ $(STAMP): pyproject.toml
 	@grep -qsF '$(CURDIR)/$(BIN)/' $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)  # absent, moved or copied
 	@PIP_ROOT_USER_ACTION=ignore $(PY) -m pip --disable-pip-version-check --quiet install --editable '.[test]' \
 	  >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+$(STRICT_STAMP): tests/strict/requirements.txt
+	@echo '== strict server: $(STRICT) ($(PYTHON))'
+	@$(PYTHON) -m venv --clear $(STRICT)
+	@PIP_ROOT_USER_ACTION=ignore $(STRICT)/bin/python -m pip --disable-pip-version-check --quiet install \
+	  --requirement tests/strict/requirements.txt >$(STRICT)/install.log 2>&1 || { cat $(STRICT)/install.log >&2; exit 1; }
 	@touch $@
 
 lint: $(STAMP)
@@ -58,11 +68,15 @@ bench: $(STAMP)
 bench-quick: $(STAMP)
 	@$(PY) -m bench.run --quick
 
-soak: $(STAMP)
+strict: $(STAMP) $(STRICT_STAMP)
+	@echo '== tests against the strict server'
+	@$(PY) -m pytest -m soak tests/strict $(PYTEST)  # without the server each of them is an error
+
+soak: $(STAMP) $(STRICT_STAMP)
 	@echo '== soak'
 	@seed=$${TEST_SEED:-$$(date +%s)}; echo "TEST_SEED=$$seed"; \
 	  TEST_SEED=$$seed HYPOTHESIS_PROFILE=soak $(PY) -m pytest -m soak -s $(PYTEST)
 
 clean:
-	@rm -rf $(VENV) *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(STRICT) *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
