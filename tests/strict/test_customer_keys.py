@@ -6,6 +6,7 @@ import base64
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from botocore.exceptions import ClientError
 from strict.conftest import KEYS, everything_written, head, moved
 from support.corpus import MIB, CorpusObject, mixed
 from support.fault_proxy import FaultProxy
-from support.fault_rules import FlipBit, Reset, Rule
+from support.fault_rules import FlipBit, Reset, Rule, slow_down
 from support.operator import Operator
 from support.oracle import FIELDS, Bucket, compare, fill, keys
 
@@ -203,3 +204,46 @@ def test_no_key_is_left_anywhere(
         for secret in (key.decode(), *(base64.b64encode(part).decode() for part in (key, digest)), key.hex()):
             assert secret not in told
     assert os.environ["OLD_SSE_C"] not in told
+
+
+def test_killed_between_parts_it_goes_on_with_the_missing_ones(
+    on_strict: Operator, sealed: dict[str | None, Any], seed: int
+) -> None:
+    ours, theirs = both(on_strict, sealed, "OLD_SSE_C", "NEW_SSE_C")
+    fill(ours.client, ours.name, [CorpusObject("big", 26 * MIB, seed, {"ContentType": "video/mp4"}, {"m": "1"})])
+    with FaultProxy(on_strict.source.endpoint_url, seed=seed) as proxy:
+        on_strict.destination_url = proxy.endpoint_url
+        declared(on_strict, "OLD_SSE_C", "NEW_SSE_C")
+        assert on_strict.plan().code == 0
+        sent = proxy.count("part", status=200)
+        proxy.rules = [Rule(slow_down(retry_after=60), operations=("part",), skip=2)]
+        running = on_strict.background("apply", on_strict.plan_path)
+        deadline = time.monotonic() + 60
+        while proxy.count("part", status=503) == 0 and time.monotonic() < deadline:
+            assert running.poll() is None
+            time.sleep(0.02)
+        running.kill()
+        running.communicate()
+        proxy.rules = []
+        applied = on_strict.apply()
+        assert applied.code == 0, applied.err
+        sent = proxy.count("part", status=200) - sent
+    assert compare(ours, theirs) == []
+    assert sent <= 7, "six parts, and one may not have been recorded"
+    assert on_strict.uploads() == []
+
+
+@pytest.mark.parametrize("transfer", ["stream", "auto"])
+def test_what_changed_is_overwritten_and_what_went_is_deleted(
+    on_strict: Operator, sealed: dict[str | None, Any], seed: int, transfer: str
+) -> None:
+    ours, theirs = both(on_strict, sealed, "OLD_SSE_C", "NEW_SSE_C")
+    fill(ours.client, ours.name, objects(seed))
+    policy = {"delete_extraneous": "after-verify", "transfer": transfer}
+    declared(on_strict, "OLD_SSE_C", "NEW_SSE_C", policy=policy, guards={"max_deletes": 1})
+    moved(on_strict)
+    fill(ours.client, ours.name, [CorpusObject(key, 8 * MIB, seed + 1) for key in ("large", "in parts")])
+    gone = next(item.key for item in objects(seed) if item.size > 1)
+    ours.client.delete_object(Bucket=ours.name, Key=gone)
+    moved(on_strict)
+    assert compare(ours, theirs) == []
