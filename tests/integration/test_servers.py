@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from support.servers import RcloneServer, S3Server, s3_client
+from support import strict_server
+from support.servers import RcloneServer, S3Server, ServerFailed, s3_client
 
 
 @pytest.fixture(params=["moto_server", "rclone_server"])
@@ -95,3 +96,9 @@ def test_a_paused_server_answers_again_when_resumed(bucket_name: str) -> None:
 
         assert server.create_bucket(bucket_name) == bucket_name
         assert state == "T"
+
+
+def test_a_strict_server_that_is_not_installed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict_server, "PYTHON", tmp_path / "python")
+    with pytest.raises(ServerFailed, match="make strict"), strict_server.StrictServer():
+        pass

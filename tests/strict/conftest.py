@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,8 +81,3 @@ def head(side: Bucket, key: str, **words: Any) -> dict[str, Any]:
 def everything_written(folder: Path) -> str:
     """All files below, as text."""
     return "\n".join(p.read_bytes().decode("utf-8", "replace") for p in sorted(folder.rglob("*")) if p.is_file())
-
-
-def as_text(value: Any) -> str:
-    """For a search in it."""
-    return json.dumps(value, default=str)
