@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,11 @@ from support.fault_proxy import FaultProxy
 from support.fault_rules import Delay, Rule
 from support.memory_run import expire_leases
 from support.operator import Operator
-from support.oracle import RCLONE_FIELDS, compare, fill, keys
+from support.oracle import fill, keys
 from support.postgres import PostgresServer
 from support.processes import resident
 from support.servers import MotoServer, RcloneServer
-
-from schema.manifest import ManifestFolder, read_entries
-from schema.planfile import load_plan
-
-DEADLINE = 60.0
-Sql = Callable[..., list[tuple[object, ...]]]
-Sql = Callable[..., list[tuple[object, ...]]]
+from support.watched_run import Sql, completed, ended, puts, recorded, until, written, written_twice
 
 
 @pytest.fixture
@@ -45,41 +38,6 @@ def slowed(on_rclone: Operator, seed: int) -> Iterator[tuple[Operator, FaultProx
         proxy.rules = [Rule(Delay(0.08), operations=("put", "part"))]
         proxy.forget()
         yield on_rclone, proxy
-
-
-def until(met: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Look again and again, for a minute at most."""
-    deadline = time.monotonic() + DEADLINE
-    while not met():
-        assert time.monotonic() < deadline, "it did not come to that within a minute"
-        if process is not None and process.poll() is not None:
-            pytest.fail(f"the process ended with {process.returncode}: {process.communicate()}")
-        time.sleep(0.01)
-
-
-def puts(proxy: FaultProxy) -> int:
-    return sum(e.operation == "put" and e.status == 200 for e in proxy.history_from(0))
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Its exit code, stdout and stderr."""
-    out, err = process.communicate(timeout=DEADLINE)
-    return process.returncode, out, err
-
-
-def completed(operator: Operator) -> None:
-    """Everything is there, proven, and there is nothing left to plan."""
-    assert compare(operator.source_side, operator.destination_side, fields=RCLONE_FIELDS) == []
-    verified = operator.verify("--level", "content")
-    assert verified.code == 0, verified.err
-    replanned = operator.plan("--detailed-exitcode")
-    assert replanned.code == 0, replanned.err
-
-
-def written_twice(proxy: FaultProxy) -> set[str]:
-    """Keys that were put more than once."""
-    count = Counter(e.key for e in proxy.history if e.operation == "put" and e.status == 200)
-    return {key for key, times in count.items() if times > 1}
 
 
 def test_sigterm_drains_exits_75_and_nothing_is_adopted_afterwards(slowed: tuple[Operator, FaultProxy]) -> None:
@@ -114,19 +72,6 @@ def test_a_second_sigint_lets_go_at_once(slowed: tuple[Operator, FaultProxy]) ->
     proxy.rules = []
     assert operator.apply().code == 0
     completed(operator)
-
-
-def recorded(operator: Operator, sql: Sql) -> set[str]:
-    """The destination keys of the objects whose rows are in the ledger now."""
-    plan = load_plan(operator.plan_path)
-    manifests = ManifestFolder(operator.plan_path.parent / plan.manifest_store)
-    keys_of = [{ord: entry.target for ord, entry in read_entries(manifests, b.manifest)} for b in plan.batches]
-    return {keys_of[batch][ord] for batch, ord in sql("SELECT batch_no, ord FROM ledger.completion")}  # type: ignore[index]
-
-
-def written(proxy: FaultProxy, since: int) -> set[str]:
-    """Keys that became visible at the destination from then on."""
-    return {e.key for e in proxy.history_from(since) if e.operation in ("put", "complete") and e.status == 200}
 
 
 def killed_at_random(
