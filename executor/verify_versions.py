@@ -9,6 +9,7 @@ from executor.expectation import Expectations, Expected
 from executor.ledger_types import Completion, Outcome
 from executor.section import SectionRuntime
 from executor.verify_listing import Finding, Verdict
+from schema.histories import HELD_MARKER, HELD_VERSION
 from schema.objects import ListedObject
 from schema.plan import Action
 
@@ -40,9 +41,16 @@ def version_findings(section_id: str, runtime: SectionRuntime, lines: Expectatio
 
 def _compare(section: str, key: str, versions: list[ListedObject], expected: list[Expected]) -> Finding | None:
     moved = [e for e in expected if e.entry.action in (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER)]
+    held = [e for e in expected if e.entry.action is Action.SKIP and e.entry.reason in (HELD_VERSION, HELD_MARKER)]
     if not expected:
         return Finding(section, Verdict.UNACCOUNTED, key, key, f"{len(versions)} versions in no manifest")
     if not moved:
+        lost = _gone(held, versions)
+        if lost:
+            return Finding(section, Verdict.MISSING, held[0].entry.key, key, lost)
+        if held and len(held) == len(expected) and not _is_current(held[-1], versions[-1]):
+            detail = "the newest version is not the one that was there when planned"
+            return Finding(section, Verdict.DIFFERENT, held[0].entry.key, key, detail)
         return None
     source_key = moved[0].entry.key
     rows = [e.completion for e in moved]
@@ -52,6 +60,9 @@ def _compare(section: str, key: str, versions: list[ListedObject], expected: lis
     if len(ours) < len(moved):
         detail = f"{len(versions)} versions at the destination, {len(moved)} at the source"
         return Finding(section, Verdict.MISSING, source_key, key, detail)
+    lost = _gone(held, versions[: -len(moved)])
+    if lost:
+        return Finding(section, Verdict.MISSING, source_key, key, lost)
     for place, (line, row, there) in enumerate(zip(moved, rows, ours, strict=True), 1):
         difference = _different(line, row, there)
         if difference:
@@ -61,6 +72,25 @@ def _compare(section: str, key: str, versions: list[ListedObject], expected: lis
     if not ours[-1].is_latest:
         return Finding(section, Verdict.DIFFERENT, source_key, key, "the newest version is not the current one")
     return None
+
+
+def _gone(held: list[Expected], versions: list[ListedObject]) -> str:
+    """What is wrong when the versions that were there when planned are no longer there, in their order."""
+    left = iter(versions)
+    for place, line in enumerate(held, 1):
+        if not any(_alike(line, there) for there in left):
+            return f"version {place} of the {len(held)} that were there when planned is gone"
+    return ""
+
+
+def _alike(line: Expected, there: ListedObject) -> bool:
+    """As far as a listing tells: ETags of the two sides need not be the same."""
+    marker = line.entry.reason == HELD_MARKER
+    return there.delete_marker if marker else not there.delete_marker and there.size == line.entry.size
+
+
+def _is_current(line: Expected, newest: ListedObject) -> bool:
+    return newest.is_latest and _alike(line, newest)
 
 
 def _different(line: Expected, row: Completion | None, there: ListedObject) -> str:

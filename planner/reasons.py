@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from schema.histories import HELD_MARKER, HELD_VERSION
+
 
 class Reason(StrEnum):
     """One reason for one decision. The values are written into manifests: changing one changes digests."""
@@ -13,8 +15,8 @@ class Reason(StrEnum):
     SAME_ETAG = "same size and same ETag"
     NOT_OLDER = "same size, and the destination is not older than the source"
     COPIED_EARLIER = "copied earlier by this lineage, and unchanged at the destination since"
-    SAME_VERSION = "the destination's history holds this version in its place"
-    SAME_MARKER = "a delete marker on both sides"
+    SAME_VERSION = HELD_VERSION
+    SAME_MARKER = HELD_MARKER
 
     OTHER_SIZE = "the sizes differ"
     OTHER_ETAG = "the ETags differ"

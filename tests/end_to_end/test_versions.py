@@ -139,6 +139,27 @@ def test_verify_sees_a_version_laid_on_top(versioned: Operator) -> None:
     assert sorted(finding["key"] for finding in ran.lines("finding")) == ["a", "z"]
 
 
+def test_verify_sees_what_became_of_versions_that_needed_no_copy(versioned: Operator) -> None:
+    """A plan that leaves all as it is promises it too: one version removed, a whole history, one laid on top."""
+    assert versioned.plan().code == 0
+    assert versioned.apply().code == 0
+    write(versioned.source.client(), versioned.source_bucket, version("b/deep", 5))
+    assert versioned.plan().code == 0
+    assert versioned.apply().code == 0
+    assert versioned.verify("--level", "listing").code == 0
+    client, name = versioned.destination.client(), versioned.destination_bucket
+    rows = client.list_object_versions(Bucket=name)["Versions"]
+    removed = [row for row in rows if row["Key"] == "twice-the-same"][1:2]
+    removed += [row for row in rows if row["Key"] == "a" or (row["Key"], row["Size"]) == ("b/deep", 102)]
+    for row in removed:
+        client.delete_object(Bucket=name, Key=row["Key"], VersionId=row["VersionId"])
+    write(client, name, version("z", 9))
+    ran = versioned.verify("--level", "listing", "--json")
+    assert ran.code == 8
+    found = {finding["key"]: finding["verdict"] for finding in ran.lines("finding")}
+    assert found == {"twice-the-same": "missing", "a": "missing", "b/deep": "missing", "z": "different"}
+
+
 @pytest.mark.parametrize("fault", ["lost", pytest.param("throttled", marks=pytest.mark.soak), "broken"])
 def test_a_lost_answer_writes_no_version_twice(versioned: Operator, fault: str) -> None:
     """Every third write fails: after it took effect, or before."""

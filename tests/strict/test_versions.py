@@ -216,6 +216,26 @@ def test_verify_sees_a_null_version_laid_on_top(versioned: Operator) -> None:
     assert sorted(finding["key"] for finding in ran.lines("finding")) == ["deleted", "null between"]
 
 
+def test_verify_sees_what_became_of_versions_that_needed_no_copy(versioned: Operator) -> None:
+    """A plan that leaves all as it is promises it too: one version removed, a whole history, one laid on top."""
+    moved(versioned)
+    assert versioned.summary().keys() >= {"skip"}
+    client, name = versioned.destination.client(), versioned.destination_bucket
+    for level in ("listing", "head", "content"):
+        verified = versioned.verify("--level", level)
+        assert verified.code == 0, verified.err
+    rows = listed(versioned, name)
+    removed = [row for row in rows if row.key == "twice the same"][2:3]
+    removed += [row for row in rows if row.key == "null, oldest"]
+    for row in removed:
+        client.delete_object(Bucket=name, Key=row.key, VersionId=row.version_id)
+    write(client, name, version("null between", 9))
+    ran = versioned.verify("--level", "listing", "--json")
+    assert ran.code == 8
+    found = {finding["key"]: finding["verdict"] for finding in ran.lines("finding")}
+    assert found == {"twice the same": "missing", "null, oldest": "missing", "null between": "different"}
+
+
 def test_only_the_latest_of_each_key(versioned: Operator) -> None:
     versioned.destination_bucket = versioned.destination.create_bucket(f"plain-{uuid.uuid4().hex[:12]}")
     versioned.declare(policy={"versions": "latest"})
