@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pycurl
 
@@ -27,15 +26,25 @@ KEPT_OUT = [b"Expect:", b"Accept:"]
 """Lines that keep libcurl from adding headers: a server that ignores Expect costs one second per PUT."""
 
 
-class Patience(Enum):
-    """How long a request may be silent: (low-speed seconds, overall seconds); 0: no bound."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request may be silent. 0: no bound. Connecting, TLS included, has CONNECT_TIMEOUT_MS beside it."""
 
-    DATA = (LOW_SPEED_SECONDS, 0)
-    """Slower than 1 KiB/s for 30 s, in either direction, is a failure."""
-    STREAM = (600, 0)
+    slow_seconds: int
+    """Slower than 1 KiB/s for so long, in either direction, is a failure."""
+    seconds: int
+    """From beginning to end."""
+
+    DATA: ClassVar[Patience]
+    STREAM: ClassVar[Patience]
     """The body comes from another request, which has its own limit."""
-    SILENT = (0, 600)
+    SILENT: ClassVar[Patience]
     """Complete and copy: the server may say nothing for minutes while it works."""
+
+
+Patience.DATA = Patience(LOW_SPEED_SECONDS, 0)
+Patience.STREAM = Patience(600, 0)
+Patience.SILENT = Patience(0, 600)
 
 
 @dataclass(slots=True)
@@ -161,9 +170,8 @@ class Connection:
         if self._text:
             self._text = bytearray()
         if request.patience is not self._patience:
-            low_speed, overall = request.patience.value
-            curl.setopt(pycurl.LOW_SPEED_TIME, low_speed)
-            curl.setopt(pycurl.TIMEOUT, overall)
+            curl.setopt(pycurl.LOW_SPEED_TIME, request.patience.slow_seconds)
+            curl.setopt(pycurl.TIMEOUT, request.patience.seconds)
             self._patience = request.patience
         if request.once is not self._once:
             curl.setopt(pycurl.FRESH_CONNECT, int(request.once))

@@ -145,7 +145,7 @@ class SocketConnection:
             held = self._connect()
             self._patience = None
         if patience is not self._patience:
-            seconds = max(patience.value)
+            seconds = max(patience.slow_seconds, patience.seconds)
             limit = struct.pack("ll", seconds, 0)
             held.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)

@@ -1,14 +1,18 @@
-"""Certificates are verified, always; a private authority is trusted when it is named."""
+"""Certificates are verified, always; a private authority is trusted when it is named; silence has an end."""
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import pytest
 from cryptography import x509
@@ -17,8 +21,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from schema.declaration import Side
-from schema.errors import InputMissing, StoreError, TlsRefused
+from schema.errors import InputMissing, RequestTimedOut, StoreError, TlsRefused
+from storage import connection
+from storage.addressing import locate
+from storage.connection import Patience
+from storage.credentials import FixedKeys
+from storage.error_border import Purpose
 from storage.open_store import open_store
+from storage.port import Unobserved
+from storage.retrying import Retry, RetryPolicy
+from storage.wire import Operation, Wire
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -110,3 +122,105 @@ def test_http_to_an_https_port_is_a_store_error(tls_server: tuple[int, Path]) ->
 def test_a_bundle_that_is_not_there() -> None:
     with pytest.raises(InputMissing, match="/no/such/file"):
         head_size("https://127.0.0.1:1", "/no/such/file")
+
+
+class Hesitant:
+    """A server that meets its first connections with silence, at one point or another, and answers the others.
+
+    Without a *key* it speaks plain HTTP.
+    """
+
+    def __init__(self, certificate: Path, key: Path | None, silences: list[str]) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if key else None
+        if self._context is not None:
+            self._context.load_cert_chain(certificate, key)
+        self._silences = silences
+        self._held: list[socket.socket] = []
+        self.met: list[str] = []
+        """What each connection was met with."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"{'https' if key else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+        for client in self._held:
+            client.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                silence = self._silences.pop(0) if self._silences else "none"
+                self.met.append(silence)
+                self._held.append(client)
+                if silence != "no handshake":
+                    threading.Thread(target=self._converse, args=(client, silence), daemon=True).start()
+
+    def _converse(self, client: socket.socket, silence: str) -> None:
+        with suppress(OSError):
+            if self._context is not None:
+                client = self._context.wrap_socket(client, server_side=True)
+                self._held.append(client)
+            asked = client.recv(65_536)
+            if silence == "half a head":
+                client.sendall(b"HTTP/1.1 200 OK\r\nETag: ")
+            elif silence == "none" and asked:
+                client.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 7\r\n\r\n')
+
+
+def asked_twice(server: Hesitant, certificate: Path, patience: Patience) -> str | None:
+    """The ETag that at most two attempts at a HEAD bring; None: both timed out."""
+    address = locate(Side("bucket", endpoint_url=server.url))
+    wire = Wire("bucket", address, "us-east-1", FixedKeys(None), Unobserved(), ca_bundle=str(certificate))
+    operation = Operation("HeadObject", Purpose.READ, "HEAD", "k", patience=patience)
+    try:
+        answer = Retry(RetryPolicy(attempts=2), wait=lambda _seconds: None).call(lambda: wire.send(operation))
+    except RequestTimedOut:
+        return None
+    finally:
+        wire.close()
+    return answer.headers["etag"]
+
+
+SHORT = [pytest.param(Patience(1, 0), id="no data"), pytest.param(Patience(0, 1), id="no end")]
+
+
+@pytest.mark.parametrize("patience", SHORT)
+def test_a_server_that_never_answers_the_handshake_times_out_each_time(
+    tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_MS", 300)
+    certificate, key = self_signed(tmp_path)
+    with Hesitant(certificate, key, ["no handshake", "no handshake"]) as server:
+        began = time.monotonic()
+        assert asked_twice(server, certificate, patience) is None
+        assert time.monotonic() - began >= 0.6, "the patience was used up, twice"
+        assert server.met == ["no handshake", "no handshake"]
+
+
+@pytest.mark.parametrize("patience", SHORT)
+@pytest.mark.parametrize("silence", ["no handshake", "no answer", "half a head"])
+def test_after_a_silence_the_request_is_sent_again(
+    tmp_path: Path, silence: str, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_MS", 300)
+    certificate, key = self_signed(tmp_path)
+    with Hesitant(certificate, key, [silence]) as server:
+        assert asked_twice(server, certificate, patience) == '"e"'
+        assert server.met == [silence, "none"]
+
+
+@pytest.mark.parametrize("patience", SHORT)
+@pytest.mark.parametrize("silence", ["no answer", "half a head"])
+def test_silence_without_tls_has_an_end_as_well(tmp_path: Path, silence: str, patience: Patience) -> None:
+    certificate, _ = self_signed(tmp_path)
+    with Hesitant(certificate, None, [silence]) as server:
+        assert asked_twice(server, certificate, patience) == '"e"'
+        assert server.met == [silence, "none"]
