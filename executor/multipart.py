@@ -14,7 +14,7 @@ from typing import TypeVar
 from executor import carriage, integrity
 from executor.carriage import Source
 from executor.ledger_types import Completion, Failure, Outcome, PartRecord, UploadRecord
-from executor.part_layout import cut_parts, require_same_etag
+from executor.part_layout import cut_again, cut_parts
 from executor.part_transfer import send_part
 from executor.part_window import PartRange
 from executor.parted_place import PartedPlace
@@ -152,9 +152,10 @@ class PartedCopy:
             self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
             return False
         self._upload_id = record.upload_id
+        lengths = {part.number: part.length for part in self._parts}
         for part in recorded:
             there = held.get(part.part_no)
-            if there is not None and there.etag == part.etag and there.size == part.size:
+            if there is not None and there.etag == part.etag and there.size == part.size == lengths.get(part.part_no):
                 self._done[part.part_no] = part
         return True
 
@@ -220,9 +221,12 @@ class PartedCopy:
         if source is None:
             raise AssertionError("an upload is closed only after it was opened")
         entry, section = self._entry, self._section
+        anew = cut_again(section, entry, parts, self._parts, self._repeat) if section.keeps_layout(entry) else None
+        if anew is not None:
+            self._parts = anew
+            self._restart(source)
+            return
         crc = self._combined(parts, source)
-        if section.keeps_layout(entry):
-            require_same_etag(section, entry, parts)
         judged = None if section.completion_guarded(entry) else self._already_there(source)
         if judged is not None:
             self._abort_and_end(judged)

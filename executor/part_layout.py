@@ -19,12 +19,14 @@ LOSS = "part-layout"
 """Id of the loss that excuses an ETag that differs."""
 
 
-def cut_parts(
-    section: SectionRuntime, entry: Entry, repeat: Callable[[Callable[[], ObjectHead]], ObjectHead]
-) -> list[PartRange]:
+Repeat = Callable[[Callable[[], ObjectHead]], ObjectHead]
+"""Runs one request, again after passing errors."""
+
+
+def cut_parts(section: SectionRuntime, entry: Entry, repeat: Repeat, *, each: bool = False) -> list[PartRange]:
     """Where the parts begin: the source's own cuts when the plan keeps them, else the plan's part size.
 
-    *repeat* runs one request, again after passing errors.
+    *each*: see layout_of.
     """
     if not section.keeps_layout(entry):
         return parts_of(entry.size, section.part_size(entry.size))
@@ -33,14 +35,34 @@ def cut_parts(
         query = [("partNumber", str(number))] + ([("versionId", entry.version_id)] if entry.version_id else [])
         return repeat(lambda: section.source.subresource("HEAD", entry.key, query)[0])
 
-    return layout_of(section, entry, ask)
+    return layout_of(section, entry, ask, each=each)
 
 
-def layout_of(section: SectionRuntime, entry: Entry, ask: Callable[[int], ObjectHead]) -> list[PartRange]:
+def cut_again(
+    section: SectionRuntime, entry: Entry, sent: Sequence[PartRecord], cuts: list[PartRange], repeat: Repeat
+) -> list[PartRange] | None:
+    """Before Complete: None when the parts *sent*, cut as *cuts* say, make the source's ETag.
+
+    Uneven parts may add up as even ones would; then the source's own cuts, asked one by one, are returned. Raises
+    ObjectRefused when these are no others.
+    """
+    try:
+        require_same_etag(section, entry, sent)
+    except ObjectRefused:
+        exact = cut_parts(section, entry, repeat, each=True)
+        if exact == cuts:
+            raise
+        return exact
+    return None
+
+
+def layout_of(
+    section: SectionRuntime, entry: Entry, ask: Callable[[int], ObjectHead], *, each: bool = False
+) -> list[PartRange]:
     """The parts of *entry* as they were uploaded; *ask(n)* answers HEAD ?partNumber=n at the source.
 
-    Two requests where all parts but the last are alike, else one for each part. Raises ObjectRefused where the
-    source does not tell and the loss was not accepted; accepted: our own cuts.
+    Two requests where all parts but the last seem alike, else, or when *each* is to be asked, one for each part.
+    Raises ObjectRefused where the source does not tell and the loss was not accepted; accepted: our own cuts.
     """
     count = _count(entry.etag)
     first = _length(ask(1)) if count else 0
@@ -48,7 +70,7 @@ def layout_of(section: SectionRuntime, entry: Entry, ask: Callable[[int], Object
         return parts_of(entry.size, entry.size)
     if count > 1 and 0 < first < entry.size:
         last = _length(ask(count))
-        if first * (count - 1) + last == entry.size and last <= first:
+        if not each and first * (count - 1) + last == entry.size and last <= first:
             return parts_of(entry.size, first)
         lengths = [first, *(_length(ask(number)) for number in range(2, count)), last]
         if sum(lengths) == entry.size and 0 not in lengths:
