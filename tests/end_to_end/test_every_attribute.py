@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from support.corpus import MIB, CorpusObject
-from support.operator import Operator
+from support.operator import Operator, moved
 from support.oracle import FIELDS, RCLONE_FIELDS, Bucket, compare, fill, keys
 from support.servers import ACCESS_KEY, S3Server
 
@@ -72,16 +72,6 @@ def told(server: S3Server, bucket: str, key: str) -> dict[str, str]:
     kept = ("x-amz-meta-", "content-", "expires", "cache-control", "x-amz-website")
     found = ask(server, "HEAD", bucket, key).getheaders()
     return {n.lower(): text_of(v) for n, v in found if n.lower().startswith(kept)}
-
-
-def moved(operator: Operator) -> None:
-    planned = operator.plan()
-    assert planned.code == 0, planned.err
-    applied = operator.apply()
-    assert applied.code == 0, applied.err
-    verified = operator.verify("--level", "content")
-    assert verified.code == 0, verified.err
-    assert operator.plan("--detailed-exitcode").code == 0
 
 
 @pytest.fixture

@@ -180,6 +180,19 @@ class Operator:
         return [upload["UploadId"] for upload in answer.get("Uploads", ())]
 
 
+def moved(operator: Operator, *, again: bool = True) -> None:
+    """Plan, apply, verify every byte, and plan again: nothing is left to do. Not *again*: the applied plan stays."""
+    planned = operator.plan()
+    assert planned.code == 0, planned.err
+    applied = operator.apply()
+    assert applied.code == 0, applied.err
+    verified = operator.verify("--level", "content")
+    assert verified.code == 0, verified.err
+    if again:
+        second = operator.plan("--detailed-exitcode")
+        assert second.code == 0, second.err
+
+
 def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Every file below: its modification time and bytes; for "nothing was rewritten"."""
     return {
