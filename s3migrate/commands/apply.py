@@ -23,6 +23,7 @@ from executor.local_workers import this_process
 from executor.memory_limit import calm_collector, default_budget, set_malloc_arenas
 from executor.processor_load import ProcessorLoad
 from executor.runner import ENDED, ApplySettings, apply, chosen_batches
+from executor.scheduling import schedule_as_batch
 from executor.section import sections_of
 from executor.stop import Stop
 from s3migrate import __version__, output
@@ -133,6 +134,7 @@ def _work(
         saturated=ProcessorLoad().saturated,
     )
     calm_collector()
+    schedule_as_batch()
     sides = [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]
     try:
         return apply(
