@@ -1,0 +1,143 @@
+"""A server that answers from a script, and a store before it: what the wire sends, byte for byte, and what it hears."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from schema.declaration import Side
+from schema.objects import ObjectHead
+from storage.credentials import Fetched, FixedKeys, Keys, RenewedKeys
+from storage.port import Pin, RequestSample
+from storage.s3_store import S3Store
+
+KEYS = FixedKeys(Keys("AK", "canary-secret"))
+PINNED = Pin("e")
+CLOSE = b""
+"""In a script: close the connection without a byte of an answer."""
+
+
+def answer(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
+    """An answer on the wire; `_` in a header's name stands for `-`. Content-Length is added where none is given."""
+    lines = [f"HTTP/1.1 {status}"] + [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if "Content_Length" not in headers and "Transfer_Encoding" not in headers:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+@dataclass
+class Received:
+    """One request as it came."""
+
+    line: str
+    headers: dict[str, str]
+    body: bytes
+    connection: int
+
+
+@dataclass
+class ScriptedServer:
+    """Answers the n-th request of all connections with the n-th item of the script; then closes."""
+
+    script: Sequence[bytes]
+    close_after: frozenset[int] = frozenset()
+    """Answers after which the connection is closed, silently."""
+    requests: list[Received] = field(default_factory=list)
+    port: int = 0
+
+    def serve(self, listener: socket.socket) -> None:
+        """A thread for each connection, until the listener is gone."""
+        connections = 0
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            connections += 1
+            threading.Thread(target=self.converse, args=(client, connections), daemon=True).start()
+
+    def converse(self, client: socket.socket, connection: int) -> None:
+        """One connection, from its first request to its end."""
+        with client, client.makefile("rb") as reader:
+            self.answer(client, reader, connection)
+
+    def answer(self, client: socket.socket, reader: BinaryIO, connection: int) -> None:
+        """Every request of a connection in turn."""
+        while line := reader.readline():
+            headers: dict[str, str] = {}
+            while (row := reader.readline()) not in (b"\r\n", b""):
+                name, _, value = row.decode("latin-1").partition(":")
+                headers[name.lower()] = value.strip(" \r\n")
+            body = reader.read(int(headers.get("content-length", "0")))
+            self.requests.append(Received(line.decode("latin-1").strip(), headers, body, connection))
+            number = len(self.requests) - 1
+            if number >= len(self.script) or self.script[number] == CLOSE:
+                return
+            client.sendall(self.script[number])
+            if number in self.close_after:
+                return
+
+
+@contextmanager
+def scripted(*script: bytes, close_after: frozenset[int] = frozenset()) -> Iterator[ScriptedServer]:
+    """A server with this script, on a port of its own."""
+    server = ScriptedServer(script, close_after)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server.port = listener.getsockname()[1]
+        thread = threading.Thread(target=server.serve, args=(listener,), daemon=True)
+        thread.start()
+        yield server
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+@contextmanager
+def store_at(
+    server: ScriptedServer, credentials: FixedKeys | RenewedKeys = KEYS, **options: object
+) -> Iterator[S3Store]:
+    """A store of the bucket `bucket` at *server*."""
+    side = Side("bucket", endpoint_url=f"http://127.0.0.1:{server.port}")
+    store = S3Store(side, credentials, **options)  # type: ignore[arg-type]
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def get(store: S3Store, size: int = 5, pin: Pin = PINNED) -> tuple[bytes, ObjectHead]:
+    """The object `k`, of *size* bytes."""
+    buffer = bytearray(size)
+    head = store.get("k", memoryview(buffer), pin=pin)
+    return bytes(buffer), head
+
+
+EXPIRED = answer("400 Bad Request", b"<Error><Code>ExpiredToken</Code></Error>")
+
+
+def renewed_keys() -> RenewedKeys:
+    """Keys whose token is token1, and after each refresh the next."""
+    fetched: list[bool] = []
+
+    def fetch(anew: bool) -> Fetched:
+        fetched.append(anew)
+        return Fetched(Keys("AK", "s", f"token{len(fetched)}"), 1e12)
+
+    return RenewedKeys(fetch)
+
+
+class Observer:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int]] = []
+        self.samples: list[RequestSample] = []
+
+    def before(self, operation: str, size: int) -> None:
+        self.begun.append((operation, size))
+
+    def after(self, sample: RequestSample) -> None:
+        self.samples.append(sample)
