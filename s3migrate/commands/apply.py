@@ -78,7 +78,7 @@ def apply_command(
     plan, manifests = read_plan(plan_path)
     check_approved(plan, expect_plan_id or settings.expected_plan_id)
     emit = emitter(as_json)
-    events = JsonRun(emit) if emit else HumanRun(settings.stderr_is_terminal)
+    events = JsonRun(emit) if emit else HumanRun(settings.stderr_is_terminal, many=len(plan.sections) > 1)
     governors = Governors()
     stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), governors.of)
     try:

@@ -77,7 +77,7 @@ def verify_command(plan_path: Path, level: str, sample: int | None, report_path:
                 Level(level),
                 sample,
                 tools,
-                _teller(emit, report),
+                _teller(emit, report, many=len(plan.sections) > 1),
                 lambda _tallies: None,
             )
             report.conclude(tallies)
@@ -89,7 +89,10 @@ def verify_command(plan_path: Path, level: str, sample: int | None, report_path:
     return _conclude(tallies, level, emit)
 
 
-def _teller(emit: Callable[[dict[str, Any]], None] | None, report: ReportFile) -> Callable[[Finding], None]:
+def _teller(
+    emit: Callable[[dict[str, Any]], None] | None, report: ReportFile, *, many: bool
+) -> Callable[[Finding], None]:
+    """*many* sections: a key alone does not say which is meant."""
     shown: Counter[str] = Counter()
 
     def tell(finding: Finding) -> None:
@@ -100,7 +103,8 @@ def _teller(emit: Callable[[dict[str, Any]], None] | None, report: ReportFile) -
             return
         shown[finding.verdict] += 1
         if shown[finding.verdict] <= FINDINGS_SHOWN:
-            click.echo(f"{finding.verdict}: {one_line(finding.key)}: {one_line(finding.detail)}", err=True)
+            where = f"{finding.section}: " if many else ""
+            click.echo(f"{finding.verdict}: {where}{one_line(finding.key)}: {one_line(finding.detail)}", err=True)
         elif shown[finding.verdict] == FINDINGS_SHOWN + 1:
             click.echo(f"... further {finding.verdict} are counted only; --report FILE keeps them all", err=True)
 

@@ -91,8 +91,10 @@ def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str
 class HumanRun:
     """For people, on stderr."""
 
-    def __init__(self, live: bool) -> None:
+    def __init__(self, live: bool, *, many: bool = False) -> None:
+        """*many* sections: a key alone does not say which is meant."""
         self._live = live
+        self._many = many
         self._rate = Rate()
         self._next_line = 0.0
         self._shown: Counter[str] = Counter()
@@ -117,7 +119,8 @@ class HumanRun:
             return
         self._shown[trouble.reason] += 1
         if self._shown[trouble.reason] <= TROUBLES_SHOWN:
-            self._say(f"{one_line(trouble.key)}: {trouble.reason}: {one_line(trouble.message)}")
+            where = f"{trouble.section}: " if self._many else ""
+            self._say(f"{where}{one_line(trouble.key)}: {trouble.reason}: {one_line(trouble.message)}")
         elif self._shown[trouble.reason] == TROUBLES_SHOWN + 1:
             self._say(f"... further objects with {trouble.reason} are counted only; `s3migrate status` lists them")
 
@@ -163,6 +166,7 @@ class JsonRun:
             self._emit(
                 {
                     "type": "object_error",
+                    "section": trouble.section,
                     "batch": trouble.batch,
                     "ord": trouble.ord,
                     "key": trouble.key,

@@ -52,9 +52,10 @@ class ReportFile(AbstractContextManager["ReportFile"]):
         title = f"{self._plan.name} serial {self._plan.serial}, {self._plan.plan_id}, level {self._level}"
         head = {
             ".csv": "section,verdict,key,destination_key,detail\r\n",
-            ".md": f"# s3migrate verify\n\n{markdown_code(title)}\n\n| verdict | key | detail |\n|---|---|---|\n",
+            ".md": f"# s3migrate verify\n\n{markdown_code(title)}\n\n"
+            "| section | verdict | key | detail |\n|---|---|---|---|\n",
             ".html": f"{_HTML_HEAD}<h1>s3migrate verify</h1><p>{html_text(title)}</p>"
-            "<table><tr><th>verdict<th>key<th>detail</tr>\n",
+            "<table><tr><th>section<th>verdict<th>key<th>detail</tr>\n",
         }
         self._file.write(head.get(self._path.suffix if self._path else "", ""))
 
@@ -116,7 +117,8 @@ def _line(finding: Finding, suffix: str) -> str:
         return row.getvalue()
     if suffix == ".md":
         key, detail = markdown_code(finding.key, in_table=True), markdown_code(finding.detail, in_table=True)
-        return f"| {finding.verdict} | {key} | {detail} |\n"
+        return f"| {finding.section} | {finding.verdict} | {key} | {detail} |\n"
     if suffix == ".html":
-        return f"<tr><td>{finding.verdict}<td>{html_text(finding.key)}<td>{html_text(finding.detail)}</tr>\n"
+        cells = (finding.section, finding.verdict, finding.key, finding.detail)
+        return f"<tr>{''.join(f'<td>{html_text(cell)}' for cell in cells)}</tr>\n"
     return json.dumps(finding._asdict()) + "\n"

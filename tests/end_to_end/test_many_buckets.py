@@ -62,13 +62,21 @@ def test_harm_is_told_with_its_section(on_moto: Operator, seed: int) -> None:
     pairs = pairs_of(on_moto, seed)
     declare(on_moto, pairs)
     assert on_moto.plan().code == 0
-    assert on_moto.apply().code == 0
+    fill(pairs[2][0].client, pairs[2][0].name, [CorpusObject("same/key", 12, 999)])
+    applied = on_moto.apply()
+    assert applied.code == 3
+    assert "\npair-2: same/key: source_changed: " in applied.err
     fill(pairs[1][1].client, pairs[1][1].name, [CorpusObject("same/key", 11, 999)])
     ran = on_moto.verify("--level", "listing", "--json")
     assert ran.code != 0
     assert [(f["section"], f["verdict"], f["key"]) for f in ran.lines("finding")] == [
-        ("pair-1", "different", "same/key")
+        ("pair-1", "different", "same/key"),
+        ("pair-2", "changed-since-plan", "same/key"),
+        ("pair-2", "drifted", "same/key"),
     ]
+    report = on_moto.folder / "report.md"
+    assert "\ndifferent: pair-1: same/key: " in "\n" + on_moto.verify("--level", "listing", "--report", report).err
+    assert "| pair-1 | different | `same/key` |" in report.read_text()
 
 
 def test_two_pairs_into_one_place_are_refused(on_moto: Operator, seed: int) -> None:
