@@ -133,6 +133,8 @@ def _obstacle(pair: Pair) -> str:
         return "the two sides are different endpoints"
     if source.sse_customer_key_env is not None:
         return "the source is encrypted with a customer's key, which the endpoint would have to be given for each copy"
+    if destination.sse_customer_key_env is not None:
+        return "the destination is encrypted with a customer's key, under which no copy is tried"
     if source.requester_pays and not destination.requester_pays:
         return "the source's requester pays, and the destination's requests do not say that they will"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from support.planning import MemoryManifests, declare, listed, plan
 
 from planner.methods import STREAMED, MethodChoice, chooser
-from s3migrate.probing import settle_method
+from s3migrate.probing import choose_method, settle_method
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
 from schema.errors import DeclarationError
 from schema.objects import ListedObject
@@ -49,6 +50,17 @@ def test_what_needs_parts_is_streamed_where_no_parts_are_copied(
     choice: MethodChoice, keep: bool, entries: list[Entry], method: Method
 ) -> None:
     assert chooser(choice, Preserve(part_layout=keep), "main")(entries) is method
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_customers_key_on_either_side_rules_out_copies_by_the_endpoint(side: str) -> None:
+    same = Side(bucket="b", endpoint_url="http://one.example:9000")
+    sealed = replace(same, sse_customer_key_env="KEY")
+    pair = Pair("main", sealed if side == "source" else same, sealed if side == "destination" else same)
+    choice = choose_method(declare(pairs=(pair,)), pair, lambda: "")
+    assert (choice.method, f"the {side} is encrypted with a customer's key" in choice.reason) == (SENT, True)
+    with pytest.raises(DeclarationError, match=f"server-copy, but the {side} is encrypted"):
+        choose_method(declare(pairs=(pair,), policy=Policy(transfer="server-copy")), pair, lambda: "")
 
 
 def test_a_declaration_that_insists_is_refused_for_an_object_that_cannot_be_copied() -> None:
