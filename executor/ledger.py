@@ -209,6 +209,10 @@ class Ledger:
         """The run accepted last."""
         return ledger_reports.latest_run(self._database)
 
+    def drifted(self, run_id: int) -> int:
+        """Objects left alone because their source or destination had changed since the plan; deletes not counted."""
+        return ledger_reports.drifted(self._database, run_id)
+
     def failures(self, run_id: int, limit: int | None = None) -> list[FailedObject]:
         """Objects given up, or found different by verification (code VerifyMismatch), and not good since."""
         return ledger_reports.failures(self._database, run_id, limit)

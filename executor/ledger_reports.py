@@ -23,7 +23,7 @@ from executor.ledger_types import (
 )
 from executor.ledger_uploads import find_upload
 from schema.plain import build
-from schema.plan import Plan
+from schema.plan import DELETES, Plan
 from schema.tables import batch as batch_table
 from schema.tables import completion, run_limit
 from schema.tables import run as run_table
@@ -110,6 +110,17 @@ def progress(database: Database, run_id: int) -> Progress:
         finished_at=row["finished_at"],
         limits=set_limits,
     )
+
+
+def drifted(database: Database, run_id: int) -> int:
+    """Objects left alone because their source or destination had changed since the plan; deletes not counted."""
+    left_alone = " + ".join(f"outcomes[{o:d}]" for o in (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT))
+    query = text(f"""
+        SELECT coalesce(sum({left_alone}), 0)
+          FROM ledger.chunk JOIN ledger.batch USING (run_id, batch_no) JOIN ledger.stage USING (run_id, stage_no)
+         WHERE run_id = :run_id AND kind = 0 AND stage_id <> :deletes""")  # noqa: S608 - numbers of an enum
+    with database.transaction() as connection:
+        return int(connection.execute(query, {"run_id": run_id, "deletes": DELETES}).scalar_one())
 
 
 def failures(database: Database, run_id: int, limit: int | None) -> list[FailedObject]:

@@ -25,7 +25,8 @@ from executor.transfer import Landed, Tools, WholeCopy, ended
 from executor.versions import KeyHistory
 from executor.writer import LedgerWriter, OpenChunk, Postponed
 from schema.errors import LeaseLost, Stopped, StoreError
-from schema.plan import Action, Entry
+from schema.plan import DELETES, Action, Entry
+from schema.quantities import counted_text
 
 TROUBLED = frozenset({Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT})
 Item = tuple[int, Entry]
@@ -65,6 +66,8 @@ class ObjectTasks:
                 return list(laid), []
             pairs = zip(chains, laid, strict=True)
             return [partial(self._once_readable, work, section, chain, task) for chain, task in pairs], []
+        if work.batch.stage == DELETES and (drifted := self.ledger.drifted(work.chunk.run_id)):
+            return [partial(self._spare, work, ord, entry, drifted) for ord, entry in items], []
         whole: list[Task] = []
         parted: list[Task] = []
         for ord, entry in items:
@@ -103,6 +106,13 @@ class ObjectTasks:
             return
         for _ in items:
             self.writer.put(work, Postponed(self.restore_poll_seconds))
+
+    def _spare(self, work: OpenChunk, ord: int, entry: Entry, drifted: int) -> None:
+        """No delete while anything did not arrive: what is extraneous may be all that is left of it, renamed."""
+        if not self._skip(work):
+            kept = Completion(work.chunk.batch_no, ord, Outcome.CONFLICT, 1, 0, "", b"")
+            why = f"not deleted: {counted_text(drifted, 'object')} did not arrive as planned; plan again"
+            self._record(work, ord, entry, kept, why)
 
     def _skip(self, work: OpenChunk) -> bool:
         return work.lost or self.tools.stop.draining

@@ -69,5 +69,9 @@ class PatientLedger:
         """See Ledger.record_intent."""
         self._wait(lambda: self._ledger.record_intent(chunk, ord, text))
 
+    def drifted(self, run_id: int) -> int:
+        """See Ledger.drifted."""
+        return self._wait(lambda: self._ledger.drifted(run_id))
+
     def _wait(self, call: Callable[[], T]) -> T:
         return patiently(call, self._stop, self._events)

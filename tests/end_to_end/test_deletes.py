@@ -94,6 +94,20 @@ def test_nothing_is_deleted_while_anything_is_unproven(with_extras: Operator) ->
         assert extras_left(with_extras) == list(EXTRA)
 
 
+def test_nothing_is_deleted_when_a_source_object_drifted(with_extras: Operator) -> None:
+    """An extraneous key may be all that is left of an object that was renamed and then changed or removed."""
+    victim = keys(with_extras.source_side)[-1]
+    assert with_extras.plan().code == 0
+    with_extras.source.client().delete_object(Bucket=with_extras.source_bucket, Key=victim)
+    ran = with_extras.apply()
+    assert ran.code == 3, ran.err
+    assert "not deleted: 1 object did not arrive as planned" in ran.err
+    assert extras_left(with_extras) == list(EXTRA)
+    assert with_extras.plan().code == 0
+    assert with_extras.apply().code == 0
+    assert extras_left(with_extras) == []
+
+
 def test_a_listing_that_failed_never_leads_to_a_delete(with_extras: Operator) -> None:
     """An empty 200 for the source would make every destination key extraneous."""
     for lie in (lying_empty(), error(500, "InternalError")):
