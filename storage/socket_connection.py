@@ -57,6 +57,10 @@ class SocketConnection:
         self._origin = ""
         self._host = ""
         self._patience: Patience | None = None
+        self._started = 0.0
+        self._since = 0.0
+        """When the window began over which the answer's pace is judged; 0: no byte of it yet."""
+        self._taken = 0
         self._half_sent = False
         self._used_at = 0.0
         self._buffer = bytearray(BUFFER)
@@ -115,6 +119,7 @@ class SocketConnection:
 
     def _exchange(self, request: Request, target: str, started: float, reused: bool) -> Answer:
         connection = self._ready(request.patience, started)
+        self._started, self._since = started, 0.0
         may_repeat = reused and request.read is None
         try:
             self._send(connection, request, target)
@@ -227,11 +232,28 @@ class SocketConnection:
         return bool(select.select([connection], [], [], 0)[0])
 
     def _receive(self, connection: socket.socket, into: memoryview) -> int:
-        """Some bytes; 0 at the end. Raises TimeoutError."""
+        """Some bytes; 0 at the end. Raises TimeoutError, also for bytes that only drip."""
         try:
-            return connection.recv_into(into)
+            got = connection.recv_into(into)
         except BlockingIOError:
             raise TimeoutError from None
+        self._judge_pace(got)
+        return got
+
+    def _judge_pace(self, got: int) -> None:
+        """The kernel's timeout begins anew with each byte; this one does not."""
+        now = time.monotonic()
+        if not self._since:
+            self._since, self._taken = now, 0
+            return
+        self._taken += got
+        slow, overall = (self._patience.slow_seconds, self._patience.seconds) if self._patience else (0, 0)
+        if overall and now - self._started > overall:
+            raise TimeoutError
+        if slow and now - self._since > slow:
+            if self._taken < LOW_SPEED_BYTES * (now - self._since):
+                raise TimeoutError
+            self._since, self._taken = now, 0
 
     def _receive_head(self, connection: socket.socket, may_be_stale: bool) -> tuple[Head, int]:
         """The final answer's head, and how many bytes the buffer holds; 1xx answers are passed over."""

@@ -125,7 +125,7 @@ def test_a_bundle_that_is_not_there() -> None:
 
 
 class Hesitant:
-    """A server that meets its first connections with silence, at one point or another, and answers the others.
+    """A server that meets its first connections with silence, at one point or another, or next to it, and then answers.
 
     Without a *key* it speaks plain HTTP.
     """
@@ -136,6 +136,7 @@ class Hesitant:
             self._context.load_cert_chain(certificate, key)
         self._silences = silences
         self._held: list[socket.socket] = []
+        self._over = threading.Event()
         self.met: list[str] = []
         """What each connection was met with."""
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -147,6 +148,7 @@ class Hesitant:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         self._listener.close()
@@ -169,26 +171,32 @@ class Hesitant:
                 client = self._context.wrap_socket(client, server_side=True)
                 self._held.append(client)
             asked = client.recv(65_536)
-            if silence == "half a head":
+            if silence == "none" and asked:
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n<List/>")
+            elif silence != "no answer":
                 client.sendall(b"HTTP/1.1 200 OK\r\nETag: ")
-            elif silence == "none" and asked:
-                client.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 7\r\n\r\n')
+            if silence == "chunks that drip":
+                client.sendall(b"e\r\nTransfer-Encoding: chunked\r\n\r\n")
+            drop = {"a head that drips": b"e", "chunks that drip": b"1\r\n<\r\n"}.get(silence)
+            while drop and not self._over.wait(0.05):
+                client.sendall(drop)
 
 
-def asked_twice(server: Hesitant, certificate: Path, patience: Patience) -> str | None:
-    """The ETag that at most two attempts at a HEAD bring; None: both timed out."""
+def asked_twice(server: Hesitant, certificate: Path, patience: Patience) -> bytes | None:
+    """What at most two attempts at a document bring; None: both timed out."""
     address = locate(Side("bucket", endpoint_url=server.url))
     wire = Wire("bucket", address, "us-east-1", FixedKeys(None), Unobserved(), ca_bundle=str(certificate))
-    operation = Operation("HeadObject", Purpose.READ, "HEAD", "k", patience=patience)
+    operation = Operation("ListObjectsV2", Purpose.READ, "GET", patience=patience)
     try:
         answer = Retry(RetryPolicy(attempts=2), wait=lambda _seconds: None).call(lambda: wire.send(operation))
     except RequestTimedOut:
         return None
     finally:
         wire.close()
-    return answer.headers["etag"]
+    return answer.body
 
 
+SILENCES = ["no answer", "half a head", "a head that drips", "chunks that drip"]
 SHORT = [pytest.param(Patience(1, 0), id="no data"), pytest.param(Patience(0, 1), id="no end")]
 
 
@@ -206,21 +214,21 @@ def test_a_server_that_never_answers_the_handshake_times_out_each_time(
 
 
 @pytest.mark.parametrize("patience", SHORT)
-@pytest.mark.parametrize("silence", ["no handshake", "no answer", "half a head"])
+@pytest.mark.parametrize("silence", ["no handshake", *SILENCES])
 def test_after_a_silence_the_request_is_sent_again(
     tmp_path: Path, silence: str, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT_MS", 300)
     certificate, key = self_signed(tmp_path)
     with Hesitant(certificate, key, [silence]) as server:
-        assert asked_twice(server, certificate, patience) == '"e"'
+        assert asked_twice(server, certificate, patience) == b"<List/>"
         assert server.met == [silence, "none"]
 
 
 @pytest.mark.parametrize("patience", SHORT)
-@pytest.mark.parametrize("silence", ["no answer", "half a head"])
+@pytest.mark.parametrize("silence", SILENCES)
 def test_silence_without_tls_has_an_end_as_well(tmp_path: Path, silence: str, patience: Patience) -> None:
     certificate, _ = self_signed(tmp_path)
     with Hesitant(certificate, None, [silence]) as server:
-        assert asked_twice(server, certificate, patience) == '"e"'
+        assert asked_twice(server, certificate, patience) == b"<List/>"
         assert server.met == [silence, "none"]
