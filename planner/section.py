@@ -179,7 +179,7 @@ class SectionPlanner:
             target = key if identity else target_of(key)
             excluded = None if exclusion is None else exclusion(item)
             if excluded is None:
-                if not identity and len(examples) < EXAMPLES and target != key:
+                if not identity and len(examples) < EXAMPLES and target != key and (key, target) not in examples:
                     examples.append((key, target))
                 if folded is not None:
                     folded.add(target, key)

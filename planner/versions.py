@@ -46,7 +46,7 @@ def decide_history(
     differences speaks for all that is left. Versions that cannot be copied count as absent from the source's history;
     where the destination keeps no versions, these are all but the current object.
     Writes: the first is COPY onto nothing, or OVERWRITE with the current ETag there; the later ones of the key are
-    OVERWRITE without an ETag, for the destination then holds what was just written: their order is the guard.
+    COPY, for the destination then holds what was just written: their order is the guard, and nothing is replaced.
     """
     complaints = [unsupported(version, target, policy, facts) for version in source]
     if not facts.keeps_versions:
@@ -80,9 +80,7 @@ def decide_history(
             yield VersionDecision(version, *refused, None)
         elif version.delete_marker:
             yield VersionDecision(version, Action.DELETE_MARKER, Reason.ABSENT, None)
-        elif seen > settled + 1:
-            yield VersionDecision(version, Action.OVERWRITE, Reason.ABSENT, None)
-        elif current is None or current.delete_marker:
+        elif seen > settled + 1 or current is None or current.delete_marker:
             yield VersionDecision(version, Action.COPY, Reason.ABSENT, None)
         else:
             yield VersionDecision(version, Action.OVERWRITE, Reason.ABSENT, current.etag)

@@ -185,18 +185,18 @@ def actions(source, destination, policy: Policy = NEWER_WINS) -> list[str]:
 @pytest.mark.parametrize(
     ("source", "destination", "expected"),
     [
-        ("ab-c", "", ["copy", "overwrite", "delete-marker", "overwrite"]),
-        ("-a", "", ["delete-marker", "overwrite"]),
+        ("ab-c", "", ["copy", "copy", "delete-marker", "copy"]),
+        ("-a", "", ["delete-marker", "copy"]),
         ("ab-c", "ab-c", ["skip"] * 4),
-        ("ab-c", "ab", ["skip", "skip", "delete-marker", "overwrite"]),
+        ("ab-c", "ab", ["skip", "skip", "delete-marker", "copy"]),
         ("abc", "ab", ["skip", "skip", "overwrite"]),
-        ("ab", "x", ["overwrite", "overwrite"]),
+        ("ab", "x", ["overwrite", "copy"]),
         ("ab", "xab", ["skip", "skip"]),
         ("abc", "xab", ["skip", "skip", "overwrite"]),
         ("abc", "axbc", ["skip", "skip", "skip"]),
         ("ab", "abx", ["skip", "overwrite"]),
         ("ab", "abxb", ["skip", "skip"]),
-        ("ab", "-", ["copy", "overwrite"]),
+        ("ab", "-", ["copy", "copy"]),
         ("aaa", "aa", ["skip", "skip", "overwrite"]),
     ],
 )
