@@ -128,6 +128,6 @@ def test_soak(on_rclone: Operator, sql: Sql, rng: random.Random, seed: int) -> N
     reasons = sql(LAST_REASONS)
     attempts = sql("SELECT max(attempts), sum(attempts) FROM ledger.completion")[0]
     print(
-        f"\nsoak: seed {seed}, {OBJECTS} objects, {killed} kills, {buried} workers buried, {adopted} adopted, {parked} parked {reasons}, "
-        f"attempts {attempts[1]} in all, {attempts[0]} at most, {seconds:.0f} s"
+        f"\nsoak: seed {seed}, {OBJECTS} objects, {killed} kills, {buried} workers buried, {adopted} adopted, "
+        f"{parked} parked {reasons}, attempts {attempts[1]} in all, {attempts[0]} at most, {seconds:.0f} s"
     )
