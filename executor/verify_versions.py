@@ -18,7 +18,9 @@ LAID = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE, Outcome.MARKER_LAID})
 
 def version_findings(section_id: str, runtime: SectionRuntime, lines: Expectations) -> Iterator[Finding]:
     """One finding for each key whose history differs, is missing, or is in no manifest."""
-    histories = groupby(runtime.destination.list_versions(runtime.section.destination.prefix), key=lambda v: v.key)
+    store, prefix = runtime.destination, runtime.section.destination.prefix
+    listing = store.list_objects(prefix) if runtime.destination_facts.never_versioned else store.list_versions(prefix)
+    histories = groupby(listing, key=lambda v: v.key)
     planned = groupby(lines.by_target(), key=lambda e: e.entry.target)
     there, plan = next(histories, None), next(planned, None)
     # groupby's groups die when it moves on, so each is made a list before the next is asked for.

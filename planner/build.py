@@ -110,6 +110,7 @@ def _plan_section(pair: Pair, context: _Context) -> SectionOutcome:
         declaration=context.declaration,
         pair=pair,
         facts=end_facts(pair.source, pair.destination, source_can, destination_can),
+        source_capabilities=source_can,
         destination_capabilities=destination_can,
         manifests=context.manifests,
         staging=context.staging,

@@ -57,6 +57,7 @@ class SectionInputs:
     declaration: Declaration
     pair: Pair
     facts: EndFacts
+    source_capabilities: Capabilities
     destination_capabilities: Capabilities
     manifests: ManifestStore
     staging: Path
@@ -90,10 +91,17 @@ class SectionPlanner:
         pair = inputs.pair
         self._mapping = KeyMapping(pair.source.prefix, pair.destination.prefix, inputs.declaration.mapping)
         self._versions = self._policy.versions == "all"
-        kind = VERSIONS if self._versions else OBJECTS
-        self._source = InventoryTaker(kind, pair.source.prefix, f"source bucket {pair.source.bucket}", self._tell)
+        self._source = InventoryTaker(
+            self._kind(inputs.source_capabilities),
+            pair.source.prefix,
+            f"source bucket {pair.source.bucket}",
+            self._tell,
+        )
         self._destination = InventoryTaker(
-            kind, pair.destination.prefix, f"destination bucket {pair.destination.bucket}", self._tell
+            self._kind(inputs.destination_capabilities),
+            pair.destination.prefix,
+            f"destination bucket {pair.destination.bucket}",
+            self._tell,
         )
         self._memory = AscendingMemory(inputs.completions)
         self._judge_key = compile_key_filter(inputs.declaration.filters)
@@ -143,15 +151,18 @@ class SectionPlanner:
 
     def _listings(self) -> tuple[Iterator[ListedObject], Iterator[ListedObject]]:
         source, destination = self._stores
-        ends, parallel = self._in.pair, self._in.parallel_listing
-        if self._versions:
-            one = source.list_versions(ends.source.prefix)
-            two = destination.list_versions(ends.destination.prefix)
-        else:
-            one = source.list_objects(ends.source.prefix, parallel=parallel)
-            two = destination.list_objects(ends.destination.prefix, parallel=parallel)
+        one = self._listed(source, self._in.pair.source.prefix, self._in.source_capabilities)
+        two = self._listed(destination, self._in.pair.destination.prefix, self._in.destination_capabilities)
         self._open_listings = [one, two]
         return self._source.take(one), self._destination.take(two)
+
+    def _listed(self, store: ObjectStore, prefix: str, can: Capabilities) -> Iterator[ListedObject]:
+        if self._kind(can) == VERSIONS:
+            return store.list_versions(prefix)
+        return store.list_objects(prefix, parallel=self._in.parallel_listing)
+
+    def _kind(self, can: Capabilities) -> str:
+        return VERSIONS if self._versions and not can.never_versioned else OBJECTS
 
     def _tell(self, _objects: int) -> None:
         seen = self._source.objects + self._destination.objects

@@ -130,6 +130,11 @@ class Capabilities:
         return self.facts.get(name) == "enforced"
 
     @property
+    def never_versioned(self) -> bool:
+        """The bucket never kept versions: all there is to list are objects, and not every endpoint lists versions."""
+        return self.facts.get("bucket_versioning") == "none"
+
+    @property
     def most_parts(self) -> int:
         """Of one upload: 10,000, unless the probe saw that part number refused."""
         return FEW_PARTS if self.facts.get("part_numbers") == "rejected" else MAX_PARTS

@@ -12,8 +12,8 @@ import pytest
 from support.corpus import MIB, CorpusObject
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Reset, Rule, error, slow_down
-from support.operator import Operator
-from support.oracle import Bucket, write
+from support.operator import Operator, moved
+from support.oracle import RCLONE_FIELDS, Bucket, compare, fill, write
 from support.servers import MotoServer
 
 # moto lists all versions before all delete markers, with whole seconds: which came first cannot be told. S3 lists
@@ -213,6 +213,14 @@ def test_versions_in_parts(versioned: Operator, seed: int) -> None:
     assert applied.code == 0, applied.err
     arrived(versioned)
     assert versioned.uploads() == []
+
+
+def test_endpoints_that_list_no_versions(on_rclone: Operator, seed: int) -> None:
+    """rclone answers ListObjectVersions with 501: the objects it has are all the versions there are."""
+    fill(on_rclone.source.client(), on_rclone.source_bucket, [CorpusObject(key, 9, seed) for key in ("a", "b/c")])
+    on_rclone.declare(policy={"versions": "all"}, accept_loss=["versions"])
+    moved(on_rclone)
+    assert compare(on_rclone.source_side, on_rclone.destination_side, fields=RCLONE_FIELDS) == []
 
 
 def test_a_destination_without_versions_gets_the_current_object_once_that_is_accepted(versioned: Operator) -> None:
