@@ -37,6 +37,9 @@ SLOW_FACTOR = 4.0
 SLOW_SECONDS = 0.05
 """Degraded also means: the median answer takes 4 times the best median, and this much more."""
 TICK_SLACK = 0.01
+CROWDED_FACTOR = 1.5
+"""Times its best median, and the median answer tells of requests that wait for each other. A far endpoint's 50 ms
+become 55 on a busy machine, and more requests in flight still bring more; a near one's 1 ms becomes 5."""
 
 
 class _Window(NamedTuple):
@@ -159,6 +162,11 @@ class EndpointGovernor:
         """The breaker is closed."""
         return self._breaker.state is BreakerState.CLOSED
 
+    @property
+    def crowded(self) -> bool:
+        """Answers begin clearly later than they did at best."""
+        return self._rtt() > CROWDED_FACTOR * self._best_rtt
+
     def unseen(self) -> int:
         """Requests ended since the last `close_window`."""
         return self._counters.ended() - self._seen_ended
@@ -265,7 +273,7 @@ class Governor:
     """Owns the concurrency controller of the process and the limits of its endpoints.
 
     With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*. *saturated* says
-    whether processor time was scarce since it was last asked: then the concurrency does not grow.
+    whether processor time was scarce since it was last asked: where answers begin later for it, growth must prove more.
     """
 
     def __init__(
@@ -358,7 +366,7 @@ class Governor:
             timeouts=totals.timeouts,
             latency=totals.seconds / totals.ok if totals.ok else 0.0,
             in_use=self._in_use / self._ticks,
-            saturated=self._saturated(),
+            saturated=self._saturated() and any(endpoint.crowded for endpoint in self._distinct),
         )
         self._window_at, self._in_use, self._ticks = now, 0, 0
         if self._fixed is None and well:

@@ -336,6 +336,25 @@ def test_the_governor_grows_to_where_the_maximum_is() -> None:
     assert governor.snapshot(clock.now).endpoints["source"].bytes_per_second > 0
 
 
+@pytest.mark.parametrize(("best", "answered", "grows"), [(0.051, 0.055, True), (0.001, 0.005, False)])
+def test_busy_processors_stop_the_growth_only_where_requests_wait_for_them(
+    best: float, answered: float, grows: bool
+) -> None:
+    clock = Clock()
+    one = endpoint(clock)
+    governor = Governor({"s3.example": one}, 512, saturated=lambda: True)
+    targets = []
+    for window in range(12):
+        for _ in range(300 if window else 10):
+            request(one, seconds=2 * (answered if window else best))
+        for _ in range(3):
+            clock.now += 0.1
+            governor.tick(clock.now, busy=governor.target())
+        targets.append(governor.target())
+
+    assert (max(targets) >= 32) is grows, targets
+
+
 def test_the_governor_says_why_it_cut() -> None:
     clock = Clock()
     one = endpoint(clock)
