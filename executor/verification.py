@@ -13,11 +13,12 @@ from executor.reconcile import proven_equal
 from executor.retries import AttemptCounter
 from executor.section import SectionRuntime, pin
 from executor.transfer import Tools
-from schema.errors import ObjectChanged, ObjectMissing, StoreError
+from schema.errors import ObjectChanged, ObjectMissing, Scope, Stopped, StoreError
 from schema.objects import ObjectHead
 from schema.plan import Action, Entry
 from schema.storage_classes import readable
-from storage.port import Pin
+from schema.tiers import WINDOW
+from storage.port import HeaderList, ObjectStore, Pin
 
 
 class Level(StrEnum):
@@ -29,6 +30,25 @@ class Level(StrEnum):
     """HEAD of both sides: checksums, headers, metadata, tags, storage class."""
     CONTENT = "content"
     """Both sides read and hashed, and all of HEAD."""
+
+
+class _Seen(NamedTuple):
+    """An object as one request showed it."""
+
+    head: ObjectHead
+    crc: int | None
+    """CRC64NVME of its bytes, where they came with the head."""
+
+
+class _Pair(NamedTuple):
+    """Both sides of an object."""
+
+    found: list[str]
+    """What their heads alone say is wrong."""
+    source: Source | None = None
+    there: ObjectHead | None = None
+    """None, both: not the objects that are to be compared."""
+    crcs: tuple[int | None, int | None] = (None, None)
 
 
 class Proof(NamedTuple):
@@ -55,37 +75,58 @@ def prove_object(
         return Proof(tools.retrier.run(lambda: _marked(section, entry, completion), AttemptCounter(), tell))
     if entry.action is Action.DELETE:
         return Proof(tools.retrier.run(lambda: _absent(section, entry), AttemptCounter(), tell))
-    found, source, there = tools.retrier.run(lambda: _heads(section, entry, completion), AttemptCounter(), tell)
-    unread = ""
-    if source is not None and there is not None and not any(f.startswith("size:") for f in found):
-        more, unread = _bytes(section, entry, source.head, there, completion, level, tools)
+    pair = tools.retrier.run(lambda: _look_at_both(section, entry, completion, level, tools), AttemptCounter(), tell)
+    found, unread = pair.found, ""
+    if pair.source is not None and pair.there is not None and not any(f.startswith("size:") for f in found):
+        more, unread = _bytes(section, entry, pair.source.head, pair.there, pair.crcs, completion, level, tools)
         found += more
     return Proof(tuple(dict.fromkeys(found)), unread)
 
 
-def _heads(
-    section: SectionRuntime, entry: Entry, completion: Completion | None
-) -> tuple[list[str], Source | None, ObjectHead | None]:
-    """What the heads alone say is wrong, and the heads where both are the planned objects'."""
+def _look(
+    store: ObjectStore, key: str, size: int, version: str | None, extra: HeaderList, level: Level, tools: Tools
+) -> _Seen:
+    """The object's head; at level content a small one is read for it, which is one request instead of two."""
+    if level is Level.CONTENT and size <= min(WINDOW, tools.buffers.budget.total):
+        view = tools.buffers.take(size or 1, tools.gave_up)
+        if view is None:
+            raise Stopped("stopped while reading back")
+        try:
+            body = view[:size]
+            head = store.get(key, body, pin=Pin(version_id=version), extra=extra)
+            return _Seen(head, integrity.crc64nvme(body))
+        except StoreError as error:
+            if isinstance(error, ObjectMissing) or error.retryable or error.scope is Scope.RUN:
+                raise
+            # In an archive, or of another size: its head tells which.
+        finally:
+            tools.buffers.give(view)
+    return _Seen(store.head(key, version_id=version, extra=extra), None)
+
+
+def _look_at_both(
+    section: SectionRuntime, entry: Entry, completion: Completion | None, level: Level, tools: Tools
+) -> _Pair:
     try:
-        head = section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra)
+        here = _look(section.source, entry.key, entry.size, entry.version_id, section.read_extra, level, tools)
     except ObjectMissing:
-        return ["gone from the source since it was copied"], None, None
-    if entry.etag and head.etag != entry.etag:
-        return [f"changed at the source since the plan (ETag {head.etag}, planned {entry.etag})"], None, None
+        return _Pair(["gone from the source since it was copied"])
+    if entry.etag and here.head.etag != entry.etag:
+        return _Pair([f"changed at the source since the plan (ETag {here.head.etag}, planned {entry.etag})"])
     version = completion.destination_version if completion is not None else None
+    extra = section.destination_read_extra
     try:
-        there = section.destination.head(entry.target, version_id=version, extra=section.destination_read_extra)
+        there, crc = _look(section.destination, entry.target, entry.size, version, extra, level, tools)
     except ObjectMissing:
-        return ["missing at the destination"], None, None
-    source = carriage.read_source(section, entry, head)
+        return _Pair(["missing at the destination"])
+    source = carriage.read_source(section, entry, here.head)
     found = [
         f"{d.field}: source {d.source!r}, destination {d.destination!r}"
         for d in carriage.attribute_differences(section, entry, source, there)
     ]
     if completion is not None and completion.destination_etag and there.etag != completion.destination_etag:
         found.append(f"etag: {there.etag} at the destination, {completion.destination_etag} when it was copied")
-    return found, source, there
+    return _Pair(found, source, there, (here.crc, crc))
 
 
 def _bytes(
@@ -93,10 +134,12 @@ def _bytes(
     entry: Entry,
     source: ObjectHead,
     there: ObjectHead,
+    first: tuple[int | None, int | None],
     completion: Completion | None,
     level: Level,
     tools: Tools,
 ) -> Proof:
+    """*first*: the CRCs found with the heads, if they were."""
     recorded = completion.checksum if completion is not None else b""
     crc = int.from_bytes(recorded, "big") if recorded else None
     if proven_equal(section, source, there, crc) is False:
@@ -105,7 +148,11 @@ def _bytes(
         return Proof(())
     read = partial(content.crc_of, buffers=tools.buffers, stop=tools.gave_up, again=tools.again)
 
+    readings = [] if None in first else [first]
+
     def both() -> tuple[int | None, int | None]:
+        if readings:
+            return readings.pop()
         mine = read(section.source, entry.key, entry.size, pin(entry)) if readable(source) else None
         if not readable(there):
             return mine, None

@@ -181,6 +181,18 @@ def test_a_bit_flipped_on_the_way_to_verify_or_the_canary_is_no_difference(on_mo
         assert [finding["key"] for finding in found] == ["a"]
 
 
+def test_content_of_a_small_object_takes_one_request_a_side(on_moto: Operator) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, FILES)
+    with FaultProxy(on_moto.source.endpoint_url) as ours, FaultProxy(on_moto.destination.endpoint_url) as theirs:
+        on_moto.source_url, on_moto.destination_url = ours.endpoint_url, theirs.endpoint_url
+        assert (on_moto.plan().code, on_moto.apply().code) == (0, 0)
+        for proxy in (ours, theirs):
+            proxy.forget()
+        ran = on_moto.verify("--level", "content")
+        assert ran.code == 0, ran.err
+        assert [(proxy.count("get"), proxy.count("head")) for proxy in (ours, theirs)] == [(3, 0), (3, 0)]
+
+
 def test_a_sample_still_accounts_for_every_key(applied: Operator) -> None:
     ran = applied.verify("--level", "content", "--sample", "1", "--json")
     assert ran.code == 0
