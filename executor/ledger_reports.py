@@ -76,6 +76,9 @@ def progress(database: Database, run_id: int) -> Progress:
                            coalesce(sum(n_done) FILTER (WHERE kind = 2), 0) AS verified,
                            coalesce(sum(n_bad) FILTER (WHERE kind = 2), 0) AS verify_failed,
                            count(DISTINCT worker_id) FILTER (WHERE state = 2 AND lease_until > now()) AS working,
+                           coalesce(sum(greatest(hi - lo - n_done - n_bad, 0))
+                               FILTER (WHERE state = 1 AND not_before IS NOT NULL), 0) AS restoring,
+                           min(not_before) FILTER (WHERE state = 1) AS next_look,
                            coalesce(sum(bytes_done), 0) AS bytes_done, {states}, {sums}
                       FROM ledger.chunk WHERE run_id = r.run_id) c
                  WHERE r.run_id = :run_id"""),  # noqa: S608
@@ -105,6 +108,8 @@ def progress(database: Database, run_id: int) -> Progress:
         verify_failed=int(row["verify_failed"]),
         workers=row["workers"],
         working=row["working"],
+        restoring=int(row["restoring"]),
+        next_look=row["next_look"],
         started_at=row["created_at"],
         now=row["clock"],
         finished_at=row["finished_at"],

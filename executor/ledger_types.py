@@ -286,3 +286,7 @@ class Progress:
     limits: Mapping[str, float] = field(default_factory=dict)
     working: int = 0
     """Processes that hold a lease; the run's limits are shared among them."""
+    restoring: int = 0
+    """Objects of chunks put off: they wait for an archive to give them back. Those being looked at now do not count."""
+    next_look: datetime | None = None
+    """When the first of them is looked at again."""

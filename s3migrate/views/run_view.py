@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from executor.events import FlowState, ObjectTrouble
-from executor.ledger_types import Outcome, Progress
+from executor.ledger_types import Outcome, Progress, RunState
 from s3migrate import output
 from schema.errors import MigrationError
 from schema.escape import one_line
@@ -70,6 +70,8 @@ def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str
     if flow is not None:
         ends = sorted(flow.endpoints.items())
         troubles += [f"{name} {end['quality']}" for name, end in ends if end["quality"] != "good"]
+    if progress.restoring and progress.state is RunState.OPEN:
+        troubles.append(restoring_text(progress))
     # A terminal may cut the line's end: what is wrong comes first.
     words = [
         f"{math.floor(share * 10) / 10:.1f} %",
@@ -88,6 +90,14 @@ def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str
     return ", ".join(words)
 
 
+def restoring_text(progress: Progress) -> str:
+    """What waits for an archive, and until when it is left alone."""
+    look = ""
+    if progress.next_look is not None:
+        look = f" (next look in {duration_text((progress.next_look - progress.now).total_seconds())})"
+    return f"waiting for the archive: {counted_text(progress.restoring, 'object')}{look}"
+
+
 class HumanRun:
     """For people, on stderr."""
 
@@ -97,6 +107,7 @@ class HumanRun:
         self._many = many
         self._rate = Rate()
         self._next_line = 0.0
+        self._told_of_restores = False
         self._shown: Counter[str] = Counter()
 
     def _say(self, text: str) -> None:
@@ -129,10 +140,12 @@ class HumanRun:
         self._say(f"The {what} is back." if error is None else f"Waiting for the {what}: {one_line(str(error))}")
 
     def progress(self, progress: Progress, flow: FlowState) -> None:
-        """A live line, or a line every ten seconds."""
+        """A live line, or a line every ten seconds, and one as soon as an archive is waited for."""
         line = progress_line(progress, flow, self._rate)
         now = progress.now.timestamp()
-        if self._live or now >= self._next_line:
+        waits = progress.restoring > 0 and not self._told_of_restores
+        if self._live or waits or now >= self._next_line:
+            self._told_of_restores = self._told_of_restores or waits
             self._next_line = now + LINE_SECONDS
             output.progress(line, err=True)
 
@@ -217,6 +230,7 @@ def figures(progress: Progress) -> dict[str, Any]:
         "outcomes": {outcome.name.lower(): n for outcome, n in progress.by_outcome.items() if n},
         "verified": progress.verified,
         "verify_failed": progress.verify_failed,
+        "restoring": progress.restoring,
         "chunks": {
             "ready": progress.ready,
             "leased": progress.leased,

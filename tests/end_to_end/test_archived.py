@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -76,8 +78,14 @@ def test_a_restore_that_takes_long_blocks_nobody_and_outlives_a_kill(patient: Op
         assert running.poll() is None
         time.sleep(0.05)
     looks = proxy.count("head")
-    while proxy.count("head") < looks + 2 and time.monotonic() < deadline:
-        time.sleep(0.05)  # it is looked at again and again, and nothing else is held up
+    told = b"waiting for the archive: 1 object (next look in "
+    stderr, said = running.stderr, b""
+    assert stderr is not None
+    while (told not in said or proxy.count("head") < looks + 2) and time.monotonic() < deadline:
+        assert running.poll() is None  # it is looked at again and again, and nothing else is held up
+        if select.select([stderr], [], [], 0.05)[0]:
+            said += os.read(stderr.fileno(), 65_536)
+    assert told in said, said
     running.kill()
     running.communicate()
     assert arrived(patient) == 7

@@ -177,11 +177,17 @@ def test_a_released_chunk_is_claimed_again_and_knows_what_was_done(ledger: Ledge
 
 def test_a_chunk_released_for_later_is_not_claimed_before(ledger: Ledger, worker: Worker, sql: Sql) -> None:
     chunk = claimed(ledger, worker)
+    ledger.flush(worker, [ChunkReport(chunk, completed(chunk, [0]))], lease_seconds=LEASE)
     ledger.release(worker, [chunk], after_seconds=3600)
+    waits = ledger.progress(worker.run_id)
+    assert waits.restoring == chunk.hi - chunk.lo - 1
+    assert waits.next_look is not None
+    assert (waits.next_look - waits.now).total_seconds() == pytest.approx(3600, abs=60)
     assert claimed(ledger, worker).chunk_no != chunk.chunk_no
     assert ledger.claim(worker, Lane.WHOLE, lease_seconds=LEASE) is None
     sql("UPDATE ledger.chunk SET not_before = now()")
     assert claimed(ledger, worker).chunk_no == chunk.chunk_no
+    assert (ledger.progress(worker.run_id).restoring, ledger.progress(worker.run_id).next_look) == (0, None)
 
 
 def test_a_flush_sent_again_after_a_lost_answer_changes_nothing(ledger: Ledger, worker: Worker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from executor.events import FlowState
 from executor.governor import Quality
 from executor.ledger_types import Outcome, Progress, RunState
-from s3migrate.views.run_view import Rate, progress_line
+from s3migrate.views.run_view import HumanRun, Rate, figures, progress_line
 from schema.quantities import counted_text
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,6 +58,31 @@ def test_troubles_stand_where_a_narrow_terminal_shows_them() -> None:
     assert line.startswith("33.3 %, 2 failed, 3 drifted, old poor, 1,000 of 3,000 objects")
     assert line.endswith("16 threads")
     assert "0 failed" in progress_line(progress(1_000), flow, Rate())
+
+
+def test_what_waits_for_an_archive_is_named_before_the_figures() -> None:
+    now = progress(1_000)
+    waits = replace(now, restoring=2_000, next_look=now.now + timedelta(minutes=14))
+    asked = "waiting for the archive: 2,000 objects (next look in 14 min)"
+    assert progress_line(waits, None, Rate()).startswith(f"33.3 %, {asked}, 1,000 of 3,000 objects")
+    assert "waiting for the archive: 1 object (" in progress_line(replace(waits, restoring=1), None, Rate())
+    assert "archive" not in progress_line(now, None, Rate())
+    assert "archive" not in progress_line(replace(waits, state=RunState.SUPERSEDED), None, Rate())
+    assert figures(waits)["restoring"] == 2_000
+
+
+def test_a_wait_for_an_archive_is_told_at_once_and_then_with_the_other_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view, flow = HumanRun(live=False), FlowState(1, "", {})
+
+    def told(now: Progress) -> int:
+        view.progress(now, flow)
+        return capsys.readouterr().err.count("archive")
+
+    view.progress(progress(0), flow)
+    waits = [replace(progress(0, seconds=seconds), restoring=5) for seconds in (1, 2, 11)]
+    assert [told(now) for now in waits] == [1, 0, 1]
 
 
 def test_a_hundred_percent_are_all() -> None:
