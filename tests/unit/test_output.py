@@ -68,12 +68,19 @@ def test_without_a_reader_the_newest_are_kept_and_the_others_counted(pipe: tuple
             select.select([reader], [], [])  # the first is on its way
         stream.write(f"{n:099d}\n")
     seen = all_of(stream, reader, writer)
-    (notice,) = (n for n, line in enumerate(seen) if "left out" in line)
-    lost = int(seen[notice].split()[0].removeprefix("("))
-    before, after = [[int(line) for line in part] for part in (seen[:notice], seen[notice + 1 :])]
-    assert before == list(range(len(before))) and 1 <= len(before) <= PIPE // 100 + 1
-    assert after == list(range(1000 - len(after), 1000)) and len(after) <= 10
-    assert lost == 1000 - len(before) - len(after)
+    # A thread that comes late to its turn may tell of a few before the pipe is full, and of the others afterwards.
+    notices = [n for n, line in enumerate(seen) if "left out" in line]
+    expected = 0
+    for place, line in enumerate(seen):
+        if place in notices:
+            expected += int(line.split()[0].removeprefix("("))
+        else:
+            assert int(line) == expected
+            expected += 1
+    assert expected == 1000, "each is seen or counted where it is missing"
+    assert notices[0] >= 1
+    assert notices[-1] <= PIPE // 100 + len(notices)
+    assert 1 <= len(seen) - notices[-1] - 1 <= 10, "the newest, and no more than there is room for"
 
 
 def test_only_the_newest_progress_waits(pipe: tuple[TextIO, TextIO]) -> None:
