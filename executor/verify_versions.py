@@ -12,6 +12,7 @@ from executor.verify_listing import Finding, Verdict
 from schema.histories import HELD_MARKER, HELD_VERSION
 from schema.objects import ListedObject
 from schema.plan import Action
+from schema.quantities import counted_text
 
 LAID = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE, Outcome.MARKER_LAID})
 
@@ -45,7 +46,8 @@ def _compare(section: str, key: str, versions: list[ListedObject], expected: lis
     moved = [e for e in expected if e.entry.action in (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER)]
     held = [e for e in expected if e.entry.action is Action.SKIP and e.entry.reason in (HELD_VERSION, HELD_MARKER)]
     if not expected:
-        return Finding(section, Verdict.UNACCOUNTED, key, key, f"{len(versions)} versions in no manifest")
+        detail = f"{counted_text(len(versions), 'version')} in no manifest"
+        return Finding(section, Verdict.UNACCOUNTED, key, key, detail)
     if not moved:
         lost = _gone(held, versions)
         if lost:
@@ -60,7 +62,7 @@ def _compare(section: str, key: str, versions: list[ListedObject], expected: lis
         return Finding(section, Verdict.NOT_COPIED, source_key, key, "not every version is recorded as copied")
     ours = versions[-len(moved) :]
     if len(ours) < len(moved):
-        detail = f"{len(versions)} versions at the destination, {len(moved)} at the source"
+        detail = f"{counted_text(len(versions), 'version')} at the destination, {len(moved)} at the source"
         return Finding(section, Verdict.MISSING, source_key, key, detail)
     lost = _gone(held, versions[: -len(moved)])
     if lost:

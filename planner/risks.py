@@ -8,7 +8,7 @@ from planner.losses import risks_of_probes
 from planner.workload import ClassWork
 from schema.declaration import Policy, Preserve
 from schema.plan import Section, Tally
-from schema.quantities import count_text, size_text
+from schema.quantities import count_text, counted_text, size_text
 from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
 from schema.tiers import WHOLE_MAX, part_size
 
@@ -56,9 +56,10 @@ def _of_actions(section: Section, policy: Policy) -> Iterator[tuple[str, str, st
             "enforced": ("medium", "the old versions are kept there"),
             "unknown": ("high", "whether old versions are kept there is not known"),
         }.get(versioned or "unknown", ("high", "the bucket keeps no old versions: what is there now is gone after it"))
-        yield "overwrites", kept[0], f"{count_text(overwrites)} destination objects are replaced; {kept[1]}"
+        yield "overwrites", kept[0], f"{counted_text(overwrites, 'destination object')} to replace; {kept[1]}"
     if deletes:
-        yield "deletes", "high", f"{count_text(deletes)} extraneous destination objects are deleted after verification"
+        text = f"{counted_text(deletes, 'extraneous destination object')} to delete after verification"
+        yield "deletes", "high", text
         if section.source_inventory.objects == 0:
             yield (
                 "empty-source",
@@ -66,13 +67,10 @@ def _of_actions(section: Section, policy: Policy) -> Iterator[tuple[str, str, st
                 "the source listing is empty and deletes are declared: is this the right bucket?",
             )
     if conflicts:
-        yield (
-            "conflicts",
-            "medium",
-            f"{count_text(conflicts)} keys need a decision; they are not touched (manifest conflict)",
-        )
+        text = f"{counted_text(conflicts, 'key')} left alone until somebody decides (manifest conflict)"
+        yield "conflicts", "medium", text
     if unsupported:
-        text = f"{count_text(unsupported)} objects cannot be copied as they are (manifest unsupported says why)"
+        text = f"{counted_text(unsupported, 'object')} not copied, for lack of support (manifest unsupported says why)"
         yield "unsupported", "medium", text
     if policy.versions == "all" and section.summary.get("listed", Tally()).objects:
         yield "versions", "low", "version ids and times of versions are given anew by the destination"
@@ -93,7 +91,7 @@ def _of_ends(section: Section) -> Iterator[tuple[str, str, str]]:
             )
             yield "non-atomic-writes", "medium", text
     for loss in section.losses:
-        count = "" if loss.objects is None else f" ({count_text(loss.objects)} objects)"
+        count = "" if loss.objects is None else f" ({counted_text(loss.objects, 'object')})"
         level = "low" if loss.accepted else "high"
         yield f"loss-{loss.id}", level, f"{loss.text}{count}; {'accepted' if loss.accepted else 'not accepted yet'}"
 
@@ -111,13 +109,13 @@ def _of_archives(
     if landing:
         named = " and ".join(f"{count_text(objects)} in {name}" for name, objects in sorted(landing.items()))
         text = (
-            f"{named} cannot be read back once they have landed: the canary and verify --level content prove these by "
+            f"{named} cannot be read back once landed: the canary and verify --level content prove these by "
             "their checksums and heads, and say so of each"
         )
         yield "archived-destination", "medium", text
     unknown = work.get("DEEP_ARCHIVE")
     if unknown is not None and unknown.restores and policy.restore_tier == "Expedited":
-        text = f"DEEP_ARCHIVE knows no Expedited restore: {count_text(unknown.restores)} objects would fail"
+        text = f"DEEP_ARCHIVE knows no Expedited restore: {counted_text(unknown.restores, 'object')} would fail"
         yield "restore-tier", "high", text
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from s3migrate import __version__, output
+from schema.quantities import counted_text
 
 FORMAT = "1.0"
 
@@ -40,7 +41,7 @@ def json_line(message: dict[str, Any]) -> str:
 def left_out(count: int) -> str:
     """The line in place of *count* that nobody read."""
     return json_line(
-        {"type": "left_out", "lines": count, "message": f"{count} lines were not written: nobody read them"}
+        {"type": "left_out", "lines": count, "message": f"{counted_text(count, 'line')} not written: nobody read them"}
     )
 
 

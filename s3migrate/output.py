@@ -22,6 +22,8 @@ from typing import TextIO, cast
 
 import click
 
+from schema.quantities import counted_text
+
 ROOM = 1 << 20
 """Characters that wait for a reader at most."""
 PATIENCE = 5.0
@@ -267,7 +269,7 @@ def detach(left_out_on_stdout: Callable[[int], str]) -> None:
     out, err = _targets()
     _install(
         Detached(out, left_out_on_stdout),
-        Detached(err, lambda count: f"s3migrate: {count} lines were not written: nobody read them"),
+        Detached(err, lambda count: f"s3migrate: {counted_text(count, 'line')} not written: nobody read them"),
     )
 
 

@@ -28,6 +28,7 @@ from executor.ledger import Ledger
 from executor.ledger_types import Progress
 from executor.stop import Stop
 from schema.errors import ConnectionFailed, FinishedWithFailures, LedgerUnavailable, Stopped
+from schema.quantities import counted_text
 
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0
@@ -261,7 +262,8 @@ def combined(flows: Sequence[Mapping[str, Any]]) -> FlowState:
             known["quality"] = max(known["quality"], Quality(end.get("quality", "good")), key=_WORST.index)
             if end.get("breaker", "closed") != "closed":
                 known["breaker"] = end["breaker"]
-    why = f"{len(flows)} processes" + "".join(sorted({f", {flow['why']}" for flow in heard if flow.get("why")}))
+    reasons = sorted({f", {flow['why']}" for flow in heard if flow.get("why")})
+    why = counted_text(len(flows), "process") + "".join(reasons)
     return FlowState(sum(flow.get("workers", 0) for flow in heard), why, endpoints)
 
 

@@ -15,7 +15,7 @@ from schema.declaration_checks import is_folder_beside
 from schema.errors import GuardExceeded, PlanCorrupt
 from schema.plan import DELETES, Action, Plan, Section, Tally
 from schema.plan_document import compute_plan_id
-from schema.quantities import count_text, size_text
+from schema.quantities import count_text, counted_text, size_text
 from schema.validation import complaints
 from schema.yaml_strict import Lines
 
@@ -160,7 +160,7 @@ def _check_sums(plan: Plan, section: Section, lines: Lines) -> None:
         objects = section.summary.get(action, Tally()).objects
         if bool(objects) != (action in section.side_manifests):
             raise PlanCorrupt(
-                f"{where} has {count_text(objects)} objects under {action}, and "
+                f"{where} has {counted_text(objects, 'object')} under {action}, and "
                 f"{'no' if objects else 'yet a'} side manifest that lists them. {_ADVICE}"
             )
 
@@ -171,7 +171,7 @@ def _sum(section: Section, actions: tuple[Action, ...]) -> Tally:
 
 
 def _say(tally: Tally) -> str:
-    return f"{count_text(tally.objects)} objects of {count_text(tally.bytes)} bytes"
+    return f"{counted_text(tally.objects, 'object')} of {counted_text(tally.bytes, 'byte')}"
 
 
 def check_guards(plan: Plan) -> None:

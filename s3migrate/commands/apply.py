@@ -39,6 +39,7 @@ from schema.escape import one_line
 from schema.manifest import ManifestStore
 from schema.plan import Plan
 from schema.plan_checks import check_guards
+from schema.quantities import count_text
 from storage.s3_store import S3Store
 
 MAX_WORKERS = 512
@@ -235,8 +236,9 @@ def conclude(progress: Progress) -> int:
     drifted = sum(progress.by_outcome.get(outcome, 0) for outcome in DRIFT)
     if progress.failed or progress.verify_failed or drifted or progress.state is RunState.FAILED:
         raise FinishedWithFailures(
-            f"run {progress.run_id} finished with {progress.failed} failed, {drifted} drifted and "
-            f"{progress.verify_failed} objects not proven; `s3migrate status {progress.run_id}` lists them, "
+            f"run {progress.run_id} finished with {count_text(progress.failed)} failed, "
+            f"{count_text(drifted)} drifted and {count_text(progress.verify_failed)} not proven; "
+            f"`s3migrate status {progress.run_id}` lists them, "
             f"`s3migrate retry {progress.run_id}` tries the failed ones again"
         )
     return 0

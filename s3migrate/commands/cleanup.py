@@ -15,6 +15,7 @@ from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger, open_sections
 from schema.errors import UsageError
 from schema.escape import one_line
+from schema.quantities import counted_text
 
 
 @click.command("cleanup", short_help="Abort multipart uploads that a run left open.")
@@ -42,7 +43,7 @@ def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
         else:
             click.echo(f"aborted {one_line(key)} {one_line(upload_id)}")
     if not as_json:
-        click.echo(f"{len(swept)} uploads aborted.")
+        click.echo(f"{counted_text(len(swept), 'upload')} aborted.")
 
 
 def _chosen(ledger: Ledger, named: str | None, plan_id: str | None) -> Run:

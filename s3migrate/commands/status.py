@@ -59,7 +59,7 @@ def _list(ledger: Ledger, lines: JsonLines | None) -> None:
         else:
             click.echo(
                 f"run {run.run_id}  {run.state.name.lower():10}  {run.name} serial {run.serial}  "
-                f"{count_text(run.objects)} objects, {size_text(run.bytes)}  {run.plan_id[:19]}"
+                f"{counted_text(run.objects, 'object')}, {size_text(run.bytes)}  {run.plan_id[:19]}"
             )
 
 

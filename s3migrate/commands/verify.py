@@ -27,7 +27,7 @@ from s3migrate.views.verify_report import ReportFile
 from s3migrate.wiring import open_ledger, open_sections
 from schema.errors import VerifyFailed
 from schema.escape import one_line
-from schema.quantities import count_text
+from schema.quantities import count_text, counted_text
 
 FINDINGS_SHOWN = 20
 """Of each verdict, to people."""
@@ -127,7 +127,7 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
             }
         )
     if tallies.differing:
-        raise VerifyFailed(f"verify ({level}) found {count_text(tallies.differing)} keys that are not right: {counted}")
+        raise VerifyFailed(f"verify ({level}) found {counted_text(tallies.differing, 'key')} not right: {counted}")
     if emit is None:
         how = (
             ""
@@ -136,13 +136,9 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
         )
         if tallies.archived:
             how += f"of these {count_text(tallies.archived)} whose content lies in an archive and was not read, "
-        left = (
-            f"; {count_text(tallies.not_migrated)} keys are accounted for and were not to be migrated"
-            if tallies.not_migrated
-            else ""
-        )
+        left = f"; not to be migrated: {counted_text(tallies.not_migrated, 'key')}" if tallies.not_migrated else ""
         click.echo(
-            f"verify ({level}): {count_text(tallies.planned)} planned objects, {how}every key accounted for{left}.",
+            f"verify ({level}): {counted_text(tallies.planned, 'planned object')}, {how}every key accounted for{left}.",
             err=True,
         )
     return 0

@@ -89,11 +89,9 @@ def plan_text(plan: Plan) -> str:
         for stage in plan.stages:
             batches = [b for b in plan.batches if b.stage == stage.id]
             after = f" after {', '.join(stage.depends_on)}" if stage.depends_on else ""
-            figures = (
-                f"{counted_text(len(batches), 'batch'):>12} {count_text(sum(b.objects for b in batches)):>12} objects "
-                f"{size_text(sum(b.bytes for b in batches)):>11}"
-            )
-            lines.append(f"  {stage.id:9} {figures}{after}")
+            objects, size = sum(b.objects for b in batches), sum(b.bytes for b in batches)
+            figures = f"{counted_text(len(batches), 'batch'):>12} {counted_text(objects, 'object'):>20}"
+            lines.append(f"  {stage.id:9} {figures} {size_text(size):>11}{after}")
         lines += _estimate_lines(plan)
     else:
         lines.append("nothing to do")
@@ -107,10 +105,10 @@ def _section_lines(section: Section, groups: ByMethod) -> list[str]:
     for action in ACTIONS:
         tally = section.summary.get(action)
         if tally is not None and (tally.objects or action == "copy"):
-            lines.append(f"  {action:13} {count_text(tally.objects):>14} objects {size_text(tally.bytes):>12}")
+            lines.append(f"  {action:13} {counted_text(tally.objects, 'object'):>22} {size_text(tally.bytes):>12}")
     for loss in section.losses:
         state = "accepted" if loss.accepted else "NOT ACCEPTED"
-        count = "" if loss.objects is None else f" ({count_text(loss.objects)} objects)"
+        count = "" if loss.objects is None else f" ({counted_text(loss.objects, 'object')})"
         lines.append(f"  loss {loss.id} [{state}]{count}: {one_line(loss.text)}")
         lines += [f"    e.g. {one_line(example)}" for example in loss.examples[:3]]
     lines += [f"  maps {one_line(a)} -> {one_line(b)}" for a, b in section.mapping_examples[:3]]
@@ -150,7 +148,7 @@ def batch_text(batch: Batch) -> str:
     how = f"by {batch.method}, " if batch.method else ""
     return (
         f"{batch.id}  {batch.section}/{batch.stage}  {how}"
-        f"{count_text(batch.objects)} objects, {size_text(batch.bytes)}  "
+        f"{counted_text(batch.objects, 'object')}, {size_text(batch.bytes)}  "
         f"{one_line(batch.keys[0])} .. {one_line(batch.keys[1])}  {batch.manifest}"
     )
 
@@ -162,8 +160,9 @@ def plan_markdown(plan: Plan) -> str:
     lines = [
         f"<!-- s3migrate:{plan.lineage} -->",
         (
-            f"### s3migrate: {markdown_code(plan.name)} serial {plan.serial} - {count_text(total.objects)} objects, "
-            f"{size_text(total.bytes)} to transfer, **{count_text(deletes)} deletes**"
+            f"### s3migrate: {markdown_code(plan.name)} serial {plan.serial} - "
+            f"{counted_text(total.objects, 'object')}, {size_text(total.bytes)} to transfer, "
+            f"**{counted_text(deletes, 'delete')}**"
         ),
         "",
     ]

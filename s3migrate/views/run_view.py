@@ -76,7 +76,7 @@ def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str
     words = [
         f"{math.floor(share * 10) / 10:.1f} %",
         *troubles,
-        f"{count_text(progress.done)} of {count_text(progress.objects)} objects",
+        f"{count_text(progress.done)} of {counted_text(progress.objects, 'object')}",
         f"{size_text(progress.bytes_done)} of {size_text(progress.bytes)}",
     ]
     if objects:

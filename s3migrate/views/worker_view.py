@@ -7,7 +7,7 @@ from typing import Any
 
 from executor.ledger_types import WorkerSeen
 from schema.escape import one_line
-from schema.quantities import duration_text, rate_text
+from schema.quantities import counted_text, duration_text, rate_text
 
 SILENT_SECONDS = 20.0
 """Longer without a word, and the process is said to be silent: it beats every few seconds."""
@@ -34,7 +34,7 @@ def worker_lines(worker: WorkerSeen) -> Iterator[str]:
         yield f"{who}: starting"
     else:
         why = f" ({one_line(seen['why'])})" if seen.get("why") else ""
-        yield f"{who}: {seen.get('busy', 0)} of {seen.get('workers', 0)} threads busy{why}"
+        yield f"{who}: {seen.get('busy', 0)} of {counted_text(seen.get('workers', 0), 'thread')} busy{why}"
     for name, end in sorted(seen.get("endpoints", {}).items()):
         yield f"  {one_line(name)}: {endpoint_words(end)}" + moved_words(seen, name)
     if seen.get("waiting"):

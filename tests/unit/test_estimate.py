@@ -239,6 +239,14 @@ def test_risks_of_a_careless_destination() -> None:
     }
 
 
+def test_one_is_no_plural() -> None:
+    summary = {name: Tally(1, 1) for name in ("overwrite", "delete", "conflict", "unsupported")}
+    found = section(AWS, AWS, summary=summary, destination_capabilities=QUIET, losses=(Loss("acl", "no", 1, (), True),))
+    texts = [row["text"] for row in risks_of([found], Policy(), [(-1, "")], BUDGET)]
+    nouns = ("destination object to", "extraneous destination object to", "key left", "object not", "object);")
+    assert [noun for noun in nouns if not any(f"1 {noun}" in text for text in texts)] == []
+
+
 def test_risks_are_sorted_worst_first_and_name_their_section() -> None:
     one = section(summary={"conflict": Tally(2, 2), "delete": Tally(1_234, 1)})
     rows = risks_of([one, dataclasses.replace(one, id="other")], Policy(), [(-1, ""), (-1, "")], BUDGET)

@@ -10,7 +10,9 @@ import pytest
 from executor.events import FlowState
 from executor.governor import Quality
 from executor.ledger_types import Outcome, Progress, RunState
+from s3migrate.commands.apply import conclude
 from s3migrate.views.run_view import HumanRun, Rate, figures, progress_line
+from schema.errors import FinishedWithFailures
 from schema.quantities import counted_text
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -89,6 +91,15 @@ def test_a_hundred_percent_are_all() -> None:
     assert progress_line(progress(2_999, objects=3_000), None, Rate()).startswith("99.9 %")
     assert progress_line(progress(99_999, objects=100_000), None, Rate()).startswith("99.9 %")
     assert progress_line(progress(3, objects=3), None, Rate()).startswith("100.0 %")
+
+
+def test_one_object_is_no_plural() -> None:
+    assert "0 of 1 object," in progress_line(progress(0, objects=1), None, Rate())
+
+
+def test_a_run_that_ends_badly_counts_each_without_a_noun() -> None:
+    with pytest.raises(FinishedWithFailures, match="with 1 failed, 1,234 drifted and 1 not proven;"):
+        conclude(replace(progress(1, failed=1, drifted=1_234), verify_failed=1))
 
 
 @pytest.mark.parametrize(
