@@ -146,7 +146,7 @@ def _assembled(outcomes: list[tuple[Pair, SectionOutcome]], context: _Context, l
         SectionWork(section, outcome.delivered.classes)
         for section, (_, outcome) in zip(sections, outcomes, strict=True)
     ]
-    most = max(size for size, _ in largest)
+    most = max(each.size for each in largest)
     return Plan(
         plan_id="",
         name=declaration.name,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from planner.batches import BatchCutter, BatchGroup, DraftBatch, Sticky
 from planner.stages import CANARY_MAX, Group, Router
-from planner.workload import ClassWork, PartCount, TierMethod
+from planner.workload import ClassWork, Largest, PartCount, TierMethod
 from schema.errors import PlanCorrupt
 from schema.manifest import ManifestStore, ManifestWriter
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally
@@ -40,8 +40,7 @@ class Delivered:
     """The objects that travel in parts."""
     classes: dict[str, ClassWork]
     """By the source's storage class: what is read and written."""
-    largest: tuple[int, str]
-    """Size and key of the largest object to be streamed; -1: none."""
+    largest: Largest
 
 
 class Delivery:
@@ -70,7 +69,7 @@ class Delivery:
         self._most_parts = most_parts
         self._parts: dict[TierMethod, PartCount] = {}
         self._classes: dict[str, ClassWork] = {}
-        self._largest = (-1, "")
+        self._largest = Largest()
         self._cutters: dict[Group, BatchCutter] = {}
         self._sides: dict[Action, ManifestWriter] = {}
 
@@ -118,8 +117,8 @@ class Delivery:
         """What carrying one object takes, for the estimate."""
         size, storage_class = entry[1], entry[8]
         copied = group[2] is Method.SERVER_COPY
-        if not copied and size > self._largest[0]:
-            self._largest = (size, entry[0])
+        if not copied and size > self._largest.size:
+            self._largest = Largest(size, entry[0], entry[2])
         parts = 0
         if size > (MAX_PART if copied else WHOLE_MAX):
             most = self._most_parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from planner.losses import risks_of_probes
-from planner.workload import ClassWork
+from planner.workload import ClassWork, Largest
 from schema.declaration import Policy, Preserve
 from schema.plan import Section, Tally
 from schema.quantities import count_text, counted_text, size_text
@@ -19,12 +19,12 @@ Risk = Mapping[str, str]
 def risks_of(
     sections: Sequence[Section],
     policy: Policy,
-    largest: Sequence[tuple[int, str]],
+    largest: Sequence[Largest],
     budget: int,
     preserve: Preserve | None = None,
     classes: Sequence[Mapping[str, ClassWork]] = (),
 ) -> tuple[Risk, ...]:
-    """The plan's `risks`. *largest*: size and key of each section's largest object to be streamed (-1: none).
+    """The plan's `risks`. *largest*: of each section.
 
     *preserve* given: what the probes found is judged by it, too, and where the objects of *classes* (for each section
     what it carries, by the source's storage class) will land.
@@ -40,7 +40,7 @@ def risks_of(
             *_of_ends(section),
             *probed,
             *archived,
-            *_of_size(biggest, budget, section.destination_capabilities.most_parts),
+            *_of_size(biggest, budget, section.destination_capabilities.most_parts, preserve),
         ):
             found.append({"id": risk, "level": level, "text": prefix + text})
     return tuple(sorted(found, key=lambda risk: _LEVELS.index(risk["level"])))
@@ -119,16 +119,16 @@ def _of_archives(
         yield "restore-tier", "high", text
 
 
-def _of_size(largest: tuple[int, str], budget: int, most_parts: int) -> Iterator[tuple[str, str, str]]:
-    size, key = largest
+def _of_size(
+    largest: Largest, budget: int, most_parts: int, preserve: Preserve | None
+) -> Iterator[tuple[str, str, str]]:
+    size, key, etag = largest
     if size <= WHOLE_MAX:
         return
-    part = part_size(size, budget, most_parts)
-    yield (
-        "largest-object",
-        "low",
-        (
-            f"{key[:200]!r} is {size_text(size)}: {count_text(-(-size // part))} parts of {size_text(part)} "
-            f"(limit {count_text(most_parts)})"
-        ),
-    )
+    cut_at_source = etag.rpartition("-")[2] if "-" in etag else ""
+    if preserve is not None and preserve.part_layout and cut_at_source.isdecimal():
+        cuts = f"{counted_text(int(cut_at_source), 'part')}, cut as at the source"
+    else:
+        part = part_size(size, budget, most_parts)
+        cuts = f"{counted_text(-(-size // part), 'part')} of {size_text(part)}"
+    yield "largest-object", "low", f"{key[:200]!r} is {size_text(size)}: {cuts} (limit {count_text(most_parts)})"

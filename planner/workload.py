@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from planner.batches import DraftBatch
 from schema.plan import DELETES, Method, Tally
@@ -15,6 +15,15 @@ OTHER_TIERS = ("canary", "markers", "deletes")
 
 
 TierMethod = tuple[str, Method | None]
+
+
+class Largest(NamedTuple):
+    """The largest object to be streamed."""
+
+    size: int = -1
+    """-1: none is."""
+    key: str = ""
+    etag: str = ""
 
 
 @dataclass(slots=True)

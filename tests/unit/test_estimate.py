@@ -11,7 +11,7 @@ from planner.batches import DraftBatch
 from planner.cost import SectionWork
 from planner.estimate import estimate
 from planner.risks import risks_of
-from planner.workload import ClassWork, PartCount, tier_rows, work_by_tier
+from planner.workload import ClassWork, Largest, PartCount, tier_rows, work_by_tier
 from schema.canonical import canonical_json
 from schema.declaration import Limits, Policy, Preserve, Side
 from schema.manifest import ManifestSummary
@@ -19,6 +19,7 @@ from schema.plan import Capabilities, Inventory, Loss, Method, Section, Tally
 from schema.tiers import GIB, MIB, TIB, part_size
 
 BUDGET = 256 * MIB
+NONE_STREAMED = Largest()
 NO_LIMITS = Limits()
 AWS = Side("a", region="us-east-1")
 STREAMED_HUGE = ("huge", Method.STREAM)
@@ -167,7 +168,7 @@ def test_objects_that_land_in_an_archive_are_a_risk() -> None:
     def found(preserve: Preserve, facts: dict[str, str], policy: Policy = POLICY) -> dict[str, str]:
         cold = {"DEEP_ARCHIVE": ClassWork(3, 3, 3, 3, restores=3), "STANDARD": ClassWork(1, 1, 1, 1)}
         one = section(AWS, AWS, destination_capabilities=Capabilities({**QUIET.facts, **facts}))
-        rows = risks_of([one], policy, [(-1, "")], BUDGET, preserve, [cold])
+        rows = risks_of([one], policy, [Largest()], BUDGET, preserve, [cold])
         return {risk["id"]: risk["text"] for risk in rows}
 
     assert found(Preserve(), {})["archived-destination"].startswith("3 in DEEP_ARCHIVE cannot be read back")
@@ -200,7 +201,7 @@ def test_huge_parts_go_through_windows() -> None:
     assert rows[0]["method"] == "parts of up to 4.0 GiB through windows of 8.0 MiB"
 
 
-def risk_levels(made_section: Section, policy: Policy = POLICY, largest: tuple[int, str] = (-1, "")):
+def risk_levels(made_section: Section, policy: Policy = POLICY, largest: Largest = NONE_STREAMED):
     return {risk["id"]: risk["level"] for risk in risks_of([made_section], policy, [largest], BUDGET)}
 
 
@@ -230,7 +231,7 @@ def test_risks_of_a_careless_destination() -> None:
     empty = Inventory("list-objects-v2", 0, 0, "")
     plain = Capabilities({"versioning": "rejected"})
     found = section(AWS, AWS, summary=summary, source_inventory=empty, destination_capabilities=plain)
-    assert risk_levels(found, largest=(17 * GIB, "big\n")) == {
+    assert risk_levels(found, largest=Largest(17 * GIB, "big\n")) == {
         "overwrites": "high",
         "deletes": "high",
         "empty-source": "high",
@@ -239,17 +240,33 @@ def test_risks_of_a_careless_destination() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("part_layout", "etag", "cuts"),
+    [
+        (False, "0" * 32 + "-6", "273 parts of 64.0 MiB"),
+        (True, "0" * 32 + "-6", "6 parts, cut as at the source"),
+        (True, "0" * 32 + "-1", "1 part, cut as at the source"),
+        (True, "0" * 32, "273 parts of 64.0 MiB"),
+    ],
+)
+def test_the_largest_object_is_cut_as_the_plan_promises(part_layout: bool, etag: str, cuts: str) -> None:
+    largest = [Largest(17 * GIB + 1, "big", etag)]
+    rows = risks_of([section(AWS, AWS)], Policy(), largest, 10 * GIB, Preserve(part_layout=part_layout))
+    (text,) = (row["text"] for row in rows if row["id"] == "largest-object")
+    assert text == f"'big' is 17.0 GiB: {cuts} (limit 10,000)"
+
+
 def test_one_is_no_plural() -> None:
     summary = {name: Tally(1, 1) for name in ("overwrite", "delete", "conflict", "unsupported")}
     found = section(AWS, AWS, summary=summary, destination_capabilities=QUIET, losses=(Loss("acl", "no", 1, (), True),))
-    texts = [row["text"] for row in risks_of([found], Policy(), [(-1, "")], BUDGET)]
+    texts = [row["text"] for row in risks_of([found], Policy(), [Largest()], BUDGET)]
     nouns = ("destination object to", "extraneous destination object to", "key left", "object not", "object);")
     assert [noun for noun in nouns if not any(f"1 {noun}" in text for text in texts)] == []
 
 
 def test_risks_are_sorted_worst_first_and_name_their_section() -> None:
     one = section(summary={"conflict": Tally(2, 2), "delete": Tally(1_234, 1)})
-    rows = risks_of([one, dataclasses.replace(one, id="other")], Policy(), [(-1, ""), (-1, "")], BUDGET)
+    rows = risks_of([one, dataclasses.replace(one, id="other")], Policy(), [Largest(), Largest()], BUDGET)
     levels = [("high", "medium", "low").index(row["level"]) for row in rows]
     assert levels == sorted(levels)
     assert rows[0]["text"].startswith("main: 1,234 ")
