@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from urllib.parse import urlsplit
 
 from planner.losses import Ends, find_losses
@@ -20,6 +21,11 @@ from storage.open_store import open_store
 from storage.port import ObjectStore
 from storage.probe import probe_destination, survey_source
 
+SAMPLED = 200
+"""Of the current objects as of the older versions; the probe looks at sixteen of them."""
+LISTED_FOR_OLDER = 1000
+"""Versions listed at most to find older ones: a page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probed:
@@ -29,6 +35,21 @@ class Probed:
     destination: Capabilities
     losses: tuple[Loss, ...]
     choice: MethodChoice
+
+
+def sample_of(store: ObjectStore, prefix: str, all_versions: bool) -> tuple[ListedObject, ...]:
+    """The first objects of a source, and where all versions travel the first older ones too: what these carry (a
+    retention, tags, a class) may be lost as well. Raises StoreErrors; an endpoint that lists no versions shows none.
+    """
+    current = tuple(islice(store.list_objects(prefix), SAMPLED))
+    if not all_versions:
+        return current
+    try:
+        listed = list(islice(store.list_versions(prefix), LISTED_FOR_OLDER))
+    except StoreError:
+        return current  # the plan's own listing tells what it means
+    older = (version for version in listed if not version.is_latest and not version.delete_marker)
+    return (*current, *islice(older, SAMPLED))
 
 
 def probe_pairs(
@@ -116,7 +137,7 @@ def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[]
             return "the source is empty, so nothing shows that the destination's credentials may read it"
         store = open_store(replace(pair.destination, bucket=pair.source.bucket, prefix=""))
         try:
-            store.head(sample[0].key)
+            store.head(sample[0].key, version_id=sample[0].version_id)
         except StoreError as error:
             return f"the destination's credentials may not read the source: {error}"
         finally:

@@ -211,13 +211,16 @@ def carried(found: SampledObject) -> Iterator[str]:
 
 
 def choose(sample: Sequence[ListedObject]) -> list[ListedObject]:
-    """The objects a survey looks at: one of each storage class and shape, the rest spread evenly; in listed order."""
+    """The objects a survey looks at, in listed order: one of each storage class and shape, the rest spread evenly.
+
+    An older version is another shape than a current object.
+    """
     live = [entry for entry in sample if not entry.delete_marker]
     if len(live) <= _SAMPLED:
         return live
-    first_of_kind: dict[tuple[str, bool, bool], int] = {}
+    first_of_kind: dict[tuple[str, bool, bool, bool], int] = {}
     for index, entry in enumerate(live):
-        shape = (entry.storage_class, "-" in entry.etag, 0 < entry.size <= _SMALL)
+        shape = (entry.storage_class, "-" in entry.etag, 0 < entry.size <= _SMALL, entry.is_latest)
         first_of_kind.setdefault(shape, index)
     picked = set(list(first_of_kind.values())[:_SAMPLED])
     rest = _SAMPLED - len(picked)
@@ -350,8 +353,8 @@ def _read_small(canary: Canary, live: Sequence[ListedObject], sampled: list[Samp
         for entry in live
         if entry.key in heads and entry.size <= _SMALL and (entry.storage_class not in ARCHIVED or entry.restored)
     ]
-    # An ETag with a part count says nothing of MD5, so an object without one is preferred.
-    small.sort(key=lambda entry: (_MD5.fullmatch(entry.etag) is None, entry.size == 0, entry.size, entry.key))
+    # An ETag with a part count says nothing of MD5, so an object without one is preferred; and a current one always.
+    small.sort(key=_reading_order)
     if not small:
         return facts
     entry = small[0]
@@ -374,6 +377,11 @@ def _read_small(canary: Canary, live: Sequence[ListedObject], sampled: list[Samp
         facts["get_if_match"] = ENFORCED if wrong.status == 412 else refusal(wrong) if wrong.status >= 400 else IGNORED
     _count_annotations(canary, entry, sampled)
     return facts
+
+
+def _reading_order(entry: ListedObject) -> tuple[bool, bool, bool, int, str]:
+    """Ascending: what should be read first."""
+    return not entry.is_latest, _MD5.fullmatch(entry.etag) is None, entry.size == 0, entry.size, entry.key
 
 
 def _count_annotations(canary: Canary, entry: ListedObject, sampled: list[SampledObject]) -> None:

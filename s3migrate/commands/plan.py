@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from s3migrate.commands.common import emitter, json_option, told_as_json
 from s3migrate.completed_before import completed_before
 from s3migrate.endpoint_choices import with_chosen_endpoints
 from s3migrate.output import outlive_readers
-from s3migrate.probing import probe_pairs
+from s3migrate.probing import probe_pairs, sample_of
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
@@ -114,7 +113,8 @@ def _build(
     endpoints: Mapping[str, Any],
 ) -> Plan:
     samples = {
-        pair.id: tuple(islice(stores[pair.id][0].list_objects(pair.source.prefix), 200)) for pair in declaration.pairs
+        pair.id: sample_of(stores[pair.id][0], pair.source.prefix, declaration.policy.versions == "all")
+        for pair in declaration.pairs
     }
     probed = probe_pairs(declaration, stores, samples)
     provenance = {

@@ -134,6 +134,27 @@ def test_retention_and_legal_hold_on_request(on_moto: Operator) -> None:
         assert arrived["ObjectLockLegalHoldStatus"] == "ON"
 
 
+@pytest.mark.parametrize(("versions", "lost"), [("all", ["object-lock"]), ("latest", [])])
+def test_the_retention_of_an_older_version_is_a_loss_of_the_plan(
+    on_moto: Operator, versions: str, lost: list[str]
+) -> None:
+    """Only where older versions travel: the current object has no retention."""
+    client = on_moto.source.client()
+    names = [f"{on_moto.source_bucket}-locked", f"{on_moto.destination_bucket}-locked"]
+    for name in names:
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    on_moto.source_bucket, on_moto.destination_bucket = names
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=400)
+    client.put_object(
+        Bucket=names[0], Key="k", Body=b"1", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until
+    )
+    client.put_object(Bucket=names[0], Key="k", Body=b"2")
+    on_moto.declare(preserve={"object_lock": "governance"}, policy={"versions": versions})
+    assert on_moto.plan().code == 0
+    losses = yaml.safe_load(on_moto.plan_path.read_text())["sections"][0]["losses"]
+    assert [loss["id"] for loss in losses if loss["id"] == "object-lock"] == lost
+
+
 def test_the_part_layout_is_kept_on_request(on_moto: Operator, seed: int) -> None:
     """Uneven cuts, some that add up as even ones would, even ones, one part: the ETags of both sides are equal."""
     client, name = on_moto.source.client(), on_moto.source_bucket

@@ -36,11 +36,12 @@ def test_the_sample_has_one_of_each_kind_and_the_ends() -> None:
     listed[500] = listed[500]._replace(storage_class="GLACIER")
     listed[501] = listed[501]._replace(etag="0-2")
     listed[502] = listed[502]._replace(size=5)
+    listed[503] = listed[503]._replace(version_id="v1", is_latest=False)
     listed[0] = listed[0]._replace(delete_marker=True)
     chosen = choose(listed)
     assert 12 <= len(chosen) <= 16
     assert chosen == sorted(chosen)
-    assert {listed[1], listed[500], listed[501], listed[502]} <= set(chosen)
+    assert {listed[1], listed[500], listed[501], listed[502], listed[503]} <= set(chosen)
     assert chosen[-1].key == "k0999"
     assert choose(listed[:10]) == listed[1:10]
 
