@@ -83,7 +83,10 @@ class S3Store:
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
         """See the port."""
-        answer = self._read(Operation("HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra))
+        operation = Operation("HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra)
+        answer = self._read(operation)
+        if "etag" not in answer.headers and "last-modified" not in answer.headers:
+            raise self._wire.unreadable(operation, answer, "it has neither ETag nor Last-Modified: not an object's head")
         return object_head(answer.headers)
 
     def get(
