@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from executor.budget import BufferPool, ByteBudget
-from executor.memory_limit import default_budget, set_malloc_arenas
+from executor.memory_limit import calm_collector, default_budget, set_malloc_arenas
 from executor.retries import Retrier
+from executor.scheduling import schedule_as_batch
 from executor.section import sections_of
 from executor.stop import Stop
 from executor.transfer import Tools
@@ -63,6 +64,8 @@ def verify_command(plan_path: Path, level: str, sample: int | None, report_path:
     tools = Tools(BufferPool(ByteBudget(budget)), Retrier(stop, random.random, lambda _stop: None), stop)
     emit = emitter(as_json)
     ledger = open_ledger(settings)
+    calm_collector()
+    schedule_as_batch()
     try:
         run = ledger.find_run(plan.plan_id)
         if run is None:
