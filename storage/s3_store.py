@@ -86,7 +86,7 @@ class S3Store:
         operation = Operation("HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra)
         answer = self._read(operation)
         if "etag" not in answer.headers and "last-modified" not in answer.headers:
-            raise self._wire.unreadable(operation, answer, "it has neither ETag nor Last-Modified: not an object's head")
+            raise self._wire.unreadable(operation, answer, "it has neither ETag nor Last-Modified: no object's head")
         return object_head(answer.headers)
 
     def get(
