@@ -48,6 +48,10 @@ LONGEST_WINDOW_SECONDS = 10.0
 NEAR_CEILING = 0.9
 NEAR_STEP = 1.1
 """The first step upward from there."""
+FAR_SECONDS = 0.05
+FAR_INITIAL = 64
+"""Where a request takes longer than that, a slow start begins here as soon as it is known: a canary of few objects is
+enough to know it, and 16 in flight would be 150 objects/s."""
 REQUEST_WORK = 64 * 1024
 """What a request weighs beside its bytes, so that small objects and large ones add up to one goodput."""
 
@@ -176,7 +180,9 @@ class ConcurrencyController:
     def _learn(self, stats: WindowStats, now: float) -> None:
         if stats.in_use < BUSY_SHARE * self.target:
             self._last = None
-            if self._phase is _Phase.PROBING:
+            if self._phase is _Phase.SLOW_START and self._far_from(stats):
+                self._move(min(FAR_INITIAL, self._maximum), "starting far away", now)
+            elif self._phase is _Phase.PROBING:
                 self._move(self._base, "too little work to tell", now)
                 self._begin_rest(now)
         elif self._phase is _Phase.SLOW_START:
@@ -193,6 +199,9 @@ class ConcurrencyController:
                     self._begin_probe(self._tally, now)
             else:
                 self._judge(now)
+
+    def _far_from(self, stats: WindowStats) -> bool:
+        return stats.latency > FAR_SECONDS and self._target < min(FAR_INITIAL, self._maximum)
 
     def _congested(self, stats: WindowStats) -> bool:
         total = stats.count + stats.throttles + stats.timeouts
@@ -230,7 +239,8 @@ class ConcurrencyController:
             grown = self._target / self._before - 1
             gain = (_work(stats) / stats.seconds) / (_work(last) / last.seconds) - 1 if last.count else 1.0
             if grown > 0 and gain < self._elasticity * grown:
-                if self._poor or self._busy:
+                # Far away a window holds few answers, so one that brought little is not yet believed.
+                if self._poor or (self._busy and stats.latency <= FAR_SECONDS):
                     self._move(self._before, "more gave no more goodput", now)
                     self._begin_rest(now)
                     return

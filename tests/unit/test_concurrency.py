@@ -214,6 +214,15 @@ def test_slow_start_doubles_while_it_pays() -> None:
     assert targets == [32, 64, 128, 200, 200]
 
 
+@pytest.mark.parametrize(("latency", "expected"), [(0.02, 16), (0.06, 64)])
+def test_a_canary_of_few_objects_is_enough_to_know_that_an_endpoint_is_far(latency: float, expected: int) -> None:
+    controller = ConcurrencyController(512)
+    few = replace(stats(5, in_use=3.0), latency=latency)
+
+    assert [controller.on_window(few, window * 0.25).target for window in range(3)] == [expected] * 3
+    assert controller.on_window(replace(stats(400), latency=latency), 1.0).target == 2 * expected
+
+
 def test_slow_start_ends_where_doubling_gives_nothing() -> None:
     controller = ConcurrencyController(512)
     for window, count in enumerate((100, 195, 200, 199)):
