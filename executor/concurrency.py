@@ -139,6 +139,7 @@ class ConcurrencyController:
         self._cut_at = float("-inf")
         self._busy = False
         self._modest = min(MODEST, maximum)
+        self._far = min(FAR_INITIAL, maximum)
         self._last: WindowStats | None = None
         self._before = self._target
         self._poor = False
@@ -180,8 +181,9 @@ class ConcurrencyController:
     def _learn(self, stats: WindowStats, now: float) -> None:
         if stats.in_use < BUSY_SHARE * self.target:
             self._last = None
-            if self._phase is _Phase.SLOW_START and self._far_from(stats):
-                self._move(min(FAR_INITIAL, self._maximum), "starting far away", now)
+            if self._phase is _Phase.SLOW_START:
+                if stats.latency > FAR_SECONDS and self._target < self._far:
+                    self._move(self._far, "starting far away", now)
             elif self._phase is _Phase.PROBING:
                 self._move(self._base, "too little work to tell", now)
                 self._begin_rest(now)
@@ -199,9 +201,6 @@ class ConcurrencyController:
                     self._begin_probe(self._tally, now)
             else:
                 self._judge(now)
-
-    def _far_from(self, stats: WindowStats) -> bool:
-        return stats.latency > FAR_SECONDS and self._target < min(FAR_INITIAL, self._maximum)
 
     def _congested(self, stats: WindowStats) -> bool:
         total = stats.count + stats.throttles + stats.timeouts

@@ -19,13 +19,12 @@ from typing import Final, NamedTuple
 from awscrt import checksums
 
 from schema.errors import DigestMismatch
-from schema.objects import ObjectHead, PartResult, WriteResult
+from schema.objects import ObjectHead, PartResult, WriteResult, etag_is_opaque
 from schema.plan import Capabilities
 
 Body = bytes | bytearray | memoryview
 
 _HEX_MD5: Final = re.compile(r"[0-9a-f]{32}")
-_OPAQUE_ETAG_ENCRYPTION: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx", "aws:backup"})
 
 
 class Algorithm(Enum):
@@ -141,10 +140,7 @@ def source_md5(head: ObjectHead, source_facts: Capabilities) -> bytes | None:
     found = md5_of_etag(head.etag)
     if found is None or source_facts.facts.get("etag_is_md5") in ("ignored", "rejected"):
         return None
-    headers = head.headers
-    if headers.get("x-amz-server-side-encryption", "") in _OPAQUE_ETAG_ENCRYPTION:
-        return None
-    return None if "x-amz-server-side-encryption-customer-algorithm" in headers else found
+    return None if etag_is_opaque(head.headers) else found
 
 
 def full_object_checksum(headers: Mapping[str, str]) -> tuple[Algorithm, str] | None:
@@ -302,9 +298,7 @@ def _compare_read(mine: str, theirs: str, what: str, key: str) -> None:
 def _check_etag(etag: str, expected: bytes | None, headers: Mapping[str, str], facts: Capabilities, key: str) -> None:
     if expected is None or not facts.enforces("etag_is_md5"):
         return
-    if headers.get("x-amz-server-side-encryption", "") in _OPAQUE_ETAG_ENCRYPTION:
-        return
-    if "x-amz-server-side-encryption-customer-algorithm" in headers:
+    if etag_is_opaque(headers):
         return
     if etag != expected.hex():
         raise DigestMismatch(

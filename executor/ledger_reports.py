@@ -10,6 +10,7 @@ from sqlalchemy import Connection, TextClause, select, text
 from executor.ledger_connection import Database
 from executor.ledger_runs import RUN_COLUMNS, run_of
 from executor.ledger_types import (
+    DRIFTED,
     BatchState,
     ChunkState,
     Completion,
@@ -119,7 +120,7 @@ def progress(database: Database, run_id: int) -> Progress:
 
 def drifted(database: Database, run_id: int) -> int:
     """Objects left alone because their source or destination had changed since the plan; deletes not counted."""
-    left_alone = " + ".join(f"outcomes[{o:d}]" for o in (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT))
+    left_alone = " + ".join(f"outcomes[{o:d}]" for o in sorted(DRIFTED))
     query = text(f"""
         SELECT coalesce(sum({left_alone}), 0)
           FROM ledger.chunk JOIN ledger.batch USING (run_id, batch_no) JOIN ledger.stage USING (run_id, stage_no)

@@ -42,6 +42,10 @@ class Outcome(IntEnum):
     """The destination is no longer what the plan saw; it was left alone."""
 
 
+DRIFTED = frozenset({Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT})
+"""Left alone: the source or the destination changed since the plan."""
+
+
 class RunState(IntEnum):
     """Where a run stands. Workers claim only while it is OPEN."""
 

@@ -8,8 +8,8 @@ from functools import partial
 
 from executor.destination_range import present_targets
 from executor.ledger import Ledger
-from executor.ledger_types import Chunk, ChunkKind, Completion, Lane, Verdict
-from executor.object_tasks import TROUBLED, Item, ObjectTasks
+from executor.ledger_types import DRIFTED, Chunk, ChunkKind, Completion, Lane, Verdict
+from executor.object_tasks import Item, ObjectTasks
 from executor.pool import Task
 from executor.section import SectionRuntime
 from executor.verification import Level, prove_object
@@ -92,7 +92,7 @@ class ChunkLoader:
         tools = self._tasks.tools
         if work.lost or tools.stop.draining:
             return
-        if completion is not None and completion.outcome in TROUBLED:
+        if completion is not None and completion.outcome in DRIFTED:
             # Left alone on purpose and told as drift; there is nothing of ours to prove, so it blocks nobody.
             self._writer.put(work, Verdict(ord, True, f"left alone: {completion.outcome.name.lower()}"))
             return

@@ -11,7 +11,7 @@ from executor import carriage
 from executor.deletion import delete_extraneous, lay_marker
 from executor.early_stop import EarlyStop
 from executor.events import Events, ObjectTrouble
-from executor.ledger_types import Completion, Failure, Lane, Outcome
+from executor.ledger_types import DRIFTED, Completion, Failure, Lane, Outcome
 from executor.multipart import PartedCopy
 from executor.parted_place import PartedPlace
 from executor.patient_ledger import PatientLedger
@@ -28,7 +28,6 @@ from schema.errors import LeaseLost, Stopped, StoreError
 from schema.plan import DELETES, Action, Entry
 from schema.quantities import counted_text
 
-TROUBLED = frozenset({Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT})
 Item = tuple[int, Entry]
 """(ord, entry)"""
 
@@ -242,7 +241,7 @@ class ObjectTasks:
 
         def finish(result: Completion | Failure, why: str) -> None:
             self._record(work, ord, entry, result, why)
-            arrived.append(isinstance(result, Completion) and result.outcome not in TROUBLED)
+            arrived.append(isinstance(result, Completion) and result.outcome not in DRIFTED)
             if history is not None and isinstance(result, Completion):
                 history.wrote(result.destination_version)
 
@@ -271,7 +270,7 @@ class ObjectTasks:
             self.early_stop.failed(error, section)
             result = ended(error, entry, work.chunk.batch_no, ord, attempts(), section.plan.policy.if_source_changes)
         self._record(work, ord, entry, result, why())
-        return isinstance(result, Completion) and result.outcome not in TROUBLED
+        return isinstance(result, Completion) and result.outcome not in DRIFTED
 
     def _record(self, work: OpenChunk, ord: int, entry: Entry, result: Completion | Failure, why: str) -> None:
         if work.lost:
@@ -279,7 +278,7 @@ class ObjectTasks:
         self.writer.put(work, result)
         if isinstance(result, Failure):
             self._trouble(work, ord, entry, result.error_code, result.message, result.http_status, result.attempt, True)
-        elif result.outcome in TROUBLED:
+        elif result.outcome in DRIFTED:
             name = result.outcome.name.lower()
             text = why or _OUTCOME_TEXT[result.outcome]
             self._trouble(work, ord, entry, name, text, 0, result.attempts, True)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from executor.integrity import Algorithm, crc64nvme, crc_text
 from executor.section import SectionRuntime, pin
 from schema.errors import DigestMismatch, StoreError
+from schema.objects import etag_is_opaque
 from schema.plan import Entry
 
 
@@ -65,10 +66,8 @@ class PartWindow:
         stated = headers.get(Algorithm.CRC64NVME.header)
         if stated and "-" not in stated and stated != crc_text(self.crc):
             raise self._mismatch(f"CRC64NVME {stated}, sent {crc_text(self.crc)}")
-        if self._md5 is not None and "x-amz-server-side-encryption-customer-algorithm" not in headers:
-            encrypted = headers.get("x-amz-server-side-encryption", "")
-            if not encrypted.startswith("aws:") and etag != self._md5.hexdigest():
-                raise self._mismatch(f"ETag {etag}, sent MD5 {self._md5.hexdigest()}")
+        if self._md5 is not None and not etag_is_opaque(headers) and etag != self._md5.hexdigest():
+            raise self._mismatch(f"ETag {etag}, sent MD5 {self._md5.hexdigest()}")
 
     def _mismatch(self, what: str) -> DigestMismatch:
         return DigestMismatch(

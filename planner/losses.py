@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from schema.declaration import Preserve, Side
 from schema.metadata_text import decode_text
-from schema.objects import ObjectHead
+from schema.objects import ObjectHead, etag_is_opaque
 from schema.plan import Capabilities, Loss, Section
 from schema.storage_classes import STANDARD, class_fact, target_storage_class
 from storage.probe import SampledObject
@@ -213,14 +213,10 @@ def _part_layout(ends: Ends) -> Iterator[_Found]:
             text = "the destination's multipart ETags do not follow from the parts; they will differ from the source's"
             yield _Found("part-layout", text, None, examples)
     elif ends.preserve.part_layout:
-        examples = _keys(ends, lambda head: "-" in head.etag and _opaque(head.headers))
+        examples = _keys(ends, lambda head: "-" in head.etag and etag_is_opaque(head.headers))
         if examples:
             text = "multipart ETags of objects under KMS or SSE-C do not follow from their parts; they will differ"
             yield _Found("part-layout", text, None, examples)
-
-
-def _opaque(headers: Mapping[str, str]) -> bool:
-    return headers.get(_SSE, "").startswith("aws:") or f"{_SSE}-customer-algorithm" in headers
 
 
 def _annotations(ends: Ends) -> Iterator[_Found]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_OPAQUE_ETAG_ENCRYPTION: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx", "aws:backup"})
+
+
+def etag_is_opaque(headers: Mapping[str, str]) -> bool:
+    """Whether the object that an answer's *headers* speak of is encrypted so that its ETag is no MD5 of anything."""
+    return (
+        headers.get("x-amz-server-side-encryption", "") in _OPAQUE_ETAG_ENCRYPTION
+        or "x-amz-server-side-encryption-customer-algorithm" in headers
+    )
 
 
 class ListedObject(NamedTuple):

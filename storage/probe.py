@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from schema.errors import AccessRefused, ResponseUnreadable, StoreError
-from schema.objects import ListedObject, ObjectHead
+from schema.objects import ListedObject, ObjectHead, etag_is_opaque
 from schema.plan import Capabilities
 from schema.storage_classes import ARCHIVED
 from storage.port import ObjectStore, Pin
@@ -363,9 +363,7 @@ def _read_small(canary: Canary, live: Sequence[ListedObject], sampled: list[Samp
     head = canary.ask(lambda: canary.store.get(entry.key, memoryview(body), pin=pin))
     if isinstance(head, StoreError):
         return facts
-    opaque = head.headers.get("x-amz-server-side-encryption", "").startswith("aws:") or (
-        "x-amz-server-side-encryption-customer-algorithm" in head.headers
-    )
+    opaque = etag_is_opaque(head.headers)
     if not opaque and _MD5.fullmatch(head.etag):
         same = hashlib.md5(body, usedforsecurity=False).hexdigest() == head.etag
         facts["etag_is_md5"] = ENFORCED if same else IGNORED

@@ -18,7 +18,7 @@ from executor.chunking import chunks_of
 from executor.events import Events
 from executor.governor import Governor
 from executor.ledger import Ledger
-from executor.ledger_types import Outcome, Progress, RunState
+from executor.ledger_types import DRIFTED, Progress, RunState
 from executor.local_workers import this_process
 from executor.memory_limit import calm_collector, default_budget, set_malloc_arenas
 from executor.processor_load import ProcessorLoad
@@ -44,7 +44,6 @@ from storage.s3_store import S3Store
 
 MAX_WORKERS = 512
 """Threads one process may grow to; each costs about 100 KiB beside its buffers."""
-DRIFT = (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT)
 
 
 @click.command("apply", short_help="Carry out a plan, or go on where it stopped.")
@@ -233,7 +232,7 @@ def conclude(progress: Progress) -> int:
     """0 when every object arrived. Raises FinishedWithFailures, StalePlan."""
     if progress.state is RunState.SUPERSEDED:
         raise StalePlan(f"run {progress.run_id} was superseded by a newer plan; apply that one")
-    drifted = sum(progress.by_outcome.get(outcome, 0) for outcome in DRIFT)
+    drifted = sum(progress.by_outcome.get(outcome, 0) for outcome in DRIFTED)
     if progress.failed or progress.verify_failed or drifted or progress.state is RunState.FAILED:
         raise FinishedWithFailures(
             f"run {progress.run_id} finished with {count_text(progress.failed)} failed, "

@@ -109,17 +109,22 @@ def test_an_encryption_key_without_a_counterpart_is_refused(on_moto: Operator) -
     assert (ran.code, "encryption" in ran.err) == (7, True), ran.err
 
 
+def use_locked_buckets(operator: Operator) -> None:
+    """Others instead of the operator's, with object lock."""
+    names = [f"{operator.source_bucket}-locked", f"{operator.destination_bucket}-locked"]
+    for name in names:
+        operator.source.client().create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    operator.source_bucket, operator.destination_bucket = names
+
+
 def test_retention_and_legal_hold_on_request(on_moto: Operator) -> None:
     """COMPLIANCE becomes GOVERNANCE unless the declaration says the word; the loss is named first."""
     client = on_moto.source.client()
-    names = [f"{on_moto.source_bucket}-locked", f"{on_moto.destination_bucket}-locked"]
-    for name in names:
-        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
-    on_moto.source_bucket, on_moto.destination_bucket = names
+    use_locked_buckets(on_moto)
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=400)
     for mode in ("GOVERNANCE", "COMPLIANCE"):
         client.put_object(
-            Bucket=names[0], Key=mode, Body=b"x", ObjectLockMode=mode, ObjectLockRetainUntilDate=until,
+            Bucket=on_moto.source_bucket, Key=mode, Body=b"x", ObjectLockMode=mode, ObjectLockRetainUntilDate=until,
             ObjectLockLegalHoldStatus="ON",
         )  # fmt: skip
     on_moto.declare(preserve={"object_lock": "governance", "legal_hold": True})
@@ -140,15 +145,12 @@ def test_the_retention_of_an_older_version_is_a_loss_of_the_plan(
 ) -> None:
     """Only where older versions travel: the current object has no retention."""
     client = on_moto.source.client()
-    names = [f"{on_moto.source_bucket}-locked", f"{on_moto.destination_bucket}-locked"]
-    for name in names:
-        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
-    on_moto.source_bucket, on_moto.destination_bucket = names
+    use_locked_buckets(on_moto)
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=400)
     client.put_object(
-        Bucket=names[0], Key="k", Body=b"1", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until
+        Bucket=on_moto.source_bucket, Key="k", Body=b"1", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until
     )
-    client.put_object(Bucket=names[0], Key="k", Body=b"2")
+    client.put_object(Bucket=on_moto.source_bucket, Key="k", Body=b"2")
     on_moto.declare(preserve={"object_lock": "governance"}, policy={"versions": versions})
     assert on_moto.plan().code == 0
     losses = yaml.safe_load(on_moto.plan_path.read_text())["sections"][0]["losses"]

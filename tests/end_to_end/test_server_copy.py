@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import EVERY_HEADER, MIB, CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Reset, Rule, error, lying_empty, lying_error
 from support.operator import Operator
@@ -27,18 +27,10 @@ def proxy(on_moto: Operator) -> Iterator[FaultProxy]:
 
 
 def dressed(seed: int) -> list[CorpusObject]:
-    """Small objects with everything, and one that was written in two parts."""
-    everything = {
-        "ContentType": "text/x-odd",
-        "CacheControl": "max-age=9",
-        "ContentDisposition": "inline",
-        "ContentLanguage": "de",
-        "StorageClass": "STANDARD_IA",
-        "WebsiteRedirectLocation": "/elsewhere",
-    }
+    """Small objects with EVERY_HEADER, and one that was written in two parts."""
     return [
         *mixed(seed, 10, largest=2000),
-        CorpusObject("all/of it", 100, seed, everything, {"word": "two  words"}, {"tag": "a+b"}),
+        CorpusObject("all/of it", 100, seed, EVERY_HEADER, {"word": "two  words"}, {"tag": "a+b"}),
         CorpusObject("parts", 7 * MIB, seed, {"ContentType": "video/mp4"}, {"m": "1"}, {"t": "1"}, part_size=5 * MIB),
     ]
 

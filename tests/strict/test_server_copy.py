@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from awscrt import checksums
 from strict.conftest import head, moved
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import EVERY_HEADER, MIB, CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Reset, Rule, error
 from support.operator import Operator
@@ -28,18 +28,10 @@ def proxy(on_strict: Operator) -> Iterator[FaultProxy]:
 
 
 def objects(seed: int) -> list[CorpusObject]:
-    everything = {
-        "ContentType": "text/x-odd",
-        "CacheControl": "max-age=9",
-        "ContentDisposition": "inline",
-        "ContentLanguage": "de",
-        "StorageClass": "STANDARD_IA",
-        "WebsiteRedirectLocation": "/elsewhere",
-    }
     return [
         *mixed(seed, 12, largest=2000),
-        CorpusObject("all/of it", 100, seed, everything, {"word": "two  words"}, {"tag": "a+b"}),
-        CorpusObject("parts", 12 * MIB + 1, seed, everything, {"m": "1"}, {"t": "1"}, part_size=5 * MIB),
+        CorpusObject("all/of it", 100, seed, EVERY_HEADER, {"word": "two  words"}, {"tag": "a+b"}),
+        CorpusObject("parts", 12 * MIB + 1, seed, EVERY_HEADER, {"m": "1"}, {"t": "1"}, part_size=5 * MIB),
     ]
 
 

@@ -105,6 +105,17 @@ class CorpusObject:
             yield random.Random(f"{self.seed}:{number}").randbytes(min(block, self.size - start))
 
 
+EVERY_HEADER = {
+    "ContentType": "text/x-odd",
+    "CacheControl": "max-age=9",
+    "ContentDisposition": "inline",
+    "ContentLanguage": "de",
+    "StorageClass": "STANDARD_IA",
+    "WebsiteRedirectLocation": "/elsewhere",
+}
+"""What a copy made by the endpoint drops unless it is sent again."""
+
+
 def mixed(
     seed: int, count: int, *, largest: int = 256 * KIB, prefix: str = "", tags: bool = True, multipart: bool = False
 ) -> list[CorpusObject]:

@@ -14,7 +14,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -180,14 +180,15 @@ class Operator:
         return [upload["UploadId"] for upload in answer.get("Uploads", ())]
 
 
-def moved(operator: Operator, *, again: bool = True) -> None:
-    """Plan, apply, verify every byte, and plan again: nothing is left to do. Not *again*: the applied plan stays."""
+def moved(operator: Operator, *, again: bool = True, levels: Sequence[str] = ("content",)) -> None:
+    """Plan, apply, verify at each of *levels*, and plan again: nothing is left. Not *again*: the applied plan stays."""
     planned = operator.plan()
     assert planned.code == 0, planned.err
     applied = operator.apply()
-    assert applied.code == 0, applied.err
-    verified = operator.verify("--level", "content")
-    assert verified.code == 0, verified.err
+    assert applied.code == 0, applied.err + operator.run("status").out
+    for level in levels:
+        verified = operator.verify("--level", level)
+        assert verified.code == 0, verified.err + verified.out
     if again:
         second = operator.plan("--detailed-exitcode")
         assert second.code == 0, second.err
