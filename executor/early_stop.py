@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from executor.section import SectionRuntime
+from executor.route import SectionRuntime
 from schema.errors import AccessRefused, FeatureUnsupported, MigrationError, ObjectRefused, Scope, StoreError
 
 FIRST_FAILURES = 25

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from executor.ledger_types import Progress
+from executor.ledger.values import Progress
 from schema.errors import MigrationError
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from planner.batches import TARGETS, named, sticky_cuts
 from planner.cost import SectionWork
 from planner.decide import end_facts
-from planner.ends import lineage_of, refuse_manifests_inside
 from planner.estimate import estimate
+from planner.lineage import lineage_of, refuse_manifests_inside
 from planner.march import Completion
 from planner.methods import STREAMED, MethodChoice
 from planner.risks import risks_of

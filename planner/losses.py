@@ -15,7 +15,7 @@ from schema.metadata_text import decode_text
 from schema.objects import ObjectHead, etag_is_opaque
 from schema.plan import Capabilities, Loss, Section
 from schema.storage_classes import STANDARD, class_fact, target_storage_class
-from storage.probe import SampledObject
+from storage.probe.probe import SampledObject
 
 _EXAMPLES: Final = 5
 _NOT_KEPT: Final = ("ignored", "rejected", "unknown")

@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from s3migrate import __version__
-from s3migrate.failure import run_click
+from s3migrate.console.failure import run_click
 
 COMMANDS = {
     "init": "init:init_command",

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from executor.governor import EndpointGovernor
-from executor.ledger import Ledger
-from executor.postgres import EmbeddedPostgres, Reviver
+from executor.flow.governor import EndpointGovernor
+from executor.ledger.embedded import EmbeddedPostgres, Reviver
+from executor.ledger.ledger import Ledger
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
 from schema.errors import UsageError
@@ -22,7 +22,7 @@ from schema.plan import Plan
 from storage.manifest_bucket import ManifestBucket
 from storage.open_store import open_store
 from storage.port import ObjectStore, RequestObserver
-from storage.s3_store import S3Store
+from storage.s3.store import S3Store
 
 PLANNED_BUDGET = 1024**3
 """Bytes that part sizes are cut for when the declaration sets no limits.memory: fixed, so that a plan does not

@@ -9,7 +9,7 @@ from schema.declaration import Side
 from schema.errors import InputMissing
 from storage.credentials import ca_bundle_named, customer_key, resolve_credentials
 from storage.port import RequestObserver, Unobserved
-from storage.s3_store import S3Store
+from storage.s3.store import S3Store
 
 
 def open_store(side: Side, *, observer: RequestObserver | None = None) -> S3Store:

@@ -14,23 +14,25 @@ from typing import Any
 
 import click
 
-from executor.chunking import chunks_of
+from executor.apply.chunking import chunks_of
+from executor.apply.runner import ENDED, apply, chosen_batches
+from executor.apply.settings import ApplySettings
 from executor.events import Events
-from executor.governor import Governor
-from executor.ledger import Ledger
-from executor.ledger_types import DRIFTED, Progress, RunState
-from executor.local_workers import this_process
-from executor.memory_limit import calm_collector, default_budget, set_malloc_arenas
-from executor.processor_load import ProcessorLoad
-from executor.runner import ENDED, ApplySettings, apply, chosen_batches
-from executor.scheduling import schedule_as_batch
-from executor.section import sections_of
+from executor.flow.governor import Governor
+from executor.ledger.ledger import Ledger
+from executor.ledger.local_workers import this_process
+from executor.ledger.values import DRIFTED, Progress, RunState
+from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
+from executor.machine.processor_load import ProcessorLoad
+from executor.machine.scheduling import schedule_as_batch
+from executor.route import sections_of
 from executor.stop import Stop
-from s3migrate import __version__, output
+from s3migrate import __version__
+from s3migrate.applying.crew import Crew, asked_for, end_with_parent, patient_progress, processes_for
+from s3migrate.applying.endpoint_care import care_for
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
-from s3migrate.endpoint_care import care_for
-from s3migrate.json_lines import left_out
-from s3migrate.processes import Crew, asked_for, end_with_parent, patient_progress, processes_for
+from s3migrate.console import output
+from s3migrate.console.json_lines import left_out
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight
@@ -40,7 +42,7 @@ from schema.manifest import ManifestStore
 from schema.plan import Plan
 from schema.plan_checks import check_guards
 from schema.quantities import count_text
-from storage.s3_store import S3Store
+from storage.s3.store import S3Store
 
 MAX_WORKERS = 512
 """Threads one process may grow to; each costs about 100 KiB beside its buffers."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from executor.ledger import Ledger
-from executor.ledger_types import Run
-from executor.sweep import sweep_uploads
+from executor.copy.sweep import sweep_uploads
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Run
 from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
 from s3migrate.commands.steer import chosen_run
 from s3migrate.settings import read_settings

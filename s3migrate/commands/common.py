@@ -9,8 +9,8 @@ from typing import Any, ParamSpec
 
 import click
 
-from s3migrate.failure import report
-from s3migrate.json_lines import JsonLines
+from s3migrate.console.failure import report
+from s3migrate.console.json_lines import JsonLines
 from s3migrate.wiring import manifest_store
 from schema.errors import MigrationError
 from schema.manifest import ManifestStore

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from executor.ledger import Ledger
-from executor.ledger_types import ChunkKind, ChunkState, Lane, Outcome
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import ChunkKind, ChunkState, Lane, Outcome
 from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import ledger_if_any

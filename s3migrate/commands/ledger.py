@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from executor.ledger import Ledger
-from executor.ledger_connection import ledger_url
+from executor.ledger.database import ledger_url
+from executor.ledger.ledger import Ledger
 from s3migrate.commands.common import told_as_json
 from s3migrate.commands.steer import chosen_run
 from s3migrate.settings import read_settings

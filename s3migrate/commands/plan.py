@@ -12,16 +12,16 @@ from typing import Any
 
 import click
 
-from executor.memory_limit import set_malloc_arenas
+from executor.machine.memory import set_malloc_arenas
 from planner.build import PlanProgress, SectionStores, build_plan, nothing_completed
-from planner.ends import lineage_of
+from planner.lineage import lineage_of
 from planner.march import Completion
 from s3migrate import __version__
 from s3migrate.commands.common import emitter, json_option, told_as_json
-from s3migrate.completed_before import completed_before
-from s3migrate.endpoint_choices import with_chosen_endpoints
-from s3migrate.output import outlive_readers
-from s3migrate.probing import probe_pairs, sample_of
+from s3migrate.console.output import outlive_readers
+from s3migrate.planning.completed_before import completed_before
+from s3migrate.planning.endpoint_choices import with_chosen_endpoints
+from s3migrate.planning.probing import probe_pairs, sample_of
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget

@@ -7,11 +7,11 @@ import time
 
 import click
 
-from executor.ledger import Ledger
-from executor.run_limits import AS_PLANNED
+from executor.flow.limits import AS_PLANNED
+from executor.ledger.ledger import Ledger
 from s3migrate.commands.common import json_lines, json_option, told_as_json
 from s3migrate.commands.steer import ENDED, chosen_run
-from s3migrate.json_lines import JsonLines
+from s3migrate.console.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.views.run_view import Rate, figures, progress_line
 from s3migrate.views.worker_view import worker_figures, worker_lines

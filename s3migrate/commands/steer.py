@@ -6,9 +6,9 @@ import math
 
 import click
 
-from executor.ledger import Ledger
-from executor.ledger_types import Run, RunState
-from executor.run_limits import AS_PLANNED, LIFTED, NAMES
+from executor.flow.limits import AS_PLANNED, LIFTED, NAMES
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Run, RunState
 from s3migrate.commands.common import json_lines, json_option, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger

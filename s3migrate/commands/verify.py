@@ -11,18 +11,18 @@ from typing import Any
 
 import click
 
-from executor.budget import BufferPool, ByteBudget
-from executor.memory_limit import calm_collector, default_budget, set_malloc_arenas
-from executor.retries import Retrier
-from executor.scheduling import schedule_as_batch
-from executor.section import sections_of
+from executor.attempts import Retrier
+from executor.copy.whole import Tools
+from executor.machine.buffers import BufferPool, ByteBudget
+from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
+from executor.machine.scheduling import schedule_as_batch
+from executor.route import sections_of
 from executor.stop import Stop
-from executor.transfer import Tools
-from executor.verification import Level
-from executor.verify_listing import Finding, Verdict
-from executor.verify_run import Tallies, verify
+from executor.verify.listing import Finding, Verdict
+from executor.verify.objects import Level
+from executor.verify.run import Tallies, verify
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
-from s3migrate.output import outlive_readers
+from s3migrate.console.output import outlive_readers
 from s3migrate.settings import read_settings
 from s3migrate.views.verify_report import ReportFile
 from s3migrate.wiring import open_ledger, open_sections

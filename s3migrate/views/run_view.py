@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from executor.events import FlowState, ObjectTrouble
-from executor.ledger_types import Outcome, Progress, RunState
-from s3migrate import output
+from executor.ledger.values import Outcome, Progress, RunState
+from s3migrate.console import output
 from schema.errors import MigrationError
 from schema.escape import one_line
 from schema.quantities import count_text, counted_text, duration_text, rate_text, size_text

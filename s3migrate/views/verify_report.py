@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from executor.verify_listing import Finding
-from executor.verify_run import Tallies
+from executor.verify.listing import Finding
+from executor.verify.run import Tallies
 from schema.errors import LocalDiskError, UsageError
 from schema.escape import csv_cell, html_text, markdown_code
 from schema.plan import Plan

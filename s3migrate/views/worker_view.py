@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from executor.ledger_types import WorkerSeen
+from executor.ledger.values import WorkerSeen
 from schema.escape import one_line
 from schema.quantities import counted_text, duration_text, rate_text
 

@@ -31,7 +31,7 @@ def test_every_named_test_exists(document: Path) -> None:
 
 
 def test_an_invented_test_would_be_noticed() -> None:
-    (found,) = NAMED.findall("`tests/unit/test_decide.py::test_that_nobody_wrote`")
+    (found,) = NAMED.findall("`tests/unit/planner/test_decide.py::test_that_nobody_wrote`")
     assert found[1] not in names_in(found[0])
-    assert names_in("unit/test_decide.py")
+    assert names_in("unit/planner/test_decide.py")
     assert not names_in("unit/test_no_such_file.py")

@@ -18,7 +18,7 @@ from schema.objects import ListedPart
 from storage.credentials import FixedKeys, Keys
 from storage.open_store import open_store
 from storage.port import Guard, ObjectStore, Pin
-from storage.s3_store import S3Store
+from storage.s3.store import S3Store
 
 MIB = 1024 * 1024
 ODD_KEYS = [

@@ -111,7 +111,7 @@ def test_a_destination_object_that_appeared_is_a_conflict_and_untouched(
 )
 def test_what_differs_goes_by_the_policy(filled: Operator, policy: dict[str, str], expected: str) -> None:
     """Whether the destination is newer depends on the second in which each side was written: both rules say the same;
-    which of them speaks is unit/test_decide.py's.
+    which of them speaks is unit/planner/test_decide.py's.
     """
     key = first_key(filled)
     write(filled.destination.client(), filled.destination_bucket, CorpusObject(key, 123, 9))

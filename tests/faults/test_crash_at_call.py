@@ -12,8 +12,8 @@ from support.memory_store import MemoryStore
 from support.planning import MemoryManifests
 from support.postgres import PostgresServer
 
-from executor.ledger import Ledger
-from executor.ledger_types import Outcome, RunState
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Outcome, RunState
 from schema.declaration import Guards, Policy
 from schema.plan import Plan
 

@@ -11,8 +11,8 @@ from support.memory_run import MIB, Killed, Mortal, expire_leases, hurried, plan
 from support.memory_store import MemoryStore
 from support.postgres import PostgresServer
 
-from executor.ledger import Ledger
-from executor.ledger_types import Outcome, RunState
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Outcome, RunState
 
 SMALL = 40
 PARTED = 2

@@ -15,9 +15,9 @@ import pytest
 from support.ledger_plan import chunk_specs, completed, ledger_plan, report
 from support.postgres import PostgresServer, server_folder
 
-from executor.ledger import Ledger
-from executor.ledger_types import Chunk, ChunkReport, Completion, Lane, RunState, Worker
-from executor.postgres import EmbeddedPostgres
+from executor.ledger.embedded import EmbeddedPostgres
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Chunk, ChunkReport, Completion, Lane, RunState, Worker
 from schema.errors import LedgerUnavailable
 
 Sql = Callable[..., list[tuple[object, ...]]]

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 from support.ledger_plan import chunk_specs, completed, failed, ledger_plan
 from support.sample_plan import sample_plan
 
-from executor.ledger import Ledger
-from executor.ledger_types import Chunk, ChunkKind, ChunkReport, ChunkState, Lane, Run, RunState, Verdict, Worker
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Chunk, ChunkKind, ChunkReport, ChunkState, Lane, Run, RunState, Verdict, Worker
 from schema.errors import LockHeld
 from schema.plan import Gate, Plan, Section, Stage
 

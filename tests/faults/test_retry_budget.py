@@ -11,7 +11,7 @@ from support.fault_rules import Reset, Rule
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill, keys
 
-from executor import retry_budget
+from executor.flow import retry_budget
 
 APART = 0.4
 """Seconds between two retries that a budget without savings affords, here."""

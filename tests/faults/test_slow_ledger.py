@@ -22,8 +22,8 @@ from support.oracle import RCLONE_FIELDS, compare, fill
 from support.processes import peak_resident, resident
 from support.watched_run import Sql, ended, puts, recorded, until, written, written_twice
 
-from executor import workshop
-from executor.writer import LedgerWriter
+from executor.apply import workshop
+from executor.apply.writer import LedgerWriter
 
 MIB = 1 << 20
 WORKERS = 8

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.servers import MotoServer
 
-from executor.attributes import differences, headers_for
+from executor.carry.attributes import differences, headers_for
 from schema.declaration import Preserve, Side
 from schema.plan import Capabilities
 from storage.open_store import open_store

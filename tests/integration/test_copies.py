@@ -12,8 +12,8 @@ from support.memory_run import BUDGET, FACTS, MIB, Told, hurried, plan_of, run
 from support.memory_store import Call, MemoryStore, crc_base64
 from support.planning import MemoryManifests
 
-from executor.ledger import Ledger
-from executor.ledger_types import Completion, Outcome, Progress, RunState
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Completion, Outcome, Progress, RunState
 from schema import errors
 from schema.declaration import Guards, Policy
 from schema.plan import Gate, Plan, Stage
@@ -64,7 +64,7 @@ Setting = Callable[..., Bench]
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     hurried(monkeypatch)
-    monkeypatch.setattr("executor.retries.delay", lambda *_words: 0.0)
+    monkeypatch.setattr("executor.attempts.delay", lambda *_words: 0.0)
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from support.memory_run import MIB, hurried, plan_of, run
 from support.memory_store import MemoryStore
 from support.postgres import PostgresServer
 
-from executor import idle_memory, workshop
-from executor.budget import BufferPool
-from executor.idle_memory import IdleMemory
-from executor.ledger import Ledger
-from executor.ledger_types import RunState
+from executor.apply import workshop
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import RunState
+from executor.machine import idle_memory
+from executor.machine.buffers import BufferPool
+from executor.machine.idle_memory import IdleMemory
 
 PATIENCE = 20.0
 

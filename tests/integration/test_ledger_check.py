@@ -8,8 +8,8 @@ import psycopg2
 import pytest
 from support.ledger_plan import chunk_specs, failed, ledger_plan, report
 
-from executor.ledger import Ledger
-from executor.ledger_types import Lane
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Lane
 from schema.plan import Gate, Stage
 
 Sql = Callable[..., list[tuple[object, ...]]]

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.ledger_plan import SIZE, chunk_specs, completed, failed, ledger_plan, report
 
-from executor.ledger import Ledger
-from executor.ledger_types import (
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import (
     Chunk,
     ChunkKind,
     ChunkReport,

@@ -9,8 +9,8 @@ import pytest
 from support.ledger_plan import chunk_specs, failed, ledger_plan, report
 from support.sample_plan import sample_plan
 
-from executor.ledger import Ledger
-from executor.ledger_types import BatchState, ChunkKind, Lane, Run, RunState, Worker
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import BatchState, ChunkKind, Lane, Run, RunState, Worker
 from schema.errors import LockHeld, StalePlan, UsageError
 from schema.plan import Gate, Plan, Section, Stage
 

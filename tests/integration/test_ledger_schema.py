@@ -11,13 +11,12 @@ import pytest
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.dialects import postgresql
 
-from executor import ledger_schema
-from executor.ledger import Ledger
+from executor.ledger.ledger import Ledger, migrate
 from schema.errors import LedgerSchemaError
 from schema.tables import SCHEMA, metadata
 
 Sql = Callable[..., list[tuple[object, ...]]]
-ALL = [migration.version for migration in ledger_schema.migrations()]
+ALL = [migration.version for migration in migrate.migrations()]
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_an_altered_migration_is_refused(ledger: Ledger, sql: Sql) -> None:
 
 
 def test_migrations_are_numbered_without_gaps_and_hashed_as_they_are(tmp_path: Path) -> None:
-    found = ledger_schema.migrations()
+    found = migrate.migrations()
     assert [migration.version for migration in found] == list(range(1, len(found) + 1))
     (tmp_path / "0001_x.sql").write_text("SELECT 1")
-    assert ledger_schema.migrations(tmp_path)[0].sha256 == hashlib.sha256(b"SELECT 1").hexdigest()
+    assert migrate.migrations(tmp_path)[0].sha256 == hashlib.sha256(b"SELECT 1").hexdigest()

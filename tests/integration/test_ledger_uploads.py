@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.ledger_plan import chunk_specs, ledger_plan
 
-from executor.ledger import Ledger
-from executor.ledger_types import Chunk, Lane, PartRecord, UploadRecord, Worker
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Chunk, Lane, PartRecord, UploadRecord, Worker
 from schema.errors import LeaseLost
 
 KEY = "a//b/\0/é/\ud800/" + "x" * 1000

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from support.ledger_plan import chunk_specs, ledger_plan, report
 
-from executor.ledger import Ledger
-from executor.ledger_types import Lane, Run
-from executor.local_workers import ProcessPlace, is_dead, started, this_process
+from executor.ledger.ledger import Ledger
+from executor.ledger.local_workers import ProcessPlace, is_dead, started, this_process
+from executor.ledger.values import Lane, Run
 
 
 def accepted(ledger: Ledger) -> Run:

@@ -19,7 +19,7 @@ from support.scripted_server import (
 from schema import errors
 from schema.errors import StoreError
 from storage.port import Pin
-from storage.s3_store import S3Store
+from storage.s3.store import S3Store
 
 
 def test_no_answer_at_all() -> None:

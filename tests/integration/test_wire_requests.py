@@ -20,7 +20,7 @@ from schema.declaration import Side
 from schema.errors import StoreError
 from storage.credentials import FixedKeys, Keys
 from storage.port import Guard, Pin
-from storage.s3_store import S3Store
+from storage.s3.store import S3Store
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from executor.adaptive_rate import AdaptiveRate
-from executor.concurrency import ConcurrencyController, WindowStats
-from executor.token_bucket import TokenBucket
+from executor.flow.concurrency import ConcurrencyController, WindowStats
+from executor.flow.pace import AdaptiveRate
+from executor.flow.token_bucket import TokenBucket
 
 
 @dataclass

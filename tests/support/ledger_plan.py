@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from executor.ledger_types import (
+from executor.ledger.values import (
     Chunk,
     ChunkKind,
     ChunkReport,

@@ -13,13 +13,13 @@ from typing import Any
 import psycopg2
 import pytest
 
-from executor import feeder, runner
+from executor.apply import feeder, runner
+from executor.apply.settings import ApplySettings
 from executor.events import ObjectTrouble, Silent
-from executor.governor import EndpointGovernor, Governor
-from executor.ledger import Ledger
-from executor.ledger_types import Progress
-from executor.runner import ApplySettings
-from executor.section import sections_of
+from executor.flow.governor import EndpointGovernor, Governor
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Progress
+from executor.route import sections_of
 from executor.stop import Stop
 from schema.plan import Plan
 from schema.planfile import with_plan_id

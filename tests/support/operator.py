@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from s3migrate.cli import cli
-from s3migrate.failure import run_click
+from s3migrate.console.failure import run_click
 from support.oracle import Bucket
 from support.servers import ACCESS_KEY, REGION, SECRET_KEY, S3Server, scrubbed_environment
 

@@ -7,7 +7,7 @@ from typing import Any
 from schema.errors import AccessRefused
 from schema.plan import Capabilities
 from storage.port import ObjectStore, RequestSample
-from storage.probe import probe_destination
+from storage.probe.probe import probe_destination
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0)

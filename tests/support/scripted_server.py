@@ -13,7 +13,7 @@ from schema.declaration import Side
 from schema.objects import ObjectHead
 from storage.credentials import Fetched, FixedKeys, Keys, RenewedKeys
 from storage.port import Pin, RequestSample
-from storage.s3_store import S3Store
+from storage.s3.store import S3Store
 
 KEYS = FixedKeys(Keys("AK", "canary-secret"))
 PINNED = Pin("e")

@@ -1,0 +1,113 @@
+"""While an endpoint is away: say so, move to another one where several are declared, and ask whether it is back.
+
+The breaker lets one request through now and then to see. It is a request of ours, not an object's: so an outage of
+any length costs an object no attempt but the one it had in flight.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from executor.events import Events
+from executor.flow.breaker import BreakerState
+from executor.flow.governor import EndpointGovernor
+from schema.errors import ConnectionFailed, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCare:
+    """What can be done about an endpoint."""
+
+    probe: Callable[[], object]
+    """One small request through the endpoint's observer; StoreErrors are answers too."""
+    move: Callable[[], str | None] = lambda: None
+    """Send what follows to the next declared candidate; its URL, None: there is only this one."""
+
+
+class EndpointWatch:
+    """`tick` is the runner's; `blocked` and `waiting` are for all threads."""
+
+    def __init__(
+        self, endpoints: Mapping[str, EndpointGovernor], care: Mapping[str, EndpointCare], events: Events
+    ) -> None:
+        self._endpoints = dict(endpoints)
+        self._care = dict(care)
+        self._events = events
+        self._away: dict[str, float] = {}
+        """Endpoint -> the moment its breaker lets the next probe pass, as last seen."""
+        self._at: dict[str, str] = {}
+        self._probes: dict[str, threading.Thread] = {}
+
+    def tick(self, now: float) -> None:
+        """Look at every endpoint; at most one probe of each is on its way."""
+        for name, endpoint in self._endpoints.items():
+            if endpoint.well:
+                if self._away.pop(name, None) is not None:
+                    self._events.waiting(f"endpoint {name}", None)
+                continue
+            seen = endpoint.snapshot(now)
+            opens_at = now + (seen.retry_in or 0.0)
+            # A breaker that opened again says a later moment; half-open says a past one.
+            if seen.breaker == BreakerState.OPEN and opens_at > self._away.get(name, float("-inf")) + 0.5:
+                self._opened(name, name not in self._away)
+                self._away[name] = opens_at
+            if not seen.retry_in:
+                self._probe(name)
+
+    def blocked(self, now: float) -> float:
+        """Seconds after which it is worth to look again whether objects may be begun; 0.0: now.
+
+        An endpoint that can be probed is waited for until it is well; another lets objects try by the breaker.
+        """
+        longest = 0.0
+        for name, endpoint in self._endpoints.items():
+            wait = endpoint.blocked_for(now)
+            longest = max(longest, wait or 0.1 if name in self._care and not endpoint.well else wait)
+        return longest
+
+    def blameless(self) -> bool:
+        """An endpoint is away: what fails now fails because of it."""
+        return not all(endpoint.well for endpoint in self._endpoints.values())
+
+    def waiting(self, now: float) -> str | None:
+        """Why nothing is begun, for status; None: nothing stands still."""
+        away = [name for name, endpoint in self._endpoints.items() if not endpoint.well]
+        if not away:
+            return None
+        return "; ".join(
+            f"endpoint {name} does not answer, asked again in {self._endpoints[name].blocked_for(now):.0f} s"
+            for name in away
+        )
+
+    def moved(self) -> dict[str, str]:
+        """Endpoint -> the URL used instead of the planned one."""
+        return dict(self._at)
+
+    def _opened(self, name: str, first: bool) -> None:
+        care = self._care.get(name)
+        url = care.move() if care is not None else None
+        if url is not None:
+            self._at[name] = url
+        if first or url is not None:
+            text = f"{name} does not answer as it should; the run goes on by itself when it does"
+            if url is not None:
+                text = f"{name} does not answer as it should; the run moves on to {url}"
+            self._events.waiting(f"endpoint {name}", ConnectionFailed(text))
+
+    def _probe(self, name: str) -> None:
+        running = self._probes.get(name)
+        care = self._care.get(name)
+        if care is None or (running is not None and running.is_alive()):
+            return
+
+        def ask() -> None:
+            try:
+                care.probe()
+            except StoreError:
+                return  # the endpoint's observer has seen the answer
+
+        thread = threading.Thread(target=ask, name=f"probe {name}", daemon=True)
+        self._probes[name] = thread
+        thread.start()

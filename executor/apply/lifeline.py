@@ -1,0 +1,143 @@
+"""A process's tie to the ledger: leases renewed, dead workers' leases given back, progress read, limits shared.
+
+While PostgreSQL is away the lifeline only notes how long: a worker that could not renew its leases for most of
+their time must not begin new writes (`fresh` is false), since somebody else may hold them soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from executor.apply.writer import OpenChunk
+from executor.flow.limits import LimitSchedule, RunLimits
+from executor.ledger.ledger import Ledger
+from executor.ledger.local_workers import ProcessPlace, is_dead
+from executor.ledger.values import Progress, RunState, Worker
+from schema.declaration import Limits
+from schema.errors import LedgerUnavailable
+
+PROGRESS_SECONDS = 1.0
+SHOW_SECONDS = 2.0
+FRESH_SHARE = 0.6
+"""Of a lease's time: without renewal for longer, nothing new is begun."""
+
+
+class Lifeline:
+    """Used by the runner's thread; `fresh` by all."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        worker: Worker,
+        lease_seconds: float,
+        clock: Callable[[], float],
+        *,
+        declared: Limits,
+        process: ProcessPlace,
+        who: str,
+    ) -> None:
+        self._ledger = ledger
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+        self._schedule = LimitSchedule(declared)
+        self._process = process
+        self._who = who
+        self._share = 1.0
+        self._renewed = clock()
+        self._next_renewal = clock() + lease_seconds / 4
+        self._next_reap = clock()
+        self._next_progress = clock()
+        self._next_show = clock()
+
+    @property
+    def fresh(self) -> bool:
+        """The leases were renewed recently enough to begin a write."""
+        return self._clock() - self._renewed < self._lease_seconds * FRESH_SHARE
+
+    def renew(self, held: Sequence[OpenChunk]) -> frozenset[int]:
+        """Renew what is due; the chunk numbers whose lease is lost."""
+        now = self._clock()
+        try:
+            if now >= self._next_reap:
+                self._ledger.reap(self._worker.run_id)
+                self._next_reap = now + self._lease_seconds / 3
+            if now < self._next_renewal:
+                return frozenset()
+            lost = self._ledger.heartbeat(
+                self._worker, [work.chunk for work in held], lease_seconds=self._lease_seconds
+            )
+        except LedgerUnavailable:
+            self._next_renewal = self._next_reap = now + 1.0
+            return frozenset()
+        self._renewed = now
+        self._next_renewal = now + self._lease_seconds / 4
+        return lost
+
+    def progress_due(self, run_id: int) -> Progress | None:
+        """The ledger's progress about once a second; None in between and while it is away."""
+        now = self._clock()
+        if now < self._next_progress:
+            return None
+        self._next_progress = now + PROGRESS_SECONDS
+        try:
+            return self._ledger.progress(run_id)
+        except LedgerUnavailable:
+            return None
+
+    def limits(self, progress: Progress, *, holding: bool) -> RunLimits:
+        """The run's limits now; this process may use `share` of them. *holding*: it has work of the run in hand."""
+        self._share = 1.0 / max(1, progress.working if holding else progress.workers)
+        return self._schedule.at(progress.now, progress.limits)
+
+    @property
+    def share(self) -> float:
+        """This process's part of the run's limits: those that hold work share them evenly, idle ones need none.
+
+        One that holds none yet reckons with all that live: when a stage opens they all take work at once, and
+        until the next reading (a second) nobody knows of the others.
+        """
+        return self._share
+
+    def bury_dead(self) -> int:
+        """Give back at once what processes of this machine hold that are no more; how many chunks.
+
+        Raises nothing: while the ledger is away, leases end by their time.
+        """
+        try:
+            dead = [
+                worker.worker_id
+                for worker in self._ledger.workers(self._worker.run_id)
+                if worker.worker_id != self._worker.worker_id and is_dead(worker.process, self._process)
+            ]
+            return self._ledger.bury(self._worker.run_id, dead, who=self._who) if dead else 0
+        except LedgerUnavailable:
+            return 0
+
+    def show(self, seen: Callable[[], Mapping[str, Any]]) -> None:
+        """Every two seconds: keep what this process sees for `status`, and look for neighbours that died."""
+        now = self._clock()
+        if now < self._next_show:
+            return
+        self._next_show = now + SHOW_SECONDS
+        try:
+            self._ledger.show(self._worker, seen())
+        except LedgerUnavailable:
+            return
+        self.bury_dead()
+
+    def finish(self, run_id: int) -> RunState | None:
+        """The run's state, recomputed; None while the ledger is away."""
+        try:
+            return self._ledger.finish(run_id)
+        except LedgerUnavailable:
+            return None
+
+    def leave(self, held: Sequence[OpenChunk], exit_code: int) -> None:
+        """Give back what is still held, so that the next process need not wait for the leases to end."""
+        try:
+            self._ledger.release(self._worker, [work.chunk for work in held])
+            self._ledger.leave(self._worker, exit_code)
+        except LedgerUnavailable:
+            return  # the leases end by themselves

@@ -1,0 +1,28 @@
+"""How one process takes part in a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from executor.ledger.local_workers import ProcessPlace
+
+
+@dataclass(frozen=True, slots=True)
+class ApplySettings:
+    """How this process takes part."""
+
+    who: str
+    host: str
+    pid: int
+    tool_version: str
+    budget: int
+    """Bytes of object buffers."""
+    only: frozenset[str] | None = None
+    """Ids of stages or batches; None: all."""
+    lease_seconds: float = 30.0
+    grace_seconds: float = 60.0
+    """How long a drain waits for objects in flight."""
+    restore_poll_seconds: float = 900.0
+    """How long an object that is being restored from an archive is left alone before it is looked at again."""
+    process: ProcessPlace | None = None
+    """Known by it, a killed process's leases are given back at once by its neighbours on this machine."""

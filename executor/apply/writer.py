@@ -1,0 +1,209 @@
+"""One bounded queue and one thread per process between the workers and the ledger.
+
+When PostgreSQL is slow the queue fills and copying waits; when it is away the writer waits for it.
+Nothing is dropped and nothing is reported done before it is durable.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from executor.apply.inbox import Inbox
+from executor.events import Events
+from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verdict
+from executor.stop import Stop
+from schema.errors import LedgerUnavailable
+from schema.plan import Batch
+
+
+class Postponed(NamedTuple):
+    """An object that cannot be moved yet: its chunk goes back, to be claimed not before *seconds* from now."""
+
+    seconds: float
+
+
+Result = Completion | Failure | Verdict | Postponed | None
+"""None: the chunk has nothing left to do."""
+
+
+@dataclass(slots=True)
+class OpenChunk:
+    """A claimed chunk in this process. `remaining` belongs to the writer's thread alone."""
+
+    chunk: Chunk
+    batch: Batch
+    remaining: int
+    lost: bool = False
+    """Set once the lease is lost: whatever was done locally must be dropped."""
+    postponed: float = 0.0
+    """Seconds until somebody may look at what is left of it; 0: nothing was postponed."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    work: OpenChunk
+    results: list[Result] = field(default_factory=list)
+
+
+class LedgerWriter:
+    """Flushes results at *flush_rows*, after *flush_seconds*, or when a chunk is complete."""
+
+    def __init__(
+        self,
+        flush: Callable[[list[ChunkReport]], frozenset[int]],
+        *,
+        stop: Stop,
+        events: Events,
+        clock: Callable[[], float],
+        on_crash: Callable[[BaseException], None],
+        give_back: Callable[[Chunk, float], None] = lambda _chunk, _seconds: None,
+        flush_rows: int = 500,
+        flush_seconds: float = 1.0,
+    ) -> None:
+        self._flush_reports = flush
+        self._stop = stop
+        self._events = events
+        self._clock = clock
+        self._on_crash = on_crash
+        self._give_back = give_back
+        self._flush_rows = flush_rows
+        self._flush_seconds = flush_seconds
+        self._inbox: Inbox[tuple[OpenChunk, Result] | None] = Inbox(4 * flush_rows)
+        self._on_finished: Callable[[], None] = lambda: None
+        self._open: dict[int, OpenChunk] = {}
+        self._open_lock = threading.Lock()
+        self._closing = False
+        self._died = False
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    def on_finished(self, tell: Callable[[], None]) -> None:
+        """Call *tell* whenever a chunk of ours is done: what waited for it may be ready now."""
+        self._on_finished = tell
+
+    def begin(self, work: OpenChunk) -> None:
+        """A chunk was claimed; its results will follow. An earlier claim of the same chunk is void."""
+        with self._open_lock:
+            earlier = self._open.get(work.chunk.chunk_no)
+            if earlier is not None:
+                earlier.lost = True
+            self._open[work.chunk.chunk_no] = work
+        if work.remaining == 0:
+            self.put(work, None)
+
+    def put(self, work: OpenChunk, result: Result) -> None:
+        """Hand over one result; blocks while the queue is full (backpressure), but not for a writer that has died."""
+        while not self._died:
+            if self._inbox.put((work, result), 1.0) or self._stop.abandoning:
+                return
+
+    def open_chunks(self) -> list[OpenChunk]:
+        """Chunks held by this process, for heartbeats and for release."""
+        with self._open_lock:
+            return list(self._open.values())
+
+    def mark_lost(self, chunk_numbers: frozenset[int]) -> None:
+        """These leases are gone; their results must not be written."""
+        with self._open_lock:
+            for number in chunk_numbers:
+                work = self._open.pop(number, None)
+                if work is not None:
+                    work.lost = True
+
+    def close(self, seconds: float) -> bool:
+        """Flush what is queued and end; True when all was written within *seconds*. May be asked again."""
+        if self._died:
+            return False
+        if not self._closing:
+            if not self._inbox.put(None, seconds):
+                return False  # the ledger is away: never block the thread that hears the second stop
+            self._closing = True
+        self._thread.join(seconds)
+        return not self._thread.is_alive() and not self._died
+
+    def _run(self) -> None:
+        try:
+            self._drain()
+        except BaseException as error:
+            self._died = True
+            self._on_crash(error)
+
+    def _drain(self) -> None:
+        pending: dict[int, _Pending] = {}
+        rows, deadline, closing = 0, 0.0, False
+        while not closing:
+            timeout = max(0.0, deadline - self._clock()) if pending else None
+            items = self._inbox.take(timeout, self._flush_rows - rows)
+            for item in items:
+                if item is None:
+                    closing = True
+                elif not item[0].lost:
+                    if not pending:
+                        deadline = self._clock() + self._flush_seconds
+                    rows += _file(pending, *item)
+            full = rows >= self._flush_rows or any(slot.work.remaining == 0 for slot in pending.values())
+            if pending and (full or closing or not items or self._clock() >= deadline):
+                self._flush(list(pending.values()))
+                pending, rows = {}, 0
+
+    def _flush(self, pending: list[_Pending]) -> None:
+        reports = [_report(slot) for slot in pending if not slot.work.lost]
+        if not reports:
+            return
+        returned = [slot.work for slot in pending if slot.work.postponed and slot.work.remaining == 0]
+        wait, told = 0.2, False
+        while True:
+            try:
+                lost = self._flush_reports(reports)
+                for left in returned:
+                    self._give_back(left.chunk, left.postponed)
+                break
+            except LedgerUnavailable as error:
+                if not told:
+                    self._events.waiting("ledger", error)
+                    told = True
+                if self._stop.wait_abandoned(wait):
+                    return
+                wait = min(wait * 2, 10.0)
+        if told:
+            self._events.waiting("ledger", None)
+        self.mark_lost(lost)
+        self.mark_lost(frozenset(left.chunk.chunk_no for left in returned))
+        for report in reports:
+            if report.finished and report.chunk.chunk_no not in lost:
+                with self._open_lock:
+                    work = self._open.pop(report.chunk.chunk_no, None)
+                if work is not None:
+                    self._events.batch_finished(work.batch.id)
+                    self._on_finished()
+
+
+def _file(pending: dict[int, _Pending], work: OpenChunk, result: Result) -> int:
+    """Put *result* to its chunk's others; how many rows it adds."""
+    slot = pending.get(id(work))
+    if slot is None:
+        slot = pending[id(work)] = _Pending(work)
+    if isinstance(result, Postponed):
+        work.postponed = max(work.postponed, result.seconds)
+        work.remaining -= 1
+        return 0
+    if result is None:
+        return 0
+    slot.results.append(result)
+    if not (isinstance(result, Failure) and not result.terminal):
+        work.remaining -= 1
+    return 1
+
+
+def _report(slot: _Pending) -> ChunkReport:
+    results = slot.results
+    return ChunkReport(
+        chunk=slot.work.chunk,
+        completions=[r for r in results if isinstance(r, Completion)],
+        failures=[r for r in results if isinstance(r, Failure)],
+        verdicts=[r for r in results if isinstance(r, Verdict)],
+        finished=slot.work.remaining == 0 and not slot.work.postponed,
+    )

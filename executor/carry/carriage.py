@@ -1,0 +1,115 @@
+"""What travels beside the bytes: reads what only extra calls can tell (tags, ACL) and builds the write's headers."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from executor.carry.acl import acl_grants, missing_grants
+from executor.carry.attributes import Difference, WriteHeaders, differences, headers_for
+from executor.route import SectionRuntime
+from schema.errors import ObjectRefused
+from schema.objects import ObjectHead
+from schema.plan import Entry
+from storage.port import ObjectStore
+
+Tags = tuple[tuple[str, str], ...]
+
+
+class Source(NamedTuple):
+    """A source object's head and what its extra calls told."""
+
+    head: ObjectHead
+    tags: Tags
+    acl: Tags
+    unmapped: tuple[str, ...] = ()
+    """Grantees that the declaration gives no counterpart, with their permission."""
+    acl_document: bytes = b""
+    """GetObjectAcl's answer, where the plan keeps ACLs."""
+
+
+def read_source(section: SectionRuntime, entry: Entry, head: ObjectHead) -> Source:
+    """The extra calls that *head* makes necessary: none for most objects."""
+    preserve = section.plan.preserve
+    tags: Tags = ()
+    if preserve.tags and head.tag_count:
+        tags = section.source.get_tags(entry.key, version_id=entry.version_id)
+    if not preserve.acl:
+        return Source(head, tags, ())
+    document = _acl_document(section.source, entry.key, entry.version_id)
+    grants = acl_grants(document, preserve.acl_grantees)
+    # An ACL that the destination refuses altogether is a loss that the plan names; sending it would fail each write.
+    refused = section.destination_facts.facts.get("acl") == "rejected"
+    left_out = tuple(f"{value} ({name})" for name, value in grants.headers) if refused else ()
+    headers = () if refused else tuple(grants.headers)
+    return Source(head, tags, headers, (*grants.unmapped, *left_out), document)
+
+
+def _acl_document(store: ObjectStore, key: str, version_id: str | None) -> bytes:
+    query = [("acl", "")] + ([("versionId", version_id)] if version_id else [])
+    return store.subresource("GET", key, query)[1]
+
+
+def write_headers(section: SectionRuntime, entry: Entry, source: Source) -> WriteHeaders:
+    """What the PUT or CreateMultipartUpload of *entry* carries.
+
+    Raises ObjectRefused for what the destination cannot hold and the declaration did not give up: the probe saw a
+    sample only, so a loss may show for the first time here.
+    """
+    carried = headers_for(
+        source.head,
+        section.plan.preserve,
+        section.destination_facts,
+        source.tags,
+        key=entry.key,
+        acl=source.acl,
+        now_ms=int(time.time() * 1000),
+        customer_key=section.section.destination.sse_customer_key_env is not None,
+    )
+    dropped = (*carried.dropped, *(("acl", f"grant to {grantee}") for grantee in source.unmapped))
+    if dropped:
+        accepted = accepted_losses(section)
+        lost = [f"{words} (loss {loss})" for loss, words in dropped if loss and loss not in accepted]
+        if lost:
+            raise ObjectRefused(
+                f"{entry.key!r}: the destination cannot hold its {', '.join(lost)}; "
+                "accept the loss by name (accept_loss) and plan again, or change the destination",
+                operation="PutObject",
+                key=entry.key,
+            )
+    return carried
+
+
+def attribute_differences(
+    section: SectionRuntime, entry: Entry, source: Source, destination: ObjectHead
+) -> list[Difference]:
+    """Field by field, what the destination's object does not hold as the plan wants it. Tags are read when due."""
+    accepted = accepted_losses(section)
+    version = section.version(destination.version_id)
+    tags: Tags | None = None
+    knows_tags = section.destination_facts.enforces("tagging")
+    if section.plan.preserve.tags and (source.tags or destination.tag_count) and knows_tags:
+        tags = section.destination.get_tags(entry.target, version_id=version)
+    elif section.plan.preserve.tags and source.tags:
+        tags = ()
+    found = differences(
+        source.head,
+        destination,
+        source.tags,
+        tags,
+        section.plan.preserve,
+        accepted_losses=accepted,
+        now_ms=int(time.time() * 1000),
+    )
+    if section.keeps_layout(entry) and destination.etag != source.head.etag and "part-layout" not in accepted:
+        found.append(Difference("part-layout", source.head.etag, destination.etag))
+    if source.acl_document and "acl" not in accepted:
+        there = _acl_document(section.destination, entry.target, version)
+        missing = missing_grants(source.acl_document, there, section.plan.preserve.acl_grantees)
+        found += [Difference("acl", grant, "") for grant in (*missing, *source.unmapped)]
+    return found
+
+
+def accepted_losses(section: SectionRuntime) -> frozenset[str]:
+    """Ids of the losses that the declaration accepted for this section."""
+    return frozenset(loss.id for loss in section.section.losses if loss.accepted)

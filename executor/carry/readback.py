@@ -1,0 +1,70 @@
+"""Reading an object back to fingerprint it, whatever its size, through one buffer of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from executor.carry.integrity import crc64nvme
+from executor.machine.buffers import BufferPool
+from schema.errors import Stopped
+from schema.tiers import WINDOW
+from storage.port import HeaderList, ObjectStore, Pin
+
+T = TypeVar("T")
+READINGS = 4
+"""After so many that all tell something else, the last is believed."""
+
+
+def settled(read: Callable[[], T], good: Callable[[T], bool]) -> T:
+    """What *read* finds: believed when it is *good*, or when it was found before.
+
+    A bit flipped on its way to us must not make two equal objects differ; bytes that do differ are found twice.
+    """
+    seen: list[T] = []
+    while True:
+        found = read()
+        if good(found) or found in seen or len(seen) + 1 >= READINGS:
+            return found
+        seen.append(found)
+
+
+def _once(step: Callable[[], object]) -> object:
+    return step()
+
+
+def crc_of(
+    store: ObjectStore,
+    key: str,
+    size: int,
+    pin: Pin,
+    buffers: BufferPool,
+    stop: Callable[[], bool],
+    *,
+    again: Callable[[Callable[[], object]], object] = _once,
+    extra: HeaderList = (),
+) -> int:
+    """The CRC64NVME of the *size* bytes of *key*. Each window is read under the same *pin*.
+
+    *again* repeats a window that failed for a passing reason. Raises StoreErrors, or Stopped.
+    """
+    view = buffers.take(max(1, min(size, WINDOW, buffers.budget.total)), stop)
+    if view is None:
+        raise Stopped("stopped while reading back")
+    try:
+        if size <= len(view):
+            whole = view[:size]
+            again(partial(store.get, key, whole, pin=pin, extra=extra))
+            return crc64nvme(whole)
+        crc, start = 0, 0
+        while start < size:
+            if stop():
+                raise Stopped("stopped while reading back")
+            window = view[: min(len(view), size - start)]
+            again(partial(store.get, key, window, pin=pin, start=start, whole=False, extra=extra))
+            crc = crc64nvme(window, crc)
+            start += len(window)
+        return crc
+    finally:
+        buffers.give(view)

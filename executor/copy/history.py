@@ -1,0 +1,147 @@
+"""`versions: all`: what a key's history at the destination holds already, so that no version is written twice.
+
+Writes of a history carry no precondition: each lies on top of what was written before. So whenever it is not known
+how the last write ended (an answer was lost, a process was killed before its flush), the key's versions are listed
+and compared with what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+from executor.attempts import AttemptCounter
+from executor.carry import carriage, integrity, readback
+from executor.copy.whole import Tools
+from executor.ledger.values import Completion, Outcome
+from executor.route import SectionRuntime, pin
+from schema.objects import ListedObject, ObjectHead
+from schema.plan import Action, Capabilities, Entry
+from storage.port import Pin
+
+
+class KeyHistory:
+    """One key's versions at the destination, as far as they are known. Used by one thread at a time."""
+
+    def __init__(self, section: SectionRuntime, target: str, recorded: Collection[str], tools: Tools) -> None:
+        """*recorded*: ids of versions at the destination that the ledger has a row for."""
+        self._section = section
+        self._target = target
+        self._known = set(recorded)
+        self._tools = tools
+
+    def wrote(self, version_id: str | None) -> None:
+        """A version was written, and its answer came."""
+        if version_id is not None:
+            self._known.add(version_id)
+
+    def look(self) -> None:
+        """Take all that is there now as known: it was there before this chain began."""
+        self._known.update(v.version_id for v in self._listed() if v.version_id is not None)
+
+    def begin(self, chain: Sequence[tuple[int, Entry]], batch_no: int, *, repeated: bool) -> list[Completion]:
+        """Completions of those first items of *chain* (ord, entry) that are at the destination already.
+
+        *repeated*: the chunk was claimed before, so something may have been written and not recorded. Otherwise
+        nothing was, and a listing is spent only where the destination had versions before. Raises StoreErrors.
+        """
+        if repeated:
+            found = self.landed([entry for _, entry in chain])
+            return [
+                self._completed(entry, there, batch_no, ord) for (ord, entry), there in zip(chain, found, strict=False)
+            ]
+        if chain[0][1].action is not Action.COPY:
+            self.look()
+        return []
+
+    def completion(self, entry: Entry, batch_no: int, ord: int) -> Completion | None:
+        """That of *entry* when it is at the destination already, on top of what is known; else None."""
+        found = self.landed([entry])
+        return self._completed(entry, found[0], batch_no, ord) if found else None
+
+    def _completed(self, entry: Entry, there: ListedObject, batch_no: int, ord: int) -> Completion:
+        if there.delete_marker:
+            return Completion(batch_no, ord, Outcome.MARKER_LAID, 1, 0, "", b"", there.version_id)
+        self._give_tags(entry, there)
+        return Completion(batch_no, ord, Outcome.ALREADY_THERE, 1, entry.size, there.etag, b"", there.version_id)
+
+    def _give_tags(self, entry: Entry, there: ListedObject) -> None:
+        """Tags too long for a header follow the write: a kill may have come between."""
+        section = self._section
+        if not section.plan.preserve.tags:
+            return
+
+        def once() -> None:
+            head = section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra)
+            due = carriage.write_headers(section, entry, carriage.read_source(section, entry, head)).tags_after
+            if due is not None:
+                section.destination.put_tags(entry.target, due, version_id=there.version_id)
+
+        self._tools.again(once)
+
+    def landed(self, coming: Sequence[Entry]) -> list[ListedObject]:
+        """Those of *coming* (oldest first) that are at the destination already, as listed there; known from now on.
+
+        They are the longest beginning of *coming* with which the destination's history ends. Raises StoreErrors.
+        """
+        unknown: list[ListedObject] = []
+        for version in self._listed():
+            unknown = [] if version.version_id in self._known else [*unknown, version]
+        for length in range(min(len(unknown), len(coming)), 0, -1):
+            tail = unknown[-length:]
+            if all(self._same(entry, there) for entry, there in zip(coming[:length], tail, strict=True)):
+                self._known.update(v.version_id for v in tail if v.version_id is not None)
+                return tail
+        return []
+
+    def _listed(self) -> list[ListedObject]:
+        """Oldest first. Keys ascend, so the key itself comes before all that only begin with it."""
+
+        def ask() -> list[ListedObject]:
+            found: list[ListedObject] = []
+            for version in self._section.destination.list_versions(self._target):
+                if version.key != self._target:
+                    break
+                found.append(version)
+            return found
+
+        answer: list[ListedObject] = self._tools.retrier.run(ask, AttemptCounter(), lambda _error, _attempt: None)
+        return answer
+
+    def _same(self, entry: Entry, there: ListedObject) -> bool:
+        if entry.action is Action.DELETE_MARKER or there.delete_marker:
+            return there.delete_marker and entry.action is Action.DELETE_MARKER
+        if there.size != entry.size:
+            return False
+        ours, theirs = integrity.md5_of_etag(entry.etag), integrity.md5_of_etag(there.etag)
+        if entry.etag and entry.etag == there.etag:
+            return True
+        if ours is not None and theirs is not None and self._etags_are_md5(entry, there):
+            return ours == theirs
+        tools, section = self._tools, self._section
+        read = partial(readback.crc_of, buffers=tools.buffers, stop=tools.gave_up, again=tools.again)
+        pinned = Pin(there.etag, there.version_id)
+
+        def both() -> tuple[int, int]:
+            mine = read(section.source, entry.key, entry.size, pin(entry))
+            return mine, read(section.destination, self._target, there.size, pinned)
+
+        mine, other = readback.settled(both, lambda pair: pair[0] == pair[1])
+        return mine == other
+
+    def _etags_are_md5(self, entry: Entry, there: ListedObject) -> bool:
+        """Whether both ETags, which look like it, are MD5s: an encrypted version's is none, as only its head tells."""
+        section, retrier = self._section, self._tools.retrier
+
+        def md5_of(head: Callable[[], ObjectHead], facts: Capabilities) -> bytes | None:
+            answer = retrier.run(head, AttemptCounter(), lambda _error, _attempt: None)
+            return integrity.source_md5(answer, facts)
+
+        def source() -> ObjectHead:
+            return section.source.head(entry.key, version_id=entry.version_id)
+
+        def destination() -> ObjectHead:
+            return section.destination.head(self._target, version_id=there.version_id)
+
+        ends = ((source, section.source_facts), (destination, section.destination_facts))
+        return all(md5_of(head, facts) is not None for head, facts in ends)

@@ -1,0 +1,116 @@
+"""Where the source's parts were cut, so that the same cuts give the copy the same multipart ETag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+from executor.carry import integrity
+from executor.carry.carriage import accepted_losses
+from executor.copy.window import PartRange, parts_of
+from executor.ledger.values import PartRecord
+from executor.route import SectionRuntime
+from schema.errors import ObjectRefused
+from schema.objects import ObjectHead
+from schema.plan import Entry
+from schema.tiers import MAX_PARTS
+
+LOSS = "part-layout"
+"""Id of the loss that excuses an ETag that differs."""
+
+
+Repeat = Callable[[Callable[[], ObjectHead]], ObjectHead]
+"""Runs one request, again after passing errors."""
+
+
+def cut_parts(section: SectionRuntime, entry: Entry, repeat: Repeat, *, each: bool = False) -> list[PartRange]:
+    """Where the parts begin: the source's own cuts when the plan keeps them, else the plan's part size.
+
+    *each*: see layout_of.
+    """
+    if not section.keeps_layout(entry):
+        return parts_of(entry.size, section.part_size(entry.size))
+
+    def ask(number: int) -> ObjectHead:
+        query = [("partNumber", str(number))] + ([("versionId", entry.version_id)] if entry.version_id else [])
+        return repeat(lambda: section.source.subresource("HEAD", entry.key, query)[0])
+
+    return layout_of(section, entry, ask, each=each)
+
+
+def cut_again(
+    section: SectionRuntime, entry: Entry, sent: Sequence[PartRecord], cuts: list[PartRange], repeat: Repeat
+) -> list[PartRange] | None:
+    """Before Complete: None when the parts *sent*, cut as *cuts* say, make the source's ETag.
+
+    Uneven parts may add up as even ones would; then the source's own cuts, asked one by one, are returned. Raises
+    ObjectRefused when these are no others.
+    """
+    try:
+        require_same_etag(section, entry, sent)
+    except ObjectRefused:
+        exact = cut_parts(section, entry, repeat, each=True)
+        if exact == cuts:
+            raise
+        return exact
+    return None
+
+
+def layout_of(
+    section: SectionRuntime, entry: Entry, ask: Callable[[int], ObjectHead], *, each: bool = False
+) -> list[PartRange]:
+    """The parts of *entry* as they were uploaded; *ask(n)* answers HEAD ?partNumber=n at the source.
+
+    Two requests where all parts but the last seem alike, else, or when *each* is to be asked, one for each part.
+    Raises ObjectRefused where the source does not tell and the loss was not accepted; accepted: our own cuts.
+    """
+    count = _count(entry.etag)
+    first = _length(ask(1)) if count else 0
+    if count == 1 and first == entry.size:
+        return parts_of(entry.size, entry.size)
+    if count > 1 and 0 < first < entry.size:
+        last = _length(ask(count))
+        if not each and first * (count - 1) + last == entry.size and last <= first:
+            return parts_of(entry.size, first)
+        lengths = [first, *(_length(ask(number)) for number in range(2, count)), last]
+        if sum(lengths) == entry.size and 0 not in lengths:
+            starts = accumulate(lengths[:-1], initial=0)
+            return [PartRange(n, start, size) for n, (start, size) in enumerate(zip(starts, lengths, strict=True), 1)]
+    if LOSS in accepted_losses(section):
+        return parts_of(entry.size, section.part_size(entry.size))
+    raise ObjectRefused(
+        f"{entry.key!r}: the source does not tell how its {count} parts were cut, so preserve.part_layout cannot be "
+        f"met; accept_loss: [{LOSS}] would cut it anew",
+        operation="HeadObject",
+        key=entry.key,
+    )
+
+
+def require_same_etag(section: SectionRuntime, entry: Entry, parts: Sequence[PartRecord]) -> None:
+    """Before Complete: raises ObjectRefused when these parts cannot give the source's ETag.
+
+    Says nothing where the destination's part ETags are no MD5s.
+    """
+    facts = section.destination_facts
+    digests = [integrity.md5_of_etag(part.etag) for part in parts]
+    if LOSS in accepted_losses(section) or not facts.enforces("etag_is_md5") or None in digests:
+        return
+    foreseen = integrity.etag_of_parts([digest for digest in digests if digest is not None])
+    if foreseen != entry.etag:
+        raise ObjectRefused(
+            f"{entry.key!r}: these parts make the ETag {foreseen}, the source has {entry.etag}; its ETag does not "
+            f"follow from its parts (encryption, another server). Nothing was published; accept_loss: [{LOSS}]",
+            operation="CompleteMultipartUpload",
+            key=entry.target,
+        )
+
+
+def _count(etag: str) -> int:
+    number = etag.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() and 1 <= int(number) <= MAX_PARTS else 0
+
+
+def _length(head: ObjectHead) -> int:
+    """Of the part that a HEAD ?partNumber answered."""
+    said = head.headers.get("content-length", "")
+    return int(said) if said.isascii() and said.isdigit() else 0

@@ -1,0 +1,1 @@
+"""The PostgreSQL ledger: runs, leases, checkpoints, reports. Imported by every room above; imports only schema/."""

@@ -1,0 +1,96 @@
+"""Bringing the ledger's schema up to this build, and refusing one that does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, inspect, select, text
+
+from executor.ledger.database import Database, raw
+from schema.errors import LedgerSchemaError
+from schema.tables import MIGRATIONS, SCHEMA, schema_version
+
+MIGRATION_LOCK = 0x53334D01
+"""Advisory lock key: one process migrates at a time."""
+
+
+class Migration(NamedTuple):
+    """One numbered SQL file."""
+
+    version: int
+    name: str
+    sql: str
+    sha256: str
+
+
+def migrations(folder: Path = MIGRATIONS) -> list[Migration]:
+    """Every migration this build knows, in order of version."""
+    found = []
+    for path in sorted(folder.glob("[0-9]*.sql")):
+        number, _, name = path.stem.partition("_")
+        content = path.read_bytes()
+        found.append(Migration(int(number), name, content.decode(), hashlib.sha256(content).hexdigest()))
+    return found
+
+
+def script() -> str:
+    """The whole schema as one SQL script, with the rows that `check` looks for, for a DBA to apply."""
+    parts = ["BEGIN;"]
+    for migration in migrations():
+        parts += [migration.sql, recording(migration) + ";"]
+    return "\n".join([*parts, "COMMIT;", ""])
+
+
+def recording(migration: Migration) -> str:
+    """The statement that notes *migration* as applied. Its values are digits, hex and a file name of ours."""
+    return (
+        "INSERT INTO ledger.schema_version (version, name, sha256) "  # noqa: S608
+        f"VALUES ({migration.version}, '{migration.name}', '{migration.sha256}')"
+    )
+
+
+def migrate(database: Database) -> list[int]:
+    """Apply what is missing, in one transaction; the versions applied. Safe in several processes at once.
+
+    Raises LedgerSchemaError when the ledger is newer than this build or a migration was altered since.
+    """
+    with database.transaction() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        missing = unapplied(connection)
+        for migration in missing:
+            with raw(connection).cursor() as cursor:
+                cursor.execute(migration.sql)
+                cursor.execute(recording(migration))
+        return [migration.version for migration in missing]
+
+
+def check(database: Database) -> None:
+    """Raise LedgerSchemaError unless the ledger's schema is exactly this build's."""
+    with database.transaction() as connection:
+        missing = unapplied(connection)
+    if missing:
+        versions = ", ".join(str(migration.version) for migration in missing)
+        raise LedgerSchemaError(f"the ledger lacks migration {versions}; run: s3migrate ledger migrate")
+
+
+def unapplied(connection: Connection) -> list[Migration]:
+    """This build's migrations that the ledger does not record. Raises LedgerSchemaError on any contradiction."""
+    applied: dict[int, str] = {}
+    if inspect(connection).has_table(schema_version.name, schema=SCHEMA):
+        rows = connection.execute(select(schema_version.c.version, schema_version.c.sha256))
+        applied = {row.version: row.sha256 for row in rows}
+    known = {migration.version: migration for migration in migrations()}
+    newer = sorted(applied.keys() - known.keys())
+    if newer:
+        raise LedgerSchemaError(
+            f"the ledger has migration {newer[-1]}, which this build does not know; upgrade s3migrate"
+        )
+    for version, sha256 in applied.items():
+        if known[version].sha256 != sha256:
+            raise LedgerSchemaError(
+                f"migration {version} was applied to the ledger from a file that differs from this build's; "
+                "use the build that made the ledger, or an empty database"
+            )
+    return [migration for version, migration in sorted(known.items()) if version not in applied]

@@ -1,0 +1,296 @@
+"""The ledger's vocabulary: what is claimed, what is reported, what can be asked. Values only, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from executor.ledger.local_workers import ProcessPlace
+
+
+class Lane(IntEnum):
+    """Which queue a chunk waits in, so that huge objects and small ones never starve each other."""
+
+    WHOLE = 0
+    PARTS = 1
+
+
+class ChunkKind(IntEnum):
+    """What is to be done with a chunk's objects."""
+
+    OBJECTS = 0
+    """Move (or delete) them."""
+    VERIFY = 2
+    """Prove them at the destination; becomes ready when every OBJECTS chunk of its batch is done."""
+
+
+class Outcome(IntEnum):
+    """How an object ended. A failure is not an outcome: it has no completion row."""
+
+    COPIED = 1
+    ALREADY_THERE = 2
+    """The destination held the very object already (also: our own write whose answer was lost)."""
+    SOURCE_CHANGED = 3
+    SOURCE_GONE = 4
+    DELETED = 5
+    MARKER_LAID = 6
+    CONFLICT = 7
+    """The destination is no longer what the plan saw; it was left alone."""
+
+
+DRIFTED = frozenset({Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT})
+"""Left alone: the source or the destination changed since the plan."""
+
+
+class RunState(IntEnum):
+    """Where a run stands. Workers claim only while it is OPEN."""
+
+    OPEN = 1
+    PAUSED = 2
+    DRAINING = 3
+    COMPLETE = 4
+    """Every chunk is done."""
+    FAILED = 5
+    """Only parked chunks, and those blocked behind them, are left."""
+    SUPERSEDED = 6
+    """A newer plan of the same lineage was accepted."""
+
+
+class BatchState(IntEnum):
+    """Where a batch stands. A batch with parked chunks stays READY until they are retried."""
+
+    BLOCKED = 0
+    READY = 1
+    COPIED = 3
+    VERIFIED = 4
+
+
+class ChunkState(IntEnum):
+    """Where a chunk stands."""
+
+    BLOCKED = 0
+    READY = 1
+    LEASED = 2
+    DONE = 3
+    PARKED = 4
+    """Finished, but some objects failed for good; `Ledger.retry` makes it ready again."""
+
+
+class ChunkSpec(NamedTuple):
+    """A chunk to enroll: the objects [lo, hi) of one batch's manifest."""
+
+    chunk_no: int
+    """Unique in the run."""
+    batch_no: int
+    """Position in plan.batches."""
+    kind: ChunkKind
+    lane: Lane
+    lo: int
+    hi: int
+    priority: int
+    """Small numbers are claimed first."""
+
+
+class Chunk(NamedTuple):
+    """A claimed chunk. `token` and `lease_id` are the fence: they go back with every report."""
+
+    run_id: int
+    chunk_no: int
+    batch_no: int
+    kind: ChunkKind
+    lane: Lane
+    lo: int
+    hi: int
+    token: int
+    """1 at the first claim, +1 at each further one: above 1, ask `Ledger.recorded` first."""
+    lease_id: UUID
+
+
+class Completion(NamedTuple):
+    """One object that came to its end. A named tuple: made for every object."""
+
+    batch_no: int
+    ord: int
+    outcome: Outcome
+    attempts: int
+    size: int
+    """Bytes moved or found; counted in the run's bytes_done."""
+    destination_etag: str
+    """Without quotes; '' where there is none."""
+    checksum: bytes
+    """CRC64NVME of the whole object, 8 bytes big-endian, or b'' where none was computed."""
+    destination_version: str | None = None
+
+
+class Failure(NamedTuple):
+    """One failed attempt at one object. (ord, attempt) is unique under one claim of the chunk."""
+
+    batch_no: int
+    ord: int
+    attempt: int
+    """From 1, under this claim of the chunk."""
+    terminal: bool
+    """True: given up; the object counts as failed and its chunk will be parked."""
+    http_status: int
+    """0: no answer was received."""
+    error_code: str
+    """Our error's class name, or the S3 error code."""
+    message: str
+    request_id: str = ""
+
+
+class Verdict(NamedTuple):
+    """What verification found for one object of a VERIFY chunk."""
+
+    ord: int
+    ok: bool
+    detail: str = ""
+    """What differs; '' when ok."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReport:
+    """What a worker did of one chunk since its last report."""
+
+    chunk: Chunk
+    completions: Sequence[Completion] = ()
+    failures: Sequence[Failure] = ()
+    finished: bool = False
+    """True: every object of the chunk is recorded now, here or before."""
+    verdicts: Sequence[Verdict] = ()
+    """VERIFY chunks only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One accepted plan."""
+
+    run_id: int
+    epoch: int
+    """Raised by unlock and supersede; workers of an older epoch are fenced."""
+    plan_id: str
+    state: RunState
+    resumed: bool = False
+    """True: `accept` found the plan accepted already."""
+    name: str = ""
+    lineage: str = ""
+    serial: int = 0
+    objects: int = 0
+    bytes: int = 0
+    created_at: datetime | None = None
+    created_by: str = ""
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One process at work on a run."""
+
+    worker_id: int
+    run_id: int
+    epoch: int
+
+
+class WorkerSeen(NamedTuple):
+    """A process that has joined a run and not left it, as the ledger knows it."""
+
+    worker_id: int
+    host: str
+    process: ProcessPlace
+    started_at: datetime
+    silent_seconds: float
+    """Since it was last heard of."""
+    seen: Mapping[str, Any]
+    """Its last snapshot (workshop.Workshop.seen); {} before the first."""
+
+
+class UploadRecord(NamedTuple):
+    """A multipart upload in progress, as much as resuming or aborting it needs."""
+
+    batch_no: int
+    ord: int
+    bucket: str
+    key: str
+    """The destination's full key, unescaped."""
+    upload_id: str
+    source_etag: str
+    source_version: str | None
+    source_size: int
+    part_size: int
+    parts: int
+
+
+class PartRecord(NamedTuple):
+    """A part that the destination has acknowledged."""
+
+    part_no: int
+    etag: str
+    checksum: bytes
+    """CRC64NVME of the part, 8 bytes big-endian, or b''."""
+    size: int
+
+
+class FailedObject(NamedTuple):
+    """The last terminal failure of an object that has no completion row."""
+
+    batch_no: int
+    batch_id: str
+    ord: int
+    http_status: int
+    error_code: str
+    message: str
+    request_id: str
+    at: datetime
+
+
+class EarlierCompletion(NamedTuple):
+    """An object that an earlier plan of the lineage moved: manifest digest and line identify it."""
+
+    manifest: str
+    """'sha256:...'"""
+    ord: int
+    destination_etag: str
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is durable now. Objects and bytes are counted from completion rows, never estimated."""
+
+    run_id: int
+    name: str
+    state: RunState
+    objects: int
+    """To be moved, as planned."""
+    bytes: int
+    done: int
+    """Objects with a completion row."""
+    failed: int
+    """Objects given up in chunks that were not claimed again since."""
+    bytes_done: int
+    leased: int
+    """Chunks, as are ready, blocked and parked."""
+    ready: int
+    blocked: int
+    parked: int
+    by_outcome: Mapping[Outcome, int]
+    verified: int
+    """Objects proven by VERIFY chunks."""
+    verify_failed: int
+    workers: int
+    """Processes seen within the last minute and not stopped."""
+    started_at: datetime
+    now: datetime
+    """The database's clock, for rates."""
+    finished_at: datetime | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    working: int = 0
+    """Processes that hold a lease; the run's limits are shared among them."""
+    restoring: int = 0
+    """Objects of chunks put off: they wait for an archive to give them back. Those being looked at now do not count."""
+    next_look: datetime | None = None
+    """When the first of them is looked at again."""

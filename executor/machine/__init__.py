@@ -1,0 +1,1 @@
+"""This machine's memory, processors and descriptors. Imports nothing of executor/ but itself."""

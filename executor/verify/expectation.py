@@ -1,0 +1,138 @@
+"""What plan and ledger together say should be true of every key, streamed in key order."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from itertools import chain, groupby, islice
+from typing import NamedTuple
+
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Completion, Outcome
+from schema.manifest import ManifestStore, read_entries
+from schema.objects import ListedObject
+from schema.plan import Action, Batch, Entry, Plan, Section
+from storage.listing.sorting import ExternalSort
+
+PAGE = 1000
+SORT_MEMORY = 32 * 1024 * 1024
+AT_SOURCE = frozenset(
+    {
+        Action.COPY,
+        Action.OVERWRITE,
+        Action.DELETE_MARKER,
+        Action.SKIP,
+        Action.CONFLICT,
+        Action.UNSUPPORTED,
+        Action.EXCLUDED,
+    }
+)
+
+
+class Expected(NamedTuple):
+    """One manifest line, and the ledger's row for it."""
+
+    entry: Entry
+    completion: Completion | None
+    batch_no: int
+    """-1: a side manifest."""
+    ord: int
+
+
+class Expectations:
+    """All lines of one section's manifests, with the ledger's rows joined to those that move something."""
+
+    def __init__(
+        self, plan: Plan, section: Section, manifests: ManifestStore, ledger: Ledger | None, run_id: int | None
+    ) -> None:
+        self._plan = plan
+        self._section = section
+        self._manifests = manifests
+        self._ledger = ledger
+        self._run_id = run_id
+        self._reordered = bool(section.mapping_examples)
+
+    def by_source(self) -> Iterator[Expected]:
+        """Every line that speaks of a source key, ascending by it."""
+        return self._ordered(lambda e: e.entry.key, self._streams(AT_SOURCE))
+
+    def by_target(self) -> Iterator[Expected]:
+        """Every line, ascending by the key at the destination."""
+        return self._ordered(lambda e: e.entry.target, self._streams(frozenset(Action)))
+
+    def transfers(self) -> Iterator[Expected]:
+        """Every line that moves something, in the batches' order."""
+        for batch_no, batch in self._batches():
+            yield from self._joined(batch_no, batch)
+
+    def _batches(self) -> list[tuple[int, Batch]]:
+        return [(n, b) for n, b in enumerate(self._plan.batches) if b.section == self._section.id]
+
+    def _streams(self, actions: frozenset[Action]) -> list[Iterator[Expected]]:
+        """One ascending stream for each (stage, tier), whose batches follow one another, and for each side manifest."""
+
+        def lane(item: tuple[int, Batch]) -> tuple[str, str]:
+            return item[1].stage, item[1].tier
+
+        streams: list[Iterator[Expected]] = []
+        for _, group in groupby(sorted(self._batches(), key=lambda i: (lane(i), i[1].keys)), key=lane):
+            streams.append(self._chained(list(group), actions))
+        streams += [self._side(digest, actions) for digest in self._section.side_manifests.values()]
+        return streams
+
+    def _chained(self, batches: list[tuple[int, Batch]], actions: frozenset[Action]) -> Iterator[Expected]:
+        lines = chain.from_iterable(self._joined(n, b) for n, b in batches)
+        return (e for e in lines if e.entry.action in actions)
+
+    def _side(self, digest: str, actions: frozenset[Action]) -> Iterator[Expected]:
+        for ord, entry in read_entries(self._manifests, digest):
+            if entry.action in actions:
+                yield Expected(entry, None, -1, ord)
+
+    def _joined(self, batch_no: int, batch: Batch) -> Iterator[Expected]:
+        lines = read_entries(self._manifests, batch.manifest)
+        while page := list(islice(lines, PAGE)):
+            rows: dict[int, Completion] = {}
+            if self._ledger is not None and self._run_id is not None:
+                found = self._ledger.completions(self._run_id, batch_no, page[0][0], page[-1][0] + 1)
+                rows = {row.ord: row for row in found}
+            for ord, entry in page:
+                yield Expected(entry, rows.get(ord), batch_no, ord)
+
+    def _ordered(self, key: Callable[[Expected], str], streams: list[Iterator[Expected]]) -> Iterator[Expected]:
+        if not self._reordered:
+            return heapq.merge(*streams, key=key)
+        return self._sorted(key, chain.from_iterable(streams))
+
+    def _sorted(self, key: Callable[[Expected], str], lines: Iterator[Expected]) -> Iterator[Expected]:
+        """A mapping by rules does not keep the order: sort on disk, then look each line up by its place."""
+        with ExternalSort(lambda item: (item[1].key, item[0]), SORT_MEMORY) as sort:
+            for line in lines:
+                sort.add(_packed(key(line), line))
+            for _, listed in sort.sorted():
+                yield _unpacked(listed)
+
+
+def _packed(key: str, line: Expected) -> ListedObject:
+    """An Expected in the shape that the external sort takes; what verify compares survives."""
+    entry, row = line.entry, line.completion
+    place = f"{line.batch_no}/{line.ord}/{entry.action.value}"
+    recorded = f"0/{entry.destination_etag or ''}" if row is None else f"{row.outcome:d}/{row.destination_etag}"
+    other = entry.key if key == entry.target and key != entry.key else entry.target
+    side = "target" if key == entry.target else "source"
+    return ListedObject(key, entry.size, entry.etag, entry.modified_ms, f"{side}|{recorded}", place, other)
+
+
+def _unpacked(listed: ListedObject) -> Expected:
+    batch_no, ord, action = listed.checksum.split("/", 2)
+    side, _, recorded = listed.storage_class.partition("|")
+    other = listed.version_id or ""
+    key, target = (other, listed.key) if side == "target" else (listed.key, other)
+    entry = Entry(key, listed.size, listed.etag, Action(action), listed.modified_ms, target)
+    row = None
+    outcome, _, etag = recorded.partition("/")
+    if outcome == "0":
+        entry = entry._replace(destination_etag=etag or None)
+    else:
+        row = Completion(int(batch_no), int(ord), Outcome(int(outcome)), 1, listed.size, etag, b"")
+    return Expected(entry, row, int(batch_no), int(ord))

@@ -1,0 +1,124 @@
+"""Accounting by listings: every key of both sides against plan and ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from executor.ledger.values import Outcome
+from executor.verify.expectation import Expected
+from schema.objects import ListedObject
+from schema.plan import Action
+
+
+class Verdict(StrEnum):
+    """What is wrong with a key. None of these is ever passed over."""
+
+    DIFFERENT = "different"
+    MISSING = "missing"
+    NOT_COPIED = "not-copied"
+    DRIFTED = "drifted"
+    """The run recorded that source or destination had changed since the plan."""
+    CHANGED_SINCE = "changed-since-plan"
+    NOT_IN_PLAN = "not-in-plan"
+    """At the source, and in no manifest."""
+    UNACCOUNTED = "unaccounted"
+    """At the destination, and in no manifest."""
+    NOT_DELETED = "not-deleted"
+    UNREADABLE = "unreadable"
+    """A side could not be read, so nothing is proven."""
+    ARCHIVED = "archived"
+    """No difference: level content could not read a side that lies in an archive; the detail says what proves it."""
+
+
+class Finding(NamedTuple):
+    """One key that is not as it should be."""
+
+    section: str
+    verdict: Verdict
+    key: str
+    """At the source; at the destination where there is none."""
+    target: str
+    detail: str
+
+
+MOVED = frozenset({Action.COPY, Action.OVERWRITE})
+ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE})
+
+
+def source_findings(section: str, listing: Iterator[ListedObject], lines: Iterator[Expected]) -> Iterator[Finding]:
+    """Source keys that the plan does not know, or knows otherwise."""
+    for listed, line in merged(listing, lines, lambda e: e.entry.key):
+        if line is None:
+            if listed is not None:
+                yield Finding(section, Verdict.NOT_IN_PLAN, listed.key, "", "appeared at the source since the plan")
+            continue
+        entry = line.entry
+        if listed is None:
+            yield Finding(
+                section, Verdict.CHANGED_SINCE, entry.key, entry.target, "gone from the source since the plan"
+            )
+        elif entry.action in MOVED and (listed.etag != entry.etag or listed.size != entry.size):
+            detail = f"at the source now ETag {listed.etag}, {listed.size} bytes; planned {entry.etag}, {entry.size}"
+            yield Finding(section, Verdict.CHANGED_SINCE, entry.key, entry.target, detail)
+
+
+def destination_findings(section: str, listing: Iterator[ListedObject], lines: Iterator[Expected]) -> Iterator[Finding]:
+    """Destination keys that nobody accounts for, and planned ones that are not there as recorded."""
+    for listed, line in merged(listing, lines, lambda e: e.entry.target):
+        if line is None:
+            if listed is not None:
+                detail = f"at the destination, in no manifest: {listed.size} bytes, ETag {listed.etag}"
+                yield Finding(section, Verdict.UNACCOUNTED, listed.key, listed.key, detail)
+            continue
+        found = _judge(line, listed)
+        if found is not None:
+            yield Finding(section, found[0], line.entry.key, line.entry.target, found[1])
+
+
+def _judge(line: Expected, listed: ListedObject | None) -> tuple[Verdict, str] | None:
+    entry, row = line.entry, line.completion
+    if entry.action is Action.DELETE:
+        return (Verdict.NOT_DELETED, "still at the destination") if listed is not None else None
+    if entry.action is Action.SKIP:
+        if listed is None:
+            return Verdict.MISSING, "was at the destination when planned, and is gone"
+        # Skipped because equal, or because the policy leaves what differs alone: either way it must still be there.
+        if entry.destination_etag and listed.etag != entry.destination_etag:
+            return Verdict.DIFFERENT, f"etag: {listed.etag} at the destination, {entry.destination_etag} when planned"
+        return None
+    if entry.action not in MOVED:
+        return None
+    if row is None:
+        return Verdict.NOT_COPIED, "the ledger has no completion for it"
+    if row.outcome not in ARRIVED:
+        return Verdict.DRIFTED, row.outcome.name.lower().replace("_", " ")
+    if listed is None:
+        return Verdict.MISSING, "recorded as copied, not at the destination"
+    if listed.size != entry.size:
+        return Verdict.DIFFERENT, f"size: {listed.size} at the destination, {entry.size} planned"
+    if row.destination_etag and listed.etag != row.destination_etag:
+        return Verdict.DIFFERENT, f"etag: {listed.etag} at the destination, {row.destination_etag} when it was copied"
+    return None
+
+
+def merged(
+    listing: Iterator[ListedObject], lines: Iterator[Expected], key: Callable[[Expected], str]
+) -> Iterator[tuple[ListedObject | None, Expected | None]]:
+    """Pairs by key; several lines may have one key (a conflict and an extraneous line), each is paired."""
+    listed, line = next(listing, None), next(lines, None)
+    last: ListedObject | None = None
+    while listed is not None or line is not None:
+        if line is not None and last is not None and key(line) == last.key:
+            yield last, line
+            line = next(lines, None)
+        elif line is None or (listed is not None and listed.key < key(line)):
+            yield listed, None
+            last, listed = None, next(listing, None)
+        elif listed is None or key(line) < listed.key:
+            yield None, line
+            last, line = None, next(lines, None)
+        else:
+            yield listed, line
+            last, listed, line = listed, next(listing, None), next(lines, None)

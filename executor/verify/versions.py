@@ -1,0 +1,110 @@
+"""Accounting for `versions: all`: per key, the destination's history must be the source's, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from executor.ledger.values import Completion, Outcome
+from executor.route import SectionRuntime
+from executor.verify.expectation import Expectations, Expected
+from executor.verify.listing import Finding, Verdict
+from schema.histories import HELD_MARKER, HELD_VERSION
+from schema.objects import ListedObject
+from schema.plan import Action
+from schema.quantities import counted_text
+
+LAID = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE, Outcome.MARKER_LAID})
+
+
+def version_findings(section_id: str, runtime: SectionRuntime, lines: Expectations) -> Iterator[Finding]:
+    """One finding for each key whose history differs, is missing, or is in no manifest."""
+    store, prefix = runtime.destination, runtime.section.destination.prefix
+    listing = store.list_objects(prefix) if runtime.destination_facts.never_versioned else store.list_versions(prefix)
+    histories = groupby(listing, key=lambda v: v.key)
+    planned = groupby(lines.by_target(), key=lambda e: e.entry.target)
+    there, plan = next(histories, None), next(planned, None)
+    # groupby's groups die when it moves on, so each is made a list before the next is asked for.
+    held = (there[0], list(there[1])) if there else None
+    wanted = (plan[0], list(plan[1])) if plan else None
+    while held is not None or wanted is not None:
+        key = min(k[0] for k in (held, wanted) if k is not None)
+        versions = held[1] if held is not None and held[0] == key else []
+        expected = wanted[1] if wanted is not None and wanted[0] == key else []
+        finding = _compare(section_id, key, versions, expected)
+        if finding is not None:
+            yield finding
+        if held is not None and held[0] == key:
+            there = next(histories, None)
+            held = (there[0], list(there[1])) if there else None
+        if wanted is not None and wanted[0] == key:
+            plan = next(planned, None)
+            wanted = (plan[0], list(plan[1])) if plan else None
+
+
+def _compare(section: str, key: str, versions: list[ListedObject], expected: list[Expected]) -> Finding | None:
+    moved = [e for e in expected if e.entry.action in (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER)]
+    held = [e for e in expected if e.entry.action is Action.SKIP and e.entry.reason in (HELD_VERSION, HELD_MARKER)]
+    if not expected:
+        detail = f"{counted_text(len(versions), 'version')} in no manifest"
+        return Finding(section, Verdict.UNACCOUNTED, key, key, detail)
+    if not moved:
+        lost = _gone(held, versions)
+        if lost:
+            return Finding(section, Verdict.MISSING, held[0].entry.key, key, lost)
+        if held and len(held) == len(expected) and not _is_current(held[-1], versions[-1]):
+            detail = "the newest version is not the one that was there when planned"
+            return Finding(section, Verdict.DIFFERENT, held[0].entry.key, key, detail)
+        return None
+    source_key = moved[0].entry.key
+    rows = [e.completion for e in moved]
+    if any(row is None or row.outcome not in LAID for row in rows):
+        return Finding(section, Verdict.NOT_COPIED, source_key, key, "not every version is recorded as copied")
+    ours = versions[-len(moved) :]
+    if len(ours) < len(moved):
+        detail = f"{counted_text(len(versions), 'version')} at the destination, {len(moved)} at the source"
+        return Finding(section, Verdict.MISSING, source_key, key, detail)
+    lost = _gone(held, versions[: -len(moved)])
+    if lost:
+        return Finding(section, Verdict.MISSING, source_key, key, lost)
+    for place, (line, row, there) in enumerate(zip(moved, rows, ours, strict=True), 1):
+        difference = _different(line, row, there)
+        if difference:
+            return Finding(
+                section, Verdict.DIFFERENT, source_key, key, f"version {place} of {len(moved)}: {difference}"
+            )
+    if not ours[-1].is_latest:
+        return Finding(section, Verdict.DIFFERENT, source_key, key, "the newest version is not the current one")
+    return None
+
+
+def _gone(held: list[Expected], versions: list[ListedObject]) -> str:
+    """What is wrong when the versions that were there when planned are no longer there, in their order."""
+    left = iter(versions)
+    for place, line in enumerate(held, 1):
+        if not any(_alike(line, there) for there in left):
+            return f"version {place} of the {len(held)} that were there when planned is gone"
+    return ""
+
+
+def _alike(line: Expected, there: ListedObject) -> bool:
+    """As far as a listing tells: ETags of the two sides need not be the same."""
+    marker = line.entry.reason == HELD_MARKER
+    return there.delete_marker if marker else not there.delete_marker and there.size == line.entry.size
+
+
+def _is_current(line: Expected, newest: ListedObject) -> bool:
+    return newest.is_latest and _alike(line, newest)
+
+
+def _different(line: Expected, row: Completion | None, there: ListedObject) -> str:
+    marker = line.entry.action is Action.DELETE_MARKER
+    if marker != there.delete_marker:
+        return "a delete marker on one side only"
+    if marker:
+        return ""
+    if there.size != line.entry.size:
+        return f"size {there.size}, planned {line.entry.size}"
+    if row is not None and row.destination_etag and there.etag != row.destination_etag:
+        return f"ETag {there.etag}, {row.destination_etag} when it was copied"
+    return ""

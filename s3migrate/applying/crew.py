@@ -1,0 +1,275 @@
+"""apply --processes N: the same command N times on this machine, told as one.
+
+The parent moves nothing: it starts the processes, passes signals on, replaces those that die, and shows what the
+ledger says of the run. What a process says reaches it as JSON lines. The ledger alone divides the work, so processes
+of other machines, or started by hand, may join and leave at any time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from executor.events import Events, FlowState, ObjectTrouble
+from executor.flow.snapshots import Quality
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Progress
+from executor.stop import Stop
+from schema.errors import ConnectionFailed, FinishedWithFailures, LedgerUnavailable, Stopped
+from schema.quantities import counted_text
+
+POLL_SECONDS = 0.1
+PROGRESS_SECONDS = 1.0
+REPLACED_EACH = 3
+"""So often a dead process is replaced, times the processes asked for; then something is wrong with the machine."""
+STDERR_LINES = 60
+_DIED = frozenset({1})
+"""Exit codes that, like a signal, mean the process broke, not that the run was refused."""
+_ENDED = frozenset({0, FinishedWithFailures.exit_code})
+_PR_SET_PDEATHSIG = 1
+_UNHEARD = {
+    "quality": Quality.GOOD,
+    "requests_per_second": 0.0,
+    "bytes_per_second": 0.0,
+    "in_flight": 0,
+    "rtt_ms": 0.0,
+    "breaker": "closed",
+}
+_WORST = (Quality.GOOD, Quality.DEGRADED, Quality.POOR)
+
+
+MOST = 64
+OBJECTS_EACH = 5_000
+"""A process takes 0.7 s of processor time to start and about 80 MiB; fewer objects are not worth one."""
+
+
+def asked_for(_context: object, _option: object, text: str) -> int | None:
+    """The value of `--processes`: the number asked for; None: auto, `processes_for` decides. Raises BadParameter."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
+        raise click.BadParameter(f"{text!r} is neither a number from 1 to {MOST} nor 'auto'")
+    return int(text)
+
+
+def processes_for(objects: int, cores: int) -> int:
+    """What `--processes auto` means: one for each core, where there are objects enough to be worth it."""
+    return max(1, min(MOST, cores, objects // OBJECTS_EACH))
+
+
+def end_with_parent(parent: int) -> None:
+    """Ask the kernel for a SIGTERM when *parent* ends, so that no process goes on unseen. Linux; else nothing."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass(slots=True)
+class Child:
+    """One process and what it said last."""
+
+    process: subprocess.Popen[str]
+    flow: Mapping[str, Any] = field(default_factory=dict)
+    diagnostic: Mapping[str, Any] | None = None
+    stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
+    readers: list[threading.Thread] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the processes ended, taken together."""
+
+    ended: bool
+    """One of them saw the run, or its part of it, through."""
+    refused: Mapping[str, Any] | None = None
+    """The diagnostic of the first that was refused or ran into what hits everything."""
+    broken: Sequence[str] = ()
+    """The last words of the process whose death was one too many."""
+
+
+class Crew:
+    """*count* processes running *command*; *note(kind, text)* is told of deaths and replacements."""
+
+    def __init__(
+        self, command: Sequence[str], count: int, events: Events, stop: Stop, note: Callable[[str], None]
+    ) -> None:
+        self._command = list(command)
+        self._events = events
+        self._stop = stop
+        self._note = note
+        self._replacements = count * REPLACED_EACH
+        self._waiting: dict[str, set[int]] = {}
+        self._lock = threading.Lock()
+        self._signals_sent = 0
+        self._ended = False
+        self._refused: Mapping[str, Any] | None = None
+        self._broken: Sequence[str] = ()
+        self._children = [self._start() for _ in range(count)]
+
+    def run(self, progress: Callable[[], Progress | None]) -> Ending:
+        """Until every process has ended. *progress* is asked for about once a second."""
+        rounds = 0
+        while self._children:
+            if self._stop.wait(POLL_SECONDS):
+                threading.Event().wait(POLL_SECONDS)  # a stop wakes at once from then on
+            self._stop.propagate()
+            self._pass_signals_on()
+            for child in [child for child in self._children if child.process.poll() is not None]:
+                self._children.remove(child)
+                self._gone(child)
+            rounds += 1
+            if rounds % round(PROGRESS_SECONDS / POLL_SECONDS) == 0 and (found := progress()) is not None:
+                self._events.progress(found, combined([child.flow for child in self._children]))
+        return Ending(self._ended, self._refused, self._broken)
+
+    def pids(self) -> list[int]:
+        """Of the processes at work."""
+        return [child.process.pid for child in self._children]
+
+    def _start(self) -> Child:
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C on the terminal reaches the parent, which passes it on once
+        )
+        child = Child(process)
+        for target in (self._read_lines, self._read_stderr):
+            thread = threading.Thread(target=target, args=(child,), daemon=True)
+            thread.start()
+            child.readers.append(thread)
+        return child
+
+    def _pass_signals_on(self) -> None:
+        wanted = 2 if self._stop.abandoning else 1 if self._stop.draining else 0
+        while self._signals_sent < wanted:
+            self._signals_sent += 1
+            if self._signals_sent == 1:
+                self._events.draining(False)
+            self._signal_all()
+
+    def _signal_all(self) -> None:
+        for child in self._children:
+            child.process.send_signal(signal.SIGTERM)
+
+    def _gone(self, child: Child) -> None:
+        """Judge a process that has ended; replace it when it died."""
+        for reader in child.readers:
+            reader.join(5.0)
+        code = child.process.returncode
+        with self._lock:
+            for members in self._waiting.values():
+                members.discard(child.process.pid)
+        if code in _ENDED:
+            self._ended = True
+        elif code == Stopped.exit_code or self._stop.draining or self._refused or self._broken:
+            return  # it left, or was told to
+        elif code < 0 or code in _DIED:
+            self._died(child, code)
+        else:
+            self._refused = child.diagnostic or {"exit": code, "summary": "\n".join(child.stderr), "code": "Refused"}
+            self._signal_all()
+
+    def _died(self, child: Child, code: int) -> None:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else "broke"
+        if self._replacements <= 0:
+            self._broken = [f"process {child.process.pid} {how}, and too many before it", *child.stderr]
+            self._signal_all()
+            return
+        self._replacements -= 1
+        self._children.append(self._start())
+        self._note(f"process {child.process.pid} {how}; process {self._children[-1].process.pid} takes its place")
+
+    def _read_stderr(self, child: Child) -> None:
+        with child.process.stderr or io.StringIO() as lines:
+            child.stderr.extend(line.rstrip("\n") for line in lines)
+
+    def _read_lines(self, child: Child) -> None:
+        with child.process.stdout or io.StringIO() as lines:
+            for line in lines:
+                try:
+                    said = json.loads(line)
+                except ValueError:
+                    continue  # the last line of a process killed in the middle of it
+                if isinstance(said, dict):
+                    self._heard(child, said)
+
+    def _heard(self, child: Child, said: Mapping[str, Any]) -> None:
+        match said.get("type"):
+            case "progress":
+                child.flow = said
+            case "chunk_complete":
+                self._events.batch_finished(said["batch"])
+            case "object_error":
+                self._events.object_trouble(trouble_of(said))
+            case "waiting":
+                self._heard_waiting(child.process.pid, said["for"], said["back"], said["message"])
+            case "diagnostic":
+                child.diagnostic = said
+
+    def _heard_waiting(self, pid: int, what: str, back: bool, message: str) -> None:
+        """Told once when the first process waits, and once when the last does no more."""
+        with self._lock:
+            members = self._waiting.setdefault(what, set())
+            was = bool(members)
+            members.discard(pid) if back else members.add(pid)
+            now = bool(members)
+        if was != now:
+            self._events.waiting(what, ConnectionFailed(message) if now else None)
+
+
+def trouble_of(said: Mapping[str, Any]) -> ObjectTrouble:
+    """An object_error line as the event it was."""
+    return ObjectTrouble(
+        "",
+        said["batch"],
+        said["ord"],
+        said["key"],
+        said["class"],
+        said["message"],
+        said["http"],
+        said["attempt"],
+        said["final"],
+    )
+
+
+def combined(flows: Sequence[Mapping[str, Any]]) -> FlowState:
+    """What several governors see, as one: sums of what is counted, the worst of what is judged."""
+    heard = [flow for flow in flows if flow]
+    endpoints: dict[str, dict[str, Any]] = {}
+    for flow in heard:
+        for name, end in flow.get("endpoints", {}).items():
+            known = endpoints.setdefault(name, {**_UNHEARD})
+            for figure in ("requests_per_second", "bytes_per_second", "in_flight"):
+                known[figure] += end.get(figure, 0)
+            known["rtt_ms"] = max(known["rtt_ms"], end.get("rtt_ms", 0.0))
+            known["quality"] = max(known["quality"], Quality(end.get("quality", "good")), key=_WORST.index)
+            if end.get("breaker", "closed") != "closed":
+                known["breaker"] = end["breaker"]
+    reasons = sorted({f", {flow['why']}" for flow in heard if flow.get("why")})
+    why = counted_text(len(flows), "process") + "".join(reasons)
+    return FlowState(sum(flow.get("workers", 0) for flow in heard), why, endpoints)
+
+
+def patient_progress(ledger: Ledger, run_id: int) -> Progress | None:
+    """The ledger's figures; None while it is away."""
+    try:
+        return ledger.progress(run_id)
+    except LedgerUnavailable:
+        return None

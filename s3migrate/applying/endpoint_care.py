@@ -1,0 +1,45 @@
+"""What an apply can do for an endpoint that is away: ask it again, or move to another one that was declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import cycle
+
+from executor.apply.endpoint_watch import EndpointCare
+from s3migrate.wiring import endpoint_name
+from schema.declaration import Side
+from storage.s3.store import S3Store
+
+PROBE_KEY = ".s3migrate-probe/is-the-endpoint-back"
+"""A HEAD of it is answered 404, or 403, by an endpoint that is well. Nothing is ever written there."""
+
+
+def care_for(pairs: Iterable[tuple[Side, S3Store]]) -> Mapping[str, EndpointCare]:
+    """By endpoint name, over every store of the run and the side it was opened for."""
+    by_name: dict[str, list[tuple[Side, S3Store]]] = {}
+    for side, store in pairs:
+        by_name.setdefault(endpoint_name(side), []).append((side, store))
+    return {name: _care(members) for name, members in by_name.items()}
+
+
+def _care(members: list[tuple[Side, S3Store]]) -> EndpointCare:
+    probe_store = members[0][1]
+
+    def probe() -> object:
+        return probe_store.head(PROBE_KEY)
+
+    declared = next((side.endpoint_candidates for side, _ in members if len(side.endpoint_candidates) > 1), ())
+    if not declared:
+        return EndpointCare(probe)
+    # The planned one is in use; what follows it comes first, and it comes round again.
+    start = declared.index(members[0][0].endpoint_url) if members[0][0].endpoint_url in declared else 0
+    ring = cycle([*declared[start + 1 :], *declared[: start + 1]])
+
+    def move() -> str:
+        url = next(ring)
+        for side, store in members:
+            if url in side.endpoint_candidates:
+                store.move_to(url)
+        return url
+
+    return EndpointCare(probe, move)

@@ -1,0 +1,73 @@
+"""The one place that turns an error into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from s3migrate.console.output import ReaderGone, released
+from schema.errors import LocalDiskError, MigrationError, UsageError
+from schema.escape import one_line
+
+UNEXPECTED = 1
+USAGE = UsageError.exit_code
+DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+def report(error: MigrationError, emit_json: Callable[[dict[str, Any]], None] | None) -> int:
+    """Say what happened on stderr (and as one JSON object when asked for); the exit code, whoever reads or not."""
+    lines = [one_line(line) for line in str(error).splitlines()] or [type(error).__name__]
+    with contextlib.suppress(OSError):
+        click.echo("s3migrate: " + "\n  ".join(lines), err=True)
+    if emit_json is not None:
+        with contextlib.suppress(OSError):
+            emit_json(
+                {
+                    "type": "diagnostic",
+                    "severity": "error",
+                    "code": type(error).__name__,
+                    "exit": error.exit_code,
+                    "summary": str(error),
+                }
+            )
+    return error.exit_code
+
+
+def run_click(command: click.Command, arguments: list[str] | None = None) -> int:
+    """Run the command line; never raises, always answers an exit code of README's table."""
+    with released():
+        try:
+            result = command.main(args=arguments, prog_name="s3migrate", standalone_mode=False)
+            return result if isinstance(result, int) else 0
+        except click.exceptions.Exit as stop:
+            return stop.exit_code
+        except click.ClickException as error:
+            with contextlib.suppress(OSError):
+                error.show(sys.stderr)
+            return USAGE
+        except click.Abort:
+            with contextlib.suppress(OSError):
+                click.echo("s3migrate: interrupted", err=True)
+            return 75
+        except MigrationError as error:
+            return report(error, None)
+        except ReaderGone:
+            return 0  # it has seen enough; commands that do more than show outlive their readers
+        except (Exception, SystemExit) as error:  # click makes an exit of a broken pipe, wherever that was
+            return _unexpected(error)
+
+
+def _unexpected(error: BaseException) -> int:
+    """A disk that cannot be written any more, or a bug: keep its traceback, it is what the report needs."""
+    if isinstance(error, OSError) and error.errno in DISK_CODES:
+        return report(LocalDiskError(f"{error.filename or 'the output'} cannot be written: {error.strerror}"), None)
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+        click.echo("s3migrate: this is a bug in s3migrate; nothing is lost, the ledger holds what was done", err=True)
+    return UNEXPECTED

@@ -1,0 +1,1 @@
+"""What `plan` asks of endpoints before the planner decides. Imported by commands/plan only."""

@@ -1,0 +1,1 @@
+"""Listings: strict pages, key ranges in parallel, ascending order. Imported by s3/."""

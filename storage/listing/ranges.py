@@ -1,0 +1,299 @@
+"""Pages of one listing fetched by several threads over ranges of keys, handed out in order.
+
+The key space under the prefix is a row of contiguous ranges, each open at its start and closed at its end. Ranges
+are not laid out beforehand: an idle thread cuts one off the remainder of the earliest unfinished range, about
+`PAGES_PER_RANGE` pages ahead of what is known, as extrapolated from the last page seen there (storage.keyspace).
+A wrong guess costs requests, never correctness: a range that turns out fat is cut again, one page that shows a gap
+closes every range inside the gap at once, and nothing is cut while empty answers exceed half of the useful ones.
+
+Memory: at most 2 x PAGES_PER_RANGE x workers pages, and the one in the consumer's hand.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from schema.errors import ListingRefused
+from schema.objects import ListedObject
+from storage.listing.keyspace import KeySpace
+from storage.listing.page import Page, Query
+
+PAGES_PER_RANGE = 4
+"""How far ahead of a known key a new range is begun."""
+_CLOSE_SECONDS = 5.0
+
+ReadPage = Callable[[str, Query], Page]
+"""(start_after, following): one page, after retries. *following* is what the page before said, () for the first."""
+
+_key = attrgetter("key")
+
+
+class OutOfOrder(Exception):
+    """The server's keys do not ascend, or it ignores start-after. Never leaves this package."""
+
+
+class TokenLoop:
+    """Tells when a chain of continuations runs in a circle, in constant memory (Brent's algorithm)."""
+
+    def __init__(self) -> None:
+        self._kept: Query = ()
+        self._steps = 0
+        self._limit = 1
+
+    def check(self, following: Query) -> None:
+        """Raises ListingRefused when *following* has been seen before, at the latest two circles later."""
+        if following and following == self._kept:
+            raise ListingRefused(
+                f"the server answers the same continuation again ({following[0][1][:80]!r}): the listing would never "
+                "end. Nothing is planned from a listing that cannot be trusted",
+                operation="LIST",
+                status=200,
+            )
+        self._steps += 1
+        if self._steps == self._limit or not self._kept:
+            self._kept, self._steps, self._limit = following, 0, self._limit * 2
+
+
+@dataclass(slots=True, eq=False)
+class Range:
+    """Keys in (start, end]; end None: to the last key. Read up to *cursor*. Belongs to its `Ranges`."""
+
+    start: str
+    end: str | None
+    cursor: str
+    density: tuple[str, str] | None = None
+    """First and last key of a full page in this neighbourhood."""
+    following: Query = ()
+    pages: deque[list[ListedObject]] = field(default_factory=deque)
+    loop: TokenLoop = field(default_factory=TokenLoop)
+    fetching: bool = False
+    done: bool = False
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing has been received yet."""
+        return not self.pages and not self.following and self.cursor == self.start
+
+
+class Ranges:
+    """Which page to ask for next, what an answer means, and what may be handed out. Pure; not thread-safe.
+
+    *repeats*: one key may come several times (versions).
+    """
+
+    def __init__(self, *, prefix: str, start_after: str, workers: int, repeats: bool) -> None:
+        self._prefix = prefix
+        self._start_after = start_after
+        self._workers = workers
+        self._repeats = repeats
+        self._ranges = [Range(start_after, None, start_after)]
+        self._space = KeySpace()
+        self._useful = self._wasted = 0
+
+    @property
+    def complete(self) -> bool:
+        """No page needs to be asked for any more."""
+        return all(each.done for each in self._ranges)
+
+    @property
+    def exhausted(self) -> bool:
+        """Every page has been handed out."""
+        return len(self._ranges) == 1 and self._ranges[0].done and not self._ranges[0].pages
+
+    @property
+    def held(self) -> int:
+        """Pages in memory, and those on their way."""
+        return sum(len(each.pages) + each.fetching for each in self._ranges)
+
+    def boundaries(self) -> list[tuple[str, str | None]]:
+        """(start, end] of every range not yet handed out."""
+        return [(each.start, each.end) for each in self._ranges]
+
+    def pop(self) -> list[ListedObject] | None:
+        """The next page in the order of keys; None when it is not there yet."""
+        self._drop_finished()
+        head = self._ranges[0]
+        return head.pages.popleft() if head.pages else None
+
+    def _drop_finished(self) -> None:
+        """Forget ranges that are behind the consumer, so that the first one is what it waits for."""
+        while len(self._ranges) > 1 and self._ranges[0].done and not self._ranges[0].pages:
+            del self._ranges[0]
+
+    def choose(self) -> Range | None:
+        """The range to fetch a page for, marked as fetching; None when nothing may be fetched now.
+
+        What the consumer will need first: the earliest range with room, else a new one cut off behind it.
+        """
+        self._drop_finished()
+        chosen = self._nearest()
+        if chosen is not None:
+            chosen.fetching = True
+        return chosen
+
+    def _nearest(self) -> Range | None:
+        room = PAGES_PER_RANGE * self._workers
+        if self.held >= 2 * room:
+            head = self._ranges[0]
+            return None if head.pages or head.fetching or head.done else head
+        near: list[Range] = []
+        before = 0
+        for each in self._ranges:
+            before += len(each.pages) + each.fetching
+            # Pages far ahead must not take the memory of those that come before them.
+            if before >= room:
+                break
+            if not each.done and not each.fetching:
+                return each
+            near.append(each)
+        if self._workers == 1 or self._wasted > self._useful // 2 + 2 * self._workers:
+            return None
+        return self._cut(near)
+
+    def _cut(self, among: Sequence[Range]) -> Range | None:
+        """Split the earliest range that is longer than a few pages. The new one begins where the old one now ends."""
+        for each in among:
+            if each.done or each.density is None:
+                continue
+            first, last = each.density
+            point = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE)
+            if point is None or not point.startswith(self._prefix) or point <= each.cursor:
+                continue
+            if each.end is not None:
+                beyond = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE + 2)
+                if point >= each.end or beyond is None or beyond >= each.end:
+                    continue
+            right = Range(point, each.end, point, density=each.density)
+            each.end = point
+            self._ranges.insert(self._ranges.index(each) + 1, right)
+            return right
+        return None
+
+    def receive(self, taken: Range, page: Page) -> None:
+        """Check a page's order, cut it at the range's end, and draw the conclusions."""
+        taken.fetching = False
+        entries = page.entries
+        if page.following:
+            taken.loop.check(page.following)
+        if not page.ascending:
+            raise OutOfOrder
+        if entries and not self._after_cursor(taken, entries[0].key):
+            entries = self._without_ignored_start(taken, entries)
+        self._learn(taken, entries)
+        beyond: str | None = None
+        if taken.end is not None and entries and entries[-1].key > taken.end:
+            kept = bisect_right(entries, taken.end, key=_key)
+            beyond = entries[kept].key
+            entries = entries[:kept]
+        if entries and not taken.done:
+            self._useful += 1
+            taken.pages.append(entries)
+            taken.cursor = entries[-1].key
+        else:
+            self._wasted += 1
+        if beyond is not None or not page.following:
+            taken.done = True
+            self._close_gap(taken, beyond)
+        else:
+            taken.following = page.following
+
+    def _after_cursor(self, taken: Range, key: str) -> bool:
+        return key > taken.cursor or (self._repeats and bool(taken.following) and key == taken.cursor)
+
+    def _without_ignored_start(self, taken: Range, entries: list[ListedObject]) -> list[ListedObject]:
+        """The page without keys up to start_after, for a server that takes no notice of it; else OutOfOrder."""
+        if self._workers > 1 or taken.cursor != self._start_after:
+            raise OutOfOrder
+        return [listed for listed in entries if listed.key > self._start_after]
+
+    def _learn(self, taken: Range, entries: Sequence[ListedObject]) -> None:
+        """Note how dense keys lie here and what they are made of."""
+        if self._workers > 1 and len(entries) > 1:
+            taken.density = (entries[0].key, entries[-1].key)
+            self._space.learn(listed.key for listed in (*entries[:: max(1, len(entries) // 8)], entries[-1]))
+
+    def _close_gap(self, taken: Range, beyond: str | None) -> None:
+        """No key lies between the end of *taken* and *beyond* (None: none at all): the ranges between are finished."""
+        for each in self._ranges[self._ranges.index(taken) + 1 :] if taken in self._ranges else ():
+            if beyond is not None and (each.end is None or each.end >= beyond):
+                return
+            if each.untouched:
+                each.done = True
+
+
+class RangedPages:
+    """Lists of objects whose keys ascend through all of them; with one worker, plain read-ahead.
+
+    *repeats*: one key may come several times (versions). Iterate once, then `close`, which ends every thread.
+    Iterating raises OutOfOrder, ListingRefused, and what *read* raises.
+    """
+
+    def __init__(
+        self, read: ReadPage, *, prefix: str = "", start_after: str = "", workers: int = 1, repeats: bool = False
+    ) -> None:
+        self._read = read
+        self._workers = workers
+        self._ranges = Ranges(prefix=prefix, start_after=start_after, workers=workers, repeats=repeats)
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._failure: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+
+    def __iter__(self) -> Iterator[list[ListedObject]]:
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._work, name=f"listing-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        while (page := self._next_page()) is not None:
+            yield page
+
+    def close(self) -> None:
+        """Ask every thread to stop and wait for it (a request under way is waited for, but not for ever)."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=_CLOSE_SECONDS)
+
+    def _next_page(self) -> list[ListedObject] | None:
+        """Wait for the next page in the order of keys; None at the end."""
+        with self._changed:
+            while True:
+                if self._failure is not None:
+                    raise self._failure
+                page = self._ranges.pop()
+                if page is not None:
+                    self._changed.notify_all()
+                    return page
+                if self._ranges.exhausted:
+                    return None
+                self._changed.wait()
+
+    def _work(self) -> None:
+        """One thread: take a range, fetch a page, put it where it belongs."""
+        try:
+            while (taken := self._take()) is not None:
+                page = self._read("" if taken.following else taken.start, taken.following)
+                with self._changed:
+                    self._ranges.receive(taken, page)
+                    self._changed.notify_all()
+        except BaseException as error:  # raised again where the pages are consumed
+            with self._changed:
+                self._failure = self._failure or error
+                self._stopped = True
+                self._changed.notify_all()
+
+    def _take(self) -> Range | None:
+        """Wait for a range that wants a page; None when there will be none any more."""
+        with self._changed:
+            while not self._stopped and not self._ranges.complete:
+                chosen = self._ranges.choose()
+                if chosen is not None:
+                    return chosen
+                self._changed.wait()
+            return None

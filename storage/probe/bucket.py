@@ -1,0 +1,160 @@
+"""What a bucket's own settings say: versioning, lock, encryption, lifecycle, ownership, ACLs. Reading only.
+
+Settings are facts named bucket_*; their values are S3's own words, 'none' where the setting is absent, 'unknown'
+where it may not be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Final
+from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape
+
+from schema.errors import AccessRefused, BucketMissing, Scope, StoreError
+from storage.probe.canary import TRANSIENT, Canary
+from storage.probe.checks import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, Facts, refusal
+from storage.wire.documents import parse_document
+
+NONE: Final = "none"
+Ask = Callable[[str], bytes | StoreError]
+"""The body of GET BUCKET?name, or the error."""
+
+
+def reader(canary: Canary) -> Ask:
+    """The way to ask for a bucket's settings."""
+
+    def ask(name: str) -> bytes | StoreError:
+        answer = canary.ask(lambda: canary.store.subresource("GET", None, [(name, "")]), tolerant=True)
+        if not isinstance(answer, StoreError):
+            return answer[1]
+        # A 404 of another name says that the setting is missing, not the bucket.
+        absent = isinstance(answer, BucketMissing) and answer.code not in ("", "NoSuchBucket")
+        if answer.scope is Scope.RUN and not absent:
+            raise answer
+        return answer
+
+    return ask
+
+
+def _document(answer: bytes | StoreError, *roots: str) -> Element | str:
+    """The setting; 'none' where it is absent or the server does not know it, else 'unknown'.
+
+    Servers that do not know a setting answer as if it were not in the query: with a listing.
+    """
+    if isinstance(answer, StoreError):
+        if isinstance(answer, (*TRANSIENT, AccessRefused)):
+            return UNKNOWN
+        return NONE if answer.status == 404 or refusal(answer) == REJECTED else UNKNOWN
+    for root in roots:
+        with contextlib.suppress(ValueError):
+            return parse_document(answer, root)
+    with contextlib.suppress(ValueError):
+        parse_document(answer, "ListBucketResult")
+        return NONE
+    return UNKNOWN
+
+
+def read_versioning(ask: Ask) -> Facts:
+    """versioning: enforced when on. bucket_versioning: Enabled, Suspended, none."""
+    # The second root is moto's.
+    found = _document(ask("versioning"), "VersioningConfiguration", "GetBucketVersioningResponse")
+    state = found if isinstance(found, str) else _word(found.findtext("Status"))
+    return {
+        "bucket_versioning": state,
+        "versioning": ENFORCED if state == "Enabled" else UNKNOWN if state == UNKNOWN else IGNORED,
+    }
+
+
+def read_object_lock(ask: Ask) -> Facts:
+    """object_lock: enforced when the bucket can lock; bucket_default_retention: none, or 'MODE 30 days'."""
+    found = _document(ask("object-lock"), "ObjectLockConfiguration")
+    if isinstance(found, str):
+        return {"object_lock": REJECTED if found == NONE else UNKNOWN, "bucket_default_retention": found}
+    retention = found.find("Rule/DefaultRetention")
+    words = NONE
+    if retention is not None:
+        length = retention.findtext("Days")
+        unit = "days" if length else "years"
+        words = f"{_word(retention.findtext('Mode'))} {_word(length or retention.findtext('Years'))} {unit}"
+    lockable = found.findtext("ObjectLockEnabled") == "Enabled"
+    return {"object_lock": ENFORCED if lockable else REJECTED, "bucket_default_retention": words}
+
+
+def read_encryption(ask: Ask) -> Facts:
+    """bucket_encryption: the default algorithm."""
+    found = _document(ask("encryption"), "ServerSideEncryptionConfiguration")
+    if isinstance(found, str):
+        return {"bucket_encryption": found}
+    return {"bucket_encryption": _word(found.findtext("Rule/ApplyServerSideEncryptionByDefault/SSEAlgorithm"))}
+
+
+def read_lifecycle(ask: Ask) -> Facts:
+    """bucket_lifecycle: what its enabled rules do, e.g. 'aborts uploads after 7 days, expires objects'."""
+    found = _document(ask("lifecycle"), "LifecycleConfiguration")
+    if isinstance(found, str):
+        return {"bucket_lifecycle": found}
+    deeds: set[str] = set()
+    for rule in found.findall("Rule"):
+        if rule.findtext("Status") != "Enabled":
+            continue
+        abort = rule.findtext("AbortIncompleteMultipartUpload/DaysAfterInitiation")
+        if abort:
+            deeds.add(f"aborts uploads after {_word(abort)} days")
+        if rule.find("Expiration") is not None:
+            deeds.add("expires objects")
+        if rule.find("Transition") is not None:
+            deeds.add("moves objects to other storage classes")
+        if rule.find("NoncurrentVersionExpiration") is not None:
+            deeds.add("expires old versions")
+    return {"bucket_lifecycle": ", ".join(sorted(deeds)) or NONE}
+
+
+def read_ownership(ask: Ask) -> Facts:
+    """bucket_ownership: BucketOwnerEnforced (then no ACL is taken), BucketOwnerPreferred, ObjectWriter."""
+    found = _document(ask("ownershipControls"), "OwnershipControls")
+    words = found if isinstance(found, str) else _word(found.findtext("Rule/ObjectOwnership"))
+    return {"bucket_ownership": words, "acl": REJECTED if words == "BucketOwnerEnforced" else UNKNOWN}
+
+
+def read_requester_pays(ask: Ask) -> Facts:
+    """bucket_payer: BucketOwner or Requester."""
+    found = _document(ask("requestPayment"), "RequestPaymentConfiguration")
+    return {"bucket_payer": found if isinstance(found, str) else _word(found.findtext("Payer"))}
+
+
+def _word(text: str | None) -> str:
+    """A setting's value, only as far as it is a plain word: the plan shows it to people."""
+    found = re.match(r"[\w:.-]{1,64}", (text or "").strip(), re.ASCII)
+    return found.group() if found else NONE
+
+
+def check_acl(canary: Canary) -> Facts:
+    """A harmless grant (READ_ACP to the object's own owner) sent with a PUT of canary "base" and read back."""
+    key = canary.key("base")
+    owner = _acl(canary, key)
+    if isinstance(owner, str):
+        return {"acl": owner}
+    owner_id = owner.findtext("Owner/ID") or ""
+    if not re.fullmatch(r"[\w@:.=-]+", owner_id):
+        return {"acl": REJECTED}
+    answer = canary.put("base", BODY, [("x-amz-grant-read-acp", f'id="{escape(owner_id)}"')])
+    if isinstance(answer, StoreError):
+        return {"acl": refusal(answer)}
+    after = _acl(canary, key)
+    if isinstance(after, str):
+        return {"acl": after}
+    granted = {grant.findtext("Permission") for grant in after.findall("AccessControlList/Grant")}
+    return {"acl": ENFORCED if "READ_ACP" in granted else IGNORED}
+
+
+def _acl(canary: Canary, key: str) -> Element | str:
+    answer = canary.ask(lambda: canary.store.subresource("GET", key, [("acl", "")]))
+    if isinstance(answer, StoreError):
+        return refusal(answer)
+    try:
+        return parse_document(answer[1], "AccessControlPolicy")
+    except ValueError:
+        return REJECTED

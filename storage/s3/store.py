@@ -1,0 +1,365 @@
+"""S3Store: the ObjectStore port over the wire."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from schema.declaration import Side
+from schema.errors import StoreError
+from schema.objects import ListedObject, ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
+from storage.credentials import Credentials
+from storage.listing import listing
+from storage.port import UNGUARDED, UNPINNED, Body, Guard, HeaderList, Pin, RequestObserver, Unobserved
+from storage.s3 import uploads
+from storage.s3.answers import object_head, pinned_range, write_result
+from storage.wire import documents
+from storage.wire.addressing import locate
+from storage.wire.curl import Answer, Patience
+from storage.wire.errors import Purpose, printable
+from storage.wire.signer import encode_path
+from storage.wire.wire import Operation, Wire
+
+
+class S3Store:
+    """One bucket at one endpoint; see storage/port.py for what each method promises."""
+
+    def __init__(
+        self,
+        side: Side,
+        credentials: Credentials,
+        *,
+        observer: RequestObserver | None = None,
+        ca_bundle: str | None = None,
+        customer_key: bytes | None = None,
+    ) -> None:
+        """*ca_bundle*: PEM file; None: side.ca_bundle or libcurl's own. *customer_key*: 32 bytes of SSE-C key."""
+        self._side = side
+        self._wire = Wire(
+            side.bucket,
+            locate(side),
+            side.region,
+            credentials,
+            observer or Unobserved(),
+            ca_bundle=ca_bundle or side.ca_bundle,
+        )
+        self._order = listing.BucketOrder()
+        self._always: tuple[tuple[str, str], ...] = ()
+        if side.requester_pays:
+            self._always = (("x-amz-request-payer", "requester"),)
+        self._key = customer_key_headers(customer_key) if customer_key else ()
+        self._data = (*self._always, *self._key)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self._side.bucket
+
+    def move_to(self, endpoint_url: str) -> None:
+        """Send what follows to another endpoint of the same bucket."""
+        self._wire.move(locate(replace(self._side, endpoint_url=endpoint_url)))
+
+    def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:
+        """See the port."""
+        return listing.list_objects(
+            self.fetch_page, self.bucket, prefix, start_after=start_after, parallel=parallel, order=self._order
+        )
+
+    def ask_listing(self, prefix: str) -> None:
+        """See the port."""
+        listing.ask_listing(self.fetch_page, self.bucket, prefix)
+
+    def list_versions(self, prefix: str) -> Iterator[ListedObject]:
+        """See the port."""
+        return listing.list_versions(self.fetch_page, self.bucket, prefix, order=self._order)
+
+    def fetch_page(self, query: list[tuple[str, str]]) -> bytes:
+        """The body of a GET on the bucket with *query* (storage.listing.PageFetch)."""
+        names = {name for name, _ in query}
+        name = (
+            "ListObjectVersions" if "versions" in names else "ListObjectsV2" if "list-type" in names else "ListObjects"
+        )
+        return self._wire.send(Operation(name, Purpose.BUCKET, "GET", query=query, headers=self._always)).body
+
+    def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
+        """See the port."""
+        operation = Operation("HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra)
+        answer = self._read(operation)
+        if "etag" not in answer.headers and "last-modified" not in answer.headers:
+            raise self._wire.unreadable(operation, answer, "it has neither ETag nor Last-Modified: no object's head")
+        return object_head(answer.headers)
+
+    def get(
+        self,
+        key: str,
+        into: memoryview,
+        *,
+        pin: Pin = UNPINNED,
+        start: int = 0,
+        whole: bool = True,
+        extra: HeaderList = (),
+    ) -> ObjectHead:
+        """See the port."""
+        if (whole and start) or not (whole or len(into)):
+            raise ValueError("a whole read starts at 0; a ranged read has at least one byte")
+        headers = list(extra)
+        if pin.etag is not None:
+            headers.append(("if-match", f'"{pin.etag}"'))
+        if not whole:
+            headers.append(("range", f"bytes={start}-{start + len(into) - 1}"))
+        operation = Operation(
+            "GetObject", Purpose.READ, "GET", key, version_query(pin.version_id), headers, into=into.cast("B")
+        )
+        answer = self._read(operation)
+        finding = pinned_range(answer, pin, None if whole else start, len(into))
+        if finding is None:
+            return object_head(answer.headers)
+        if finding.leaf is None:
+            raise self._wire.unreadable(operation, answer, finding.reason)
+        raise finding.leaf(
+            f"GetObject s3://{self.bucket}/{printable(key)}: {finding.reason}",
+            operation="GetObject",
+            key=key,
+            status=answer.status,
+        )
+
+    def put(self, key: str, body: Body, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
+        """See the port."""
+        operation = Operation(
+            "PutObject",
+            Purpose.WRITE,
+            "PUT",
+            key,
+            headers=[*headers, *self._data, *guard_headers(guard)],
+            body=body,
+            guarded=guard != UNGUARDED,
+            once=guard == UNGUARDED,
+        )
+        return write_result(self._wire, operation, self._wire.send(operation))
+
+    def create_upload(self, key: str, headers: HeaderList) -> str:
+        """See the port."""
+        return uploads.create_upload(self._wire, key, [*headers, *self._data])
+
+    def upload_part(self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()) -> PartResult:
+        """See the port."""
+        return uploads.upload_part(self._wire, key, upload_id, number, [*headers, *self._data], body=body)
+
+    def upload_part_from(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        length: int,
+        read: Callable[[int], bytes],
+        headers: HeaderList = (),
+    ) -> PartResult:
+        """See the port."""
+        return uploads.upload_part(
+            self._wire, key, upload_id, number, [*headers, *self._data], read=read, length=length
+        )
+
+    def complete_upload(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[tuple[int, str]],
+        headers: HeaderList = (),
+        *,
+        guard: Guard = UNGUARDED,
+    ) -> WriteResult:
+        """See the port."""
+        return uploads.complete_upload(
+            self._wire,
+            key,
+            upload_id,
+            parts,
+            [*headers, *self._data, *guard_headers(guard)],
+            guarded=guard != UNGUARDED,
+        )
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """See the port."""
+        uploads.abort_upload(self._wire, key, upload_id, self._always)
+
+    def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
+        """See the port."""
+        return uploads.list_parts(self._wire, key, upload_id, self._data)
+
+    def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
+        """See the port."""
+        return uploads.list_uploads(self._wire, prefix, self._always)
+
+    def copy(
+        self,
+        source_bucket: str,
+        source_key: str,
+        key: str,
+        headers: HeaderList,
+        *,
+        source_pin: Pin = UNPINNED,
+        guard: Guard = UNGUARDED,
+    ) -> WriteResult:
+        """See the port."""
+        operation = Operation(
+            "CopyObject",
+            Purpose.COPY,
+            "PUT",
+            key,
+            headers=[
+                *headers,
+                *self._data,
+                *copy_source_headers(source_bucket, source_key, source_pin),
+                *guard_headers(guard),
+            ],
+            document=b"",
+            guarded=guard != UNGUARDED,
+            once=guard == UNGUARDED,
+            patience=Patience.SILENT,
+        )
+        answer = self._wire.send(operation)
+        try:
+            etag = documents.copied_etag(answer.body, "CopyObjectResult")
+        except ValueError as error:
+            raise self._wire.unreadable(operation, answer, str(error)) from None
+        return WriteResult(etag, answer.headers.get("x-amz-version-id"), answer.headers)
+
+    def copy_part(
+        self,
+        source_bucket: str,
+        source_key: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        start: int,
+        length: int | None,
+        *,
+        source_pin: Pin = UNPINNED,
+        headers: HeaderList = (),
+    ) -> PartResult:
+        """See the port."""
+        copied = [*headers, *self._data, *copy_source_headers(source_bucket, source_key, source_pin)]
+        if length is not None:
+            copied.append(("x-amz-copy-source-range", f"bytes={start}-{start + length - 1}"))
+        return uploads.copy_part(self._wire, key, upload_id, number, copied)
+
+    def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:
+        """See the port."""
+        guard = guard_headers(Guard(if_match=if_match))
+        answer = self._wire.send(
+            Operation(
+                "DeleteObject",
+                Purpose.WRITE,
+                "DELETE",
+                key,
+                version_query(version_id),
+                [*self._always, *guard],
+                guarded=bool(guard),
+                once=not guard and version_id is None,
+            )
+        )
+        return WriteResult("", answer.headers.get("x-amz-version-id"), answer.headers)
+
+    def get_tags(self, key: str, *, version_id: str | None = None) -> tuple[tuple[str, str], ...]:
+        """See the port."""
+        query = [("tagging", ""), *version_query(version_id)]
+        operation = Operation("GetObjectTagging", Purpose.READ, "GET", key, query, self._always)
+        answer = self._wire.send(operation)
+        try:
+            return documents.tags(answer.body)
+        except ValueError as error:
+            raise self._wire.unreadable(operation, answer, str(error)) from None
+
+    def put_tags(self, key: str, tags: Sequence[tuple[str, str]], *, version_id: str | None = None) -> None:
+        """See the port."""
+        document = documents.tagging_document(tags)
+        query = [("tagging", ""), *version_query(version_id)]
+        headers = [*self._always, content_md5(document)]
+        self._wire.send(Operation("PutObjectTagging", Purpose.WRITE, "PUT", key, query, headers, document=document))
+
+    def subresource(
+        self, method: str, key: str | None, query: HeaderList, body: bytes = b"", headers: HeaderList = ()
+    ) -> tuple[ObjectHead, bytes]:
+        """See the port. A body gets a Content-MD5, which S3 demands for most of these calls."""
+        given = list(headers)
+        if body and not any(name.lower() == "content-md5" for name, _ in given):
+            given.append(content_md5(body))
+        reads = method in ("GET", "HEAD")
+        purpose = Purpose.BUCKET if key is None else Purpose.READ if reads else Purpose.WRITE
+        document = body if body or method in ("PUT", "POST") else None
+        name = f"{method} ?{query[0][0]}" if query else method
+        operation = Operation(name, purpose, method, key or "", query, given, document=document)
+        if reads and any(name == "partNumber" for name, _ in query):
+            answer = self._read(operation)  # a part of the object's content, which S3 shows to the key alone
+        else:
+            operation.headers = (*given, *self._always)
+            answer = self._wire.send(operation)
+        return object_head(answer.headers), answer.body
+
+    def close(self) -> None:
+        """See the port."""
+        self._wire.close()
+
+    def _read(self, operation: Operation) -> Answer:
+        """Read an object's content or its head, with the customer's key when there is one.
+
+        One bucket may hold objects with and without a key, and S3 answers 400 to a key for an object that has none,
+        as to a missing key; so after a 400 it is asked once more without.
+        """
+        asked = operation.headers
+        operation.headers = (*asked, *self._data)
+        try:
+            return self._wire.send(operation)
+        except StoreError as refused:
+            if refused.status != 400 or not self._key:
+                raise
+            operation.headers = (*asked, *self._always)
+            try:
+                return self._wire.send(operation)
+            except StoreError as again:
+                raise refused if again.status == 400 else again from None
+
+    def __repr__(self) -> str:
+        return f"S3Store({self._wire!r})"
+
+
+def version_query(version_id: str | None) -> tuple[tuple[str, str], ...]:
+    """The query that names a version."""
+    return () if version_id is None else (("versionId", version_id),)
+
+
+def guard_headers(guard: Guard) -> list[tuple[str, str]]:
+    """The preconditions of a write."""
+    headers = [("if-none-match", "*")] if guard.if_none_match else []
+    if guard.if_match is not None:
+        headers.append(("if-match", f'"{guard.if_match}"'))
+    return headers
+
+
+def copy_source_headers(bucket: str, key: str, pin: Pin) -> list[tuple[str, str]]:
+    """The source of a server-side copy and its precondition."""
+    source = encode_path(f"{bucket}/{key}")
+    if pin.version_id is not None:
+        source += f"?versionId={encode_path(pin.version_id)}"
+    headers = [("x-amz-copy-source", source)]
+    if pin.etag is not None:
+        headers.append(("x-amz-copy-source-if-match", f'"{pin.etag}"'))
+    return headers
+
+
+def customer_key_headers(key: bytes) -> tuple[tuple[str, str], ...]:
+    """The three headers of SSE-C."""
+    digest = hashlib.md5(key, usedforsecurity=False).digest()
+    return (
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-server-side-encryption-customer-key", base64.b64encode(key).decode()),
+        ("x-amz-server-side-encryption-customer-key-md5", base64.b64encode(digest).decode()),
+    )
+
+
+def content_md5(document: bytes) -> tuple[str, str]:
+    """The Content-MD5 header of a small document."""
+    digest = hashlib.md5(document, usedforsecurity=False).digest()
+    return ("content-md5", base64.b64encode(digest).decode())

@@ -1,0 +1,245 @@
+"""The one border where libcurl's failures and S3's refusals become leaves of schema.errors.StoreError.
+
+The tables are in error_codes.py; what depends on the call is decided here. HEAD answers have no body, so their
+status alone decides. Pure: everything needed is passed in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from html import unescape
+
+from schema.errors import (
+    AccessRefused,
+    BucketMissing,
+    ClockSkewed,
+    ConnectionFailed,
+    CredentialsExpired,
+    CredentialsRefused,
+    DestinationChanged,
+    DigestMismatch,
+    FeatureUnsupported,
+    ObjectChanged,
+    ObjectMissing,
+    ObjectRefused,
+    ResponseUnreadable,
+    ServerFault,
+    StorageFull,
+    StoreError,
+    Throttled,
+    TlsRefused,
+    UploadConflicted,
+    UploadMissing,
+    WrongRegion,
+)
+from storage.wire.codes import BY_CODE, BY_CURL, BY_STATUS
+from storage.wire.curl import CurlFailed
+
+_CODE = re.compile(rb"<Code>\s*([^<]{1,200}?)\s*</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]{0,2000})</Message>")
+_REQUEST_ID = re.compile(rb"<RequestId>([^<]{1,200})</RequestId>")
+_REGION = re.compile(rb"<Region>([^<]{1,60})</Region>")
+_CONDITION = re.compile(rb"<Condition>([^<]{1,200})</Condition>")
+_HANDSHAKE_REFUSED = re.compile(r"certificate|wrong version number|unsupported protocol|alert", re.IGNORECASE)
+_MESSAGE_SHOWN = 300
+_KEY_GONE = ("", "NoSuchKey", "NotFound")
+
+
+class Purpose(Enum):
+    """What a call is for; the same status means different things to each."""
+
+    READ = "read"
+    """HEAD, GET, tags of an object."""
+    WRITE = "write"
+    """PUT, delete, put tags."""
+    COPY = "copy"
+    """CopyObject, UploadPartCopy."""
+    UPLOAD = "upload"
+    """A call on an open multipart upload: parts, list, abort."""
+    COMPLETE = "complete"
+    """CompleteMultipartUpload."""
+    BUCKET = "bucket"
+    """A call on the bucket itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was asked, for the choice of the error and for its message."""
+
+    operation: str
+    purpose: Purpose
+    bucket: str
+    endpoint: str
+    key: str = ""
+    guarded: bool = False
+    """The write carries If-Match or If-None-Match."""
+    signed_before: bool = False
+    """Requests with these credentials have succeeded in this run."""
+
+
+_ADVICE: dict[type[StoreError], str] = {
+    CredentialsRefused: "check the access key, the secret and the endpoint they belong to",
+    CredentialsExpired: "renew the session",
+    ClockSkewed: "set this machine's clock (NTP)",
+    TlsRefused: "name the certificate authority in ca_bundle, or correct the endpoint's certificate or host name",
+    BucketMissing: "check the bucket's name and the endpoint, or create it",
+    StorageFull: "free or add space at the endpoint, then run again to go on",
+}
+
+
+def from_curl(failure: CurlFailed, call: Call) -> StoreError:
+    """The leaf for a request that brought no whole answer."""
+    leaf = BY_CURL.get(failure.code, ConnectionFailed)
+    text = failure.text
+    if failure.code == 35 and re.search(
+        r"certificate|wrong version number|unsupported protocol|alert", text, re.IGNORECASE
+    ):
+        # A TLS handshake that was answered and refused; without such words it was a connection that broke.
+        leaf = TlsRefused
+    message = f"{_subject(call)} at {call.endpoint} failed: {printable(text)} (curl {failure.code})"
+    advice = _ADVICE.get(leaf)
+    return leaf(f"{message}; {advice}" if advice else message, operation=call.operation, key=call.key)
+
+
+def from_answer(status: int, headers: Mapping[str, str], body: bytes, call: Call, *, now: float = 0.0) -> StoreError:
+    """The leaf for an answer that is not a success, or a 200 whose body is an <Error>.
+
+    *now*: seconds since the epoch, to read a Retry-After given as a date (0.0: such a one is ignored).
+    """
+    code = _text(_CODE, body) or headers.get("x-amz-error-code", "")
+    detail = _text(_MESSAGE, body) or headers.get("x-amz-error-message", "")
+    request_id = headers.get("x-amz-request-id") or _text(_REQUEST_ID, body)
+    leaf = classify(status, code, headers, body, call)
+    parts = [f"{_subject(call)} was refused: HTTP {status}"]
+    if code:
+        parts.append(printable(code))
+    if detail:
+        parts.append(f"({printable(detail)[:_MESSAGE_SHOWN]})")
+    message = " ".join(parts)
+    if leaf is WrongRegion:
+        region = headers.get("x-amz-bucket-region") or _text(_REGION, body)
+        message += f"; the bucket is in region {printable(region)}" if region else "; the endpoint redirects elsewhere"
+        message += "; correct region and endpoint_url in the declaration and plan again"
+    elif leaf in _ADVICE:
+        message += f"; {_ADVICE[leaf]}"
+    elif code == "SignatureDoesNotMatch":
+        message += "; other keys are accepted, so something on the way rewrites this one"
+    if request_id:
+        message += f" [request {printable(request_id)}]"
+    return leaf(
+        message,
+        operation=call.operation,
+        key=call.key,
+        status=status,
+        code=code,
+        request_id=request_id,
+        retry_after=retry_after(headers, now),
+    )
+
+
+def classify(status: int, code: str, headers: Mapping[str, str], body: bytes, call: Call) -> type[StoreError]:
+    """The decision itself."""
+    if code in ("PreconditionFailed", "ConditionalRequestConflict") or status in (304, 412):
+        return _precondition(code, body, call)
+    if call.purpose is Purpose.COMPLETE and code == "InvalidRequest":
+        # AWS says so when MpuObjectSize or the whole object's checksum differ from what the parts add up to.
+        return DigestMismatch
+    if code == "SignatureDoesNotMatch" and call.signed_before:
+        return AccessRefused
+    if (
+        status == 404
+        and call.guarded
+        and call.purpose is not Purpose.COMPLETE
+        and code in ("", "NoSuchKey", "NotFound")
+    ):
+        # If-Match on a key that is gone; on a copy the missing key is the source.
+        return ObjectMissing if call.purpose is Purpose.COPY else DestinationChanged
+    if code in BY_CODE:
+        return BY_CODE[code]
+    if code.startswith("Throttl"):
+        return Throttled
+    if headers.get("x-amz-bucket-region") and status in (301, 400) and not code:
+        return WrongRegion
+    return _by_status(status, call)
+
+
+def _precondition(code: str, body: bytes, call: Call) -> type[StoreError]:
+    if code == "ConditionalRequestConflict":
+        return UploadConflicted if call.purpose is Purpose.COMPLETE else ServerFault
+    if call.purpose is Purpose.READ:
+        return ObjectChanged
+    if call.purpose is Purpose.COPY:
+        about_source = _text(_CONDITION, body).lower().startswith("x-amz-copy-source")
+        return ObjectChanged if about_source or not call.guarded else DestinationChanged
+    return DestinationChanged
+
+
+def _by_status(status: int, call: Call) -> type[StoreError]:
+    if status == 404:
+        if call.purpose in (Purpose.UPLOAD, Purpose.COMPLETE):
+            return UploadMissing
+        return ObjectMissing if call.key else BucketMissing
+    if status == 405:
+        return ObjectMissing if call.purpose is Purpose.READ else FeatureUnsupported
+    if status == 409:
+        return UploadConflicted if call.purpose is Purpose.COMPLETE else ServerFault
+    if status == 416:
+        return ObjectChanged if call.purpose in (Purpose.READ, Purpose.COPY) else ObjectRefused
+    found = BY_STATUS.get(status)
+    if found is not None:
+        return found
+    if status >= 500:
+        return ServerFault
+    return ObjectRefused if 400 <= status < 500 else ResponseUnreadable
+
+
+def is_error_document(body: bytes) -> bool:
+    """Whether the body of a 200 is S3's <Error> document (S3 sends white space before it while it works)."""
+    return re.match(rb"\s*(<\?xml[^>]*\?>)?\s*<Error[\s>]", body) is not None
+
+
+def from_error_document(headers: Mapping[str, str], body: bytes, call: Call) -> StoreError:
+    """The leaf for a 200 that carries <Error>: by its code; without a known one a ServerFault."""
+    code = _text(_CODE, body)
+    return from_answer(200 if code in BY_CODE or code == "PreconditionFailed" else 500, headers, body, call)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds the server asks to wait: x-amz-retry-after (milliseconds) or Retry-After (seconds, or a date)."""
+    exact = headers.get("x-amz-retry-after", "")
+    if exact.isascii() and exact.isdigit():
+        return int(exact) / 1000.0
+    text = headers.get("retry-after", "")
+    if text.isascii() and text.isdigit():
+        return float(text)
+    if text and now:
+        return _seconds_until(text, now)
+    return None
+
+
+def _seconds_until(http_date: str, now: float) -> float | None:
+    try:
+        return max(0.0, parsedate_to_datetime(http_date).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def printable(text: str) -> str:
+    r"""*text* with control characters and lone surrogates as \xNN or \uNNNN, so that it cannot steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text)
+
+
+def _subject(call: Call) -> str:
+    target = f"s3://{printable(call.bucket)}"
+    return f"{call.operation} {target}/{printable(call.key)}" if call.key else f"{call.operation} {target}"
+
+
+def _text(pattern: re.Pattern[bytes], body: bytes) -> str:
+    found = pattern.search(body)
+    return unescape(found.group(1).decode("utf-8", "replace")) if found else ""

@@ -1,0 +1,249 @@
+"""Signed requests to one bucket: addressing, signing, the observer, expired credentials, errors.
+
+A Wire is used from many threads; each thread has its own kept-alive connection, so connections never outnumber
+the threads that ask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from schema.errors import CredentialsExpired, ObjectRefused, ResponseUnreadable, StoreError
+from storage.credentials import Credentials, Keys, proxy_named
+from storage.port import Body, RequestObserver, RequestSample
+from storage.wire import errors
+from storage.wire.addressing import BucketAddress
+from storage.wire.curl import Answer, Connection, CurlFailed, Patience, ReaderFailed, Request
+from storage.wire.errors import Call, Purpose
+from storage.wire.plain import SocketConnection
+from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
+
+USER_AGENT = "s3migrate"
+AnyConnection = Connection | SocketConnection
+_ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
+"""S3 sends 200 at once and the result, or an <Error>, when it is known."""
+_UNSENDABLE = re.compile(r"[\x00\r\n]|[^\x00-\xff]")
+
+
+def kind_of(origin: str) -> type[AnyConnection]:
+    """Sockets for plain HTTP; libcurl for TLS, where its timeouts hold and large bodies cost less, and for proxies."""
+    return SocketConnection if origin.startswith("http://") and not proxy_named(origin) else Connection
+
+
+@dataclass(slots=True)
+class Operation:
+    """One S3 call, not yet signed."""
+
+    name: str
+    purpose: Purpose
+    method: str
+    key: str = ""
+    """'': the bucket itself."""
+    query: Sequence[tuple[str, str]] = ()
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    """Not shown: an SSE-C key may be among them."""
+    body: Body | None = field(default=None, repr=False)
+    """Object data: sent as UNSIGNED-PAYLOAD."""
+    document: bytes | None = None
+    """A small body, signed by its SHA-256."""
+    read: Callable[[int], bytes] | None = None
+    length: int = 0
+    into: memoryview | None = None
+    guarded: bool = False
+    once: bool = False
+    """A repetition would do it twice: a write without a precondition may make a version, or lay a marker."""
+    patience: Patience = Patience.DATA
+
+
+class Attempt(NamedTuple):
+    """What became of one request: an answer, an error, or an answer that is an error."""
+
+    keys: Keys | None
+    answer: Answer | None
+    error: StoreError | None
+
+
+class Wire:
+    """Sends operations to one bucket; raises leaves of StoreError and nothing else of the network."""
+
+    def __init__(
+        self,
+        bucket: str,
+        address: BucketAddress,
+        region: str,
+        credentials: Credentials,
+        observer: RequestObserver,
+        *,
+        ca_bundle: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.bucket = bucket
+        self._address = address
+        self._credentials = credentials
+        self._observer = observer
+        self._ca_bundle = ca_bundle
+        self._now = now
+        self._signer = Signer(region, now=now)
+        self._local = threading.local()
+        self._connections: weakref.WeakSet[AnyConnection] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._signed_before = False
+        self._encoding = ("Accept-Encoding", address.accept_encoding)
+
+    def send(self, operation: Operation) -> Answer:
+        """The 2xx answer. Expired credentials are refreshed and the call repeated, once."""
+        attempt = self._attempt(operation)
+        if attempt.error is not None and self._may_repeat(operation, attempt):
+            attempt = self._attempt(operation)
+        if attempt.answer is None or attempt.error is not None:
+            raise attempt.error or ResponseUnreadable("no answer", operation=operation.name, key=operation.key)
+        return attempt.answer
+
+    def call(self, operation: Operation) -> Call:
+        """What error messages say of *operation*."""
+        return Call(
+            operation.name,
+            operation.purpose,
+            self.bucket,
+            self._address.origin,
+            operation.key,
+            operation.guarded,
+            self._signed_before,
+        )
+
+    def move(self, address: BucketAddress) -> None:
+        """Send what follows to *address*: the same bucket behind another endpoint. Safe while requests are sent."""
+        self._encoding = ("Accept-Encoding", address.accept_encoding)
+        self._address = address
+        self._local = threading.local()  # the next request of each thread opens what suits the new address
+
+    def close(self) -> None:
+        """Close the connections of all threads; none of them may be in use."""
+        with self._lock:
+            connections = list(self._connections)
+            self._connections.clear()
+            self._local = threading.local()
+        for connection in connections:
+            connection.close()
+
+    def _attempt(self, operation: Operation) -> Attempt:
+        """Wait for the observer's leave, then sign (not before: a signature ages) and send."""
+        sent = operation.length or len(operation.body or operation.document or b"")
+        size = sent or (len(operation.into) if operation.into is not None else 0)
+        self._observer.before(operation.name, size)
+        seconds = first_byte = 0.0
+        moved = 0
+        keys: Keys | None = None
+        answer: Answer | None = None
+        error: StoreError | None = None
+        try:
+            keys = self._credentials.current()
+            answer = self._connection().perform(self._request(operation, keys))
+            seconds, first_byte = answer.seconds, answer.first_byte_seconds
+            moved = answer.received or sent or len(answer.body)
+            error = self._refusal(operation, answer)
+        except CurlFailed as failure:
+            seconds = failure.seconds
+            error = errors.from_curl(failure, self.call(operation))
+        except ReaderFailed as failure:
+            # Another endpoint's error, or a bug: the sample does not blame this endpoint for it.
+            raise failure.error from None
+        except StoreError as refused:
+            error = refused
+        finally:
+            self._observer.after(RequestSample(operation.name, seconds, first_byte, moved, error))
+        return Attempt(keys, answer, error)
+
+    def _may_repeat(self, operation: Operation, attempt: Attempt) -> bool:
+        """Whether newer credentials are at hand for a call that was refused because its own had expired."""
+        error = attempt.error
+        # An expired token answers HEAD with a bare 400, as a malformed request does.
+        bare_head = operation.method == "HEAD" and isinstance(error, ObjectRefused) and error.status == 400
+        if not (isinstance(error, CredentialsExpired) or (bare_head and attempt.keys and attempt.keys.token)):
+            return False
+        # A body lent by a reader is gone by now; its caller starts it anew with the new credentials.
+        return self._credentials.refresh(attempt.keys) and operation.read is None
+
+    def _refusal(self, operation: Operation, answer: Answer) -> StoreError | None:
+        """What is wrong with an answer as far as every operation is concerned, or None."""
+        if not 200 <= answer.status < 300:
+            return errors.from_answer(
+                answer.status, answer.headers, answer.body, self.call(operation), now=self._now()
+            )
+        self._signed_before = True
+        if operation.purpose in _ANSWERED_LATE and errors.is_error_document(answer.body):
+            return errors.from_error_document(answer.headers, answer.body, self.call(operation))
+        if answer.overflowed and operation.into is None:
+            return self.unreadable(operation, answer, "its text is longer than any answer of S3")
+        return None
+
+    def unreadable(self, operation: Operation, answer: Answer, reason: str) -> ResponseUnreadable:
+        """The error for a 2xx answer that does not say what the protocol promises."""
+        subject = f"{operation.name} s3://{errors.printable(self.bucket)}/{errors.printable(operation.key)}"
+        return ResponseUnreadable(
+            f"{subject} was answered HTTP {answer.status}, but {reason}",
+            operation=operation.name,
+            key=operation.key,
+            status=answer.status,
+            request_id=answer.headers.get("x-amz-request-id", ""),
+        )
+
+    def _request(self, operation: Operation, keys: Keys | None) -> Request:
+        address = self._address
+        path = f"{address.root}/{operation.key}" if operation.key else address.root or "/"
+        path = encode_path(path)
+        query = encode_query(operation.query) if operation.query else ""
+        headers = [(name.lower(), value) for name, value in operation.headers]
+        self._refuse_unsendable(operation, headers)
+        if keys is not None:
+            if operation.document is not None:
+                payload = hashlib.sha256(operation.document).hexdigest()
+            else:
+                payload = UNSIGNED_PAYLOAD if operation.body is not None or operation.read else EMPTY_PAYLOAD
+            headers += self._signer.sign(keys, operation.method, address.host, path, query, headers, payload)
+        headers.append(self._encoding)
+        return Request(
+            operation.method,
+            f"{address.origin}{path}?{query}" if query else f"{address.origin}{path}",
+            headers,
+            operation.document if operation.document is not None else operation.body,
+            operation.read,
+            operation.length,
+            operation.into,
+            operation.patience,
+            operation.once,
+        )
+
+    def _refuse_unsendable(self, operation: Operation, headers: Sequence[tuple[str, str]]) -> None:
+        """A line break inside a value would become a header of its own."""
+        if not _UNSENDABLE.search("".join([name + value for name, value in headers])):
+            return
+        for name, value in headers:
+            if _UNSENDABLE.search(value) or _UNSENDABLE.search(name):
+                raise ObjectRefused(
+                    f"{operation.name} {errors.printable(operation.key)}: the header "
+                    f"{errors.printable(name)} cannot be sent: its value holds a line break, NUL, or a "
+                    "character outside latin-1",
+                    operation=operation.name,
+                    key=operation.key,
+                )
+
+    def _connection(self) -> AnyConnection:
+        held: AnyConnection | None = getattr(self._local, "connection", None)
+        if held is not None:
+            return held
+        connection = kind_of(self._address.origin)(self._ca_bundle, USER_AGENT)
+        with self._lock:
+            self._connections.add(connection)
+            self._local.connection = connection
+        return connection
+
+    def __repr__(self) -> str:
+        return f"Wire({self._address.origin}, {self.bucket!r})"

@@ -1,0 +1,175 @@
+"""The weekly calendar."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.flow.calendar import DAYS, Calendar, parse_calendar
+from schema.declaration import CalendarRow
+from schema.errors import DeclarationError
+
+MIB = 1024 * 1024
+OFFICE = parse_calendar([CalendarRow("mon-fri 08:00-18:00 Europe/Berlin", 50 * MIB)])
+
+
+def bandwidth_at(calendar: Calendar, moment: datetime) -> int | None:
+    """Of the row that holds; None: no row does."""
+    row = calendar.at(moment)
+    return None if row is None else row.bandwidth
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("moment", "limited"),
+    [
+        ("2026-11-20T06:59:59", False),  # a Friday in winter: 07:59:59 in Berlin
+        ("2026-11-20T07:00:00", True),
+        ("2026-11-20T16:59:59", True),
+        ("2026-11-20T17:00:00", False),
+        ("2026-11-21T12:00:00", False),  # Saturday
+        ("2026-11-23T12:00:00", True),
+        ("2026-07-20T06:00:00", True),  # summer: one hour earlier
+        ("2026-07-20T16:00:00", False),
+        ("2026-03-27T07:00:00", True),  # the Friday before the clocks change
+        ("2026-03-30T06:00:00", True),  # the Monday after
+        ("2026-03-30T05:59:00", False),
+    ],
+)
+def test_hours_are_those_of_the_zone_in_summer_and_winter(moment: str, limited: bool) -> None:
+    assert bandwidth_at(OFFICE, at(moment)) == (50 * MIB if limited else None)
+
+
+@pytest.mark.parametrize(
+    ("moment", "limited"),
+    [
+        ("2026-11-20T21:59", False),
+        ("2026-11-20T22:00", True),  # Friday night
+        ("2026-11-21T05:59", True),  # belongs to Friday
+        ("2026-11-21T06:00", False),
+        ("2026-11-21T22:00", False),  # Saturday night is not in the row
+        ("2026-11-23T03:00", False),  # neither is the night to Monday
+        ("2026-11-23T22:30", True),
+    ],
+)
+def test_a_span_over_midnight_belongs_to_the_day_it_starts_on(moment: str, limited: bool) -> None:
+    nights = parse_calendar([CalendarRow("mon-fri 22:00-06:00 UTC", 1)])
+
+    assert (nights.at(at(moment)) is not None) == limited
+
+
+def test_the_hour_that_comes_twice_is_limited_twice_and_the_one_that_does_not_come_never() -> None:
+    calendar = parse_calendar([CalendarRow("sun 02:00-03:00 Europe/Berlin", 1)])
+
+    def minutes(day: str) -> int:
+        start = at(day)
+        return sum(calendar.at(start + timedelta(minutes=n)) is not None for n in range(24 * 60))
+
+    assert minutes("2026-10-25") == 120
+    assert minutes("2026-03-29") == 0
+    assert minutes("2026-11-22") == 60
+
+
+def test_the_first_row_that_holds_decides() -> None:
+    lunch = CalendarRow("wed 12:00-13:00 UTC", requests_per_second=5.5)
+    always = CalendarRow("mon-sun 00:00-24:00 UTC", bandwidth=9, concurrent_requests=2)
+    calendar = parse_calendar([lunch, always])
+
+    assert calendar.at(at("2026-11-25T11:59:59")) == always
+    assert calendar.at(at("2026-11-25T12:00")) == lunch, "and none of the other row's limits"
+    assert calendar.at(at("2026-11-25T12:59:59")) == lunch
+    assert calendar.at(at("2026-11-25T13:00")) == always
+    assert parse_calendar([]).at(at("2026-11-25T13:00")) is None
+
+
+def test_midnight_is_the_end_of_one_day_and_the_start_of_the_next() -> None:
+    days = [CalendarRow(f"{day} 00:00-24:00 Europe/Berlin", number + 1) for number, day in enumerate(DAYS)]
+    calendar = parse_calendar(days)
+
+    assert bandwidth_at(calendar, at("2026-11-22T22:59:59.999999")) == 7  # Sunday in Berlin
+    assert bandwidth_at(calendar, at("2026-11-22T23:00")) == 1
+    assert bandwidth_at(calendar, at("2026-10-24T21:59:59")) == 6, "the day before the clocks change"
+    assert bandwidth_at(calendar, at("2026-10-24T22:00")) == 7
+    assert bandwidth_at(calendar, at("2026-10-25T22:59:59")) == 7, "it has 25 hours"
+    assert bandwidth_at(calendar, at("2026-10-25T23:00")) == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "names"),
+    [("fri-mon", "fri sat sun mon"), ("sat,sun", "sat sun"), ("tue", "tue"), ("Mon-Wed,fri", "mon tue wed fri")],
+)
+def test_days_come_as_ranges_and_lists(days: str, names: str) -> None:
+    ((hours, _),) = parse_calendar([CalendarRow(f"{days} 00:00-24:00 UTC", 1)]).rows
+
+    assert sorted(DAYS[day] for day in hours.days) == sorted(names.split())
+
+
+@pytest.mark.parametrize(
+    ("row", "limit", "why"),
+    [
+        ("", 1, "a row is days, hours"),
+        ("mon-fri 08:00-18:00", 1, "a row is days, hours"),
+        ("mon-fri 8:00-18:00 UTC", 1, "a row is days, hours"),
+        ("mon-fri 08:00-18:00 UTC please", 1, "a row is days, hours"),
+        ("monday 08:00-18:00 UTC", 1, "'monday' are no days"),
+        ("mon- 08:00-18:00 UTC", 1, "are no days"),
+        ("mon,,tue 08:00-18:00 UTC", 1, "are no days"),
+        ("mon 08:60-18:00 UTC", 1, "no time of day"),
+        ("mon 08:00-24:01 UTC", 1, "no time of day"),
+        ("mon 08:00-08:00 UTC", 1, "hours are empty"),
+        ("mon 24:00-06:00 UTC", 1, "hours are empty"),
+        ("mon 08:00-18:00 Europe/Atlantis", 1, "knows no time zone 'Europe/Atlantis'"),
+        ("mon 08:00-18:00 ../../etc/passwd", 1, "knows no time zone"),
+        ("mon 08:00-18:00 UTC", 0, "more than 0"),
+        ("mon 08:00-18:00 UTC", None, "it names no limit"),
+    ],
+)
+def test_a_wrong_row_is_named_with_its_mistake(row: str, limit: int | None, why: str) -> None:
+    with pytest.raises(DeclarationError, match=why) as refused:
+        parse_calendar([CalendarRow("mon 00:00-24:00 UTC", 1), CalendarRow(row, limit)])
+
+    assert repr(row) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"requests_per_second": 0.0},
+        {"requests_per_second": float("nan")},
+        {"requests_per_second": float("inf")},
+        {"concurrent_requests": 0},
+        {"bandwidth": 5, "concurrent_requests": -1},
+    ],
+)
+def test_each_limit_of_a_row_must_be_one(limits: dict[str, Any]) -> None:
+    with pytest.raises(DeclarationError, match="more than 0"):
+        parse_calendar([CalendarRow("mon 08:00-18:00 UTC", **limits)])
+
+
+def test_a_moment_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        OFFICE.at(datetime(2026, 11, 20, 12))  # noqa: DTZ001  the point of the test
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_row_or_a_declaration_error(text: str) -> None:
+    try:
+        parse_calendar([CalendarRow(text, 1)])
+    except DeclarationError as refused:
+        assert "calendar row" in str(refused)
+
+
+@given(st.integers(0, 7 * 24 * 60 - 1))
+def test_each_minute_of_a_week_has_one_answer(minute: int) -> None:
+    halves = parse_calendar([CalendarRow("mon-sun 20:00-08:00 UTC", 1), CalendarRow("mon-sun 08:00-20:00 UTC", 2)])
+
+    moment = at("2026-11-23") + timedelta(minutes=minute)
+
+    assert bandwidth_at(halves, moment) == (2 if 8 <= moment.hour < 20 else 1)
