@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,7 @@ print("http://%s:%s" % server.get_host_and_port(), flush=True)
 threading.Event().wait()
 """
 
-_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+_ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
 
 
 class ServerFailed(RuntimeError):
@@ -104,13 +105,21 @@ def temporary_folder(prefix: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=prefix, dir=ram if roomy else None))
 
 
-def s3_client(endpoint_url: str, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY, **config: Any) -> Any:
+def s3_client(
+    endpoint_url: str,
+    access_key: str = ACCESS_KEY,
+    secret_key: str = SECRET_KEY,
+    *,
+    certificate: Path | None = None,
+    **config: Any,
+) -> Any:
     """A boto3 S3 client with boto3's defaults; *config* goes to botocore's Config. Close it."""
     import boto3
     from botocore.config import Config
 
+    trusted = None if certificate is None else str(certificate)
     return boto3.Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=REGION).client(
-        "s3", endpoint_url=endpoint_url, config=Config(**config)
+        "s3", endpoint_url=endpoint_url, config=Config(**config), verify=trusted
     )
 
 
@@ -119,7 +128,9 @@ class S3Server:
 
     kind: ClassVar[str]
 
-    def __init__(self) -> None:
+    def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
+        """*tls*: certificate and key, where the server is to speak https."""
+        self.tls = tls
         self.access_key = ACCESS_KEY
         self.secret_key = SECRET_KEY
         self.region = REGION
@@ -177,7 +188,8 @@ class S3Server:
         """One boto3 client of this server, shared (clients are thread-safe) and closed with it."""
         with self._lock:
             if self._client is None:
-                self._client = s3_client(self.endpoint_url, max_pool_connections=32)
+                certificate = None if self.tls is None else self.tls[0]
+                self._client = s3_client(self.endpoint_url, certificate=certificate, max_pool_connections=32)
             return self._client
 
     def create_bucket(self, name: str) -> str:
@@ -233,8 +245,15 @@ class RcloneServer(S3Server):
 
     kind = "rclone"
 
-    def __init__(self, folder: Path | None = None, *, directory_cache: str = "5m", flags: Sequence[str] = ()) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        directory_cache: str = "5m",
+        flags: Sequence[str] = (),
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
+        super().__init__(tls)
         self._own_folder = folder is None
         self.folder = folder if folder is not None else Path()
         self._directory_cache = directory_cache
@@ -256,6 +275,8 @@ class RcloneServer(S3Server):
         # Without this, control characters in keys are stored as pictures of themselves and listed as such.
         command += ["--local-encoding", "Slash,Dot,Ctl,Del"]
         command += ["--dir-cache-time", self._directory_cache, "--poll-interval", "0"]
+        if self.tls is not None:
+            command += ["--cert", str(self.tls[0]), "--key", str(self.tls[1])]
         return [*command, *self._flags, str(self.folder)]
 
     def stop(self) -> None:
@@ -267,7 +288,11 @@ class RcloneServer(S3Server):
 
 
 def _answers(endpoint_url: str) -> bool:
+    """Whether the server answers; over TLS, whether it accepts connections."""
     try:
+        if endpoint_url.startswith("https:"):
+            socket.create_connection(("127.0.0.1", int(endpoint_url.rpartition(":")[2])), timeout=5).close()
+            return True
         with urllib.request.urlopen(endpoint_url, timeout=5):  # noqa: S310 - our own server
             return True
     except urllib.error.HTTPError as refused:
