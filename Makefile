@@ -16,7 +16,7 @@ WORKERS ?= 3
 help:
 	@echo 'make test     lint, type check, import rules, all fast tests'
 	@echo 'make demo     migrate a bucket between two S3 servers, kill it half-way, resume, verify'
-	@echo 'make bench    ours, rclone and boto3 side by side (long; make bench-quick: small sizes, one round)'
+	@echo 'make bench    ours, rclone and boto3 side by side (long; make bench-quick: under three minutes)'
 	@echo 'make soak     the tests that take minutes: crashes and faults in numbers, with a new seed each time'
 	@echo 'make strict   the tests against a third, stricter S3 server, which it installs by itself (200 MB)'
 	@echo 'make lint     only ruff, mypy and import-linter'
@@ -63,7 +63,8 @@ demo: $(STAMP)
 	@$(PY) bench/demo.py
 
 bench: $(STAMP)
-	@$(PY) -m bench.run
+	@$(PY) -m pip --disable-pip-version-check --quiet install --editable '.[bench]'
+	@$(PY) -m bench.run $(if $(PUBLISH),--publish)
 
 bench-quick: $(STAMP)
 	@$(PY) -m bench.run --quick

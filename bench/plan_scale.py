@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
-from support.servers import MotoServer, S3Server
+from support.servers import MotoServer, S3Server, rclone_binary
 
 from bench import ROOT
+from bench.beds import Ends, LeanServer, lean_binary
 from bench.contestants import declaration, environment, losses_of, ours
-from bench.measure import CommandFailed, EmbeddedLedger, run
+from bench.measure import CommandFailed, EmbeddedLedger, Measured, run, run_or_fail
 from bench.workloads import BUCKET
 
 COUNTS = (20_000, 200_000)
@@ -42,7 +43,7 @@ class ListingProcess(S3Server):
         return [sys.executable, "-c", program, "--upstream", self._upstream.endpoint_url, *self._arguments]
 
 
-class Ends:
+class MadeUp:
     """moto with an empty bucket, and two made-up listings before it."""
 
     def __init__(self, keys: int) -> None:
@@ -68,9 +69,10 @@ def measure_plan(keys: int) -> dict[str, Any]:
     """Plan *keys* against as many; seconds and the peak of resident memory."""
     folder = Path(tempfile.mkdtemp(prefix="s3migrate-plan-"))
     try:
-        with Ends(keys) as ends:
-            words = environment(ends.source, ends.destination) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
-            written = declaration(ends.source, ends.destination, {}, ())
+        with MadeUp(keys) as made_up:
+            ends = Ends(made_up.source, made_up.destination, None)
+            words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
+            written = declaration(ends, {}, ())
             (folder / "migration.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
             command = [ours(), "plan", "migration.yaml", "-o", "bench.plan.yaml"]
             measured = run(command, folder, words, folder / "log")
@@ -106,9 +108,51 @@ def measure_plans(counts: Sequence[int]) -> dict[str, Any]:
     return {"rows": rows, "growth_mib": growth}
 
 
+def measure_beside_rclone(keys: int, rounds: int = 3) -> list[dict[str, Any]]:
+    """Plan *keys* equal keys on two lean servers, and rclone's dry run of the same, alternating. Prints as it goes."""
+    rows: list[dict[str, Any]] = []
+    preload = ["--preload", f"{keys}:100:1000"]
+    print(f"\nplan: {keys:,} x {keys:,} equal keys, beside rclone's dry run", flush=True)
+    with LeanServer(preload, None) as source, LeanServer(preload, None) as destination:
+        ends = Ends(source, destination, None)
+        for _ in range(rounds):
+            for name in ("s3migrate", "rclone"):
+                measured = _planned(ends) if name == "s3migrate" else _dry_run(ends)
+                row = {"name": name, "keys": keys, "wall_seconds": measured.wall, "cpu_seconds": measured.cpu}
+                rows.append(row | {"peak_rss_mib": measured.peak_rss / MIB})
+                print(
+                    f"  {name:10} {measured.wall:7.2f} s {measured.cpu:7.2f} CPU s {measured.peak_rss / MIB:6.0f} MiB",
+                    flush=True,
+                )
+    return rows
+
+
+def _planned(ends: Ends) -> Measured:
+    folder = Path(tempfile.mkdtemp(prefix="s3migrate-plan-"))
+    try:
+        (folder / "migration.yaml").write_text(yaml.safe_dump(declaration(ends, {}, ()), sort_keys=False))
+        words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
+        return run_or_fail([ours(), "plan", "migration.yaml", "-o", "bench.plan.yaml"], folder, words, folder / "log")
+    finally:
+        EmbeddedLedger(folder / ".s3migrate").stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _dry_run(ends: Ends) -> Measured:
+    folder = Path(tempfile.mkdtemp(prefix="s3migrate-plan-"))
+    flags = ["--dry-run", "--size-only", "--checkers", "32", "--config", ""]
+    try:
+        command = [rclone_binary(), "copy", f"src:{BUCKET}", f"dst:{BUCKET}", *flags]
+        return run_or_fail(command, folder, environment(ends), folder / "log")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> int:
     """Exit code 1 when memory grew too much."""
     counts = [int(word) for word in sys.argv[1:]] or list(COUNTS)
+    if lean_binary() is not None:
+        measure_beside_rclone(counts[-1])
     return 0 if measure_plans(counts)["growth_mib"] <= ALLOWED_GROWTH_MIB else 1
 
 

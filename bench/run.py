@@ -1,10 +1,9 @@
-"""`make bench`: each workload, each contestant, three rounds alternating; medians and ratios as a table.
+"""`make bench`: every case, every contestant, rounds alternating; medians and ratios as one table.
 
-    python -m bench.run [--workload small ...] [--only s3migrate ...] [--rounds 3] [--scale 0.1] [--quick]
+    python -m bench.run [--quick] [--case TEXT ...] [--only NAME ...] [--rounds 3] [--scale 0.1] [--publish]
 
-Both servers are `rclone serve s3` over folders on the RAM disk, started anew for each run, so that no run finds
-the caches of the one before. The source's files are made once per workload. Client CPU is that of the process
-and its children (wait4); our embedded PostgreSQL is reported beside it.
+Servers are started anew for each run, so that no run finds the caches of the one before. Client CPU is that of the
+process and its children (wait4); our embedded PostgreSQL and the servers are reported beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,12 +21,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from support.servers import RcloneServer, rclone_binary, temporary_folder
+from support.servers import ServerFailed, rclone_binary
 
 from bench import ROOT
-from bench.contestants import CONTESTANTS, RCLONE_BEST, Contestant, Result
+from bench.beds import Beds, lean_binary, possible
+from bench.cases import Case, every_case, quick_cases
+from bench.contestants import Contestant, Result
 from bench.measure import CommandFailed
-from bench.workloads import BUCKET, WORKLOADS, Workload, arrived
+from bench.table import Row, publish, rows_of, table
+from bench.workloads import Workload
 
 RESULTS = ROOT / "bench" / "results"
 MIB = 1 << 20
@@ -37,72 +38,80 @@ MIB = 1 << 20
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, write bench/results/DATE.json. Exit code 1 when a contestant failed."""
     options = _options().parse_args(arguments)
-    if options.quick:
-        options.rounds, options.scale = 1, min(options.scale, 0.05)
-    wanted = [w.scaled(options.scale) for w in WORKLOADS if not options.workload or w.name in options.workload]
-    runners = [c for c in CONTESTANTS if not options.only or c.name in options.only]
-    results: dict[str, Any] = {"machine": _machine(), "options": vars(options), "workloads": {}}
-    failed = False
-    for workload in wanted:
-        runs, errors = bench_workload(workload, runners, options.rounds)
-        failed = failed or bool(errors)
-        results["workloads"][workload.name] = summary(workload, runs) | {"errors": errors}
-        print(table(workload, results["workloads"][workload.name]), flush=True)
-    if "plan" in (options.workload or ["plan"]) and not options.no_plan:
-        results["plan"] = _plan_scale(options.scale)
-    written = write(results, options.out)
-    print(f"written: {written}")
-    return 1 if failed else 0
+    rounds = options.rounds or (2 if options.quick else 3)
+    cases = [case for case in (quick_cases() if options.quick else every_case()) if _wanted(case, options.case)]
+    cases = [case._replace(workload=case.workload.scaled(options.scale)) for case in cases]
+    left_out = [case.name for case in cases if not possible(case.place)]
+    if left_out:
+        print(f"no lean server here (no source or no compiler), left out: {'; '.join(left_out)}")
+    rows: list[Row] = []
+    failures: list[str] = []
+    for case in cases:
+        if possible(case.place):
+            runners = [c for c in case.contestants if not options.only or c.name in options.only]
+            runs, errors = bench_case(case, runners, rounds)
+            failures += errors
+            rows += rows_of(case, runs)
+    results: dict[str, Any] = {"machine": _machine(), "rounds": rounds, "failures": failures}
+    results["rows"] = [row._asdict() for row in rows]
+    if not options.no_plan and not options.case:
+        results["plan"] = _plan_scale(options.scale / (20 if options.quick else 1), rounds)
+    print("\n" + table(rows))
+    print(f"\nwritten: {write(results, options.out)}")
+    if options.publish:
+        publish(ROOT / "docs" / "bench.md", table(rows), results["machine"], rounds)
+    return 1 if failures else 0
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.run", description="Ours, rclone and boto3 side by side.")
-    names = [workload.name for workload in WORKLOADS]
-    parser.add_argument("--workload", action="append", choices=[*names, "plan"], help="default: all; may be repeated")
-    parser.add_argument("--only", action="append", choices=[c.name for c in CONTESTANTS], help="contestants")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description="Ours and others side by side.")
+    parser.add_argument("--case", action="append", help="cases whose name has this text in it; may be repeated")
+    parser.add_argument("--only", action="append", help="contestants by name")
+    parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of objects")
-    parser.add_argument("--quick", action="store_true", help="one round at a twentieth")
-    parser.add_argument("--no-plan", action="store_true", help="leave out the plan of 200,000 keys")
+    parser.add_argument("--quick", action="store_true", help="few cases, few objects, two rounds: under three minutes")
+    parser.add_argument("--no-plan", action="store_true", help="leave out the plans of many keys")
+    parser.add_argument("--publish", action="store_true", help="write the table into docs/bench.md")
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser
 
 
-def bench_workload(
-    workload: Workload, runners: Sequence[Contestant], rounds: int
-) -> tuple[dict[str, list[Result]], dict[str, str]]:
-    """All runs by contestant, and the last error of those that failed."""
-    data = temporary_folder("s3migrate-bench-source-")
+def _wanted(case: Case, texts: Sequence[str] | None) -> bool:
+    return not texts or any(text in case.name for text in texts)
+
+
+def bench_case(case: Case, runners: Sequence[Contestant], rounds: int) -> tuple[dict[str, list[Result]], list[str]]:
+    """All runs by contestant, and what went wrong."""
     runs: dict[str, list[Result]] = {runner.name: [] for runner in runners}
-    errors: dict[str, str] = {}
+    errors: list[str] = []
+    print(f"\n{case.name}: {case.workload.objects:,} objects, {case.workload.bytes / 1e9:.2f} GB", flush=True)
     try:
-        print(f"\n{workload.name}: {workload.objects:,} objects, {workload.bytes / 1e9:.2f} GB", flush=True)
-        if shutil.disk_usage(data).free < 2.2 * workload.bytes:
-            raise CommandFailed(f"not enough room on {data} for {workload.name} twice")
-        workload.make(data)
+        beds = Beds(case.place, case.workload)
+    except ServerFailed as failure:
+        return runs, [f"{case.name}: {failure}"]
+    try:
         for number in range(rounds):
             for runner in _turned(runners, number):
                 try:
-                    result = one_run(workload, runner, data)
-                except CommandFailed as failure:
-                    errors[runner.name] = str(failure)
+                    result = one_run(beds, case.workload, runner)
+                except (CommandFailed, ServerFailed) as failure:
+                    errors.append(f"{case.name}: {runner.name}: {failure}")
                     print(f"  round {number + 1}  {runner.name:15} FAILED: {failure}", flush=True)
                 else:
                     runs[runner.name].append(result)
-                    print(f"  round {number + 1}  {runner.name:15} {_said(workload, result)}", flush=True)
+                    print(f"  round {number + 1}  {runner.name:15} {_said(case.workload, result)}", flush=True)
     finally:
-        shutil.rmtree(data, ignore_errors=True)
+        beds.close()
     return runs, errors
 
 
-def one_run(workload: Workload, runner: Contestant, data: Path) -> Result:
+def one_run(beds: Beds, workload: Workload, runner: Contestant) -> Result:
     """One contestant on fresh servers and an empty destination; what arrived is counted."""
     working = Path(tempfile.mkdtemp(prefix="s3migrate-bench-"))
     try:
-        with RcloneServer(data) as source, RcloneServer() as destination:
-            destination.create_bucket(BUCKET)
-            result = runner.run(source, destination, working)
-            there = arrived(destination.folder)
+        with beds.fresh() as ends:
+            result = runner.run(ends, working)
+            there = ends.arrived()
         if there != (workload.objects, workload.bytes):
             raise CommandFailed(f"{runner.name} copied {there}, not {(workload.objects, workload.bytes)}")
         return result
@@ -119,51 +128,7 @@ def _turned(runners: Sequence[Contestant], by: int) -> list[Contestant]:
 def _said(workload: Workload, result: Result) -> str:
     m = result.measured
     text = f"{m.wall:7.2f} s  {m.cpu / workload.objects * 1e3:9.3f} ms CPU/object  {m.peak_rss / MIB:6.0f} MiB"
-    if result.plan is not None:
-        text += (
-            f"  plan {result.plan.wall:.2f} s, ledger {result.ledger_cpu / workload.objects * 1e3:.3f} ms CPU/object"
-        )
-    return text
-
-
-def summary(workload: Workload, runs: dict[str, list[Result]]) -> dict[str, Any]:
-    """Medians of each contestant, and their ratios to rclone's best."""
-    rows: dict[str, Any] = {}
-    for name, results in runs.items():
-        if not results:
-            continue
-        row = {
-            "wall_seconds": statistics.median(r.measured.wall for r in results),
-            "cpu_ms_per_object": statistics.median(r.measured.cpu for r in results) / workload.objects * 1e3,
-            "peak_rss_mib": statistics.median(r.measured.peak_rss for r in results) / MIB,
-            "plan_seconds": statistics.median(r.plan.wall if r.plan else 0.0 for r in results),
-            "ledger_cpu_ms_per_object": statistics.median(r.ledger_cpu for r in results) / workload.objects * 1e3,
-            "ledger_start_seconds": statistics.median(r.ledger_start for r in results),
-            "runs": [{"measured": r.measured._asdict(), "plan": r.plan and r.plan._asdict()} for r in results],
-        }
-        rows[name] = row
-    best = rows.get(RCLONE_BEST.name)
-    for row in rows.values():
-        if best is None:
-            break
-        row["wall_ratio"] = row["wall_seconds"] / best["wall_seconds"]
-        row["wall_with_plan_ratio"] = (row["wall_seconds"] + row["plan_seconds"]) / best["wall_seconds"]
-        row["cpu_ratio"] = row["cpu_ms_per_object"] / best["cpu_ms_per_object"]
-    return {"objects": workload.objects, "bytes": workload.bytes, "contestants": rows}
-
-
-def table(workload: Workload, found: dict[str, Any]) -> str:
-    """For people."""
-    head = f"{'median':16}{'wall s':>9}{'MB/s':>8}{'CPU ms/obj':>12}{'PG ms/obj':>11}{'RSS MiB':>9}{'plan s':>8}"
-    lines = ["", head + f"{'wall x':>9}{'+plan x':>9}{'CPU x':>8}   (x: of rclone best)"]
-    for name, row in found["contestants"].items():
-        ratios = [row.get(key) for key in ("wall_ratio", "wall_with_plan_ratio", "cpu_ratio")]
-        lines.append(
-            f"{name:16}{row['wall_seconds']:9.2f}{workload.bytes / 1e6 / row['wall_seconds']:8.0f}"
-            f"{row['cpu_ms_per_object']:12.3f}{row['ledger_cpu_ms_per_object']:11.3f}{row['peak_rss_mib']:9.0f}"
-            f"{row['plan_seconds']:8.2f}" + "".join(f"{r:9.2f}" if r is not None else f"{'':>9}" for r in ratios)
-        )
-    return "\n".join(lines)
+    return text if result.plan is None else f"{text}  plan {result.plan.wall:.2f} s"
 
 
 def write(results: dict[str, Any], folder: Path) -> Path:
@@ -174,10 +139,13 @@ def write(results: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def _plan_scale(scale: float) -> Any:
-    from bench.plan_scale import measure_plans
+def _plan_scale(scale: float, rounds: int) -> Any:
+    from bench.plan_scale import measure_beside_rclone, measure_plans
 
-    return measure_plans([max(200, round(20_000 * scale)), max(2_000, round(200_000 * scale))])
+    found: dict[str, Any] = measure_plans([max(200, round(20_000 * scale)), max(2_000, round(200_000 * scale))])
+    if lean_binary() is not None:
+        found["beside_rclone"] = measure_beside_rclone(max(1_000, round(1_000_000 * scale)), rounds)
+    return found
 
 
 def _machine() -> dict[str, Any]:

