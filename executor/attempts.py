@@ -28,10 +28,10 @@ BUDGET_POLL_SECONDS = 0.5
 
 
 class RetryAllowance(Protocol):
-    """Whose leave a retry needs."""
+    """Decides whether a retry may be made now."""
 
     def pay(self, error: StoreError) -> float:
-        """Pay for one retry after *error*. 0.0: paid; otherwise nothing is, and so many seconds are to be waited."""
+        """Pay for one retry after *error*. Returns 0.0 when paid, else the seconds to wait before asking again."""
 
     def refund(self, error: StoreError) -> None:
         """The retry paid for *error* worked."""
@@ -51,20 +51,40 @@ class Unlimited:
 UNLIMITED = Unlimited()
 
 
+OnRetry = Callable[[StoreError, int], None]
+"""Called before each retry with the error that made it necessary and the number of attempts used so far."""
+
+
+def unobserved(_error: StoreError, _attempt: int) -> None:
+    """The OnRetry of callers that report nothing."""
+
+
 @dataclass(slots=True)
 class AttemptCounter:
-    """Attempts used by one object; throttled ones do not count."""
+    """What one object, part or request has spent of its attempts; throttled ones do not count."""
 
     used: int = 0
+    """Attempts that ended, successfully or not."""
+    under_way: bool = False
     throttled: int = 0
     digest_mismatches: int = 0
     seconds: float = 0.0
     """Spent in failed attempts, throttled ones left out."""
 
+    @property
+    def begun(self) -> int:
+        """Attempts used, and the one under way."""
+        return self.used + self.under_way
+
+    @property
+    def failed_before(self) -> bool:
+        """An attempt has failed or was throttled: what it did at the other end is not known."""
+        return bool(self.used or self.throttled)
+
 
 @dataclass(frozen=True, slots=True)
 class Retrier:
-    """Repeats one step of an object's copy. `ready` blocks while an endpoint's breaker is open."""
+    """Repeats a step of an object's copy."""
 
     stop: Stop
     random: Callable[[], float]
@@ -79,21 +99,27 @@ class Retrier:
     def run(
         self,
         step: Callable[[], T],
-        counter: AttemptCounter,
-        on_retry: Callable[[StoreError, int], None],
+        spent: AttemptCounter | None = None,
+        on_retry: OnRetry = unobserved,
     ) -> T:
-        """*step*'s answer; raises its last StoreError, or Stopped when a stop came in between attempts."""
+        """*step*'s answer; raises its last StoreError, or Stopped when a stop came in between attempts.
+
+        The attempts are charged to *spent*, which may have been used before; without it the step has its own.
+        """
+        counter = AttemptCounter() if spent is None else spent
         failed: StoreError | None = None
         while True:
             self.ready(self.stop)
             if failed is not None:
                 self._afford(failed)
-            if self.stop.draining and (counter.used or counter.throttled):
+            if self.stop.draining and counter.failed_before:
                 raise Stopped("stopped between attempts")
             began = self.clock()
+            counter.under_way = True
             try:
                 result = step()
             except StoreError as error:
+                counter.under_way = False
                 if not error.retryable or error.scope is Scope.RUN:
                     counter.used += 1
                     raise
@@ -105,6 +131,7 @@ class Retrier:
             else:
                 if failed is not None:
                     self.allowance.refund(failed)
+                counter.under_way = False
                 counter.used += 1
                 return result
 

@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from executor.route import SectionRuntime
+from executor.route import Route
 from schema.errors import AccessRefused, FeatureUnsupported, MigrationError, ObjectRefused, Scope, StoreError
 
 FIRST_FAILURES = 25
-"""So many objects refused in a row, without one success, and the run stops."""
+"""The run stops after this many objects refused in a row, without one success."""
 ASK_SECONDS = 5.0
 """A refused HEAD is asked about no more often than this."""
 
@@ -18,8 +18,8 @@ ASK_SECONDS = 5.0
 class EarlyStop:
     """Counts refusals in a row. Only refusals that tend to concern the whole bucket count.
 
-    The refusal of a HEAD has no body and says no reason: a LIST of the section's two sides is asked for it, so
-    that expired credentials or a wrong clock are not taken for the object's fault.
+    A refused HEAD has no body and so gives no reason: a LIST of the route's two sides is asked for it, so that
+    expired credentials or a wrong clock are not taken for the object's fault.
     """
 
     def __init__(self, limit: int = FIRST_FAILURES, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,31 +36,38 @@ class EarlyStop:
             with self._lock:
                 self._in_a_row = 0
 
-    def failed(self, error: MigrationError, section: SectionRuntime | None = None) -> None:
-        """Raises AllRefused once too many objects in a row were refused, and what a LIST of *section* is refused
-        with when *error* itself gave no reason and the reason concerns the whole run."""
-        if section is not None and _says_no_reason(error):
-            self._ask(section)
+    def ending(self, error: MigrationError, route: Route | None = None) -> MigrationError | None:
+        """Count *error*; the error that must end the run now, or None when the run may go on.
+
+        AllRefused once too many objects in a row were refused. When *error* itself gives no reason, a LIST of
+        *route*'s two sides is asked: what it is refused with, if that concerns the whole run.
+        """
+        if route is not None and _says_no_reason(error):
+            reason = self._ask(route)
+            if reason is not None:
+                return reason
         if not isinstance(error, AccessRefused | FeatureUnsupported):
-            return
+            return None
         with self._lock:
             self._in_a_row += 1
             too_many = self._in_a_row >= self._limit
-        if too_many:
-            raise AllRefused(f"{self._limit} objects in a row were refused; the last: {error}")
+        if not too_many:
+            return None
+        return AllRefused(f"{self._limit} objects in a row were refused; the last: {error}")
 
-    def _ask(self, section: SectionRuntime) -> None:
+    def _ask(self, route: Route) -> StoreError | None:
         with self._asking:  # those who wait here find the answer given
             if self._clock() - self._well_at < ASK_SECONDS:
-                return
-            ends = ((section.source, section.section.source), (section.destination, section.section.destination))
+                return None
+            ends = ((route.source, route.section.source), (route.destination, route.section.destination))
             for store, side in ends:
                 try:
                     store.ask_listing(side.prefix)
                 except StoreError as reason:
                     if reason.scope is Scope.RUN:
-                        raise
+                        return reason
             self._well_at = self._clock()
+            return None
 
 
 def _says_no_reason(error: MigrationError) -> bool:

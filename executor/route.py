@@ -1,4 +1,4 @@
-"""One pair of buckets at run time: its stores, and what the plan's probe says may be relied on."""
+"""Where the objects of one section travel: the stores of both sides, and what the plan's probe found them to do."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ CHECKSUM_MODE: HeaderList = (("x-amz-checksum-mode", "ENABLED"),)
 
 
 @dataclass(frozen=True, slots=True)
-class SectionRuntime:
-    """What a copy needs to know beside the entry itself."""
+class Route:
+    """What a copy needs to know besides the entry itself."""
 
     plan: Plan
     section: Section
@@ -25,7 +25,7 @@ class SectionRuntime:
     server_copy: bool = False
     """The plan chose to copy the objects at hand inside the endpoint (see for_batch)."""
 
-    def for_batch(self, batch: Batch) -> SectionRuntime:
+    def for_batch(self, batch: Batch) -> Route:
         """The same for the objects of *batch*, which travel by its method."""
         return replace(self, server_copy=batch.method is Method.SERVER_COPY)
 
@@ -100,8 +100,6 @@ def pin(entry: Entry) -> Pin:
     return Pin(entry.etag or None, entry.version_id)
 
 
-def sections_of(
-    plan: Plan, stores: Mapping[str, tuple[ObjectStore, ObjectStore]], budget: int
-) -> dict[str, SectionRuntime]:
-    """Every section of *plan* with its (source, destination) stores."""
-    return {s.id: SectionRuntime(plan, s, *stores[s.id], budget) for s in plan.sections}
+def routes_of(plan: Plan, stores: Mapping[str, tuple[ObjectStore, ObjectStore]], budget: int) -> dict[str, Route]:
+    """The route of every section of *plan*, by the section's id. *stores*: (source, destination) by the same id."""
+    return {s.id: Route(plan, s, *stores[s.id], budget) for s in plan.sections}

@@ -1,4 +1,4 @@
-"""A two-stage stop: the first request drains the work in flight, the second lets go of it."""
+"""How a process ends early: a stop in two stages, and the first error of any thread, which asks for one."""
 
 from __future__ import annotations
 
@@ -44,3 +44,24 @@ class Stop:
     def wait_abandoned(self, seconds: float) -> bool:
         """Wait *seconds*, or less when the second request comes in; True when it has."""
         return self._abandoned.wait(max(0.0, seconds))
+
+
+class Crash:
+    """Keeps the first error that any thread met, and asks everybody to stop; later ones are its consequences."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._first: BaseException | None = None
+
+    def met(self, error: BaseException) -> None:
+        """Called in the failing thread."""
+        with self._lock:
+            if self._first is None:
+                self._first = error
+                self._stop.request()
+
+    def reraise(self) -> None:
+        """Raise the first error, if there was one."""
+        if self._first is not None:
+            raise self._first

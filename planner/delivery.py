@@ -11,20 +11,9 @@ from planner.stages import CANARY_MAX, Group, Router
 from planner.workload import ClassWork, Largest, PartCount, TierMethod
 from schema.errors import PlanCorrupt
 from schema.manifest import ManifestStore, ManifestWriter
-from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally
+from schema.plan import SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally
 from schema.storage_classes import ARCHIVED
 from schema.tiers import MAX_PART, WHOLE_MAX, copied_part_size, part_size
-
-SOURCE_ACTIONS = (
-    Action.COPY,
-    Action.OVERWRITE,
-    Action.DELETE_MARKER,
-    Action.SKIP,
-    Action.CONFLICT,
-    Action.UNSUPPORTED,
-    Action.EXCLUDED,
-)
-"""What can become of a listed source object."""
 
 Verdict = tuple[list[Entry], bool]
 """What happens to one key (several entries: its versions), and whether it must be restored first."""

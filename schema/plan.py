@@ -46,7 +46,18 @@ class Method(StrEnum):
     """CopyObject and UploadPartCopy: the endpoint copies, no byte passes through us."""
 
 
-TRANSFER_ACTIONS = frozenset({Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER, Action.DELETE})
+WRITE_ACTIONS = frozenset({Action.COPY, Action.OVERWRITE})
+"""The object's bytes are written to the destination."""
+TRANSFER_ACTIONS = WRITE_ACTIONS | {Action.DELETE_MARKER, Action.DELETE}
+"""What batches hold; their tallies sum to `transfer`."""
+SOURCE_ACTIONS = WRITE_ACTIONS | {
+    Action.DELETE_MARKER,
+    Action.SKIP,
+    Action.CONFLICT,
+    Action.UNSUPPORTED,
+    Action.EXCLUDED,
+}
+"""What becomes of a listed source key; their tallies sum to `listed`."""
 
 
 class Entry(NamedTuple):

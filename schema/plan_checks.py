@@ -7,30 +7,18 @@ because a plan that does too much is a sound document that must not be applied.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from schema.declaration_checks import is_folder_beside
 from schema.errors import GuardExceeded, PlanCorrupt
-from schema.plan import DELETES, Action, Plan, Section, Tally
+from schema.plan import DELETES, SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Plan, Section, Tally
 from schema.plan_document import compute_plan_id
 from schema.quantities import count_text, counted_text, size_text
 from schema.validation import complaints
 from schema.yaml_strict import Lines
 
-SOURCE_ACTIONS = (
-    Action.COPY,
-    Action.OVERWRITE,
-    Action.DELETE_MARKER,
-    Action.SKIP,
-    Action.CONFLICT,
-    Action.UNSUPPORTED,
-    Action.EXCLUDED,
-)
-"""What becomes of a listed source key; their tallies sum to `listed`."""
-MOVING = (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER, Action.DELETE)
-"""What batches hold; their tallies sum to `transfer`."""
 SIDE_ACTIONS = (Action.SKIP, Action.CONFLICT, Action.UNSUPPORTED, Action.EXCLUDED, Action.EXTRANEOUS)
 _ADVICE = "It was edited or cut: restore it, or plan again"
 
@@ -151,7 +139,7 @@ def _check_sums(plan: Plan, section: Section, lines: Lines) -> None:
     if listed.objects != section.source_inventory.objects or listed.bytes != section.source_inventory.bytes:
         inventory = Tally(section.source_inventory.objects, section.source_inventory.bytes)
         raise PlanCorrupt(f"{where} listed {_say(listed)}, but its source inventory is {_say(inventory)}. {_ADVICE}")
-    planned = _sum(section, MOVING)
+    planned = _sum(section, TRANSFER_ACTIONS)
     if planned != transfer:
         raise PlanCorrupt(f"{where} transfers {_say(transfer)}, but its actions sum to {_say(planned)}. {_ADVICE}")
     if transfer != batches:
@@ -165,7 +153,7 @@ def _check_sums(plan: Plan, section: Section, lines: Lines) -> None:
             )
 
 
-def _sum(section: Section, actions: tuple[Action, ...]) -> Tally:
+def _sum(section: Section, actions: Collection[Action]) -> Tally:
     tallies = [section.summary.get(action, Tally()) for action in actions]
     return Tally(sum(tally.objects for tally in tallies), sum(tally.bytes for tally in tallies))
 

@@ -55,7 +55,7 @@ def call_with_retries(
     call: Callable[[], Result],
     policy: RetryPolicy,
     *,
-    wait: Callable[[float], None],
+    wait: Callable[[float], object],
     random: Callable[[], float],
     clock: Callable[[], float],
     throttle_seconds: float,
@@ -96,7 +96,7 @@ class Retry:
     """A policy together with the clock, the waiting and the chance it is carried out with."""
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-    wait: Callable[[float], None] = time.sleep
+    wait: Callable[[float], object] = time.sleep
     random: Callable[[], float] = chance.random
     clock: Callable[[], float] = time.monotonic
     throttle_seconds: float = 600.0

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from functools import partial
 
 from executor.apply.loader import ChunkLoader
 from executor.apply.pool import WorkerPool
+from executor.apply.surroundings import Membership, RunSurroundings
 from executor.apply.writer import LedgerWriter
-from executor.copy.patient_ledger import patiently
-from executor.events import Events
-from executor.ledger.ledger import Ledger
-from executor.ledger.values import Lane, Worker
-from executor.stop import Stop
+from executor.ledger.values import Chunk, Lane
 from schema.errors import Stopped
 
 IDLE_SECONDS = 0.25
@@ -24,30 +21,19 @@ class Feeder:
 
     def __init__(
         self,
-        ledger: Ledger,
-        worker: Worker,
+        given: RunSurroundings,
+        member: Membership,
         loader: ChunkLoader,
+        *,
         pool: WorkerPool,
         writer: LedgerWriter,
-        *,
-        stop: Stop,
-        events: Events,
-        lease_seconds: float,
-        batches: Sequence[int] | None,
-        blocked: Callable[[], bool],
-        on_crash: Callable[[BaseException], None],
     ) -> None:
-        self._ledger = ledger
-        self._worker = worker
+        self._given = given
+        self._member = member
         self._loader = loader
         self._pool = pool
         self._writer = writer
-        self._stop = stop
-        self._events = events
-        self._lease_seconds = lease_seconds
-        self._batches = batches
-        self._blocked = blocked
-        self._on_crash = on_crash
+        self._patience = given.patience
         self.starved_rounds = 0
         self._ended = threading.Event()
         self._woken = threading.Event()
@@ -72,17 +58,16 @@ class Feeder:
     def _run(self) -> None:
         try:
             while not self._over():
-                fed = False if self._blocked() else self._feed()
-                if not fed:
+                if self._member.blocked(self._given.clock()) or not self._feed():
                     self._woken.wait(IDLE_SECONDS)
                     self._woken.clear()
         except Stopped:
             return
         except BaseException as error:
-            self._on_crash(error)
+            self._member.crash.met(error)
 
     def _over(self) -> bool:
-        return self._stop.draining or self._ended.is_set()
+        return self._given.stop.draining or self._ended.is_set()
 
     def _feed(self) -> bool:
         """Claim for each lane that runs low; True when something was claimed."""
@@ -92,28 +77,20 @@ class Feeder:
             if self._pool.waiting(lane) > self._low_water(lane):
                 starved = False
                 continue
-            chunk = patiently(
-                lambda lane=lane: self._ledger.claim(  # type: ignore[misc]
-                    self._worker, lane, lease_seconds=self._lease_seconds, batches=self._batches
-                ),
-                self._stop,
-                self._events,
-                self._ended.wait,
-            )
+            chunk = self._patience.answer(partial(self._claim, lane), self._ended.wait)
             if chunk is None:
                 continue
             claimed, starved = True, False
-            work, tasks = patiently(
-                lambda chunk=chunk: self._loader.load(chunk),  # type: ignore[misc]
-                self._stop,
-                self._events,
-                self._ended.wait,
-            )
+            work, tasks = self._patience.answer(partial(self._loader.load, chunk), self._ended.wait)
             self._writer.begin(work)
             for target, queued in tasks.items():
                 self._pool.add(target, queued)
         self.starved_rounds += starved
         return claimed
+
+    def _claim(self, lane: Lane) -> Chunk | None:
+        member, seconds = self._member, self._given.settings.lease_seconds
+        return self._given.ledger.claim(member.worker, lane, lease_seconds=seconds, batches=member.batches)
 
     def _low_water(self, lane: Lane) -> int:
         """Tasks that must wait so that no thread runs dry during one claim."""

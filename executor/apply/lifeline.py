@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from executor.apply.writer import OpenChunk
+from executor.apply.settings import ApplySettings
+from executor.copy.job import OpenChunk
 from executor.flow.limits import LimitSchedule, RunLimits
 from executor.ledger.ledger import Ledger
-from executor.ledger.local_workers import ProcessPlace, is_dead
+from executor.ledger.local_workers import is_dead
 from executor.ledger.values import Progress, RunState, Worker
 from schema.declaration import Limits
 from schema.errors import LedgerUnavailable
@@ -24,29 +25,27 @@ FRESH_SHARE = 0.6
 
 
 class Lifeline:
-    """Used by the runner's thread; `fresh` by all."""
+    """Called by the runner's thread only; `fresh` may be read from any thread."""
 
     def __init__(
         self,
         ledger: Ledger,
         worker: Worker,
-        lease_seconds: float,
-        clock: Callable[[], float],
+        settings: ApplySettings,
         *,
         declared: Limits,
-        process: ProcessPlace,
-        who: str,
+        clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._worker = worker
-        self._lease_seconds = lease_seconds
+        self._lease_seconds = settings.lease_seconds
         self._clock = clock
         self._schedule = LimitSchedule(declared)
-        self._process = process
-        self._who = who
+        self._process = settings.place
+        self._who = settings.who
         self._share = 1.0
         self._renewed = clock()
-        self._next_renewal = clock() + lease_seconds / 4
+        self._next_renewal = clock() + settings.lease_seconds / 4
         self._next_reap = clock()
         self._next_progress = clock()
         self._next_show = clock()
@@ -101,7 +100,7 @@ class Lifeline:
         return self._share
 
     def bury_dead(self) -> int:
-        """Give back at once what processes of this machine hold that are no more; how many chunks.
+        """Release the chunks of dead processes on this machine; returns the number of chunks.
 
         Raises nothing: while the ledger is away, leases end by their time.
         """
@@ -140,4 +139,4 @@ class Lifeline:
             self._ledger.release(self._worker, [work.chunk for work in held])
             self._ledger.leave(self._worker, exit_code)
         except LedgerUnavailable:
-            return  # the leases end by themselves
+            return  # the leases run out

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from executor.ledger.values import Lane
 
-Task = Callable[[], None]
+Task = Callable[[], object]
+"""Its answer is not looked at."""
 
 IDLE_SECONDS = 0.5
 """How long an idle thread sleeps before it looks whether it is still wanted."""

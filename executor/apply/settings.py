@@ -20,9 +20,15 @@ class ApplySettings:
     only: frozenset[str] | None = None
     """Ids of stages or batches; None: all."""
     lease_seconds: float = 30.0
+    """Chunks whose lease was not renewed for this long may be claimed by others."""
     grace_seconds: float = 60.0
     """How long a drain waits for objects in flight."""
     restore_poll_seconds: float = 900.0
     """How long an object that is being restored from an archive is left alone before it is looked at again."""
     process: ProcessPlace | None = None
-    """Known by it, a killed process's leases are given back at once by its neighbours on this machine."""
+    """Lets other processes on this machine detect our death and release our leases at once."""
+
+    @property
+    def place(self) -> ProcessPlace:
+        """`process`, or a place in which nobody is ever taken for dead."""
+        return self.process or ProcessPlace("", self.pid, 0)

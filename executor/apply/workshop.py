@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from executor.apply.endpoint_watch import EndpointWatch
 from executor.apply.feeder import Feeder
-from executor.apply.lifeline import Lifeline
 from executor.apply.loader import ChunkLoader
 from executor.apply.object_tasks import ObjectTasks
 from executor.apply.pool import WorkerPool
-from executor.apply.settings import ApplySettings
-from executor.apply.writer import LedgerWriter
+from executor.apply.surroundings import Membership, RunSurroundings
+from executor.apply.writer import LeasedChunks, LedgerWriter
 from executor.attempts import Retrier
-from executor.copy.patient_ledger import PatientLedger
-from executor.copy.whole import Tools
-from executor.crash import Crash
+from executor.copy.job import CopyTools
 from executor.early_stop import EarlyStop
-from executor.events import Events, FlowState
+from executor.events import FlowState
 from executor.flow.endpoint_retries import EndpointRetries
-from executor.flow.governor import Governor
 from executor.flow.limits import RunLimits
-from executor.ledger.ledger import Ledger
-from executor.ledger.values import Worker
 from executor.machine.buffers import BufferPool, ByteBudget
 from executor.machine.idle_memory import IdleMemory
 from executor.machine.memory import trim
-from executor.route import SectionRuntime
 from executor.stop import Stop
-from schema.manifest import ManifestStore
-from schema.plan import Plan
-from storage.retrying import Retry
 
 SLICE_SECONDS = 0.2
 READY_POLL = 0.5
@@ -44,11 +33,11 @@ READY_POLL = 0.5
 class Workshop:
     """What the runner's loop looks at."""
 
+    given: RunSurroundings
+    member: Membership
     pool: WorkerPool
     writer: LedgerWriter
     feeder: Feeder
-    governor: Governor
-    watch: EndpointWatch
     buffers: BufferPool
     _idle_memory: IdleMemory = field(default_factory=IdleMemory)
     _finished: threading.Event = field(default_factory=threading.Event)
@@ -57,7 +46,7 @@ class Workshop:
 
     def start(self) -> None:
         """Begin to work."""
-        self.pool.resize(self.governor.target())
+        self.pool.resize(self.given.governor.target())
         self.writer.on_finished(self._wake)
         self.feeder.start()
 
@@ -66,7 +55,7 @@ class Workshop:
         self._finished.set()
 
     def wait(self, seconds: float) -> None:
-        """So long, or until a chunk is finished: it may have been the run's last."""
+        """Wait *seconds*, or until a chunk is finished: it may have been the run's last."""
         self._finished.wait(seconds)
         self._finished.clear()
 
@@ -94,23 +83,24 @@ class Workshop:
 
     def flow(self, now: float) -> FlowState:
         """What the governor sees."""
-        seen = self.governor.snapshot(now)
+        seen = self.given.governor.snapshot(now)
         return FlowState(seen.workers, seen.why, {name: asdict(end) for name, end in seen.endpoints.items()})
 
-    def seen(self, now: float, limits: RunLimits | None, share: float) -> dict[str, Any]:
-        """What `status` shows of this process."""
+    def seen(self, now: float, limits: RunLimits) -> dict[str, Any]:
+        """What `status` shows of this process, held to its share of the run's *limits*."""
         return {
             **asdict(self.flow(now)),
             "busy": self.pool.busy,
-            "waiting": self.watch.waiting(now),
-            "moved": self.watch.moved(),
-            "limits": None if limits is None else {**limits.as_dict(), "share": share},
+            "waiting": self.member.watch.waiting(now),
+            "moved": self.member.watch.moved(),
+            "limits": {**limits.as_dict(), "share": self.member.lifeline.share},
         }
 
-    def close(self, grace_seconds: float, events: Events, stop: Stop) -> bool:
+    def close(self) -> bool:
         """Begin nothing more, let what is in flight end, flush it. True when all of it did."""
+        stop, grace_seconds = self.given.stop, self.given.settings.grace_seconds
         if stop.draining:
-            events.draining(stop.abandoning)
+            self.given.events.draining(stop.abandoning)
         stop.propagate()
         self.feeder.close(0)
         ended = _in_slices(self.pool.close, grace_seconds, stop)
@@ -130,64 +120,24 @@ def _in_slices(step: Callable[[float], bool], seconds: float, stop: Stop) -> boo
     return False
 
 
-def open_workshop(
-    plan: Plan,
-    sections: Mapping[str, SectionRuntime],
-    manifests: ManifestStore,
-    ledger: Ledger,
-    worker: Worker,
-    governor: Governor,
-    lifeline: Lifeline,
-    settings: ApplySettings,
-    only: Sequence[int] | None,
-    events: Events,
-    stop: Stop,
-    clock: Callable[[], float],
-    crash: Crash,
-    watch: EndpointWatch,
-) -> Workshop:
+def open_workshop(given: RunSurroundings, member: Membership) -> Workshop:
     """Everything wired; nothing started but the writer."""
+    settings, stop, clock, governor = given.settings, given.stop, given.clock, given.governor
 
     def ready(stopping: Stop) -> None:
-        while not stopping.draining:
-            blocked = watch.blocked(clock())
-            if not blocked and lifeline.fresh:
-                return
+        while not stopping.draining and (blocked := member.blocked(clock())):
             stopping.wait(min(max(blocked, SLICE_SECONDS), READY_POLL))
 
     # A drain keeps the declared limits; only a second stop goes past them.
     governor.heed(lambda: stop.draining, stop.wait_abandoned)
     allowance = EndpointRetries(governor.endpoints.values(), clock)
-    retrier = Retrier(stop, random.random, ready, blameless=watch.blameless, allowance=allowance)
-    tools = Tools(BufferPool(ByteBudget(settings.budget)), retrier, stop)
-    pool = WorkerPool(crash.met)
-    writer = LedgerWriter(
-        lambda reports: ledger.flush(worker, reports, lease_seconds=settings.lease_seconds),
-        stop=stop,
-        events=events,
-        clock=clock,
-        on_crash=crash.met,
-        give_back=lambda chunk, seconds: ledger.release(worker, [chunk], after_seconds=seconds),
-    )
-    patient, poll = PatientLedger(ledger, stop, events), settings.restore_poll_seconds
-    tasks = ObjectTasks(tools, patient, writer, events, EarlyStop(), pool.add, poll)
-    retry = Retry(wait=lambda seconds: void(stop.wait(seconds)))
-    loader = ChunkLoader(plan, sections, manifests, ledger, writer, tasks, retry)
-    feeder = Feeder(
-        ledger,
-        worker,
-        loader,
-        pool,
-        writer,
-        stop=stop,
-        events=events,
-        lease_seconds=settings.lease_seconds,
-        batches=only,
-        blocked=lambda: watch.blocked(clock()) > 0 or not lifeline.fresh,
-        on_crash=crash.met,
-    )
-    return Workshop(pool, writer, feeder, governor, watch, tools.buffers)
-
-
-def void(_answer: object) -> None:
-    """Drop an answer where the caller wants none."""
+    retrier = Retrier(stop, random.random, ready, blameless=member.watch.blameless, allowance=allowance)
+    buffers = BufferPool(ByteBudget(settings.budget))
+    tools = CopyTools(buffers, retrier, stop, given.ledger, given.events)
+    pool = WorkerPool(member.crash.met)
+    sink = LeasedChunks(given.ledger, member.worker, settings.lease_seconds)
+    writer = LedgerWriter(sink, given.patience, member.crash, clock=clock)
+    tasks = ObjectTasks(tools, writer, EarlyStop(), pool.add, settings.restore_poll_seconds)
+    loader = ChunkLoader(given, tasks, writer)
+    feeder = Feeder(given, member, loader, pool=pool, writer=writer)
+    return Workshop(given, member, pool, writer, feeder, buffers)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from executor.apply.inbox import Inbox
-from executor.events import Events
-from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verdict
-from executor.stop import Stop
-from schema.errors import LedgerUnavailable
-from schema.plan import Batch
+from executor.copy.job import OpenChunk
+from executor.copy.patience import LedgerPatience
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verdict, Worker
+from executor.stop import Crash
+from schema.errors import Stopped
 
 
 class Postponed(NamedTuple):
@@ -29,17 +30,42 @@ Result = Completion | Failure | Verdict | Postponed | None
 """None: the chunk has nothing left to do."""
 
 
-@dataclass(slots=True)
-class OpenChunk:
-    """A claimed chunk in this process. `remaining` belongs to the writer's thread alone."""
+class ChunkSink(Protocol):
+    """Where a writer's reports go. Both raise LedgerUnavailable, and may be repeated then."""
 
-    chunk: Chunk
-    batch: Batch
-    remaining: int
-    lost: bool = False
-    """Set once the lease is lost: whatever was done locally must be dropped."""
-    postponed: float = 0.0
-    """Seconds until somebody may look at what is left of it; 0: nothing was postponed."""
+    def flush(self, reports: list[ChunkReport]) -> frozenset[int]:
+        """Make them durable; the chunk_nos whose lease was lost, of which nothing is written."""
+
+    def give_back(self, chunk: Chunk, seconds: float) -> None:
+        """Let *chunk* be claimed again, not before *seconds* from now."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedChunks:
+    """The ledger as a sink for the chunks that *worker* holds."""
+
+    ledger: Ledger
+    worker: Worker
+    lease_seconds: float
+    """A flush prolongs the leases by this much."""
+
+    def flush(self, reports: list[ChunkReport]) -> frozenset[int]:
+        """See ChunkSink."""
+        return self.ledger.flush(self.worker, reports, lease_seconds=self.lease_seconds)
+
+    def give_back(self, chunk: Chunk, seconds: float) -> None:
+        """See ChunkSink."""
+        self.ledger.release(self.worker, [chunk], after_seconds=seconds)
+
+
+class Batching(NamedTuple):
+    """When results are flushed, should no chunk be complete before."""
+
+    rows: int
+    seconds: float
+
+
+BATCHING = Batching(rows=500, seconds=1.0)
 
 
 @dataclass(slots=True)
@@ -49,29 +75,24 @@ class _Pending:
 
 
 class LedgerWriter:
-    """Flushes results at *flush_rows*, after *flush_seconds*, or when a chunk is complete."""
+    """Flushes results at *batching*.rows, after *batching*.seconds, or when a chunk is complete."""
 
     def __init__(
         self,
-        flush: Callable[[list[ChunkReport]], frozenset[int]],
+        sink: ChunkSink,
+        patience: LedgerPatience,
+        crash: Crash,
         *,
-        stop: Stop,
-        events: Events,
         clock: Callable[[], float],
-        on_crash: Callable[[BaseException], None],
-        give_back: Callable[[Chunk, float], None] = lambda _chunk, _seconds: None,
-        flush_rows: int = 500,
-        flush_seconds: float = 1.0,
+        batching: Batching = BATCHING,
     ) -> None:
-        self._flush_reports = flush
-        self._stop = stop
-        self._events = events
+        self._sink = sink
+        self._patience = patience
+        self._crash = crash
         self._clock = clock
-        self._on_crash = on_crash
-        self._give_back = give_back
-        self._flush_rows = flush_rows
-        self._flush_seconds = flush_seconds
-        self._inbox: Inbox[tuple[OpenChunk, Result] | None] = Inbox(4 * flush_rows)
+        self._flush_rows = batching.rows
+        self._flush_seconds = batching.seconds
+        self._inbox: Inbox[tuple[OpenChunk, Result] | None] = Inbox(4 * batching.rows)
         self._on_finished: Callable[[], None] = lambda: None
         self._open: dict[int, OpenChunk] = {}
         self._open_lock = threading.Lock()
@@ -97,7 +118,7 @@ class LedgerWriter:
     def put(self, work: OpenChunk, result: Result) -> None:
         """Hand over one result; blocks while the queue is full (backpressure), but not for a writer that has died."""
         while not self._died:
-            if self._inbox.put((work, result), 1.0) or self._stop.abandoning:
+            if self._inbox.put((work, result), 1.0) or self._patience.stop.abandoning:
                 return
 
     def open_chunks(self) -> list[OpenChunk]:
@@ -129,7 +150,7 @@ class LedgerWriter:
             self._drain()
         except BaseException as error:
             self._died = True
-            self._on_crash(error)
+            self._crash.met(error)
 
     def _drain(self) -> None:
         pending: dict[int, _Pending] = {}
@@ -154,22 +175,17 @@ class LedgerWriter:
         if not reports:
             return
         returned = [slot.work for slot in pending if slot.work.postponed and slot.work.remaining == 0]
-        wait, told = 0.2, False
-        while True:
-            try:
-                lost = self._flush_reports(reports)
-                for left in returned:
-                    self._give_back(left.chunk, left.postponed)
-                break
-            except LedgerUnavailable as error:
-                if not told:
-                    self._events.waiting("ledger", error)
-                    told = True
-                if self._stop.wait_abandoned(wait):
-                    return
-                wait = min(wait * 2, 10.0)
-        if told:
-            self._events.waiting("ledger", None)
+
+        def flush() -> frozenset[int]:
+            lost = self._sink.flush(reports)
+            for left in returned:
+                self._sink.give_back(left.chunk, left.postponed)
+            return lost
+
+        try:
+            lost = self._patience.answer(flush)
+        except Stopped:
+            return
         self.mark_lost(lost)
         self.mark_lost(frozenset(left.chunk.chunk_no for left in returned))
         for report in reports:
@@ -177,12 +193,12 @@ class LedgerWriter:
                 with self._open_lock:
                     work = self._open.pop(report.chunk.chunk_no, None)
                 if work is not None:
-                    self._events.batch_finished(work.batch.id)
+                    self._patience.events.batch_finished(work.batch.id)
                     self._on_finished()
 
 
 def _file(pending: dict[int, _Pending], work: OpenChunk, result: Result) -> int:
-    """Put *result* to its chunk's others; how many rows it adds."""
+    """Put *result* to its chunk's others; returns the number of rows it adds."""
     slot = pending.get(id(work))
     if slot is None:
         slot = pending[id(work)] = _Pending(work)

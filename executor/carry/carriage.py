@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from executor.carry.acl import acl_grants, missing_grants
 from executor.carry.attributes import Difference, WriteHeaders, differences, headers_for
-from executor.route import SectionRuntime
+from executor.route import Route
 from schema.errors import ObjectRefused
 from schema.objects import ObjectHead
 from schema.plan import Entry
@@ -28,7 +28,7 @@ class Source(NamedTuple):
     """GetObjectAcl's answer, where the plan keeps ACLs."""
 
 
-def read_source(section: SectionRuntime, entry: Entry, head: ObjectHead) -> Source:
+def read_source(section: Route, entry: Entry, head: ObjectHead) -> Source:
     """The extra calls that *head* makes necessary: none for most objects."""
     preserve = section.plan.preserve
     tags: Tags = ()
@@ -50,7 +50,7 @@ def _acl_document(store: ObjectStore, key: str, version_id: str | None) -> bytes
     return store.subresource("GET", key, query)[1]
 
 
-def write_headers(section: SectionRuntime, entry: Entry, source: Source) -> WriteHeaders:
+def write_headers(section: Route, entry: Entry, source: Source) -> WriteHeaders:
     """What the PUT or CreateMultipartUpload of *entry* carries.
 
     Raises ObjectRefused for what the destination cannot hold and the declaration did not give up: the probe saw a
@@ -80,9 +80,7 @@ def write_headers(section: SectionRuntime, entry: Entry, source: Source) -> Writ
     return carried
 
 
-def attribute_differences(
-    section: SectionRuntime, entry: Entry, source: Source, destination: ObjectHead
-) -> list[Difference]:
+def attribute_differences(section: Route, entry: Entry, source: Source, destination: ObjectHead) -> list[Difference]:
     """Field by field, what the destination's object does not hold as the plan wants it. Tags are read when due."""
     accepted = accepted_losses(section)
     version = section.version(destination.version_id)
@@ -110,6 +108,6 @@ def attribute_differences(
     return found
 
 
-def accepted_losses(section: SectionRuntime) -> frozenset[str]:
+def accepted_losses(section: Route) -> frozenset[str]:
     """Ids of the losses that the declaration accepted for this section."""
     return frozenset(loss.id for loss in section.section.losses if loss.accepted)

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
-from executor.attempts import AttemptCounter
 from executor.carry import carriage, integrity, readback
-from executor.copy.whole import Tools
-from executor.ledger.values import Completion, Outcome
-from executor.route import SectionRuntime, pin
+from executor.copy.job import Ended, Job, Stored, Tools
+from executor.route import Route, pin
 from schema.objects import ListedObject, ObjectHead
 from schema.plan import Action, Capabilities, Entry
 from storage.port import Pin
@@ -23,9 +21,9 @@ from storage.port import Pin
 class KeyHistory:
     """One key's versions at the destination, as far as they are known. Used by one thread at a time."""
 
-    def __init__(self, section: SectionRuntime, target: str, recorded: Collection[str], tools: Tools) -> None:
+    def __init__(self, route: Route, target: str, tools: Tools, *, recorded: Collection[str]) -> None:
         """*recorded*: ids of versions at the destination that the ledger has a row for."""
-        self._section = section
+        self._route = route
         self._target = target
         self._known = set(recorded)
         self._tools = tools
@@ -39,45 +37,38 @@ class KeyHistory:
         """Take all that is there now as known: it was there before this chain began."""
         self._known.update(v.version_id for v in self._listed() if v.version_id is not None)
 
-    def begin(self, chain: Sequence[tuple[int, Entry]], batch_no: int, *, repeated: bool) -> list[Completion]:
-        """Completions of those first items of *chain* (ord, entry) that are at the destination already.
+    def begin(self, chain: Sequence[Job], *, repeated: bool) -> list[Ended]:
+        """How those first jobs of *chain* ended that are at the destination already.
 
         *repeated*: the chunk was claimed before, so something may have been written and not recorded. Otherwise
         nothing was, and a listing is spent only where the destination had versions before. Raises StoreErrors.
         """
         if repeated:
-            found = self.landed([entry for _, entry in chain])
-            return [
-                self._completed(entry, there, batch_no, ord) for (ord, entry), there in zip(chain, found, strict=False)
-            ]
-        if chain[0][1].action is not Action.COPY:
+            found = self.landed([job.entry for job in chain])
+            return [self._ended(job, there) for job, there in zip(chain, found, strict=False)]
+        if chain[0].entry.action is not Action.COPY:
             self.look()
         return []
 
-    def completion(self, entry: Entry, batch_no: int, ord: int) -> Completion | None:
-        """That of *entry* when it is at the destination already, on top of what is known; else None."""
-        found = self.landed([entry])
-        return self._completed(entry, found[0], batch_no, ord) if found else None
+    def ending(self, job: Job) -> Ended | None:
+        """How *job* ended when it is at the destination already, on top of what is known; else None."""
+        found = self.landed([job.entry])
+        return self._ended(job, found[0]) if found else None
 
-    def _completed(self, entry: Entry, there: ListedObject, batch_no: int, ord: int) -> Completion:
+    def _ended(self, job: Job, there: ListedObject) -> Ended:
         if there.delete_marker:
-            return Completion(batch_no, ord, Outcome.MARKER_LAID, 1, 0, "", b"", there.version_id)
-        self._give_tags(entry, there)
-        return Completion(batch_no, ord, Outcome.ALREADY_THERE, 1, entry.size, there.etag, b"", there.version_id)
+            return job.marker_already_laid(there.version_id)
+        if self._route.plan.preserve.tags:
+            self._tools.again(partial(self._give_tags, job.entry, there))
+        return job.already_there(Stored(there.etag, there.version_id))
 
     def _give_tags(self, entry: Entry, there: ListedObject) -> None:
         """Tags too long for a header follow the write: a kill may have come between."""
-        section = self._section
-        if not section.plan.preserve.tags:
-            return
-
-        def once() -> None:
-            head = section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra)
-            due = carriage.write_headers(section, entry, carriage.read_source(section, entry, head)).tags_after
-            if due is not None:
-                section.destination.put_tags(entry.target, due, version_id=there.version_id)
-
-        self._tools.again(once)
+        route = self._route
+        head = route.source.head(entry.key, version_id=entry.version_id, extra=route.read_extra)
+        due = carriage.write_headers(route, entry, carriage.read_source(route, entry, head)).tags_after
+        if due is not None:
+            route.destination.put_tags(entry.target, due, version_id=there.version_id)
 
     def landed(self, coming: Sequence[Entry]) -> list[ListedObject]:
         """Those of *coming* (oldest first) that are at the destination already, as listed there; known from now on.
@@ -99,14 +90,13 @@ class KeyHistory:
 
         def ask() -> list[ListedObject]:
             found: list[ListedObject] = []
-            for version in self._section.destination.list_versions(self._target):
+            for version in self._route.destination.list_versions(self._target):
                 if version.key != self._target:
                     break
                 found.append(version)
             return found
 
-        answer: list[ListedObject] = self._tools.retrier.run(ask, AttemptCounter(), lambda _error, _attempt: None)
-        return answer
+        return self._tools.again(ask)
 
     def _same(self, entry: Entry, there: ListedObject) -> bool:
         if entry.action is Action.DELETE_MARKER or there.delete_marker:
@@ -118,30 +108,28 @@ class KeyHistory:
             return True
         if ours is not None and theirs is not None and self._etags_are_md5(entry, there):
             return ours == theirs
-        tools, section = self._tools, self._section
-        read = partial(readback.crc_of, buffers=tools.buffers, stop=tools.gave_up, again=tools.again)
+        route, read = self._route, self._tools.read_back
         pinned = Pin(there.etag, there.version_id)
 
         def both() -> tuple[int, int]:
-            mine = read(section.source, entry.key, entry.size, pin(entry))
-            return mine, read(section.destination, self._target, there.size, pinned)
+            mine = read(route.source, entry.key, entry.size, pin=pin(entry))
+            return mine, read(route.destination, self._target, there.size, pin=pinned)
 
         mine, other = readback.settled(both, lambda pair: pair[0] == pair[1])
         return mine == other
 
     def _etags_are_md5(self, entry: Entry, there: ListedObject) -> bool:
         """Whether both ETags, which look like it, are MD5s: an encrypted version's is none, as only its head tells."""
-        section, retrier = self._section, self._tools.retrier
+        route = self._route
 
         def md5_of(head: Callable[[], ObjectHead], facts: Capabilities) -> bytes | None:
-            answer = retrier.run(head, AttemptCounter(), lambda _error, _attempt: None)
-            return integrity.source_md5(answer, facts)
+            return integrity.source_md5(self._tools.again(head), facts)
 
         def source() -> ObjectHead:
-            return section.source.head(entry.key, version_id=entry.version_id)
+            return route.source.head(entry.key, version_id=entry.version_id)
 
         def destination() -> ObjectHead:
-            return section.destination.head(self._target, version_id=there.version_id)
+            return route.destination.head(self._target, version_id=there.version_id)
 
-        ends = ((source, section.source_facts), (destination, section.destination_facts))
+        ends = ((source, route.source_facts), (destination, route.destination_facts))
         return all(md5_of(head, facts) is not None for head, facts in ends)

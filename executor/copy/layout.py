@@ -1,15 +1,16 @@
-"""Where the source's parts were cut, so that the same cuts give the copy the same multipart ETag."""
+"""How an object is cut into parts: by the plan's part size, or as the source was, for the same multipart ETag."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 from executor.carry import integrity
 from executor.carry.carriage import accepted_losses
-from executor.copy.window import PartRange, parts_of
+from executor.copy.job import Job
 from executor.ledger.values import PartRecord
-from executor.route import SectionRuntime
+from executor.route import Route
 from schema.errors import ObjectRefused
 from schema.objects import ObjectHead
 from schema.plan import Entry
@@ -19,46 +20,55 @@ LOSS = "part-layout"
 """Id of the loss that excuses an ETag that differs."""
 
 
-Repeat = Callable[[Callable[[], ObjectHead]], ObjectHead]
-"""Runs one request, again after passing errors."""
+class PartRange(NamedTuple):
+    """Part *number* (from 1) is bytes [start, start + length)."""
+
+    number: int
+    start: int
+    length: int
 
 
-def cut_parts(section: SectionRuntime, entry: Entry, repeat: Repeat, *, each: bool = False) -> list[PartRange]:
+def parts_of(size: int, part_size: int) -> list[PartRange]:
+    """The parts of an object of *size* > 0 bytes: contiguous, all *part_size* long but the last."""
+    return [
+        PartRange(number + 1, start, min(part_size, size - start))
+        for number, start in enumerate(range(0, size, part_size))
+    ]
+
+
+def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
     """Where the parts begin: the source's own cuts when the plan keeps them, else the plan's part size.
 
     *each*: see layout_of.
     """
-    if not section.keeps_layout(entry):
-        return parts_of(entry.size, section.part_size(entry.size))
+    route, entry = job.route, job.entry
+    if not route.keeps_layout(entry):
+        return parts_of(entry.size, route.part_size(entry.size))
 
     def ask(number: int) -> ObjectHead:
         query = [("partNumber", str(number))] + ([("versionId", entry.version_id)] if entry.version_id else [])
-        return repeat(lambda: section.source.subresource("HEAD", entry.key, query)[0])
+        return job.repeat(lambda: route.source.subresource("HEAD", entry.key, query)[0])
 
-    return layout_of(section, entry, ask, each=each)
+    return layout_of(route, entry, ask, each=each)
 
 
-def cut_again(
-    section: SectionRuntime, entry: Entry, sent: Sequence[PartRecord], cuts: list[PartRange], repeat: Repeat
-) -> list[PartRange] | None:
+def cut_again(job: Job, sent: Sequence[PartRecord], cuts: list[PartRange]) -> list[PartRange] | None:
     """Before Complete: None when the parts *sent*, cut as *cuts* say, make the source's ETag.
 
     Uneven parts may add up as even ones would; then the source's own cuts, asked one by one, are returned. Raises
     ObjectRefused when these are no others.
     """
     try:
-        require_same_etag(section, entry, sent)
+        require_same_etag(job.route, job.entry, sent)
     except ObjectRefused:
-        exact = cut_parts(section, entry, repeat, each=True)
+        exact = cut_parts(job, each=True)
         if exact == cuts:
             raise
         return exact
     return None
 
 
-def layout_of(
-    section: SectionRuntime, entry: Entry, ask: Callable[[int], ObjectHead], *, each: bool = False
-) -> list[PartRange]:
+def layout_of(route: Route, entry: Entry, ask: Callable[[int], ObjectHead], *, each: bool = False) -> list[PartRange]:
     """The parts of *entry* as they were uploaded; *ask(n)* answers HEAD ?partNumber=n at the source.
 
     Two requests where all parts but the last seem alike, else, or when *each* is to be asked, one for each part.
@@ -76,8 +86,8 @@ def layout_of(
         if sum(lengths) == entry.size and 0 not in lengths:
             starts = accumulate(lengths[:-1], initial=0)
             return [PartRange(n, start, size) for n, (start, size) in enumerate(zip(starts, lengths, strict=True), 1)]
-    if LOSS in accepted_losses(section):
-        return parts_of(entry.size, section.part_size(entry.size))
+    if LOSS in accepted_losses(route):
+        return parts_of(entry.size, route.part_size(entry.size))
     raise ObjectRefused(
         f"{entry.key!r}: the source does not tell how its {count} parts were cut, so preserve.part_layout cannot be "
         f"met; accept_loss: [{LOSS}] would cut it anew",
@@ -86,14 +96,14 @@ def layout_of(
     )
 
 
-def require_same_etag(section: SectionRuntime, entry: Entry, parts: Sequence[PartRecord]) -> None:
+def require_same_etag(route: Route, entry: Entry, parts: Sequence[PartRecord]) -> None:
     """Before Complete: raises ObjectRefused when these parts cannot give the source's ETag.
 
     Says nothing where the destination's part ETags are no MD5s.
     """
-    facts = section.destination_facts
+    facts = route.destination_facts
     digests = [integrity.md5_of_etag(part.etag) for part in parts]
-    if LOSS in accepted_losses(section) or not facts.enforces("etag_is_md5") or None in digests:
+    if LOSS in accepted_losses(route) or not facts.enforces("etag_is_md5") or None in digests:
         return
     foreseen = integrity.etag_of_parts([digest for digest in digests if digest is not None])
     if foreseen != entry.etag:

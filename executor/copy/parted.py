@@ -1,28 +1,33 @@
 """One object in parts: each part a pinned ranged GET and an UploadPart, each a checkpoint in the ledger.
 
-Opening (head, create or resume), each part, and closing (combine, Complete) are separate tasks of the pool, so
-that the parts of one object run side by side and a huge object holds no thread while it waits.
+Opening (head, create or resume), each part, and closing (combine, Complete) are steps of their own, so that the parts
+of one object run side by side and a huge object holds no thread while it waits. A step returns what follows from it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
-from executor.attempts import AttemptCounter
 from executor.carry import carriage, integrity
 from executor.carry.carriage import Source
-from executor.copy.layout import cut_again, cut_parts
+from executor.copy.job import Ended, Job, Stored
+from executor.copy.layout import PartRange, cut_again, cut_parts
 from executor.copy.part import send_part
-from executor.copy.place import PartedPlace
 from executor.copy.reconcile import reconcile
-from executor.copy.server import require_planned, require_unchanged
-from executor.copy.whole import Tools, ended
-from executor.copy.window import PartRange
-from executor.ledger.values import Completion, Failure, Outcome, PartRecord, UploadRecord
-from executor.route import SectionRuntime
+from executor.copy.server import read_planned, require_unchanged
+from executor.copy.upload import (
+    Upload,
+    abort_upload,
+    create_upload,
+    forget_upload,
+    record_part,
+    record_upload,
+    recorded_upload,
+    resume_upload,
+)
+from executor.ledger.values import Completion, PartRecord
 from schema.errors import (
     DestinationChanged,
     LeaseLost,
@@ -35,244 +40,171 @@ from schema.errors import (
     UploadConflicted,
     UploadMissing,
 )
-from schema.plan import Action, Entry
+from schema.plan import Action
 
-T = TypeVar("T")
-Judged = tuple[Completion, str]
-"""An object's end, and what differs in a conflict."""
+MOST_RESTARTS = 2
+"""An upload that the destination loses more often is given up."""
+
+Next = Ended | Sequence[Callable[[], "Next"]]
+"""The object's end, or the steps that may be taken now, side by side; none while others are still under way."""
+
+
+def open_parted(job: Job) -> Next:
+    """The first step: head the source, create the upload or find it again. Raises run-wide errors."""
+    try:
+        opened = _open(job)
+    except (Stopped, LeaseLost):
+        return ()
+    except MigrationError as error:
+        return () if job.work.lost else job.failed(error)
+    return opened if isinstance(opened, Ended) else opened.begin()
+
+
+def _open(job: Job) -> Ended | PartedCopy:
+    route, entry = job.route, job.entry
+    source = job.repeat(lambda: read_planned(route, entry))
+    ended = None if route.completion_guarded(entry) else _already_there(job, source)
+    parts = [] if ended is not None else cut_parts(job)
+    found = recorded_upload(job)
+    if ended is not None:
+        if found is not None:  # an earlier process's: the object does not need it any more
+            abort_upload(job, found[0].upload_id)
+        return ended
+    if found is not None:
+        record, recorded = found
+        try:
+            upload = resume_upload(job, record, recorded=recorded, parts=parts)
+        except UploadMissing:
+            # Completed by a process that was killed before it said so, or aborted by somebody: only a look can tell.
+            forget_upload(job)
+            ended = _already_there(job, source)
+            if ended is not None:
+                return ended
+        else:
+            if upload is not None:
+                return PartedCopy(job, source, upload)
+    upload = create_upload(job, source, parts)
+    record_upload(job, upload)
+    return PartedCopy(job, source, upload)
+
+
+def _already_there(job: Job, source: Source) -> Ended | None:
+    """Look at the destination where it does not guard writes; None: nothing there but what the plan saw."""
+    try:
+        head = job.repeat(lambda: job.route.destination.head(job.entry.target))
+    except ObjectMissing:
+        return None
+    if job.entry.action is Action.OVERWRITE and head.etag == job.entry.destination_etag:
+        return None
+    return _judged(job, source, None)
+
+
+def _judged(job: Job, source: Source, crc: int | None) -> Ended | None:
+    """The object's end by what stands at the destination; None: nothing."""
+    if job.landed is not None:
+        return job.landed(job)
+    return job.repeat(lambda: reconcile(job, source, crc))
 
 
 class PartedCopy:
-    """Copies one object in parts. `open` is the first task; it spawns the others."""
+    """An object whose upload is open. Its parts may be sent by several threads at once."""
 
-    def __init__(self, section: SectionRuntime, entry: Entry, place: PartedPlace, tools: Tools) -> None:
-        self._section = section
-        self._entry = entry
-        self._place = place
-        self._tools = tools
-        self._parts: list[PartRange] = []
+    def __init__(self, job: Job, source: Source, upload: Upload) -> None:
+        self._job = job
+        self._source = source
+        self._upload = upload
         self._lock = threading.Lock()
-        self._done: dict[int, PartRecord] = {}
-        self._left = 0
         self._over = False
-        self._source: Source | None = None
-        self._upload_id = ""
-        self._attempts = 1
         self._restarts = 0
-        self._forgotten = False
         self._restarting = threading.Lock()
 
-    def open(self) -> None:
-        """Head the source, create the upload or find it again, spawn the missing parts."""
-        if not self._stopped():
-            self._guarded(self._open)
+    def begin(self) -> Next:
+        """What follows from opening: the missing parts, or the end where none is missing."""
+        return self._steps(self._upload) or self._guarded(partial(self._close, self._upload))
 
-    def _open(self) -> None:
-        entry, section = self._entry, self._section
-        head = self._repeat(
-            lambda: section.source.head(entry.key, version_id=entry.version_id, extra=section.read_extra)
-        )
-        require_planned(entry, head)
-        source = self._repeat(lambda: carriage.read_source(section, entry, head))
-        self._source = source
-        judged = None if section.completion_guarded(entry) else self._already_there(source)
-        if judged is None:
-            self._parts = cut_parts(section, entry, self._repeat)
-        if judged is None and not self._resumed():
-            judged = self._already_there(source) if self._forgotten else None
-            if judged is None:
-                self._create(source)
-        if judged is not None:
-            self._let_go()
-            self._end(*judged)
-            return
-        missing = [part for part in self._parts if part.number not in self._done]
-        self._left = len(missing)
-        if not missing:
-            self._close()
-        else:
-            self._place.spawn([partial(self.send, part, self._upload_id) for part in missing])
+    def send(self, part: PartRange, upload: Upload) -> Next:
+        """One part of *upload*; the last one to arrive closes it."""
+        if self._stopped() or upload is not self._upload:
+            return ()
+        return self._guarded(lambda: self._send(part, upload))
 
-    def _let_go(self) -> None:
-        """Of an earlier process's upload, should the ledger still name one: the object needs none any more."""
-        found = self._place.ledger.find_upload(self._place.chunk.run_id, self._place.chunk.batch_no, self._place.ord)
-        if found is not None:
-            self._abort(found[0].upload_id)
+    def _steps(self, upload: Upload) -> Sequence[Callable[[], Next]]:
+        return [partial(self.send, part, upload) for part in upload.missing]
 
-    def _already_there(self, source: Source) -> Judged | None:
-        """Look at the destination where it does not guard writes; None: nothing there but what the plan saw."""
+    def _send(self, part: PartRange, upload: Upload) -> Next:
+        job = self._job
         try:
-            head = self._repeat(lambda: self._section.destination.head(self._entry.target))
-        except ObjectMissing:
-            return None
-        if self._entry.action is Action.OVERWRITE and head.etag == self._entry.destination_etag:
-            return None
-        return self._judged(source, None)
-
-    def _judged(self, source: Source, crc: int | None) -> Judged | None:
-        """What stands at the destination, and what differs; None: nothing."""
-        if self._place.landed is not None:
-            found = self._place.landed()
-            return None if found is None else (found, "")
-        completion, why = self._repeat(
-            lambda: reconcile(
-                self._section,
-                self._entry,
-                source,
-                crc,
-                self._place.chunk.batch_no,
-                self._place.ord,
-                self._tools.buffers,
-                self._tools.gave_up,
-            )
-        )
-        return None if completion is None else (completion, why)
-
-    def _resumed(self) -> bool:
-        """Find the upload of an earlier process; keep the parts that server and ledger agree on."""
-        found = self._place.ledger.find_upload(self._place.chunk.run_id, self._place.chunk.batch_no, self._place.ord)
-        if found is None:
-            return False
-        record, recorded = found
-        entry = self._entry
-        if (record.source_etag, record.source_size, record.part_size) != (
-            entry.etag,
-            entry.size,
-            self._parts[0].length,
-        ):
-            self._abort(record.upload_id)
-            return False
-        try:
-            held = self._repeat(
-                lambda: {p.number: p for p in self._section.destination.list_parts(entry.target, record.upload_id)}
-            )
+            sent = send_part(job, part, upload.id)
         except UploadMissing:
-            # Completed by a process that was killed before it said so, or aborted by somebody: only a look can tell.
-            self._forgotten = True
-            self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
-            return False
-        self._upload_id = record.upload_id
-        lengths = {part.number: part.length for part in self._parts}
-        for part in recorded:
-            there = held.get(part.part_no)
-            if there is not None and there.etag == part.etag and there.size == part.size == lengths.get(part.part_no):
-                self._done[part.part_no] = part
-        return True
-
-    def _create(self, source: Source) -> None:
-        entry, section = self._entry, self._section
-        headers = carriage.write_headers(section, entry, source).headers
-        if not section.server_copy:
-            headers += integrity.upload_headers(section.destination_facts)
-        self._upload_id = self._repeat(lambda: section.destination.create_upload(entry.target, headers))
-        record = UploadRecord(
-            self._place.chunk.batch_no,
-            self._place.ord,
-            section.destination.bucket,
-            entry.target,
-            self._upload_id,
-            entry.etag,
-            entry.version_id,
-            entry.size,
-            self._parts[0].length,
-            len(self._parts),
-        )
-        try:
-            self._place.ledger.record_upload(self._place.chunk, record)
-        except LeaseLost:
-            # Nobody will ever know of this upload: it must not outlive us.
-            self._repeat(lambda: section.destination.abort_upload(entry.target, record.upload_id))
-            raise
-
-    def send(self, part: PartRange, upload_id: str) -> None:
-        """One part's task, of the upload it was spawned for."""
-        if not self._stopped() and upload_id == self._upload_id:
-            self._guarded(lambda: self._send(part, upload_id))
-
-    def _send(self, part: PartRange, upload_id: str) -> None:
-        counter = AttemptCounter()
-        try:
-            record = send_part(self._section, self._entry, part, upload_id, self._tools, counter, self._place.on_retry)
-        except UploadMissing:
-            self._lost_upload(upload_id)
-            return
+            return self._lost_upload(upload)
         with self._lock:
-            if upload_id != self._upload_id:
-                return  # the upload was begun anew meanwhile; this part belongs to the old one
-        self._place.ledger.record_parts(self._place.chunk, self._place.ord, [record])
+            if upload is not self._upload:
+                return ()  # the upload was begun anew meanwhile; this part belongs to the old one
+        record_part(job, sent.record)
         with self._lock:
-            self._attempts = max(self._attempts, counter.used)
-            self._done[part.number] = record
-            self._left -= 1
-            last = self._left == 0 and not self._over
-        if last:
-            self._close()
+            job.spent.used = max(job.spent.used, sent.attempts)
+            upload.done[part.number] = sent.record
+            last = len(upload.done) == len(upload.parts) and not self._over
+        return self._close(upload) if last else ()
 
-    def _lost_upload(self, upload_id: str) -> None:
+    def _lost_upload(self, upload: Upload) -> Next:
         """The server no longer knows the upload (some drop it after one refused part): once, begin anew."""
         with self._restarting:
-            if upload_id == self._upload_id and self._source is not None and not self._over:
-                self._restart(self._source)
+            if upload is self._upload and not self._over:
+                return self._restart(upload.parts)
+        return ()
 
-    def _close(self) -> None:
+    def _close(self, upload: Upload) -> Next:
         """All parts are there: combine their checksums, compare, Complete under the guard."""
-        parts = sorted(self._done.values())
-        source = self._source
-        if source is None:
-            raise AssertionError("an upload is closed only after it was opened")
-        entry, section = self._entry, self._section
-        anew = cut_again(section, entry, parts, self._parts, self._repeat) if section.keeps_layout(entry) else None
+        job, route, entry = self._job, self._job.route, self._job.entry
+        parts = sorted(upload.done.values())
+        anew = cut_again(job, parts, upload.parts) if route.keeps_layout(entry) else None
         if anew is not None:
-            self._parts = anew
-            self._restart(source)
-            return
-        crc = self._combined(parts, source)
-        judged = None if section.completion_guarded(entry) else self._already_there(source)
-        if judged is not None:
-            self._abort_and_end(judged)
-            return
+            return self._restart(anew)
+        crc = self._combined(parts)
+        ended = None if route.completion_guarded(entry) else _already_there(job, self._source)
+        if ended is not None:
+            return self._abort_and_end(ended)
         try:
-            answer = self._repeat(
-                lambda: section.destination.complete_upload(
+            answer = job.repeat(
+                lambda: route.destination.complete_upload(
                     entry.target,
-                    self._upload_id,
+                    upload.id,
                     [(p.part_no, p.etag) for p in parts],
-                    () if crc is None else integrity.completion_headers(crc, section.destination_facts),
-                    guard=section.guard(entry),
+                    () if crc is None else integrity.completion_headers(crc, route.destination_facts),
+                    guard=route.guard(entry),
                 )
             )
         except UploadMissing:
             # Complete's answer was lost, or somebody aborted the upload: only a look can tell.
-            self._after_missing(source, crc)
-            return
+            return self._after_missing(crc)
         except (UploadConflicted, PartRefused):
             # Spoiled: some servers drop an upload's parts after one of them was sent twice.
-            self._restart(source)
-            return
+            return self._restart(upload.parts)
         except DestinationChanged:
-            judged = self._judged(source, crc)
-            if judged is None:
+            ended = _judged(job, self._source, crc)
+            if ended is None:
                 raise
-            self._abort_and_end(judged)
-            return
+            return self._abort_and_end(ended)
         if crc is not None:
             integrity.check_completed(answer, crc, key=entry.target)
-        self._finish(source, crc, section.version(answer.version_id))
+        return self._finish(crc, route.version(answer.version_id))
 
-    def _combined(self, parts: list[PartRecord], source: Source) -> int | None:
-        """The whole's CRC64NVME, the source's own where it tells one; None: the endpoint copied by itself."""
-        if self._section.server_copy:
-            self._repeat(lambda: require_unchanged(self._section, self._entry, source.head))
+    def _combined(self, parts: list[PartRecord]) -> int | None:
+        """The whole's CRC64NVME, the source's own where it tells one; None: the endpoint copied on its own."""
+        job, head = self._job, self._source.head
+        if job.route.server_copy:
+            job.repeat(lambda: require_unchanged(job.route, job.entry, head))
             return None
         crc = integrity.combine_crc64nvme((int.from_bytes(p.checksum, "big"), p.size) for p in parts)
-        integrity.check_combined(crc, source.head, key=self._entry.key)
+        integrity.check_combined(crc, head, key=job.entry.key)
         return crc
 
-    def _finish(self, source: Source, crc: int | None, version_id: str | None) -> None:
+    def _finish(self, crc: int | None, version: str | None) -> Next:
         """Look at what was published: its ETag is the one that listings will show."""
-        entry, section = self._entry, self._section
-        head = self._repeat(
-            lambda: section.destination.head(entry.target, version_id=version_id, extra=section.destination_read_extra)
+        job, route, entry = self._job, self._job.route, self._job.entry
+        head = job.repeat(
+            lambda: route.destination.head(entry.target, version_id=version, extra=route.destination_read_extra)
         )
         if head.size != entry.size:
             raise ObjectChanged(
@@ -280,109 +212,83 @@ class PartedCopy:
                 operation="CompleteMultipartUpload",
                 key=entry.target,
             )
-        tags = carriage.write_headers(section, entry, source).tags_after
+        tags = carriage.write_headers(route, entry, self._source).tags_after
         if tags is not None:
-            self._repeat(lambda: section.destination.put_tags(entry.target, tags, version_id=version_id))
-        self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
-        self._end(
-            Completion(
-                self._place.chunk.batch_no,
-                self._place.ord,
-                Outcome.COPIED,
-                self._attempts,
-                entry.size,
-                head.etag,
-                b"" if crc is None else integrity.crc_bytes(crc),
-                version_id,
-            ),
-            "",
-        )
+            job.repeat(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
+        forget_upload(job)
+        checksum = b"" if crc is None else integrity.crc_bytes(crc)
+        return self._end(job.copied(Stored(head.etag, version, checksum)))
 
-    def _after_missing(self, source: Source, crc: int | None) -> None:
-        judged = self._judged(source, crc)
-        if judged is None or self._as_planned(judged[0]):
-            self._restart(source)
-            return
-        self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
-        self._end(*judged)
+    def _after_missing(self, crc: int | None) -> Next:
+        ended = _judged(self._job, self._source, crc)
+        if ended is None or self._as_planned(ended):
+            return self._restart(self._upload.parts)
+        forget_upload(self._job)
+        return self._end(ended)
 
-    def _as_planned(self, found: Completion) -> bool:
+    def _as_planned(self, found: Ended) -> bool:
         """The object to overwrite stands there untouched: the upload was lost, not completed."""
-        overwriting = self._entry.action is Action.OVERWRITE
-        return overwriting and found.destination_etag == self._entry.destination_etag
+        entry = self._job.entry
+        if entry.action is not Action.OVERWRITE or not isinstance(found.row, Completion):
+            return False
+        return found.row.destination_etag == entry.destination_etag
 
-    def _abort_and_end(self, judged: Judged) -> None:
+    def _abort_and_end(self, ended: Ended) -> Next:
         """In this order: the object's end may close its chunk, and then the ledger takes no word of its upload."""
-        self._abort(self._upload_id)
-        self._end(*judged)
+        abort_upload(self._job, self._upload.id)
+        return self._end(ended)
 
-    def _restart(self, source: Source) -> None:
+    def _restart(self, parts: list[PartRange]) -> Next:
         """The upload is gone or spoiled (409): begin a new one, all parts again."""
+        job = self._job
         self._restarts += 1
-        if self._restarts > 2:
+        if self._restarts > MOST_RESTARTS:
             raise UploadMissing(
-                f"{self._entry.target!r}: the destination lost the multipart upload {self._restarts} times; "
+                f"{job.entry.target!r}: the destination lost the multipart upload {self._restarts} times; "
                 "does a lifecycle rule abort uploads too early?",
                 operation="CompleteMultipartUpload",
-                key=self._entry.target,
+                key=job.entry.target,
             )
-        self._abort(self._upload_id)
-        self._done.clear()
-        self._create(source)
+        abort_upload(job, self._upload.id)
+        # Taken for ours before the ledger knows of it: what is still sent of the old one does not count any more.
+        self._upload = upload = create_upload(job, self._source, parts)
+        record_upload(job, upload)
         if self._over:  # another part failed for good meanwhile, and aborted the upload it knew
-            self._abort(self._upload_id)
-            return
-        self._left = len(self._parts)
-        self._place.spawn([partial(self.send, part, self._upload_id) for part in self._parts])
-
-    def _abort(self, upload_id: str) -> None:
-        self._repeat(lambda: self._section.destination.abort_upload(self._entry.target, upload_id))
-        self._place.ledger.forget_upload(self._place.chunk, self._place.ord)
-
-    def _repeat(self, step: Callable[[], T]) -> T:
-        return self._tools.retrier.run(step, AttemptCounter(), self._place.on_retry)
+            abort_upload(job, upload.id)
+            return ()
+        return self._steps(upload)
 
     def _stopped(self) -> bool:
-        return self._over or self._tools.stop.draining or self._place.lost()
+        return self._over or self._job.tools.stop.draining or self._job.work.lost
 
-    def _end(self, result: Completion | Failure, why: str) -> None:
-        if self._claim_end():
-            self._place.finish(result, why)
+    def _end(self, ended: Ended) -> Next:
+        return ended if self._claim_end() else ()
 
     def _claim_end(self) -> bool:
-        """True for the one that may end the object; from then on no other task of it begins anything."""
+        """True for the one that may end the object; from then on no other step of it begins anything."""
         with self._lock:
             first, self._over = not self._over, True
         return first
 
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """Run one task; an object's last error ends the object once, and its upload is not left behind."""
+    def _guarded(self, step: Callable[[], Next]) -> Next:
+        """*step*'s answer; an object's last error ends the object once, and its upload is not left behind."""
         try:
-            step()
+            return step()
         except (Stopped, LeaseLost):
-            return
+            return ()
         except MigrationError as error:
-            if self._place.lost():
-                return
-            result = ended(
-                error,
-                self._entry,
-                self._place.chunk.batch_no,
-                self._place.ord,
-                self._attempts,
-                self._section.plan.policy.if_source_changes,
-            )
+            if self._job.work.lost:
+                return ()
+            ended = self._job.failed(error)
             # Claimed before the abort, so that no other part takes the abort for a lost upload and begins anew.
-            if self._claim_end():
-                self._abort_after_failure()
-                self._place.failed(error)
-                self._place.finish(result, "")
+            if not self._claim_end():
+                return ()
+            self._abort_after_failure()
+            return ended
 
     def _abort_after_failure(self) -> None:
         """Best effort: `cleanup` sweeps what the ledger still names; the object's own error is the one to show."""
-        if not self._upload_id:
-            return
         try:
-            self._abort(self._upload_id)
+            abort_upload(self._job, self._upload.id)
         except (StoreError, LeaseLost, Stopped):
             return

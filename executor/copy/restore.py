@@ -6,54 +6,53 @@ claimed not before a while, by this process or by one that is started days later
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
-from executor.copy.whole import Tools
-from executor.route import SectionRuntime
+from executor.copy.job import Job
+from executor.route import Route
 from schema.errors import ObjectArchived
 from schema.objects import ObjectHead
-from schema.plan import TRANSFER_ACTIONS, Action, Entry
+from schema.plan import WRITE_ACTIONS, Entry
 from schema.storage_classes import readable
 
 ARCHIVED_STAGE = "archived"
 """Id of the plan's stage whose objects must be restored first."""
 
 
-def unreadable(
-    section: SectionRuntime, entries: Sequence[Entry], tools: Tools, told: Callable[[Entry], None]
-) -> list[Entry]:
-    """Those of *entries* that cannot be read yet; each has its restore requested, and *told* of a new request.
+def unreadable(jobs: Sequence[Job], *, look_again_seconds: float) -> list[Job]:
+    """Those of *jobs* whose source cannot be read yet; each has its restore requested, and a new request is reported.
 
-    Raises StoreErrors.
+    *look_again_seconds*: when the objects are looked at again, for the report. Raises StoreErrors.
     """
-    waiting = []
-    for entry in entries:
-        if entry.action not in TRANSFER_ACTIONS - {Action.DELETE, Action.DELETE_MARKER}:
-            continue
-        if tools.again(lambda entry=entry: _ready(section, entry, told)) is not True:  # type: ignore[misc]
-            waiting.append(entry)
-    return waiting
+    return [
+        job
+        for job in jobs
+        if job.entry.action in WRITE_ACTIONS and not job.tools.again(partial(_ready, job, look_again_seconds))
+    ]
 
 
-def _ready(section: SectionRuntime, entry: Entry, told: Callable[[Entry], None]) -> bool:
-    head = section.source.head(entry.key, version_id=entry.version_id)
+def _ready(job: Job, look_again_seconds: float) -> bool:
+    source, entry = job.route.source, job.entry
+    head = source.head(entry.key, version_id=entry.version_id)
     if readable(head):
         return True
     if "x-amz-restore" in head.headers:
         return False
-    _request(section, entry, head)
-    told(entry)
+    _request(job.route, entry, head)
+    text = f"asked back from the archive; looked at again every {look_again_seconds:.0f} s"
+    job.report("RestoreRequested", text, final=False)
     # Some endpoints restore at once.
-    return readable(section.source.head(entry.key, version_id=entry.version_id))
+    return readable(source.head(entry.key, version_id=entry.version_id))
 
 
-def _request(section: SectionRuntime, entry: Entry, head: ObjectHead) -> None:
+def _request(route: Route, entry: Entry, head: ObjectHead) -> None:
     """RestoreObject; one that is under way already is what was wanted."""
     query = [("restore", "")] + ([("versionId", entry.version_id)] if entry.version_id else [])
     tiered = bool(head.headers.get("x-amz-archive-status"))
-    document = restore_document(section.plan.policy.restore_days, section.plan.policy.restore_tier, tiered=tiered)
+    document = restore_document(route.plan.policy.restore_days, route.plan.policy.restore_tier, tiered=tiered)
     try:
-        section.source.subresource("POST", entry.key, query, document)
+        route.source.subresource("POST", entry.key, query, document)
     except ObjectArchived as error:
         if error.code != "RestoreAlreadyInProgress":
             raise

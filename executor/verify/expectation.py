@@ -11,22 +11,11 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import Completion, Outcome
 from schema.manifest import ManifestStore, read_entries
 from schema.objects import ListedObject
-from schema.plan import Action, Batch, Entry, Plan, Section
+from schema.plan import SOURCE_ACTIONS, Action, Batch, Entry, Plan, Section
 from storage.listing.sorting import ExternalSort
 
 PAGE = 1000
 SORT_MEMORY = 32 * 1024 * 1024
-AT_SOURCE = frozenset(
-    {
-        Action.COPY,
-        Action.OVERWRITE,
-        Action.DELETE_MARKER,
-        Action.SKIP,
-        Action.CONFLICT,
-        Action.UNSUPPORTED,
-        Action.EXCLUDED,
-    }
-)
 
 
 class Expected(NamedTuple):
@@ -43,7 +32,7 @@ class Expectations:
     """All lines of one section's manifests, with the ledger's rows joined to those that move something."""
 
     def __init__(
-        self, plan: Plan, section: Section, manifests: ManifestStore, ledger: Ledger | None, run_id: int | None
+        self, plan: Plan, section: Section, manifests: ManifestStore, *, ledger: Ledger | None, run_id: int | None
     ) -> None:
         self._plan = plan
         self._section = section
@@ -54,7 +43,7 @@ class Expectations:
 
     def by_source(self) -> Iterator[Expected]:
         """Every line that speaks of a source key, ascending by it."""
-        return self._ordered(lambda e: e.entry.key, self._streams(AT_SOURCE))
+        return self._ordered(lambda e: e.entry.key, self._streams(SOURCE_ACTIONS))
 
     def by_target(self) -> Iterator[Expected]:
         """Every line, ascending by the key at the destination."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from executor.ledger.values import Outcome
 from executor.verify.expectation import Expected
 from schema.objects import ListedObject
-from schema.plan import Action
+from schema.plan import WRITE_ACTIONS, Action
 
 
-class Verdict(StrEnum):
+class FindingKind(StrEnum):
     """What is wrong with a key. None of these is ever passed over."""
 
     DIFFERENT = "different"
@@ -36,15 +36,15 @@ class Finding(NamedTuple):
     """One key that is not as it should be."""
 
     section: str
-    verdict: Verdict
+    verdict: FindingKind
     key: str
     """At the source; at the destination where there is none."""
     target: str
     detail: str
 
 
-MOVED = frozenset({Action.COPY, Action.OVERWRITE})
 ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE})
+"""The destination holds the object's bytes."""
 
 
 def source_findings(section: str, listing: Iterator[ListedObject], lines: Iterator[Expected]) -> Iterator[Finding]:
@@ -52,16 +52,16 @@ def source_findings(section: str, listing: Iterator[ListedObject], lines: Iterat
     for listed, line in merged(listing, lines, lambda e: e.entry.key):
         if line is None:
             if listed is not None:
-                yield Finding(section, Verdict.NOT_IN_PLAN, listed.key, "", "appeared at the source since the plan")
+                yield Finding(section, FindingKind.NOT_IN_PLAN, listed.key, "", "appeared at the source since the plan")
             continue
         entry = line.entry
         if listed is None:
             yield Finding(
-                section, Verdict.CHANGED_SINCE, entry.key, entry.target, "gone from the source since the plan"
+                section, FindingKind.CHANGED_SINCE, entry.key, entry.target, "gone from the source since the plan"
             )
-        elif entry.action in MOVED and (listed.etag != entry.etag or listed.size != entry.size):
+        elif entry.action in WRITE_ACTIONS and (listed.etag != entry.etag or listed.size != entry.size):
             detail = f"at the source now ETag {listed.etag}, {listed.size} bytes; planned {entry.etag}, {entry.size}"
-            yield Finding(section, Verdict.CHANGED_SINCE, entry.key, entry.target, detail)
+            yield Finding(section, FindingKind.CHANGED_SINCE, entry.key, entry.target, detail)
 
 
 def destination_findings(section: str, listing: Iterator[ListedObject], lines: Iterator[Expected]) -> Iterator[Finding]:
@@ -70,36 +70,42 @@ def destination_findings(section: str, listing: Iterator[ListedObject], lines: I
         if line is None:
             if listed is not None:
                 detail = f"at the destination, in no manifest: {listed.size} bytes, ETag {listed.etag}"
-                yield Finding(section, Verdict.UNACCOUNTED, listed.key, listed.key, detail)
+                yield Finding(section, FindingKind.UNACCOUNTED, listed.key, listed.key, detail)
             continue
         found = _judge(line, listed)
         if found is not None:
             yield Finding(section, found[0], line.entry.key, line.entry.target, found[1])
 
 
-def _judge(line: Expected, listed: ListedObject | None) -> tuple[Verdict, str] | None:
+def _judge(line: Expected, listed: ListedObject | None) -> tuple[FindingKind, str] | None:
     entry, row = line.entry, line.completion
     if entry.action is Action.DELETE:
-        return (Verdict.NOT_DELETED, "still at the destination") if listed is not None else None
+        return (FindingKind.NOT_DELETED, "still at the destination") if listed is not None else None
     if entry.action is Action.SKIP:
         if listed is None:
-            return Verdict.MISSING, "was at the destination when planned, and is gone"
+            return FindingKind.MISSING, "was at the destination when planned, and is gone"
         # Skipped because equal, or because the policy leaves what differs alone: either way it must still be there.
         if entry.destination_etag and listed.etag != entry.destination_etag:
-            return Verdict.DIFFERENT, f"etag: {listed.etag} at the destination, {entry.destination_etag} when planned"
+            return (
+                FindingKind.DIFFERENT,
+                f"etag: {listed.etag} at the destination, {entry.destination_etag} when planned",
+            )
         return None
-    if entry.action not in MOVED:
+    if entry.action not in WRITE_ACTIONS:
         return None
     if row is None:
-        return Verdict.NOT_COPIED, "the ledger has no completion for it"
+        return FindingKind.NOT_COPIED, "the ledger has no completion for it"
     if row.outcome not in ARRIVED:
-        return Verdict.DRIFTED, row.outcome.name.lower().replace("_", " ")
+        return FindingKind.DRIFTED, row.outcome.name.lower().replace("_", " ")
     if listed is None:
-        return Verdict.MISSING, "recorded as copied, not at the destination"
+        return FindingKind.MISSING, "recorded as copied, not at the destination"
     if listed.size != entry.size:
-        return Verdict.DIFFERENT, f"size: {listed.size} at the destination, {entry.size} planned"
+        return FindingKind.DIFFERENT, f"size: {listed.size} at the destination, {entry.size} planned"
     if row.destination_etag and listed.etag != row.destination_etag:
-        return Verdict.DIFFERENT, f"etag: {listed.etag} at the destination, {row.destination_etag} when it was copied"
+        return (
+            FindingKind.DIFFERENT,
+            f"etag: {listed.etag} at the destination, {row.destination_etag} when it was copied",
+        )
     return None
 
 

@@ -7,18 +7,20 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 
-from executor.copy.whole import Tools
+from executor.copy.job import Tools
 from executor.early_stop import EarlyStop
 from executor.ledger.ledger import Ledger
-from executor.route import SectionRuntime
+from executor.route import Route
+from executor.stop import Stop
 from executor.verify.expectation import Expectations, Expected
-from executor.verify.listing import ARRIVED, MOVED, Finding, Verdict, destination_findings, source_findings
-from executor.verify.objects import Level, prove_object
+from executor.verify.listing import ARRIVED, Finding, FindingKind, destination_findings, source_findings
+from executor.verify.objects import Level, ObjectProver
 from executor.verify.versions import version_findings
 from schema.errors import Scope, Stopped, StoreError
 from schema.manifest import ManifestStore
-from schema.plan import Action, Plan
+from schema.plan import WRITE_ACTIONS, Action, Plan
 
 AT_ONCE = 32
 Report = Callable[[Finding], None]
@@ -36,7 +38,15 @@ class Tallies:
     sampled: bool = False
     not_migrated: int = 0
     """Accounted for, and not moved by decision: conflict, unsupported, excluded."""
-    findings: dict[Verdict, int] = field(default_factory=dict)
+    findings: dict[FindingKind, int] = field(default_factory=dict)
+
+    def add(self, finding: Finding) -> None:
+        """Count *finding*."""
+        if finding.verdict is FindingKind.ARCHIVED:
+            self.proven += 1
+            self.archived += 1
+        else:
+            self.findings[finding.verdict] = self.findings.get(finding.verdict, 0) + 1
 
     @property
     def differing(self) -> int:
@@ -44,109 +54,100 @@ class Tallies:
         return sum(self.findings.values())
 
 
-def verify(
-    plan: Plan,
-    sections: Mapping[str, SectionRuntime],
-    manifests: ManifestStore,
-    ledger: Ledger,
-    run_id: int | None,
-    level: Level,
-    sample: int | None,
-    tools: Tools,
-    report: Report,
-    progress: Callable[[Tallies], None],
-    parallel_listing: int = 4,
-) -> Tallies:
-    """Look at every key of every section at *level*; each finding goes to *report* once.
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One look at a whole plan, every key of every section."""
 
-    *sample*: of the deeper levels, only this many objects, chosen by their key's hash. Raises StoreErrors of the
-    listings, run-wide StoreErrors, IntegrityRefused, Stopped.
-    """
-    tallies = Tallies(sampled=sample is not None and level is not Level.LISTING)
-    told: set[tuple[str, str]] = set()
+    plan: Plan
+    routes: Mapping[str, Route]
+    """By section id."""
+    manifests: ManifestStore
+    ledger: Ledger
+    run_id: int | None
+    """None: the plan was never applied with this ledger."""
+    level: Level
+    tools: Tools
+    sample: int | None = None
+    """Of the deeper levels, only this many objects of each section, chosen by their key's hash."""
+    parallel_listing: int = 4
 
-    def tell(finding: Finding) -> None:
-        if finding.verdict is Verdict.ARCHIVED:
-            tallies.proven += 1
-            tallies.archived += 1
-            report(finding)
+    def run(self, report: Report) -> Tallies:
+        """Each finding goes to *report* once, in the calling thread.
+
+        Raises StoreErrors of the listings, run-wide StoreErrors, IntegrityRefused, Stopped.
+        """
+        tallies = Tallies(sampled=self.sample is not None and self.level is not Level.LISTING)
+        for route in self.routes.values():
+            section = route.section
+            not_moved = ("conflict", "unsupported", "excluded")
+            tallies.not_migrated += sum(section.summary[a].objects for a in not_moved if a in section.summary)
+            lines = Expectations(self.plan, section, self.manifests, ledger=self.ledger, run_id=self.run_id)
+            told: set[str] = set()
+            for finding in self._accounting(route, lines):
+                tallies.add(finding)
+                told.add(finding.target)
+                report(finding)
+            if self.level is Level.LISTING:
+                tallies.planned += sum(b.objects for b in self.plan.batches if b.section == section.id)
+                continue
+            for proven in self._objects(route, lines, told, tallies=tallies):
+                if proven is None:
+                    tallies.proven += 1
+                else:
+                    tallies.add(proven)
+                    if proven.verdict is not FindingKind.ARCHIVED:
+                        told.add(proven.target)
+                    report(proven)
+        return tallies
+
+    def _accounting(self, route: Route, lines: Expectations) -> Iterator[Finding]:
+        if self.plan.policy.versions == "all":
+            yield from version_findings(route, lines)
             return
-        tallies.findings[finding.verdict] = tallies.findings.get(finding.verdict, 0) + 1
-        told.add((finding.section, finding.target))
-        report(finding)
+        section, parallel = route.section, self.parallel_listing
+        listing = route.source.list_objects(section.source.prefix, parallel=parallel)
+        yield from source_findings(section.id, listing, lines.by_source())
+        listing = route.destination.list_objects(section.destination.prefix, parallel=parallel)
+        yield from destination_findings(section.id, listing, lines.by_target())
 
-    for section_id, runtime in sections.items():
-        lines = Expectations(plan, runtime.section, manifests, ledger, run_id)
-        section = runtime.section
-        not_moved = ("conflict", "unsupported", "excluded")
-        tallies.not_migrated += sum(section.summary[a].objects for a in not_moved if a in section.summary)
-        for finding in _accounting(plan, runtime, section_id, lines, parallel_listing):
-            tell(finding)
-        if level is not Level.LISTING:
-            _objects(runtime, section_id, lines, level, sample, tools, tell, told, tallies, progress)
-        else:
-            tallies.planned += sum(b.objects for b in plan.batches if b.section == section_id)
-    return tallies
+    def _objects(
+        self, route: Route, lines: Expectations, told: set[str], *, tallies: Tallies
+    ) -> Iterator[Finding | None]:
+        """Head (and read) the objects that the accounting found in their places; None for each that is as it should be.
 
+        *told*: targets of which something was found already.
+        """
 
-def _accounting(
-    plan: Plan, runtime: SectionRuntime, section_id: str, lines: Expectations, parallel: int
-) -> Iterator[Finding]:
-    source, destination = runtime.section.source, runtime.section.destination
-    if plan.policy.versions == "all":
-        yield from version_findings(section_id, runtime, lines)
-        return
-    listing = runtime.source.list_objects(source.prefix, parallel=parallel)
-    yield from source_findings(section_id, listing, lines.by_source())
-    listing = runtime.destination.list_objects(destination.prefix, parallel=parallel)
-    yield from destination_findings(section_id, listing, lines.by_target())
+        def due() -> Iterator[Expected]:
+            for line in lines.transfers():
+                tallies.planned += 1
+                moved = line.entry.action in WRITE_ACTIONS or line.entry.action is Action.DELETE_MARKER
+                arrived = line.completion is not None and line.completion.outcome in ARRIVED
+                if moved and arrived and line.entry.target not in told:
+                    yield line
+
+        chosen = due() if self.sample is None else iter(heapq.nsmallest(self.sample, due(), key=_place))
+        prove = partial(_prove, ObjectProver(route, self.level, self.tools), EarlyStop())
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as pool:
+            yield from _bounded(pool, prove, chosen, stop=self.tools.stop)
 
 
-def _objects(
-    runtime: SectionRuntime,
-    section_id: str,
-    lines: Expectations,
-    level: Level,
-    sample: int | None,
-    tools: Tools,
-    tell: Report,
-    told: set[tuple[str, str]],
-    tallies: Tallies,
-    progress: Callable[[Tallies], None],
-) -> None:
-    """Head (and read) the objects that the accounting found in their places."""
-    early_stop = EarlyStop()
-
-    def prove(line: Expected) -> Finding | None:
-        entry = line.entry
-        try:
-            proof = prove_object(runtime, entry, line.completion, level, tools)
-        except StoreError as error:
-            if error.scope is Scope.RUN:
-                raise
-            early_stop.failed(error, runtime)
-            return Finding(section_id, Verdict.UNREADABLE, entry.key, entry.target, str(error))
-        early_stop.succeeded()
-        if proof.differences:
-            return Finding(section_id, Verdict.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
-        return Finding(section_id, Verdict.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None
-
-    def due() -> Iterator[Expected]:
-        for line in lines.transfers():
-            tallies.planned += 1
-            moved = line.entry.action in MOVED or line.entry.action is Action.DELETE_MARKER
-            arrived = line.completion is not None and line.completion.outcome in ARRIVED
-            if moved and arrived and (section_id, line.entry.target) not in told:
-                yield line
-
-    chosen = due() if sample is None else iter(heapq.nsmallest(sample, due(), key=_place))
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as pool:
-        for finding in _bounded(pool, prove, chosen, tools):
-            if finding is None:
-                tallies.proven += 1
-            else:
-                tell(finding)
-            progress(tallies)
+def _prove(prover: ObjectProver, early_stop: EarlyStop, line: Expected) -> Finding | None:
+    """Raises run-wide errors, and what ends the run early."""
+    entry, section = line.entry, prover.route.section.id
+    try:
+        proof = prover.prove(entry, line.completion)
+    except StoreError as error:
+        if error.scope is Scope.RUN:
+            raise
+        ending = early_stop.ending(error, prover.route)
+        if ending is not None:
+            raise ending from error
+        return Finding(section, FindingKind.UNREADABLE, entry.key, entry.target, str(error))
+    early_stop.succeeded()
+    if proof.differences:
+        return Finding(section, FindingKind.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
+    return Finding(section, FindingKind.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None
 
 
 def _place(line: Expected) -> bytes:
@@ -158,13 +159,14 @@ def _bounded(
     pool: ThreadPoolExecutor,
     prove: Callable[[Expected], Finding | None],
     lines: Iterator[Expected],
-    tools: Tools,
+    *,
+    stop: Stop,
 ) -> Iterator[Finding | None]:
     """Results as they come, with at most four times AT_ONCE lines in hand."""
     running: set[Future[Finding | None]] = set()
     try:
         for line in lines:
-            if tools.stop.draining:
+            if stop.draining:
                 raise Stopped("verify was stopped; nothing was changed, run it again")
             running.add(pool.submit(prove, line))
             if len(running) >= 4 * AT_ONCE:

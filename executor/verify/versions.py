@@ -6,21 +6,22 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from executor.ledger.values import Completion, Outcome
-from executor.route import SectionRuntime
+from executor.route import Route
 from executor.verify.expectation import Expectations, Expected
-from executor.verify.listing import Finding, Verdict
+from executor.verify.listing import ARRIVED, Finding, FindingKind
 from schema.histories import HELD_MARKER, HELD_VERSION
 from schema.objects import ListedObject
 from schema.plan import Action
 from schema.quantities import counted_text
 
-LAID = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE, Outcome.MARKER_LAID})
+LAID = ARRIVED | {Outcome.MARKER_LAID}
+"""The destination holds the version, be it an object or a delete marker."""
 
 
-def version_findings(section_id: str, runtime: SectionRuntime, lines: Expectations) -> Iterator[Finding]:
+def version_findings(route: Route, lines: Expectations) -> Iterator[Finding]:
     """One finding for each key whose history differs, is missing, or is in no manifest."""
-    store, prefix = runtime.destination, runtime.section.destination.prefix
-    listing = store.list_objects(prefix) if runtime.destination_facts.never_versioned else store.list_versions(prefix)
+    store, prefix = route.destination, route.section.destination.prefix
+    listing = store.list_objects(prefix) if route.destination_facts.never_versioned else store.list_versions(prefix)
     histories = groupby(listing, key=lambda v: v.key)
     planned = groupby(lines.by_target(), key=lambda e: e.entry.target)
     there, plan = next(histories, None), next(planned, None)
@@ -31,7 +32,7 @@ def version_findings(section_id: str, runtime: SectionRuntime, lines: Expectatio
         key = min(k[0] for k in (held, wanted) if k is not None)
         versions = held[1] if held is not None and held[0] == key else []
         expected = wanted[1] if wanted is not None and wanted[0] == key else []
-        finding = _compare(section_id, key, versions, expected)
+        finding = _compare(route.section.id, key, versions, expected=expected)
         if finding is not None:
             yield finding
         if held is not None and held[0] == key:
@@ -42,39 +43,39 @@ def version_findings(section_id: str, runtime: SectionRuntime, lines: Expectatio
             wanted = (plan[0], list(plan[1])) if plan else None
 
 
-def _compare(section: str, key: str, versions: list[ListedObject], expected: list[Expected]) -> Finding | None:
+def _compare(section: str, key: str, versions: list[ListedObject], *, expected: list[Expected]) -> Finding | None:
     moved = [e for e in expected if e.entry.action in (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER)]
     held = [e for e in expected if e.entry.action is Action.SKIP and e.entry.reason in (HELD_VERSION, HELD_MARKER)]
     if not expected:
         detail = f"{counted_text(len(versions), 'version')} in no manifest"
-        return Finding(section, Verdict.UNACCOUNTED, key, key, detail)
+        return Finding(section, FindingKind.UNACCOUNTED, key, key, detail)
     if not moved:
         lost = _gone(held, versions)
         if lost:
-            return Finding(section, Verdict.MISSING, held[0].entry.key, key, lost)
+            return Finding(section, FindingKind.MISSING, held[0].entry.key, key, lost)
         if held and len(held) == len(expected) and not _is_current(held[-1], versions[-1]):
             detail = "the newest version is not the one that was there when planned"
-            return Finding(section, Verdict.DIFFERENT, held[0].entry.key, key, detail)
+            return Finding(section, FindingKind.DIFFERENT, held[0].entry.key, key, detail)
         return None
     source_key = moved[0].entry.key
     rows = [e.completion for e in moved]
     if any(row is None or row.outcome not in LAID for row in rows):
-        return Finding(section, Verdict.NOT_COPIED, source_key, key, "not every version is recorded as copied")
+        return Finding(section, FindingKind.NOT_COPIED, source_key, key, "not every version is recorded as copied")
     ours = versions[-len(moved) :]
     if len(ours) < len(moved):
         detail = f"{counted_text(len(versions), 'version')} at the destination, {len(moved)} at the source"
-        return Finding(section, Verdict.MISSING, source_key, key, detail)
+        return Finding(section, FindingKind.MISSING, source_key, key, detail)
     lost = _gone(held, versions[: -len(moved)])
     if lost:
-        return Finding(section, Verdict.MISSING, source_key, key, lost)
+        return Finding(section, FindingKind.MISSING, source_key, key, lost)
     for place, (line, row, there) in enumerate(zip(moved, rows, ours, strict=True), 1):
         difference = _different(line, row, there)
         if difference:
             return Finding(
-                section, Verdict.DIFFERENT, source_key, key, f"version {place} of {len(moved)}: {difference}"
+                section, FindingKind.DIFFERENT, source_key, key, f"version {place} of {len(moved)}: {difference}"
             )
     if not ours[-1].is_latest:
-        return Finding(section, Verdict.DIFFERENT, source_key, key, "the newest version is not the current one")
+        return Finding(section, FindingKind.DIFFERENT, source_key, key, "the newest version is not the current one")
     return None
 
 

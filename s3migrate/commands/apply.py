@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +16,7 @@ import click
 from executor.apply.chunking import chunks_of
 from executor.apply.runner import ENDED, apply, chosen_batches
 from executor.apply.settings import ApplySettings
+from executor.apply.surroundings import RunSurroundings
 from executor.events import Events
 from executor.flow.governor import Governor
 from executor.ledger.ledger import Ledger
@@ -25,7 +25,7 @@ from executor.ledger.values import DRIFTED, Progress, RunState
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
 from executor.machine.processor_load import ProcessorLoad
 from executor.machine.scheduling import schedule_as_batch
-from executor.route import sections_of
+from executor.route import routes_of
 from executor.stop import Stop
 from s3migrate import __version__
 from s3migrate.applying.crew import Crew, asked_for, end_with_parent, patient_progress, processes_for
@@ -140,16 +140,17 @@ def _work(
     sides = [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]
     try:
         return apply(
-            plan,
-            sections_of(plan, stores, budget),
-            manifests,
-            ledger,
-            governor,
-            _apply_settings(settings, budget, only),
-            events,
-            stop,
-            time.monotonic,
-            care_for(sides),
+            RunSurroundings(
+                plan=plan,
+                routes=routes_of(plan, stores, budget),
+                manifests=manifests,
+                ledger=ledger,
+                governor=governor,
+                settings=_apply_settings(settings, budget, only),
+                events=events,
+                stop=stop,
+                care=care_for(sides),
+            )
         )
     except Stopped as stopped:
         if stop.abandoning:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from executor.copy.sweep import sweep_uploads
+from executor.copy.upload import sweep_uploads
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Run
 from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
@@ -34,7 +34,7 @@ def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
         run = _chosen(ledger, run_or_plan, wanted)
         plan = ledger.plan_of(run.run_id)
         stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), lambda _side: None)
-        swept = sweep_uploads(plan, ledger, run.run_id, {name: pair[1] for name, pair in stores.items()})
+        swept = sweep_uploads(plan, ledger, run.run_id, destinations={name: pair[1] for name, pair in stores.items()})
     finally:
         ledger.close()
     for key, upload_id in swept:

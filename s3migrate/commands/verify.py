@@ -12,15 +12,15 @@ from typing import Any
 import click
 
 from executor.attempts import Retrier
-from executor.copy.whole import Tools
+from executor.copy.job import Tools
 from executor.machine.buffers import BufferPool, ByteBudget
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
 from executor.machine.scheduling import schedule_as_batch
-from executor.route import sections_of
+from executor.route import routes_of
 from executor.stop import Stop
-from executor.verify.listing import Finding, Verdict
+from executor.verify.listing import Finding, FindingKind
 from executor.verify.objects import Level
-from executor.verify.run import Tallies, verify
+from executor.verify.run import Tallies, Verification
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.console.output import outlive_readers
 from s3migrate.settings import read_settings
@@ -71,18 +71,17 @@ def verify_command(plan_path: Path, level: str, sample: int | None, report_path:
         if run is None:
             click.echo("This plan was not applied with this ledger: none of its objects counts as copied.", err=True)
         with ReportFile(report_path, plan, level) as report:
-            tallies = verify(
-                plan,
-                sections_of(plan, stores, budget),
-                manifests,
-                ledger,
-                run.run_id if run is not None else None,
-                Level(level),
-                sample,
-                tools,
-                _teller(emit, report, many=len(plan.sections) > 1),
-                lambda _tallies: None,
+            verification = Verification(
+                plan=plan,
+                routes=routes_of(plan, stores, budget),
+                manifests=manifests,
+                ledger=ledger,
+                run_id=run.run_id if run is not None else None,
+                level=Level(level),
+                tools=tools,
+                sample=sample,
             )
+            tallies = verification.run(_teller(emit, report, many=len(plan.sections) > 1))
             report.conclude(tallies)
     finally:
         ledger.close()
@@ -101,7 +100,7 @@ def _teller(
     def tell(finding: Finding) -> None:
         report.add(finding)
         if emit is not None:
-            kind = "note" if finding.verdict is Verdict.ARCHIVED else "finding"
+            kind = "note" if finding.verdict is FindingKind.ARCHIVED else "finding"
             emit({"type": kind, **finding._asdict()})
             return
         shown[finding.verdict] += 1

@@ -23,7 +23,7 @@ from support.processes import peak_resident, resident
 from support.watched_run import Sql, ended, puts, recorded, until, written, written_twice
 
 from executor.apply import workshop
-from executor.apply.writer import LedgerWriter
+from executor.apply.writer import Batching, LedgerWriter
 
 MIB = 1 << 20
 WORKERS = 8
@@ -132,7 +132,9 @@ def test_a_ledger_that_stands_still_holds_copying_back_and_then_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With a queue of 40 results, which 150 objects do not fit into."""
-    monkeypatch.setattr(workshop, "LedgerWriter", functools.partial(LedgerWriter, flush_rows=10))
+    monkeypatch.setattr(
+        workshop, "LedgerWriter", functools.partial(LedgerWriter, batching=Batching(rows=10, seconds=1.0))
+    )
     planned(on_rclone, proxy, 150, seed)
     seen: list[int] = []
 

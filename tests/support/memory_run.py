@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,12 @@ import pytest
 
 from executor.apply import feeder, runner
 from executor.apply.settings import ApplySettings
+from executor.apply.surroundings import RunSurroundings
 from executor.events import ObjectTrouble, Silent
 from executor.flow.governor import EndpointGovernor, Governor
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Progress
-from executor.route import sections_of
+from executor.route import routes_of
 from executor.stop import Stop
 from schema.plan import Plan
 from schema.planfile import with_plan_id
@@ -90,17 +90,17 @@ def run(
 ) -> Progress:
     """One apply process."""
     ends = {"source": EndpointGovernor("source"), "destination": EndpointGovernor("destination")}
-    return runner.apply(
+    surroundings = RunSurroundings(
         plan,
-        sections_of(plan, {"main": (source, destination)}, budget),
+        routes_of(plan, {"main": (source, destination)}, budget),
         manifests,
         ledger,
         Governor(ends, workers, workers=workers),
         ApplySettings("test", "host", 1, "0", budget, lease_seconds=lease_seconds, grace_seconds=10.0),
         events or Silent(),
         stop or Stop(),
-        time.monotonic,
     )
+    return runner.apply(surroundings)
 
 
 def expire_leases(ledger_url: str) -> None:

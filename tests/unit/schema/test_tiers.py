@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from executor.copy.window import PartRange, parts_of
+from executor.copy.layout import PartRange, parts_of
 from schema.plan import Capabilities
 from schema.tiers import (
     COPIED_PART,

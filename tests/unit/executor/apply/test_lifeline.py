@@ -12,6 +12,7 @@ import pytest
 
 from executor.apply.endpoint_watch import EndpointCare, EndpointWatch
 from executor.apply.lifeline import Lifeline
+from executor.apply.settings import ApplySettings
 from executor.events import Silent
 from executor.flow.governor import EndpointGovernor
 from executor.flow.limits import AS_PLANNED, LIFTED, NAMES, LimitSchedule
@@ -80,11 +81,9 @@ def lifeline(ledger: Notebook, clock: Clock, limits: Limits | None = None) -> Li
     return Lifeline(
         cast(Ledger, ledger),
         Worker(1, 1, 1),
-        30.0,
-        clock,
+        ApplySettings("ann", "host", os.getpid(), "0", 1, lease_seconds=30.0, process=this_process(os.getpid())),
         declared=limits or Limits(),
-        process=this_process(os.getpid()),
-        who="ann",
+        clock=clock,
     )
 
 

@@ -7,12 +7,15 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from executor.apply.writer import LedgerWriter, OpenChunk
-from executor.events import Silent
+import pytest
+
+from executor.apply.writer import Batching, LedgerWriter
+from executor.copy.job import OpenChunk
+from executor.copy.patience import LedgerPatience
+from executor.events import Events, Silent
 from executor.ledger.values import Chunk, ChunkKind, ChunkReport, Completion, Failure, Lane, Outcome
-from executor.stop import Stop
+from executor.stop import Crash, Stop
 from schema.errors import LedgerUnavailable
 from schema.plan import Batch, Method
 
@@ -34,7 +37,7 @@ def failed(ord: int, *, terminal: bool) -> Failure:
 
 
 class Sink:
-    """Stands in for Ledger.flush."""
+    """Stands in for the ledger."""
 
     def __init__(self) -> None:
         self.flushed: list[list[ChunkReport]] = []
@@ -43,7 +46,7 @@ class Sink:
         self.away = 0
         self.asked = threading.Semaphore(0)
 
-    def __call__(self, reports: list[ChunkReport]) -> frozenset[int]:
+    def flush(self, reports: list[ChunkReport]) -> frozenset[int]:
         self.asked.release()
         if self.away:
             self.away -= 1
@@ -67,14 +70,15 @@ class Waits(Silent):
 
 
 @contextmanager
-def writer(sink: Sink, **more: Any) -> Iterator[tuple[LedgerWriter, Stop, list[BaseException]]]:
-    stop, crashes = Stop(), list[BaseException]()
-    words: dict[str, Any] = {
-        "stop": stop, "events": Silent(), "clock": time.monotonic, "on_crash": crashes.append, "flush_seconds": 60.0,
-    } | more  # fmt: skip
-    made = LedgerWriter(sink, **words)
+def writer(
+    sink: Sink, *, flush_rows: int = 500, events: Events | None = None
+) -> Iterator[tuple[LedgerWriter, Stop, Crash]]:
+    stop = Stop()
+    crash = Crash(stop)
+    patience = LedgerPatience(stop, events or Silent())
+    made = LedgerWriter(sink, patience, crash, clock=time.monotonic, batching=Batching(flush_rows, 60.0))
     try:
-        yield made, stop, crashes
+        yield made, stop, crash
     finally:
         stop.request()
         stop.request()
@@ -224,9 +228,11 @@ def test_the_ledgers_word_that_a_lease_is_lost_is_heard() -> None:
 def test_a_writer_that_died_says_so_and_blocks_nobody() -> None:
     sink, work = Sink(), open_chunk(objects=1000)
     sink.error = ValueError("a bug")
-    with writer(sink, flush_rows=1) as (made, _, crashes):
+    with writer(sink, flush_rows=1) as (made, _, crash):
         made.begin(work)
         for ord in range(50):
             made.put(work, done(ord))
         assert not made.close(SOON)
-        assert crashes == [sink.error]
+        with pytest.raises(ValueError, match="a bug") as raised:
+            crash.reraise()
+        assert raised.value is sink.error

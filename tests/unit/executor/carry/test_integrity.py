@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from executor.carry import integrity
 from executor.carry.integrity import Algorithm, ProofKind
 from executor.copy.reconcile import proven_equal
-from executor.route import SectionRuntime
+from executor.route import Route
 from schema.errors import DigestMismatch
 from schema.objects import ObjectHead, PartResult, WriteResult
 from schema.plan import Capabilities
@@ -161,7 +161,7 @@ def test_an_etag_that_only_looks_like_an_md5(headers: dict[str, str], source_fac
 def test_an_encrypted_destinations_etag_proves_no_difference(headers: dict[str, str], proven: bool | None) -> None:
     """Else a copy whose answer was lost is taken for a stranger's object, and verify for a difference."""
     section = SimpleNamespace(source_facts=AWS, destination_facts=AWS)
-    assert proven_equal(cast(SectionRuntime, section), head(), head("0" * 32, headers), 7) is proven
+    assert proven_equal(cast(Route, section), head(), head("0" * 32, headers), crc=7) is proven
 
 
 @pytest.mark.parametrize(

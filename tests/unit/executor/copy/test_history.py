@@ -9,9 +9,9 @@ import pytest
 
 from executor.attempts import Retrier
 from executor.copy.history import KeyHistory
-from executor.copy.whole import Tools
+from executor.copy.job import Tools
 from executor.machine.buffers import BufferPool, ByteBudget
-from executor.route import SectionRuntime
+from executor.route import Route
 from executor.stop import Stop
 from schema.objects import ListedObject, ObjectHead
 from schema.plan import Action, Capabilities, Entry
@@ -49,7 +49,7 @@ def landed(source: OneVersion, destination: OneVersion) -> bool:
     )
     tools = Tools(BufferPool(ByteBudget(1 << 20)), Retrier(Stop(), lambda: 0.0, lambda _stop: None), Stop())
     entry = Entry("k", len(source.body), source.answer.etag, Action.COPY, version_id="v")
-    return KeyHistory(cast(SectionRuntime, section), "k", (), tools).landed([entry]) != []
+    return KeyHistory(cast(Route, section), "k", tools, recorded=()).landed([entry]) != []
 
 
 @pytest.mark.parametrize("headers", [BY_KMS, BY_CUSTOMER])

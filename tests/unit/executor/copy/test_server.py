@@ -9,7 +9,7 @@ import pytest
 from support.sample_plan import sample_plan
 
 from executor.copy.server import require_unchanged
-from executor.route import SectionRuntime
+from executor.route import Route
 from schema.declaration import Preserve
 from schema.errors import ObjectChanged
 from schema.objects import ObjectHead
@@ -30,10 +30,10 @@ class Source:
         return AFTER
 
 
-def runtime(method: Method | None, facts: Mapping[str, str] = {}) -> SectionRuntime:
+def runtime(method: Method | None, facts: Mapping[str, str] = {}) -> Route:
     plan = sample_plan(preserve=Preserve(part_layout=True))
     section = dataclasses.replace(plan.sections[0], destination_capabilities=Capabilities(facts))
-    every = SectionRuntime(plan, section, Source(), Source(), GIB)  # type: ignore[arg-type]
+    every = Route(plan, section, Source(), Source(), GIB)  # type: ignore[arg-type]
     return every.for_batch(dataclasses.replace(plan.batches[0], method=method))
 
 

@@ -12,9 +12,9 @@ from support.planning import MemoryManifests, declare, listed, plan
 
 from executor.ledger.values import Completion, Outcome
 from executor.verify.expectation import Expectations, Expected, _packed, _unpacked
-from executor.verify.listing import ARRIVED, MOVED, Verdict, destination_findings, merged, source_findings
+from executor.verify.listing import ARRIVED, FindingKind, destination_findings, merged, source_findings
 from schema.objects import ListedObject
-from schema.plan import Action, Entry
+from schema.plan import WRITE_ACTIONS, Action, Entry
 
 KEYS = st.sets(st.sampled_from([*"abcdefgh", "a/b", "é", "é", "\U0001f600", "￾"]), max_size=9)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
@@ -26,7 +26,7 @@ def expected(
     """A line of a manifest with its row."""
     there = "e" if action in (Action.SKIP, Action.OVERWRITE) else None
     entry = Entry(key, size, "e", action, 0, None, there)
-    moved = action in MOVED and outcome is not None
+    moved = action in WRITE_ACTIONS and outcome is not None
     row = Completion(0, 0, outcome, 1, size, "e", b"") if moved and outcome is not None else None
     return Expected(entry, row, 0, 0)
 
@@ -68,33 +68,33 @@ def test_findings_are_what_set_algebra_says(data: st.DataObject) -> None:
         assert found.get(key) == _wanted(actions.get(key), rows.get(key), present.get(key)), (key, actions.get(key))
 
 
-def _wanted(action: Action | None, outcome: Outcome | None, etag: str | None) -> Verdict | None:
+def _wanted(action: Action | None, outcome: Outcome | None, etag: str | None) -> FindingKind | None:
     if action is None:
-        return Verdict.UNACCOUNTED
+        return FindingKind.UNACCOUNTED
     if action is Action.DELETE:
-        return Verdict.NOT_DELETED if etag else None
+        return FindingKind.NOT_DELETED if etag else None
     if action is Action.SKIP:
-        return Verdict.MISSING if etag is None else Verdict.DIFFERENT if etag != "e" else None
-    if action not in MOVED:
+        return FindingKind.MISSING if etag is None else FindingKind.DIFFERENT if etag != "e" else None
+    if action not in WRITE_ACTIONS:
         return None
     if outcome is None:
-        return Verdict.NOT_COPIED
+        return FindingKind.NOT_COPIED
     if outcome not in ARRIVED:
-        return Verdict.DRIFTED
-    return Verdict.MISSING if etag is None else Verdict.DIFFERENT if etag != "e" else None
+        return FindingKind.DRIFTED
+    return FindingKind.MISSING if etag is None else FindingKind.DIFFERENT if etag != "e" else None
 
 
 def test_a_size_that_differs_is_different() -> None:
     found = list(destination_findings("main", iter([there("k", 2)]), iter([expected("k", 1)])))
-    assert [(f.verdict, f.key) for f in found] == [(Verdict.DIFFERENT, "k")]
+    assert [(f.verdict, f.key) for f in found] == [(FindingKind.DIFFERENT, "k")]
 
 
 @given(KEYS, KEYS, st.sampled_from("ef"))
 def test_the_source_is_accounted_for(listing: set[str], lines: set[str], etag: str) -> None:
     found = list(source_findings("main", (there(k, 1, etag) for k in sorted(listing)), map(expected, sorted(lines))))
-    assert {f.key for f in found if f.verdict is Verdict.NOT_IN_PLAN} == listing - lines
+    assert {f.key for f in found if f.verdict is FindingKind.NOT_IN_PLAN} == listing - lines
     changed = lines - listing if etag == "e" else lines
-    assert {f.key for f in found if f.verdict is Verdict.CHANGED_SINCE} == changed
+    assert {f.key for f in found if f.verdict is FindingKind.CHANGED_SINCE} == changed
 
 
 @given(NAMES, NAMES, st.sampled_from(list(Action)), st.none() | st.sampled_from(list(Outcome)), st.booleans())
@@ -118,7 +118,7 @@ def test_every_planned_line_comes_once_in_order(number: int) -> None:
     manifests = MemoryManifests()
     with tempfile.TemporaryDirectory() as staging:
         made = plan(declare(), source, destination, manifests=manifests, staging=Path(staging))
-    lines = Expectations(made, made.sections[0], manifests, None, None)
+    lines = Expectations(made, made.sections[0], manifests, ledger=None, run_id=None)
     assert [e.entry.key for e in lines.by_source()] == sorted(item.key for item in source)
     assert [e.entry.target for e in lines.by_target()] == sorted({i.key for i in source} | {i.key for i in destination})
     assert len(list(lines.transfers())) == sum(batch.objects for batch in made.batches)

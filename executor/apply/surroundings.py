@@ -1,0 +1,74 @@
+"""What surrounds a run in one process: what it is given, and what it holds once it has joined."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from executor.apply.endpoint_watch import EndpointCare, EndpointWatch
+from executor.apply.lifeline import Lifeline
+from executor.apply.settings import ApplySettings
+from executor.copy.patience import LedgerPatience
+from executor.events import Events
+from executor.flow.governor import Governor
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Run, Worker
+from executor.route import Route
+from executor.stop import Crash, Stop
+from schema.manifest import ManifestStore
+from schema.plan import Plan
+
+STALE_SECONDS = 0.2
+"""How long a worker whose leases were not renewed in time waits before it looks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSurroundings:
+    """What one process of a run works with. Built once, by the face."""
+
+    plan: Plan
+    routes: Mapping[str, Route]
+    """By section id."""
+    manifests: ManifestStore
+    ledger: Ledger
+    governor: Governor
+    settings: ApplySettings
+    events: Events
+    stop: Stop
+    clock: Callable[[], float] = time.monotonic
+    """Seconds."""
+    care: Mapping[str, EndpointCare] = field(default_factory=dict)
+    """What can be done about an endpoint that is away, by the names of the governor's endpoints."""
+
+    @property
+    def patience(self) -> LedgerPatience:
+        """Waits while the ledger is away."""
+        return LedgerPatience(self.stop, self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """This process as a worker of the run."""
+
+    run: Run
+    worker: Worker
+    batches: Sequence[int] | None
+    """Numbers of the batches it works on; None: all."""
+    lifeline: Lifeline
+    watch: EndpointWatch
+    crash: Crash
+
+    def blocked(self, now: float) -> float:
+        """Seconds after which it is worth looking again whether something may be begun; 0.0: now."""
+        return self.watch.blocked(now) or (0.0 if self.lifeline.fresh else STALE_SECONDS)
+
+
+def join(given: RunSurroundings, run: Run, batches: Sequence[int] | None) -> Membership:
+    """Enroll this process in *run*, and give back what dead neighbours hold. Raises StalePlan, LedgerErrors."""
+    settings = given.settings
+    worker = given.ledger.join(run, settings.host, settings.pid, settings.tool_version, settings.place)
+    lifeline = Lifeline(given.ledger, worker, settings, declared=given.plan.limits, clock=given.clock)
+    lifeline.bury_dead()
+    watch = EndpointWatch(given.governor.endpoints, given.care, given.events)
+    return Membership(run, worker, batches, lifeline, watch, Crash(given.stop))

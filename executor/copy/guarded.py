@@ -1,0 +1,54 @@
+"""One guarded write: what the plan foresees at the destination, and what to make of it when something else is there."""
+
+from __future__ import annotations
+
+from executor.carry.carriage import Source
+from executor.copy.job import Ended, Job
+from executor.copy.reconcile import reconcile
+from schema.errors import DestinationChanged, ObjectMissing
+from schema.plan import Action
+from storage.port import Guard
+
+
+class GuardedWrite:
+    """The precondition of one object's write. It changes only when our own write was damaged on its way."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.guard = job.route.guard(job.entry)
+
+    def undisturbed(self) -> bool:
+        """Whether the object to overwrite is still what the plan saw.
+
+        Asked of the destination only where it ignores If-Match, right before the write. Raises StoreErrors.
+        """
+        job = self._job
+        overwrites = job.entry.action is Action.OVERWRITE and job.landed is None
+        if not overwrites or job.route.guarded(job.entry.action):
+            return True
+        try:
+            head = job.route.destination.head(job.entry.target)
+        except ObjectMissing:
+            return False
+        return head.etag == (self.guard.if_match or job.entry.destination_etag)
+
+    def judged(self, source: Source, crc: int | None) -> Ended:
+        """The object's end, since something else than planned is at the destination. Raises StoreErrors.
+
+        *crc*: the source's CRC64NVME, None where it was not read.
+        """
+        return reconcile(self._job, source, crc) or self._job.conflict("the object to overwrite is gone")
+
+    def refused(self, source: Source, crc: int | None, error: DestinationChanged) -> Ended:
+        """The same after the destination refused the write with *error*; raises it again where nothing is there."""
+        if self._job.entry.action is Action.OVERWRITE:
+            return self.judged(source, crc)
+        ended = reconcile(self._job, source, crc)
+        if ended is None:
+            raise error
+        return ended
+
+    def replace(self, etag: str) -> None:
+        """Our own damaged write is there now, as *etag*: the next attempt replaces exactly that."""
+        if self.guard != Guard():
+            self.guard = Guard(if_match=etag)

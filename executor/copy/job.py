@@ -1,0 +1,243 @@
+"""The object in hand: what the plan says of it, where it travels, what it has cost, and how it ended.
+
+Every completion and failure that a copy reports to the ledger is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from executor.attempts import AttemptCounter, Retrier
+from executor.carry import readback
+from executor.copy.patience import LedgerPatience
+from executor.events import Events, ObjectTrouble
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import DRIFTED, Chunk, Completion, Failure, Outcome
+from executor.machine.buffers import BufferPool
+from executor.route import Route
+from executor.stop import Stop
+from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError
+from schema.plan import Action, Batch, Entry
+from storage.port import ObjectStore, Pin
+
+T = TypeVar("T")
+
+WRITES = frozenset({"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObjectTagging"})
+"""Operations at the destination: their 404s and 412s do not speak of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What reading objects takes; shared by all of a process."""
+
+    buffers: BufferPool
+    retrier: Retrier
+    stop: Stop
+
+    def gave_up(self) -> bool:
+        """True once work in flight may be dropped."""
+        return self.stop.abandoning
+
+    def again(self, step: Callable[[], T]) -> T:
+        """*step*'s answer, repeated after passing errors."""
+        return self.retrier.run(step)
+
+    def read_back(self, store: ObjectStore, key: str, size: int, *, pin: Pin) -> int:
+        """The CRC64NVME of the *size* bytes of *key*. Raises StoreErrors that do not pass, and Stopped."""
+        return readback.crc_of(store, key, size, pin, self.buffers, self.gave_up, again=self.again)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTools(Tools):
+    """What copying objects takes besides: the ledger, and who is told of troubles."""
+
+    ledger: Ledger
+    events: Events
+
+    def ask_ledger(self, call: Callable[[Ledger], T]) -> T:
+        """*call*'s answer, waiting while the ledger is away. Raises LeaseLost, and Stopped at a second stop."""
+        return LedgerPatience(self.stop, self.events).answer(lambda: call(self.ledger))
+
+
+@dataclass(slots=True)
+class OpenChunk:
+    """A claimed chunk in this process. `remaining` belongs to the writer's thread alone."""
+
+    chunk: Chunk
+    batch: Batch
+    remaining: int
+    """Objects that have not ended yet."""
+    lost: bool = False
+    """Set once the lease is lost: whatever was done locally must be dropped."""
+    postponed: float = 0.0
+    """Seconds until somebody may look at what is left of it; 0: nothing was postponed."""
+
+
+class Stored(NamedTuple):
+    """An object as the destination holds it."""
+
+    etag: str
+    """Without quotes; '' where there is none."""
+    version: str | None = None
+    """Its version id, where the destination keeps versions."""
+    checksum: bytes = b""
+    """CRC64NVME of the whole object, 8 bytes big-endian, or b'' where none was computed."""
+
+
+NOTHING_STORED = Stored("")
+
+
+class Ended(NamedTuple):
+    """How an object ended."""
+
+    row: Completion | Failure
+    why: str = ""
+    """What differs, after a conflict; '' where the outcome says it all."""
+    error: StoreError | None = None
+    """What ended it, where an error did."""
+
+    @property
+    def arrived(self) -> bool:
+        """The object (its delete, its marker) is at the destination as planned."""
+        return isinstance(self.row, Completion) and self.row.outcome not in DRIFTED
+
+
+Landed = Callable[["Job"], Ended | None]
+"""versions: all: how a job ended whose version is at the destination already, although no answer said so; or None."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One object in hand. Belongs to one thread at a time, but while its parts are sent."""
+
+    route: Route
+    entry: Entry
+    work: OpenChunk
+    ord: int
+    """The object's line in its batch's manifest."""
+    tools: CopyTools
+    spent: AttemptCounter = field(default_factory=AttemptCounter)
+    landed: Landed | None = None
+    """Asked before a write is repeated that carries no precondition."""
+
+    @property
+    def attempts(self) -> int:
+        """Attempts begun, at least one."""
+        return max(1, self.spent.begun)
+
+    # How its steps are tried
+
+    def attempt(self, step: Callable[[], Ended]) -> Ended:
+        """*step*'s ending, tried again after passing errors. Raises its last StoreError, or Stopped."""
+        if self.landed is None:
+            return self.tools.retrier.run(step, self.spent, self.retried)
+        return self.tools.retrier.run(lambda: self._landed_before() or step(), self.spent, self.retried)
+
+    def _landed_before(self) -> Ended | None:
+        """After a failed attempt: the ending, when the version is there nevertheless."""
+        return self.landed(self) if self.landed is not None and self.spent.failed_before else None
+
+    def repeat(self, step: Callable[[], T]) -> T:
+        """One request's answer, tried again after passing errors that are not charged to the object."""
+        return self.tools.retrier.run(step, AttemptCounter(), self.retried)
+
+    def retried(self, error: StoreError, attempt: int) -> None:
+        """Report an attempt that is made again."""
+        code = error.code or type(error).__name__
+        self.report(code, str(error), status=error.status, attempt=attempt, final=False)
+
+    def report(self, reason: str, message: str, *, status: int = 0, attempt: int = 1, final: bool) -> None:
+        """Report that the object is in trouble, for the moment or for good."""
+        batch = self.work.batch
+        trouble = ObjectTrouble(
+            section=batch.section,
+            batch=batch.id,
+            ord=self.ord,
+            key=self.entry.key,
+            reason=reason,
+            message=message,
+            status=status,
+            attempt=attempt,
+            final=final,
+        )
+        self.tools.events.object_trouble(trouble)
+
+    # How it ends
+
+    def copied(self, stored: Stored) -> Ended:
+        """The destination holds the object now."""
+        return self._ended(Outcome.COPIED, size=self.entry.size, attempts=self.attempts, stored=stored)
+
+    def already_there(self, stored: Stored) -> Ended:
+        """The destination held the object before anything was written."""
+        return self._ended(Outcome.ALREADY_THERE, size=self.entry.size, stored=stored)
+
+    def conflict(self, why: str = "", stored: Stored = NOTHING_STORED) -> Ended:
+        """The destination is no longer what the plan saw, and was left alone. *stored*: what is there now."""
+        size = 0 if self.entry.action is Action.DELETE else self.entry.size
+        return self._ended(Outcome.CONFLICT, why, size=size, stored=stored)
+
+    def deleted(self) -> Ended:
+        """The extraneous object is gone."""
+        return self._ended(Outcome.DELETED, attempts=self.attempts)
+
+    def marker_laid(self, version: str | None) -> Ended:
+        """A delete marker lies on top of the key's history."""
+        return self._ended(Outcome.MARKER_LAID, attempts=self.attempts, stored=Stored("", version))
+
+    def marker_already_laid(self, version: str | None) -> Ended:
+        """The marker was found there."""
+        return self._ended(Outcome.MARKER_LAID, stored=Stored("", version))
+
+    def failed(self, error: Exception, why: str = "") -> Ended:
+        """What the object's last error means for the ledger. Raises run-wide errors, and what is no StoreError, again.
+
+        *why*: said instead of the outcome's usual text, where the plan skips a source that has changed.
+        """
+        if not isinstance(error, StoreError) or error.scope is Scope.RUN:
+            raise error
+        if self.route.plan.policy.if_source_changes == "skip" and error.operation not in WRITES:
+            for leaf, outcome in ((ObjectChanged, Outcome.SOURCE_CHANGED), (ObjectMissing, Outcome.SOURCE_GONE)):
+                if isinstance(error, leaf):
+                    return self._ended(outcome, why, size=self.entry.size, attempts=self.attempts)._replace(error=error)
+        failure = Failure(
+            batch_no=self.work.chunk.batch_no,
+            ord=self.ord,
+            attempt=self.attempts,
+            terminal=True,
+            http_status=error.status,
+            error_code=error.code or type(error).__name__,
+            message=str(error),
+            request_id=error.request_id,
+        )
+        return Ended(failure, why, error)
+
+    def held_back(self) -> Ended:
+        """An older version of the key did not arrive, so this one may not be written."""
+        failure = Failure(
+            batch_no=self.work.chunk.batch_no,
+            ord=self.ord,
+            attempt=1,
+            terminal=True,
+            http_status=0,
+            error_code="EarlierVersionFailed",
+            message=f"an older version of {self.entry.target!r} did not arrive",
+        )
+        return Ended(failure)
+
+    def _ended(
+        self, outcome: Outcome, why: str = "", *, size: int = 0, attempts: int = 1, stored: Stored = NOTHING_STORED
+    ) -> Ended:
+        row = Completion(
+            batch_no=self.work.chunk.batch_no,
+            ord=self.ord,
+            outcome=outcome,
+            attempts=attempts,
+            size=size,
+            destination_etag=stored.etag,
+            checksum=stored.checksum,
+            destination_version=stored.version,
+        )
+        return Ended(row, why)
