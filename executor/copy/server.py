@@ -49,7 +49,7 @@ def _once(job: Job, write: GuardedWrite) -> Ended:
         require_unchanged(route, entry, source.head)
     except ObjectChanged as error:
         return job.failed(error, CHANGED_MEANWHILE)
-    _check_copied(route, entry, source.head, answer.etag)
+    _check_copied(route, entry, source.head, etag=answer.etag)
     version = route.version(answer.version_id)
     if carried.tags_after is not None:
         route.destination.put_tags(entry.target, carried.tags_after, version_id=version)
@@ -63,7 +63,7 @@ def read_planned(route: Route, entry: Entry) -> Source:
     return carriage.read_source(route, entry, head)
 
 
-def _check_copied(route: Route, entry: Entry, before: ObjectHead, etag: str) -> None:
+def _check_copied(route: Route, entry: Entry, before: ObjectHead, *, etag: str) -> None:
     """Raises DigestMismatch when the answer's *etag* is not the source's MD5, where both should be."""
     expected = integrity.source_md5(before, route.source_facts)
     facts = route.destination_facts

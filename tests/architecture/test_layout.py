@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("s3migrate", "planner", "executor", "storage", "schema")
-MOST_LINES_OF_A_FILE = 400
+MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 60
 
 LONGER_FILES: dict[str, str] = {}

@@ -1,0 +1,254 @@
+"""The shape of calls: few parameters, fewer by position, and no result handed over by way of `nonlocal`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("s3migrate", "planner", "executor", "storage", "schema")
+MOST_PARAMETERS = 5
+MOST_BY_POSITION = 3
+
+MORE_PARAMETERS: dict[str, str] = {}
+"""path:name -> why a record would say less. At most ten in the whole product."""
+MORE_BY_POSITION: dict[str, str] = {}
+"""path:name -> why its callers name none of them."""
+# Still to do: none of these has a reason, and none may be added.
+PARAMETERS_TO_DO: frozenset[str] = frozenset(
+    {
+        "executor/carry/attributes.py:_carry_lock",
+        "executor/carry/attributes.py:_carry_text",
+        "executor/carry/attributes.py:differences",
+        "executor/carry/attributes.py:headers_for",
+        "executor/carry/integrity.py:prove_whole",
+        "executor/carry/readback.py:crc_of",
+        "executor/ledger/leases.py:join",
+        "planner/build.py:build_plan",
+        "planner/decide.py:decide",
+        "planner/delivery.py:__init__",
+        "planner/estimate.py:estimate",
+        "planner/risks.py:risks_of",
+        "planner/versions.py:decide_history",
+        "s3migrate/commands/apply.py:_supervise",
+        "s3migrate/commands/apply.py:_work",
+        "s3migrate/commands/apply.py:apply_command",
+        "s3migrate/commands/plan.py:_build",
+        "s3migrate/commands/plan.py:plan_command",
+        "schema/errors.py:__init__",
+        "storage/listing/listing.py:list_objects",
+        "storage/listing/listing.py:list_versions",
+        "storage/port.py:copy",
+        "storage/port.py:copy_part",
+        "storage/port.py:get",
+        "storage/port.py:upload_part_from",
+        "storage/probe/probe.py:probe_destination",
+        "storage/retrying.py:call_with_retries",
+        "storage/s3/store.py:copy",
+        "storage/s3/store.py:copy_part",
+        "storage/s3/store.py:get",
+        "storage/s3/store.py:upload_part_from",
+        "storage/s3/uploads.py:complete_upload",
+        "storage/s3/uploads.py:upload_part",
+        "storage/wire/signer.py:sign",
+        "storage/wire/wire.py:__init__",
+    }
+)
+POSITIONS_TO_DO: frozenset[str] = frozenset(
+    {
+        "executor/carry/attributes.py:_carry_lock",
+        "executor/carry/attributes.py:_carry_tags",
+        "executor/carry/attributes.py:_carry_text",
+        "executor/carry/attributes.py:_compare_metadata",
+        "executor/carry/attributes.py:_compare_protection",
+        "executor/carry/attributes.py:_compare_tags",
+        "executor/carry/attributes.py:compare",
+        "executor/carry/attributes.py:differences",
+        "executor/carry/attributes.py:headers_for",
+        "executor/carry/carriage.py:attribute_differences",
+        "executor/carry/integrity.py:_check_etag",
+        "executor/carry/integrity.py:_check_returned",
+        "executor/carry/integrity.py:_compare_read",
+        "executor/carry/integrity.py:_prove_write",
+        "executor/carry/integrity.py:lock_headers",
+        "executor/carry/integrity.py:prove_whole",
+        "executor/carry/readback.py:crc_of",
+        "executor/flow/governor.py:_quality",
+        "executor/flow/pace.py:_in_vain",
+        "executor/flow/pace.py:_learn",
+        "executor/flow/pace.py:on_window",
+        "executor/ledger/advance.py:_advance_batch",
+        "executor/ledger/advance.py:_advance_stages",
+        "executor/ledger/advance.py:change_state",
+        "executor/ledger/advance.py:retry",
+        "executor/ledger/check.py:_complaints",
+        "executor/ledger/database.py:audit",
+        "executor/ledger/flush.py:_fenced",
+        "executor/ledger/flush.py:_write",
+        "executor/ledger/leases.py:join",
+        "executor/ledger/ledger.py:close_upload",
+        "executor/ledger/ledger.py:completions",
+        "executor/ledger/ledger.py:join",
+        "executor/ledger/reports.py:completed_before",
+        "executor/ledger/reports.py:completions",
+        "executor/ledger/reports.py:explain",
+        "executor/ledger/reports.py:set_limit",
+        "executor/ledger/runs.py:_copy_chunks",
+        "executor/ledger/runs.py:_enroll",
+        "executor/ledger/runs.py:_insert_batches",
+        "executor/ledger/runs.py:_resume",
+        "executor/ledger/runs.py:refuse_stale",
+        "executor/ledger/uploads.py:close_upload",
+        "executor/ledger/uploads.py:find_upload",
+        "executor/ledger/uploads.py:record_intent",
+        "executor/ledger/uploads.py:record_parts",
+        "executor/ledger/workers.py:bury",
+        "planner/batches.py:__init__",
+        "planner/cost.py:cost",
+        "planner/decide.py:compare",
+        "planner/decide.py:decide",
+        "planner/decide.py:end_facts",
+        "planner/decide.py:judge_difference",
+        "planner/decide.py:unsupported",
+        "planner/delivery.py:__init__",
+        "planner/delivery.py:conserved",
+        "planner/estimate.py:_seconds",
+        "planner/estimate.py:estimate",
+        "planner/inventory.py:__init__",
+        "planner/risks.py:_of_archives",
+        "planner/risks.py:_of_size",
+        "planner/risks.py:risks_of",
+        "planner/section.py:_version_entry",
+        "planner/stages.py:__init__",
+        "planner/versions.py:decide_history",
+        "s3migrate/applying/crew.py:__init__",
+        "s3migrate/applying/crew.py:_heard_waiting",
+        "s3migrate/commands/apply.py:_supervise",
+        "s3migrate/commands/apply.py:_work",
+        "s3migrate/commands/apply.py:apply_command",
+        "s3migrate/commands/explain.py:_known",
+        "s3migrate/commands/plan.py:_build",
+        "s3migrate/commands/plan.py:plan_command",
+        "s3migrate/commands/show.py:_show_batch",
+        "s3migrate/commands/show.py:show_command",
+        "s3migrate/commands/status.py:_show",
+        "s3migrate/commands/status.py:status_command",
+        "s3migrate/commands/verify.py:verify_command",
+        "s3migrate/console/output.py:__init__",
+        "s3migrate/planning/completed_before.py:completed_before",
+        "s3migrate/planning/endpoint_choices.py:_chosen",
+        "s3migrate/planning/probing.py:_probe",
+        "s3migrate/planning/probing.py:settle_method",
+        "schema/manifest.py:read_entries",
+        "schema/validation.py:_pattern",
+        "schema/yaml_strict.py:_entry",
+        "storage/endpoint_choice.py:probe_candidate",
+        "storage/listing/keyspace.py:ahead",
+        "storage/listing/page.py:_page",
+        "storage/port.py:complete_upload",
+        "storage/port.py:copy",
+        "storage/port.py:copy_part",
+        "storage/port.py:subresource",
+        "storage/port.py:upload_part",
+        "storage/port.py:upload_part_from",
+        "storage/probe/canary.py:__init__",
+        "storage/probe/canary.py:put",
+        "storage/probe/canary.py:put_key",
+        "storage/probe/checks.py:judge_storage_classes",
+        "storage/probe/probe.py:_grants",
+        "storage/probe/probe.py:_sample",
+        "storage/probe/probe.py:_write_checks",
+        "storage/retrying.py:delay",
+        "storage/s3/answers.py:pinned_range",
+        "storage/s3/store.py:complete_upload",
+        "storage/s3/store.py:copy",
+        "storage/s3/store.py:copy_part",
+        "storage/s3/store.py:subresource",
+        "storage/s3/store.py:upload_part",
+        "storage/s3/store.py:upload_part_from",
+        "storage/s3/uploads.py:abort_upload",
+        "storage/s3/uploads.py:complete_upload",
+        "storage/s3/uploads.py:copy_part",
+        "storage/s3/uploads.py:list_parts",
+        "storage/s3/uploads.py:read_answer",
+        "storage/s3/uploads.py:upload_part",
+        "storage/wire/errors.py:classify",
+        "storage/wire/errors.py:from_answer",
+        "storage/wire/http1.py:__init__",
+        "storage/wire/plain.py:_exchange",
+        "storage/wire/plain.py:_receive_body",
+        "storage/wire/plain.py:_receive_text",
+        "storage/wire/signer.py:sign",
+        "storage/wire/wire.py:__init__",
+    }
+)
+NONLOCAL_TO_DO: frozenset[str] = frozenset({"storage/listing/page.py"})
+
+
+class Signature(NamedTuple):
+    """How many parameters a function takes, `self` and `cls` left out."""
+
+    place: str
+    """path:name"""
+    by_position: int
+    in_all: int
+
+
+def functions(
+    node: ast.AST, *, in_class: bool = False
+) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, bool]]:
+    """Every function below *node*, and whether it is a method that is called on an instance or a class."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in child.decorator_list)
+            yield child, in_class and not static
+            yield from functions(child)
+        else:
+            yield from functions(child, in_class=isinstance(child, ast.ClassDef))
+
+
+def signatures() -> list[Signature]:
+    """Of every function of the product."""
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for function, bound in functions(ast.parse(path.read_text())):
+                words = function.args
+                by_position = len(words.posonlyargs) + len(words.args) - bound
+                place = f"{path.relative_to(ROOT).as_posix()}:{function.name}"
+                found.append(Signature(place, by_position, by_position + len(words.kwonlyargs)))
+    return found
+
+
+def test_the_functions_of_the_product_are_found() -> None:
+    found = {signature.place: signature for signature in signatures()}
+    assert len(found) > 1000
+    assert found["executor/copy/upload.py:sweep_uploads"][1:] == (3, 4)
+    assert found["executor/attempts.py:run"][1:] == (3, 3)
+
+
+def test_no_function_takes_more_than_five_parameters() -> None:
+    many = {signature.place for signature in signatures() if signature.in_all > MOST_PARAMETERS}
+    assert many - PARAMETERS_TO_DO - MORE_PARAMETERS.keys() == set()
+    assert MORE_PARAMETERS.keys() <= many, "an allowance nobody needs any more"
+    assert len(MORE_PARAMETERS) <= 10 and all(MORE_PARAMETERS.values())
+
+
+def test_no_function_takes_more_than_three_by_position() -> None:
+    many = {signature.place for signature in signatures() if signature.by_position > MOST_BY_POSITION}
+    assert many - POSITIONS_TO_DO - MORE_BY_POSITION.keys() == set()
+    assert MORE_BY_POSITION.keys() <= many, "an allowance nobody needs any more"
+    assert all(MORE_BY_POSITION.values())
+
+
+def test_results_are_returned_and_not_left_in_an_outer_variable() -> None:
+    strays = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Nonlocal)
+    }
+    assert strays - NONLOCAL_TO_DO == set()
