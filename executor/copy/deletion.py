@@ -10,7 +10,7 @@ def delete_extraneous(job: Job) -> Ended:
     """Delete the destination's object if it is still what the plan saw; else a conflict. Gone already: deleted."""
     entry = job.entry
     intent = f"delete {entry.target!r} with ETag {entry.etag}"
-    job.tools.ask_ledger(lambda ledger: ledger.record_intent(job.work.chunk, job.ord, intent))
+    job.tools.ask_ledger(lambda ledger: ledger.checkpoints.record_intent(job.work.chunk, job.ord, intent))
     return job.attempt(lambda: _delete_once(job))
 
 

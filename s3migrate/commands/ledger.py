@@ -5,13 +5,12 @@ from __future__ import annotations
 import click
 
 from executor.ledger.database import ledger_url
-from executor.ledger.ledger import Ledger
+from executor.ledger.migrate import ROLES, script
 from s3migrate.commands.common import told_as_json
 from s3migrate.commands.steer import chosen_run
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
 from schema.errors import LedgerSchemaError
-from schema.tables import ROLES
 
 
 @click.group("ledger", short_help="The ledger: its schema, its state, its server.")
@@ -25,7 +24,7 @@ def migrate() -> None:
     """Bring the ledger's schema up to date."""
     ledger = open_ledger(read_settings(), migrate=False)
     try:
-        applied = ledger.migrate()
+        applied = ledger.schema.migrate()
     finally:
         ledger.close()
     click.echo(f"Applied: {', '.join(map(str, applied))}." if applied else "Up to date.")
@@ -38,8 +37,8 @@ def check(run_id: int | None) -> None:
     """Recompute the audit chain and the digests of RUN (default: the latest); any altered row is named."""
     ledger = open_ledger(read_settings(), migrate=False)
     try:
-        ledger.check_schema()
-        complaints = ledger.check(chosen_run(ledger, run_id).run_id)
+        ledger.schema.check()
+        complaints = ledger.checks.contradictions(chosen_run(ledger, run_id).run_id)
     finally:
         ledger.close()
     if complaints:
@@ -52,7 +51,7 @@ def check(run_id: int | None) -> None:
 @told_as_json
 def sql(roles: bool) -> None:
     """Print the SQL that makes the schema, for a DBA; then that of the roles, so that a worker owns nothing."""
-    click.echo(ROLES.read_text() if roles else Ledger.sql(), nl=False)
+    click.echo(ROLES.read_text() if roles else script(), nl=False)
 
 
 @ledger_group.command("url")

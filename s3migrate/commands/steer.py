@@ -22,11 +22,11 @@ _WORDS = {"none": LIFTED, "plan": AS_PLANNED}
 def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
     """The run named, or the latest. Raises UsageError when there is none."""
     if run_id is None:
-        latest = ledger.latest_run()
+        latest = ledger.runs.latest()
         if latest is None:
             raise UsageError("the ledger has no run yet; `s3migrate apply PLAN` begins one")
         return latest
-    for run in ledger.runs():
+    for run in ledger.runs.all():
         if run.run_id == run_id:
             return run
     raise UsageError(f"the ledger has no run {run_id}; `s3migrate status --all` lists them")
@@ -41,7 +41,7 @@ def retry_command(run_id: int | None, as_json: bool) -> None:
     ledger = open_ledger(read_settings())
     try:
         run = chosen_run(ledger, run_id)
-        chunks = ledger.retry(run.run_id)
+        chunks = ledger.runs.retry(run.run_id)
     finally:
         ledger.close()
     if as_json:
@@ -67,7 +67,7 @@ def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None
     try:
         run = chosen_run(ledger, run_id)
         for name, figure in wanted.items():
-            ledger.set_limit(run.run_id, name, figure)
+            ledger.runs.set_limit(run.run_id, name, figure)
     finally:
         ledger.close()
     if as_json:
@@ -105,7 +105,7 @@ def unlock_command(lock_id: str) -> None:
     """Take the destination lock LOCK_ID from its run: its processes are fenced, what they did is kept."""
     ledger = open_ledger(read_settings())
     try:
-        ledger.unlock(lock_id)
+        ledger.scopes.unlock(lock_id)
     finally:
         ledger.close()
     click.echo(f"Lock {lock_id} is released; the run's processes can claim no more.")

@@ -25,7 +25,7 @@ def completed_before(ledger: Ledger, manifests: ManifestStore, lineage: str, sec
     A manifest that is no longer kept is as if it had never been: its objects are compared like any others.
     """
     with ExternalSort(lambda item: (item[1].key, item[0]), SORT_MEMORY) as sort:
-        for digest, rows in groupby(ledger.completed_before(lineage, section), key=lambda row: row.manifest):
+        for digest, rows in groupby(ledger.reports.completed_before(lineage, section), key=lambda row: row.manifest):
             lines = read_entries(manifests, digest)
             try:
                 ord, entry = next(lines)
