@@ -21,8 +21,9 @@ from planner.stages import ORDER, stages_for
 from planner.workload import tier_rows, work_by_tier
 from schema.declaration import Declaration, Pair
 from schema.errors import StalePlan
+from schema.facts import Capabilities
 from schema.manifest import ManifestStore
-from schema.plan import Capabilities, Loss, Plan, Section
+from schema.plan import Loss, Plan, Section
 from schema.plan_document import with_plan_id
 from schema.tiers import TIERS
 

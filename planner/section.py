@@ -23,9 +23,10 @@ from planner.sorting import sort_on_disk
 from planner.stages import Router
 from planner.versions import History, decide_history, histories
 from schema.declaration import Declaration, Pair
+from schema.facts import Capabilities
 from schema.manifest import ManifestStore
 from schema.objects import ListedObject
-from schema.plan import TRANSFER_ACTIONS, Action, Capabilities, Entry, Inventory, Tally
+from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
 from storage.port import ObjectStore
 
 EXAMPLES = 3

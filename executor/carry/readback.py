@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from executor.carry.integrity import crc64nvme
 from executor.machine.buffers import BufferPool
+from schema.checksums import crc64nvme
 from schema.errors import Stopped
 from schema.tiers import WINDOW
 from storage.port import HeaderList, ObjectStore, Pin

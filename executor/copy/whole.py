@@ -6,6 +6,7 @@ from executor.carry import carriage, integrity
 from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
 from executor.route import pin
+from schema import checksums
 from schema.errors import DestinationChanged, DigestMismatch, Stopped
 
 
@@ -51,4 +52,4 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     version = route.version(answer.version_id)
     if carried.tags_after is not None:
         route.destination.put_tags(entry.target, carried.tags_after, version_id=version)
-    return job.copied(Stored(answer.etag, version, integrity.crc_bytes(proof.crc64nvme)))
+    return job.copied(Stored(answer.etag, version, checksums.crc_bytes(proof.crc64nvme)))

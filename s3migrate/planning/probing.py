@@ -7,19 +7,22 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from urllib.parse import urlsplit
 
-from planner.losses import Ends, find_losses
+from planner.losses import find_losses
 from planner.methods import MethodChoice
 from s3migrate.wiring import endpoint_name, probe_token
+from schema.attributes.evidence import Evidence
 from schema.declaration import Declaration, Pair, Preserve, Side
 from schema.errors import DeclarationError, StoreError
+from schema.facts import Capabilities, Fact, Finding
 from schema.objects import ListedObject
-from schema.plan import Capabilities, Loss, Method
+from schema.plan import Loss, Method
 from schema.quantities import size_text
 from schema.storage_classes import STANDARD, target_storage_class
 from schema.tiers import MAX_PART
 from storage.open_store import open_store
 from storage.port import ObjectStore
-from storage.probe.probe import probe_destination, survey_source
+from storage.probe.destination import Questions, probe_destination
+from storage.probe.source import survey_source
 
 SAMPLED = 200
 """Of the current objects as of the older versions; the probe looks at sixteen of them."""
@@ -71,14 +74,13 @@ def _probe(
     destination_facts = probe_destination(
         destination,
         pair.destination.prefix,
+        Questions(classes, acl=preserve.acl, server_copy=choice.method is Method.SERVER_COPY),
         token=probe_token(declaration),
-        storage_classes=classes,
-        acl=preserve.acl,
-        server_copy=choice.method is Method.SERVER_COPY,
     )
     choice = settle_method(declaration, pair, choice, destination_facts)
-    ends = Ends(preserve, source_facts, destination_facts, sampled, all_versions=declaration.policy.versions == "all")
-    losses = find_losses(ends, declaration.accept_loss)
+    versions = declaration.policy.versions == "all"
+    evidence = Evidence(preserve, source_facts, destination_facts, sampled, all_versions=versions)
+    losses = find_losses(evidence, declaration.accept_loss)
     return Probed(source_facts, destination_facts, losses, choice)
 
 
@@ -106,19 +108,19 @@ def settle_method(
     """
     if choice.method is not Method.SERVER_COPY:
         return choice
-    facts = destination.facts
-    if [facts.get(name) for name in ("copy_source_if_match", "copy_if_none_match")] == ["rejected", "rejected"]:
+    if destination.rejects(Fact.COPY_SOURCE_IF_MATCH) and destination.rejects(Fact.COPY_IF_NONE_MATCH):
         return _streamed(declaration, pair, "the endpoint refuses CopyObject")
-    if facts.get("copy_metadata") in ("ignored", "rejected"):
+    if destination.denies(Fact.COPY_METADATA):
         return _streamed(declaration, pair, "the endpoint's copies do not carry exactly the metadata they are given")
-    failing = _PART_COPY_FAILS.get(facts.get("part_copy", ""))
+    found = destination.finding(Fact.PART_COPY)
+    failing = _PART_COPY_FAILS.get(found) if found else None
     return replace(choice, parts_reason=f"{failing}, {_who_needs_parts(declaration.preserve)}") if failing else choice
 
 
-_PART_COPY_FAILS: Mapping[str, str] = {
-    "rejected": "the endpoint refuses UploadPartCopy",
-    "ignored": "the endpoint's UploadPartCopy does not bring the bytes it is asked for",
-    "unknown": "the endpoint gave the probe no usable answer to UploadPartCopy",
+_PART_COPY_FAILS: Mapping[Finding, str] = {
+    Finding.REJECTED: "the endpoint refuses UploadPartCopy",
+    Finding.IGNORED: "the endpoint's UploadPartCopy does not bring the bytes it is asked for",
+    Finding.UNKNOWN: "the endpoint gave the probe no usable answer to UploadPartCopy",
 }
 
 

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from schema.declaration import CalendarRow, Filters, Guards, Limits, Policy, Preserve, Side
-from schema.plan import Batch, Capabilities, Gate, Inventory, Loss, Method, Plan, Section, Stage, Tally
+from schema.facts import Capabilities
+from schema.plan import Batch, Gate, Inventory, Level, Loss, Method, Plan, Risk, Section, Stage, Tally
 from schema.plan_document import MAX_INLINE_BATCHES
 from schema.planfile import with_plan_id
 
@@ -44,7 +45,7 @@ def sample_plan(**changes: Any) -> Plan:
         tiers=(
             {"tier": "tiny", "range": "0 - 256 KiB", "method": "get+put", "batches": 4, "objects": 12, "bytes": 1200},
         ),
-        risks=({"id": "overwrites", "level": "high", "text": "2 objects are replaced: `no` undo | none"},),
+        risks=(Risk("overwrites", Level.HIGH, "2 objects are replaced: `no` undo | none"),),
         estimate={"duration": "4 s", "requests": {"get": 12, "put": 12}, "assumptions": {"workers": 4, "rate": "1.5"}},
         stages=(
             Stage("canary", (), Gate.VERIFIED, "a sample"),

@@ -14,8 +14,9 @@ from planner.risks import risks_of
 from planner.workload import ClassWork, Largest, PartCount, tier_rows, work_by_tier
 from schema.canonical import canonical_json
 from schema.declaration import Limits, Policy, Preserve, Side
+from schema.facts import Capabilities
 from schema.manifest import ManifestSummary
-from schema.plan import Capabilities, Inventory, Loss, Method, Section, Tally
+from schema.plan import Inventory, Loss, Method, Section, Tally
 from schema.tiers import GIB, MIB, TIB, part_size
 
 BUDGET = 256 * MIB
@@ -169,7 +170,7 @@ def test_objects_that_land_in_an_archive_are_a_risk() -> None:
         cold = {"DEEP_ARCHIVE": ClassWork(3, 3, 3, 3, restores=3), "STANDARD": ClassWork(1, 1, 1, 1)}
         one = section(AWS, AWS, destination_capabilities=Capabilities({**QUIET.facts, **facts}))
         rows = risks_of([one], policy, [Largest()], BUDGET, preserve, [cold])
-        return {risk["id"]: risk["text"] for risk in rows}
+        return {risk.id: risk.text for risk in rows}
 
     assert found(Preserve(), {})["archived-destination"].startswith("3 in DEEP_ARCHIVE cannot be read back")
     assert found(Preserve(storage_class="GLACIER"), {})["archived-destination"].startswith("4 in GLACIER")
@@ -202,7 +203,7 @@ def test_huge_parts_go_through_windows() -> None:
 
 
 def risk_levels(made_section: Section, policy: Policy = POLICY, largest: Largest = NONE_STREAMED):
-    return {risk["id"]: risk["level"] for risk in risks_of([made_section], policy, [largest], BUDGET)}
+    return {risk.id: risk.level for risk in risks_of([made_section], policy, [largest], BUDGET)}
 
 
 QUIET = Capabilities({"if_none_match": "enforced", "if_match": "enforced", "versioning": "enforced"})
@@ -252,14 +253,14 @@ def test_risks_of_a_careless_destination() -> None:
 def test_the_largest_object_is_cut_as_the_plan_promises(part_layout: bool, etag: str, cuts: str) -> None:
     largest = [Largest(17 * GIB + 1, "big", etag)]
     rows = risks_of([section(AWS, AWS)], Policy(), largest, 10 * GIB, Preserve(part_layout=part_layout))
-    (text,) = (row["text"] for row in rows if row["id"] == "largest-object")
+    (text,) = (row.text for row in rows if row.id == "largest-object")
     assert text == f"'big' is 17.0 GiB: {cuts} (limit 10,000)"
 
 
 def test_one_is_no_plural() -> None:
     summary = {name: Tally(1, 1) for name in ("overwrite", "delete", "conflict", "unsupported")}
     found = section(AWS, AWS, summary=summary, destination_capabilities=QUIET, losses=(Loss("acl", "no", 1, (), True),))
-    texts = [row["text"] for row in risks_of([found], Policy(), [Largest()], BUDGET)]
+    texts = [row.text for row in risks_of([found], Policy(), [Largest()], BUDGET)]
     nouns = ("destination object to", "extraneous destination object to", "key left", "object not", "object);")
     assert [noun for noun in nouns if not any(f"1 {noun}" in text for text in texts)] == []
 
@@ -267,7 +268,7 @@ def test_one_is_no_plural() -> None:
 def test_risks_are_sorted_worst_first_and_name_their_section() -> None:
     one = section(summary={"conflict": Tally(2, 2), "delete": Tally(1_234, 1)})
     rows = risks_of([one, dataclasses.replace(one, id="other")], Policy(), [Largest(), Largest()], BUDGET)
-    levels = [("high", "medium", "low").index(row["level"]) for row in rows]
+    levels = [("high", "medium", "low").index(row.level) for row in rows]
     assert levels == sorted(levels)
-    assert rows[0]["text"].startswith("main: 1,234 ")
-    assert rows[1]["text"].startswith("other: ")
+    assert rows[0].text.startswith("main: 1,234 ")
+    assert rows[1].text.startswith("other: ")

@@ -13,7 +13,7 @@ from planner.reasons import Reason
 from planner.sorting import FAN_IN, DiskSorter, sort_on_disk
 from schema.declaration import Filters, MappingRule
 from schema.errors import DeclarationError, LocalDiskError
-from schema.plan import Capabilities
+from schema.facts import Capabilities
 
 
 @pytest.mark.parametrize(

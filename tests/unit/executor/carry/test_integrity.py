@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.carry import integrity
-from executor.carry.integrity import Algorithm, ProofKind
+from executor.carry.integrity import ProofKind
 from executor.copy.reconcile import proven_equal
 from executor.route import Route
+from schema import checksums
+from schema.checksums import Algorithm
 from schema.errors import DigestMismatch
+from schema.facts import Capabilities
 from schema.objects import ObjectHead, PartResult, WriteResult
-from schema.plan import Capabilities
 
 BODY = b"The bytes of an object."
 MD5 = hashlib.md5(BODY).hexdigest()
@@ -47,9 +49,9 @@ def flipped(body: bytes) -> bytes:
 
 
 def test_known_answers() -> None:
-    assert integrity.crc64nvme(b"123456789") == 0xAE8B14860A799888
-    assert integrity.crc_text(integrity.crc64nvme(b"123456789")) == "rosUhgp5mIg="
-    assert integrity.crc_bytes(1) == b"\0\0\0\0\0\0\0\1"
+    assert checksums.crc64nvme(b"123456789") == 0xAE8B14860A799888
+    assert checksums.crc_text(checksums.crc64nvme(b"123456789")) == "rosUhgp5mIg="
+    assert checksums.crc_bytes(1) == b"\0\0\0\0\0\0\0\1"
     assert Algorithm.CRC32.encoded(BODY) == base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode()
     assert Algorithm.CRC32C.encoded(b"123456789") == base64.b64encode(0xE3069283.to_bytes(4, "big")).decode()
 
@@ -58,16 +60,16 @@ def test_known_answers() -> None:
 def test_parts_combine_to_the_whole(body: bytes, cuts: list[int]) -> None:
     bounds = [0, *sorted(min(c, len(body)) for c in cuts), len(body)]
     parts = [body[a:b] for a, b in itertools.pairwise(bounds)]
-    combined = integrity.combine_crc64nvme((integrity.crc64nvme(p), len(p)) for p in parts)
-    assert combined == integrity.crc64nvme(body)
+    combined = checksums.combine_crc64nvme((checksums.crc64nvme(p), len(p)) for p in parts)
+    assert combined == checksums.crc64nvme(body)
     running = 0
     for part in parts:
-        running = integrity.crc64nvme(part, running)
+        running = checksums.crc64nvme(part, running)
     assert running == combined
 
 
 def test_no_parts_have_the_checksum_of_no_bytes() -> None:
-    assert integrity.combine_crc64nvme([]) == integrity.crc64nvme(b"")
+    assert checksums.combine_crc64nvme([]) == checksums.crc64nvme(b"")
 
 
 @pytest.mark.parametrize("etag", ["", "abc", MD5[:-1] + "g", f"{MD5}-2", MD5.upper(), MD5 + "0"])
@@ -88,7 +90,7 @@ def test_source_md5_goes_on_without_hashing(monkeypatch: pytest.MonkeyPatch) -> 
     proof = integrity.prove_whole(BODY, head(), UNKNOWN, AWS)
     assert proof.kind is ProofKind.SOURCE_MD5
     assert proof.headers == (("Content-MD5", MD5_TEXT),)
-    assert proof.crc64nvme == integrity.crc64nvme(BODY)
+    assert proof.crc64nvme == checksums.crc64nvme(BODY)
     assert proof.read_proven
 
 
@@ -193,7 +195,7 @@ def test_the_answer_must_name_what_was_sent(found: Capabilities) -> None:
     with pytest.raises(DigestMismatch):
         integrity.check_written(WriteResult("0" * 32, None, {}), proof, found)
     with pytest.raises(DigestMismatch):
-        wrong = {"x-amz-checksum-crc64nvme": integrity.crc_text(1)}
+        wrong = {"x-amz-checksum-crc64nvme": checksums.crc_text(1)}
         integrity.check_written(WriteResult(MD5, None, wrong), proof, found)
 
 
@@ -205,7 +207,7 @@ def test_an_unknown_etag_is_not_judged() -> None:
 @pytest.mark.parametrize("found", [AWS, NOTHING, UNKNOWN, facts(etag_is_md5="enforced")])
 def test_parts(found: Capabilities) -> None:
     proof = integrity.prove_part(memoryview(BODY), found)
-    assert proof.crc64nvme == integrity.crc64nvme(BODY)
+    assert proof.crc64nvme == checksums.crc64nvme(BODY)
     integrity.check_part(PartResult(1, MD5, {}), proof, found)
     if proof.md5 and found.enforces("etag_is_md5"):
         with pytest.raises(DigestMismatch):
@@ -213,18 +215,18 @@ def test_parts(found: Capabilities) -> None:
 
 
 def test_complete_carries_the_whole_checksum_only_where_enforced() -> None:
-    crc = integrity.crc64nvme(BODY)
-    assert dict(integrity.completion_headers(crc, AWS))["x-amz-checksum-crc64nvme"] == integrity.crc_text(crc)
+    crc = checksums.crc64nvme(BODY)
+    assert dict(integrity.completion_headers(crc, AWS))["x-amz-checksum-crc64nvme"] == checksums.crc_text(crc)
     assert dict(integrity.upload_headers(AWS))["x-amz-checksum-type"] == "FULL_OBJECT"
     assert integrity.completion_headers(crc, UNKNOWN) == integrity.upload_headers(UNKNOWN) == ()
 
 
 def test_combined_checksum_against_the_source() -> None:
-    crc = integrity.crc64nvme(BODY)
-    assert integrity.check_combined(crc, head("x-2", {"x-amz-checksum-crc64nvme": integrity.crc_text(crc)}))
+    crc = checksums.crc64nvme(BODY)
+    assert integrity.check_combined(crc, head("x-2", {"x-amz-checksum-crc64nvme": checksums.crc_text(crc)}))
     assert not integrity.check_combined(crc, head("x-2"))
     with pytest.raises(DigestMismatch):
-        integrity.check_combined(crc ^ 1, head("x-2", {"x-amz-checksum-crc64nvme": integrity.crc_text(crc)}))
+        integrity.check_combined(crc ^ 1, head("x-2", {"x-amz-checksum-crc64nvme": checksums.crc_text(crc)}))
     with pytest.raises(DigestMismatch):
         integrity.check_completed(WriteResult("x-2", None, {"x-amz-checksum-crc64nvme": "rosUhgp5mIg="}), crc)
 
@@ -233,7 +235,7 @@ def test_a_body_whose_put_was_refused_for_another_reason_is_proven_by_itself() -
     taken = facts(content_md5="enforced")
     good = integrity.prove_whole(BODY, head(), UNKNOWN, taken)
     assert good.kind is ProofKind.SOURCE_MD5
-    assert integrity.proven_crc(BODY, good) == integrity.crc64nvme(BODY)
+    assert integrity.proven_crc(BODY, good) == checksums.crc64nvme(BODY)
 
     damaged = flipped(BODY)
     unseen = integrity.prove_whole(damaged, head(), UNKNOWN, taken)
