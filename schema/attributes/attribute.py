@@ -142,5 +142,7 @@ class Kept:
     """The destination's."""
     customer_key: bool
     """The destination side has an SSE-C key, which the store sends itself."""
-    attributes: tuple[Attribute, ...]
-    """Those that *preserve* asks for."""
+    carried: tuple[Attribute, ...]
+    """Those that *preserve* asks for and that add something to a write."""
+    compared: tuple[Attribute, ...]
+    """Those that *preserve* asks for and that can be compared."""

@@ -40,5 +40,7 @@ FEATURES: Final[tuple[Feature, ...]] = tuple(feature for each in ATTRIBUTES for 
 
 def kept(preserve: Preserve, facts: Capabilities, *, customer_key: bool = False) -> Kept:
     """What *preserve* asks for, on the way to a destination of these *facts*."""
-    asked = tuple(attribute for attribute in ATTRIBUTES if attribute.asked(preserve))
-    return Kept(preserve, facts, customer_key, asked)
+    asked = [attribute for attribute in ATTRIBUTES if attribute.asked(preserve)]
+    carried = tuple(each for each in asked if type(each).carry is not Attribute.carry)
+    compared = tuple(each for each in asked if type(each).compare is not Attribute.compare)
+    return Kept(preserve, facts, customer_key, carried, compared)

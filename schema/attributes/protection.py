@@ -115,6 +115,8 @@ class Retention(Attribute):
 
     def carry(self, write: Outgoing, kept: Kept) -> None:
         source = write.head.headers
+        if _LOCK_UNTIL not in source:
+            return
         retention = target_retention(source, kept.preserve, write.now_ms)
         if retention and kept.facts.rejects(Fact.OBJECT_LOCK):
             write.dropped.append((self.loss, f"{source[_LOCK_MODE]} retention until {retention[1]}"))
@@ -122,7 +124,7 @@ class Retention(Attribute):
             write.headers += [(_LOCK_MODE, retention[0]), (_LOCK_UNTIL, retention[1])]
             if retention[0] != source[_LOCK_MODE]:
                 write.dropped.append((self.loss, f"{source[_LOCK_MODE]} retention, written as {retention[0]}"))
-        elif source.get(_LOCK_UNTIL):
+        elif source[_LOCK_UNTIL]:
             write.dropped.append(("", f"retention that expired {source[_LOCK_UNTIL]}"))
 
     def compare(self, sides: Sides, preserve: Preserve) -> None:
