@@ -76,22 +76,22 @@ def write_headers(section: Route, entry: Entry, source: Source) -> Outgoing:
 
 
 def attribute_differences(
-    section: Route, entry: Entry, source: Source, destination: ObjectHead
+    section: Route, entry: Entry, source: Source, *, there: ObjectHead
 ) -> list[Difference]:
     """Field by field, what the destination's object does not hold as the plan wants it. Tags are read when due."""
     accepted = accepted_losses(section)
-    version = section.version(destination.version_id)
+    version = section.version(there.version_id)
     tags: Tags | None = None
     knows_tags = section.destination_facts.enforces(Fact.TAGGING)
-    if section.plan.preserve.tags and (source.tags or destination.tag_count) and knows_tags:
+    if section.plan.preserve.tags and (source.tags or there.tag_count) and knows_tags:
         tags = section.destination.get_tags(entry.target, version_id=version)
     elif section.plan.preserve.tags and source.tags:
         tags = ()
     missing: tuple[str, ...] = ()
     if source.acl_document and Acl.loss not in accepted:
-        there = _acl_document(section.destination, entry.target, version)
-        missing = missing_grants(source.acl_document, there, section.plan.preserve.acl_grantees) + source.unmapped
-    sides = Sides(source.head, destination, source.tags, tags, missing, accepted, int(time.time() * 1000))
+        document = _acl_document(section.destination, entry.target, version)
+        missing = missing_grants(source.acl_document, document, section.plan.preserve.acl_grantees) + source.unmapped
+    sides = Sides(source.head, there, source.tags, tags, missing, accepted, int(time.time() * 1000))
     return differences(sides, section.kept)
 
 

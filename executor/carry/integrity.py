@@ -93,28 +93,39 @@ def full_object_checksum(headers: Mapping[str, str]) -> tuple[Algorithm, str] | 
     return None
 
 
+class Stated(NamedTuple):
+    """What a source says of all bytes of an object."""
+
+    md5: bytes | None
+    checksum: tuple[Algorithm, str] | None
+    """The algorithm, and the value as a header has it."""
+
+
+def stated(head: ObjectHead, source_facts: Capabilities) -> Stated:
+    """What the source's *head* says, as far as the probe found the source to be believed."""
+    return Stated(source_md5(head, source_facts), full_object_checksum(head.headers))
+
+
 def prove_whole(
     body: Body,
-    source: ObjectHead,
-    source_facts: Capabilities,
+    source: Stated,
     destination_facts: Capabilities,
     *,
     key: str = "",
     keep_checksum: bool = True,
 ) -> WriteProof:
-    """The proof for a PUT of *body*, the whole object *source* describes.
+    """The proof for a PUT of *body*, the whole object that *source* speaks of.
 
     Raises DigestMismatch when the bytes are not what the source says; then nothing may be written.
     *keep_checksum*: prefer the source's checksum algorithm where the destination enforces it (preserve.checksums).
     """
     crc = crc64nvme(body)
-    stated_md5 = source_md5(source, source_facts)
-    stated = full_object_checksum(source.headers)
+    stated_md5, stated_checksum = source
     # SHA over the whole body is slow; it is worth it only when nothing quicker proves the read.
-    if stated and (stated[0].quick or stated_md5 is None):
-        algorithm, value = stated
+    if stated_checksum and (stated_checksum[0].quick or stated_md5 is None):
+        algorithm, value = stated_checksum
         mine = crc_text(crc) if algorithm is _CRC64NVME else algorithm.encoded(body)
-        _compare_read(mine, value, algorithm.words, key)
+        _compare_read(mine, value, algorithm.words, key=key)
         if destination_facts.enforces(algorithm.fact) and (keep_checksum or algorithm is _CRC64NVME):
             return WriteProof(ProofKind.SOURCE_CHECKSUM, ((algorithm.header, value),), crc, stated_md5, True)
         read_proven = True
@@ -124,12 +135,14 @@ def prove_whole(
         if destination_facts.enforces(_CONTENT_MD5):
             return WriteProof(ProofKind.SOURCE_MD5, (content_md5(stated_md5),), crc, stated_md5, True)
         if not read_proven:
-            _compare_read(md5(body).hex(), stated_md5.hex(), "MD5", key)
+            _compare_read(md5(body).hex(), stated_md5.hex(), "MD5", key=key)
             read_proven = True
-    return _prove_write(body, crc, stated_md5, read_proven, destination_facts)
+    return _prove_write(body, destination_facts, crc, known_md5=stated_md5, read_proven=read_proven)
 
 
-def _prove_write(body: Body, crc: int, known_md5: bytes | None, read_proven: bool, facts: Capabilities) -> WriteProof:
+def _prove_write(
+    body: Body, facts: Capabilities, crc: int, *, known_md5: bytes | None, read_proven: bool
+) -> WriteProof:
     for algorithm in checksums.QUICK:
         if facts.enforces(algorithm.fact):
             value = crc_text(crc) if algorithm is _CRC64NVME else algorithm.encoded(body)
@@ -152,7 +165,7 @@ def proven_crc(body: Body, proof: WriteProof) -> int | None:
 
 
 def lock_headers(
-    body: Body, proof: WriteProof, written: Iterable[tuple[str, str]], facts: Capabilities
+    body: Body, proof: WriteProof, written: Iterable[tuple[str, str]], *, facts: Capabilities
 ) -> tuple[tuple[str, str], ...]:
     """The Content-MD5 that S3 demands of a PUT under object lock (its own or the bucket's default), or none.
 
@@ -169,8 +182,8 @@ def check_written(answer: WriteResult, proof: WriteProof, destination_facts: Cap
 
     This comes after publication: the object at the destination must be taken as bad until written again.
     """
-    _check_etag(answer.etag, proof.md5, answer.headers, destination_facts, key)
-    _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key)
+    _check_etag(answer, proof.md5, destination_facts, key=key)
+    _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key=key)
 
 
 def prove_part(body: Body, destination_facts: Capabilities) -> PartProof:
@@ -186,8 +199,8 @@ def prove_part(body: Body, destination_facts: Capabilities) -> PartProof:
 
 def check_part(answer: PartResult, proof: PartProof, destination_facts: Capabilities, *, key: str = "") -> None:
     """Raises DigestMismatch when the answer to an UploadPart says that other bytes were stored than were sent."""
-    _check_etag(answer.etag, proof.md5, answer.headers, destination_facts, key)
-    _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key)
+    _check_etag(answer, proof.md5, destination_facts, key=key)
+    _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key=key)
 
 
 def upload_headers(destination_facts: Capabilities) -> tuple[tuple[str, str], ...]:
@@ -212,16 +225,16 @@ def check_combined(crc: int, source: ObjectHead, *, key: str = "") -> bool:
     value = source.headers.get(checksums.FINGERPRINT_HEADER)
     if value is None or not checksums.is_full_object(source.headers, value):
         return False
-    _compare_read(crc_text(crc), value, checksums.FINGERPRINT_WORDS, key)
+    _compare_read(crc_text(crc), value, checksums.FINGERPRINT_WORDS, key=key)
     return True
 
 
 def check_completed(answer: WriteResult, crc: int, *, key: str = "") -> None:
     """Raises DigestMismatch when Complete answers with another CRC64NVME than that of the parts we sent."""
-    _check_returned(answer.headers, {}, crc, key)
+    _check_returned(answer.headers, {}, crc, key=key)
 
 
-def _compare_read(mine: str, theirs: str, what: str, key: str) -> None:
+def _compare_read(mine: str, theirs: str, what: str, *, key: str) -> None:
     if mine != theirs:
         raise DigestMismatch(
             f"{key!r}: the bytes read have {what} {mine}, the source says {theirs}; nothing was written. "
@@ -231,21 +244,23 @@ def _compare_read(mine: str, theirs: str, what: str, key: str) -> None:
         )
 
 
-def _check_etag(etag: str, expected: bytes | None, headers: Mapping[str, str], facts: Capabilities, key: str) -> None:
+def _check_etag(
+    answer: WriteResult | PartResult, expected: bytes | None, facts: Capabilities, *, key: str
+) -> None:
     if expected is None or not facts.enforces(_ETAG_IS_MD5):
         return
-    if etag_is_opaque(headers):
+    if etag_is_opaque(answer.headers):
         return
-    if etag != expected.hex():
+    if answer.etag != expected.hex():
         raise DigestMismatch(
-            f"{key!r}: the destination answered ETag {etag}, the bytes sent have MD5 {expected.hex()}; "
+            f"{key!r}: the destination answered ETag {answer.etag}, the bytes sent have MD5 {expected.hex()}; "
             "what it stored is not what was sent. Write the object again.",
             operation="PutObject",
             key=key,
         )
 
 
-def _check_returned(headers: Mapping[str, str], sent: Mapping[str, str], crc: int, key: str) -> None:
+def _check_returned(headers: Mapping[str, str], sent: Mapping[str, str], crc: int, *, key: str) -> None:
     for algorithm, name in checksums.HEADERS:
         returned = headers.get(name)
         if not returned or "-" in returned:

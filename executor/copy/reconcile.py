@@ -42,7 +42,7 @@ def reconcile(job: Job, source: Source, crc: int | None = None) -> Ended | None:
         return None
     difference, crc = _compare_bytes(job, source.head, head, crc=crc)
     if not difference:
-        found = carriage.attribute_differences(route, entry, source, head)
+        found = carriage.attribute_differences(route, entry, source, there=head)
         due = carriage.write_headers(route, entry, source).tags_after if found else None
         if due is not None and all(d.field.startswith("tag:") for d in found):
             # PutObjectTagging follows the PUT where tags do not fit its header: a kill may have come between.
@@ -71,11 +71,12 @@ def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int 
         return _Compared("" if proof else "content", crc)
 
     def mine() -> int:
-        return readback.crc_of(route.source, entry.key, entry.size, pin(entry), tools.buffers, tools.gave_up)
+        reading = readback.Reading(route.source, entry.key, entry.size, pin(entry))
+        return readback.crc_of(reading, tools.buffers, tools.gave_up)
 
     def theirs() -> int:
-        pinned = Pin(there.etag, None)
-        return readback.crc_of(route.destination, entry.target, there.size, pinned, tools.buffers, tools.gave_up)
+        reading = readback.Reading(route.destination, entry.target, there.size, Pin(there.etag, None))
+        return readback.crc_of(reading, tools.buffers, tools.gave_up)
 
     known = mine() if crc is None else crc
     if not readable(there):

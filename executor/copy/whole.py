@@ -29,8 +29,7 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     source = carriage.read_source(route, entry, head)
     proof = integrity.prove_whole(
         body,
-        head,
-        route.source_facts,
+        integrity.stated(head, route.source_facts),
         route.destination_facts,
         key=entry.key,
         keep_checksum=route.plan.preserve.checksums,
@@ -39,7 +38,7 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     if not write.undisturbed():
         return write.judged(source, integrity.proven_crc(body, proof))
     sent = [*carried.headers, *proof.headers]
-    sent += integrity.lock_headers(body, proof, carried.headers, route.destination_facts)
+    sent += integrity.lock_headers(body, proof, carried.headers, facts=route.destination_facts)
     try:
         answer = route.destination.put(entry.target, body, sent, guard=write.guard)
     except DestinationChanged as error:

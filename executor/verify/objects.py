@@ -127,7 +127,7 @@ class ObjectProver:
         source = carriage.read_source(route, entry, here.head)
         found = [
             f"{d.field}: source {d.source!r}, destination {d.destination!r}"
-            for d in carriage.attribute_differences(route, entry, source, there)
+            for d in carriage.attribute_differences(route, entry, source, there=there)
         ]
         if row is not None and row.destination_etag and there.etag != row.destination_etag:
             found.append(f"etag: {there.etag} at the destination, {row.destination_etag} when it was copied")

@@ -88,7 +88,7 @@ class Sides:
     now_ms: int = 0
     found: list[Difference] = field(default_factory=list)
 
-    def compare(self, field: str, expected: str, actual: str, loss: str = "") -> None:
+    def compare(self, field: str, expected: str, actual: str, *, loss: str = "") -> None:
         """Note a difference, unless the accepted *loss* excuses that there is nothing."""
         if not same_text(expected, actual) and not (loss in self.accepted and not actual):
             self.found.append(Difference(field, expected, actual))

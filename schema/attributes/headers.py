@@ -81,7 +81,7 @@ class SystemHeaders(Attribute):
                 continue  # nearly always, and a call costs more
             if name == "content-encoding":
                 expected, actual = stored_encoding(expected), stored_encoding(actual)
-            sides.compare(name, expected, actual, self.loss)
+            sides.compare(name, expected, actual, loss=self.loss)
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         facts = evidence.destination_facts
@@ -209,7 +209,7 @@ class HeaderAttribute(Attribute):
 
     def compare(self, sides: Sides, preserve: Preserve) -> None:
         expected, actual = (side.headers.get(self.header, "") for side in (sides.source, sides.destination))
-        sides.compare(self.loss, expected, actual, self.loss)
+        sides.compare(self.loss, expected, actual, loss=self.loss)
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         if evidence.destination_facts.lacks(self.fact):

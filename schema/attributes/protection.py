@@ -47,7 +47,7 @@ class Encryption(Attribute):
         if _SSE_CUSTOMER not in have:
             expected = dict(encryption_headers(sides.source.headers, preserve))
             for name, value in expected.items():
-                sides.compare(name[len("x-amz-") :], value, have.get(name, ""), self.loss)
+                sides.compare(name[len("x-amz-") :], value, have.get(name, ""), loss=self.loss)
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         wanted = evidence.preserve.encryption
@@ -132,10 +132,10 @@ class Retention(Attribute):
         if not retention:
             return
         have = sides.destination.headers
-        sides.compare("object-lock-mode", retention[0], have.get(_LOCK_MODE, ""), self.loss)
+        sides.compare("object-lock-mode", retention[0], have.get(_LOCK_MODE, ""), loss=self.loss)
         until, actual = retention[1], have.get(_LOCK_UNTIL, "")
         if not actual or _milliseconds(until) != _milliseconds(actual):
-            sides.compare("object-lock-retain-until", until, actual, self.loss)
+            sides.compare("object-lock-retain-until", until, actual, loss=self.loss)
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         locked = evidence.keys(lambda found: _LOCK_MODE in found.head.headers)
@@ -194,7 +194,7 @@ class LegalHold(Attribute):
     def compare(self, sides: Sides, preserve: Preserve) -> None:
         if sides.source.headers.get(_LEGAL_HOLD) == "ON":
             actual = sides.destination.headers.get(_LEGAL_HOLD, "")
-            sides.compare("object-lock-legal-hold", "ON", actual, self.loss)
+            sides.compare("object-lock-legal-hold", "ON", actual, loss=self.loss)
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         held = evidence.keys(lambda found: found.head.headers.get(_LEGAL_HOLD) == "ON")

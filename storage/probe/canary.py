@@ -44,7 +44,7 @@ _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uf
 class Canary:
     """Writes below one folder of a bucket; knows every key, version and upload it may have left there."""
 
-    def __init__(self, store: ObjectStore, prefix: str, token: str, retry: Retry) -> None:
+    def __init__(self, store: ObjectStore, prefix: str, token: str, *, retry: Retry) -> None:
         self.store = store
         self.prefix = prefix
         self._root = f"{prefix}{FOLDER}/"

@@ -70,7 +70,7 @@ def probe_destination(
     removed: facts stay unknown and the setting `probe` says why. Raises AccessRefused naming the permission that is
     missing, and every error that concerns the whole run (credentials, bucket, region, TLS).
     """
-    canary = Canary(store, prefix, token, conduct.retry)
+    canary = Canary(store, prefix, token, retry=conduct.retry)
     facts = _read_settings(canary, asked.acl)
     if facts[Setting.BUCKET_DEFAULT_RETENTION] not in (ABSENT, UNKNOWN):
         facts[Setting.PROBE] = "nothing written: the bucket locks every new object by default"

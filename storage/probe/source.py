@@ -61,7 +61,7 @@ def survey_source(
     TAGS_READABLE, ACL_READABLE and the setting SAMPLE_CARRIES (see Attribute.shown_by). *tags*, *acl*: ask for these,
     too. Raises AccessRefused when no sampled object may be read, and what concerns the whole run.
     """
-    survey = _Survey(Canary(store, "", "", retry), tags, acl)
+    survey = _Survey(Canary(store, "", "", retry=retry), tags, acl)
     ask = reader(survey.canary)
     for read in (read_versioning, read_requester_pays):
         survey.facts |= read(ask)
