@@ -1,9 +1,9 @@
 """The list of all attributes, which the write, the comparison, the probe and the losses walk.
 
-To add one: a class in this folder and a line here (a header that is stored as it is sent needs six lines, see
-headers.WebsiteRedirect), the switch in declaration.Preserve and in both JSON schemas, and a member of facts.Fact if
-a probe can see whether the destination keeps it. An attribute that takes a request of its own is read, and sent after
-the write, in executor/carry/carriage.py.
+To add one: a class in this folder and a line here (a header that is stored as it is sent: a few lines at the end of
+headers.py), the switch in declaration.Preserve and in both JSON schemas, and a member of facts.Fact if a probe can see
+whether the destination keeps it. An attribute that takes a request of its own is read, and sent after the write, in
+executor/carry/carriage.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from schema.attributes.attribute import Attribute, Feature, Kept
-from schema.attributes.headers import LastModified, SystemHeaders, UserMetadata, WebsiteRedirect
+from schema.attributes.headers import HEADERS
 from schema.attributes.layout import Annotations, PartLayout
 from schema.attributes.protection import Acl, Encryption, LegalHold, Retention
 from schema.attributes.storage_class import StorageClass
@@ -20,10 +20,7 @@ from schema.declaration import Preserve
 from schema.facts import Capabilities
 
 ATTRIBUTES: Final[tuple[Attribute, ...]] = (
-    SystemHeaders(),
-    UserMetadata(),
-    LastModified(),
-    WebsiteRedirect(),
+    *HEADERS,
     StorageClass(),
     Encryption(),
     Retention(),

@@ -230,3 +230,7 @@ class WebsiteRedirect(HeaderAttribute):
 
     def asked(self, preserve: Preserve) -> bool:
         return preserve.website_redirect
+
+
+HEADERS: Final[tuple[Attribute, ...]] = (SystemHeaders(), UserMetadata(), LastModified(), WebsiteRedirect())
+"""In the order in which they are shown; part of every.ATTRIBUTES."""
