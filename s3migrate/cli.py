@@ -45,6 +45,7 @@ Exit codes:
   66  a named file is not there
   68  no such bucket, or the wrong region
   69  endpoint or ledger cannot be reached, or the destination is full
+  71  no more files and connections may be opened (ulimit -n)
   74  the local disk is full or read-only
   75  stopped; apply the same plan again to go on
   76  an answer that cannot be trusted (listing, protocol)

@@ -206,6 +206,13 @@ class ConnectionFailed(StoreError):
     retryable = True
 
 
+class DescriptorsExhausted(StoreError):
+    """This process may open no more files and connections: a limit of this machine, not of the endpoint."""
+
+    exit_code = 71
+    retryable = True
+
+
 class RequestTimedOut(StoreError):
     """No answer, or bytes too slow. A write may have happened."""
 

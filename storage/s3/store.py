@@ -17,8 +17,8 @@ from storage.s3 import uploads
 from storage.s3.answers import object_head, pinned_range, write_result
 from storage.wire import documents
 from storage.wire.addressing import locate
-from storage.wire.curl import Answer, Patience
 from storage.wire.errors import Purpose, printable
+from storage.wire.exchange import Answer, Patience
 from storage.wire.signer import encode_path
 from storage.wire.wire import Operation, Wire
 

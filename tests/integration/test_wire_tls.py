@@ -21,10 +21,10 @@ from storage.credentials import FixedKeys
 from storage.open_store import open_store
 from storage.port import Unobserved
 from storage.retrying import Retry, RetryPolicy
-from storage.wire import curl
+from storage.wire import exchange
 from storage.wire.addressing import locate
-from storage.wire.curl import Patience
 from storage.wire.errors import Purpose
+from storage.wire.exchange import Patience
 from storage.wire.wire import Operation, Wire
 
 
@@ -178,7 +178,7 @@ SHORT = [pytest.param(Patience(1, 0), id="no data"), pytest.param(Patience(0, 1)
 def test_a_server_that_never_answers_the_handshake_times_out_each_time(
     tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curl, "CONNECT_TIMEOUT_MS", 300)
+    monkeypatch.setattr(exchange, "CONNECT_TIMEOUT_MS", 300)
     certificate, key = self_signed(tmp_path)
     with Hesitant(certificate, key, ["no handshake", "no handshake"]) as server:
         began = time.monotonic()
@@ -192,7 +192,7 @@ def test_a_server_that_never_answers_the_handshake_times_out_each_time(
 def test_after_a_silence_the_request_is_sent_again(
     tmp_path: Path, silence: str, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curl, "CONNECT_TIMEOUT_MS", 300)
+    monkeypatch.setattr(exchange, "CONNECT_TIMEOUT_MS", 300)
     certificate, key = self_signed(tmp_path)
     with Hesitant(certificate, key, [silence]) as server:
         assert asked_twice(server, certificate, patience) == b"<List/>"
