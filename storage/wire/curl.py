@@ -70,7 +70,8 @@ class CurlConnection:
                 raise ReaderFailed(self._read_error) from None
             if not self._overflowed:
                 code, text = cast(tuple[int, str], error.args)
-                raise failed(code, text, curl.getinfo(pycurl.TOTAL_TIME), curl.getinfo(pycurl.OS_ERRNO)) from None
+                os_error, begun = curl.getinfo(pycurl.OS_ERRNO), bool(self._lines)
+                raise failed(code, text, curl.getinfo(pycurl.TOTAL_TIME), os_error=os_error, begun=begun) from None
         finally:
             self._into = self._filling = None
             self._read = None

@@ -212,7 +212,9 @@ class DirectConnection:
         if read_error is not None and code:
             raise ReaderFailed(read_error)
         if code not in (libcurl.OK, libcurl.WRITE_ERROR, libcurl.FILE_TOO_LARGE):
-            raise failed(code, easy.why(code), easy.seconds(libcurl.TOTAL_TIME), easy.os_error())
+            begun = self._head.written() > 0
+            seconds = easy.seconds(libcurl.TOTAL_TIME)
+            raise failed(code, easy.why(code), seconds, os_error=easy.os_error(), begun=begun)
         seconds = easy.seconds(libcurl.TOTAL_TIME)
         length = self._head.written()
         if code == libcurl.WRITE_ERROR and length >= HEAD_LIMIT:

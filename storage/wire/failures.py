@@ -28,16 +28,23 @@ _FAULTS: dict[int, Fault] = {
 _TLS_CONNECT_ERROR = 35
 _HANDSHAKE_REFUSED = re.compile(r"certificate|wrong version number|unsupported protocol|alert", re.IGNORECASE)
 """A TLS handshake that was answered and refused; without such words it was a connection that broke."""
+_UNEXPECTED_END = "unexpected eof"
 _NEEDS_DESCRIPTORS = frozenset({2, 5, 6, 7, 27, 35, 45, 77})
 """What libcurl says where it could open no socket, no file of certificates, no queue of its own."""
 
 
-def failed(number: int, text: str, seconds: float, os_error: int = 0) -> ExchangeFailed:
-    """The failure that libcurl's *number* and *text* tell of. *os_error*: of its last connect, 0: unknown."""
+def failed(number: int, text: str, seconds: float, *, os_error: int = 0, begun: bool = False) -> ExchangeFailed:
+    """The failure that libcurl's *number* and *text* tell of.
+
+    *os_error*: of its last connect, 0: unknown. *begun*: some of the answer had come.
+    """
     if number in _NEEDS_DESCRIPTORS and (os_error in (errno.EMFILE, errno.ENFILE) or descriptors_spent()):
         fault = Fault.NO_DESCRIPTORS
     elif number == _TLS_CONNECT_ERROR and _HANDSHAKE_REFUSED.search(text):
         fault = Fault.TLS_REFUSED
+    elif begun and _UNEXPECTED_END in text:
+        # Over TLS a connection that is closed without a goodbye.
+        fault = Fault.CUT_SHORT
     else:
         fault = _FAULTS.get(number, Fault.RECEIVE_FAILED)
     return ExchangeFailed(fault, text, seconds, number=number)
