@@ -66,6 +66,7 @@ class ScriptedServer:
             except OSError:
                 return
             connections += 1
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a TLS record at a time, without a wait
             threading.Thread(target=self.converse, args=(client, connections), daemon=True).start()
 
     def converse(self, client: socket.socket, connection: int) -> None:
