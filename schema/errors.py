@@ -213,6 +213,16 @@ class DescriptorsExhausted(StoreError):
     retryable = True
 
 
+def descriptors_exhausted(what: str, *, operation: str = "", key: str = "") -> DescriptorsExhausted:
+    """*what* failed because this process has as much open as it may."""
+    return DescriptorsExhausted(
+        f"{what}: this process has as many files and connections open as this machine lets it; "
+        "raise the limit (ulimit -n), or declare fewer limits.workers",
+        operation=operation,
+        key=key,
+    )
+
+
 class RequestTimedOut(StoreError):
     """No answer, or bytes too slow. A write may have happened."""
 

@@ -57,6 +57,11 @@ class S3Store:
         """The bucket's name."""
         return self._side.bucket
 
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors a request takes at most while it is under way."""
+        return self._wire.descriptors
+
     def move_to(self, endpoint_url: str) -> None:
         """Send what follows to another endpoint of the same bucket."""
         self._wire.move(locate(replace(self._side, endpoint_url=endpoint_url)))

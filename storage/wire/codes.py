@@ -13,7 +13,6 @@ from schema.errors import (
     ConnectionFailed,
     CredentialsExpired,
     CredentialsRefused,
-    DescriptorsExhausted,
     DigestMismatch,
     FeatureUnsupported,
     ObjectArchived,
@@ -177,6 +176,5 @@ BY_FAULT: dict[Fault, type[StoreError]] = {
     Fault.CUT_SHORT: ResponseUnreadable,
     Fault.TLS_REFUSED: TlsRefused,
     Fault.UNSENDABLE: ObjectRefused,
-    Fault.NO_DESCRIPTORS: DescriptorsExhausted,
 }
-"""Every other fault is a connection that could not be made or kept."""
+"""Every other fault is a connection that could not be made or kept, but for NO_DESCRIPTORS: no endpoint's fault."""

@@ -19,8 +19,8 @@ from storage.wire.exchange import Connection
 from storage.wire.plain import SocketConnection
 
 USER_AGENT = "s3migrate"
-DESCRIPTORS_EACH = 3
-"""A socket, and two queues by which libcurl wakes itself."""
+LIBCURL_DESCRIPTORS = 4
+"""Of one of libcurl's: a socket, two queues by which it wakes itself, and for a moment the certificates' file."""
 _log = logging.getLogger(__name__)
 
 
@@ -36,12 +36,22 @@ def direct_library() -> libcurl.Library | None:
 
 def open_connection(origin: str, ca_bundle: str | None) -> Connection:
     """A connection that has not yet connected: sockets for plain HTTP without a proxy, libcurl for all else."""
-    if origin.startswith("http://") and not proxy_named(origin):
+    if is_plain(origin):
         return SocketConnection(USER_AGENT)
     library = direct_library()
     if library is None:
         return CurlConnection(ca_bundle, USER_AGENT)
     return DirectConnection(library, ca_bundle, USER_AGENT)
+
+
+def is_plain(origin: str) -> bool:
+    """Whether sockets alone reach *origin*."""
+    return origin.startswith("http://") and not proxy_named(origin)
+
+
+def descriptors_each(origin: str) -> int:
+    """How many descriptors a connection to *origin* takes at most."""
+    return 1 if is_plain(origin) else LIBCURL_DESCRIPTORS
 
 
 class Connections:
@@ -106,7 +116,7 @@ class Shared:
         if over:
             connections.close_idle()
 
-    def bound(self, most: int) -> None:
+    def keep_open(self, most: int) -> None:
         """Have no more than *most* open, as far as idle ones can be closed for it."""
         self._most = most
 
@@ -133,4 +143,4 @@ class Shared:
 _SHARED = Shared()
 connections_of = _SHARED.of
 release = _SHARED.release
-bound = _SHARED.bound
+keep_open = _SHARED.keep_open

@@ -111,17 +111,17 @@ class DirectConnection:
             finally:
                 body.close()
             del held
-            return self._answer(code, into, received, request)
+            return self._answer(code, request, into[:received])
         if into is None and request.method in ("GET", "POST"):
             growing = GrowingFile(self._library)
             try:
                 code = self._perform(growing.file, ANSWER_BODY_LIMIT)
             finally:
                 text = growing.take(ANSWER_BODY_LIMIT)
-            return self._answer(code, memoryview(text), len(text), request)
+            return self._answer(code, request, memoryview(text))
         self._aside.rewind()
         code = self._perform(self._aside.file, 0)
-        return self._answer(code, self._aside_bytes, self._aside.written(), request)
+        return self._answer(code, request, self._aside_bytes[: self._aside.written()])
 
     def _perform(self, file: int, most: int) -> int:
         easy = self._easy
@@ -206,7 +206,8 @@ class DirectConnection:
         """A lent body is gone once it was sent."""
         return origin == 0 and offset == self._read_at
 
-    def _answer(self, code: int, body: memoryview, size: int, request: Request) -> Answer:
+    def _answer(self, code: int, request: Request, body: memoryview) -> Answer:
+        """What became of *request*: *body* is what was received, wherever it lies."""
         easy = self._easy
         read_error, self._read_error = self._read_error, None
         if read_error is not None and code:
@@ -227,13 +228,13 @@ class DirectConnection:
         answer = Answer(status, headers, b"", 0, seconds, first_byte)
         into = request.into
         if not 200 <= status < 300:
-            answer.body = bytes(body[: min(size, ERROR_BODY_LIMIT)])
+            answer.body = bytes(body[:ERROR_BODY_LIMIT])
         elif into is None:
-            answer.body = bytes(body[:size]) if size else b""
+            answer.body = bytes(body)
             answer.overflowed = code != libcurl.OK
         else:
-            answer.overflowed = code != libcurl.OK or size > len(into)
-            answer.received = min(size, len(into))
+            answer.overflowed = code != libcurl.OK or len(body) > len(into)
+            answer.received = min(len(body), len(into))
             if len(into) <= SMALL:
                 into[: answer.received] = body[: answer.received]
         return answer

@@ -20,7 +20,6 @@ from schema.errors import (
     ConnectionFailed,
     CredentialsExpired,
     CredentialsRefused,
-    DescriptorsExhausted,
     DestinationChanged,
     DigestMismatch,
     FeatureUnsupported,
@@ -36,6 +35,7 @@ from schema.errors import (
     UploadConflicted,
     UploadMissing,
     WrongRegion,
+    descriptors_exhausted,
 )
 from storage.wire.codes import BY_CODE, BY_FAULT, BY_STATUS
 from storage.wire.exchange import ExchangeFailed, Fault
@@ -46,7 +46,6 @@ _REQUEST_ID = re.compile(rb"<RequestId>([^<]{1,200})</RequestId>")
 _REGION = re.compile(rb"<Region>([^<]{1,60})</Region>")
 _CONDITION = re.compile(rb"<Condition>([^<]{1,200})</Condition>")
 _MESSAGE_SHOWN = 300
-_NO_DESCRIPTORS = "this process has as many files and connections open as this machine lets it"
 _KEY_GONE = ("", "NoSuchKey", "NotFound")
 
 
@@ -88,19 +87,17 @@ _ADVICE: dict[type[StoreError], str] = {
     ClockSkewed: "set this machine's clock (NTP)",
     TlsRefused: "name the certificate authority in ca_bundle, or correct the endpoint's certificate or host name",
     BucketMissing: "check the bucket's name and the endpoint, or create it",
-    DescriptorsExhausted: "raise the limit (ulimit -n), or declare fewer limits.workers",
     StorageFull: "free or add space at the endpoint, then run again to go on",
 }
 
 
 def from_exchange(failure: ExchangeFailed, call: Call) -> StoreError:
     """The leaf for a request that brought no whole answer."""
-    leaf = BY_FAULT.get(failure.fault, ConnectionFailed)
     if failure.fault is Fault.NO_DESCRIPTORS:
-        message = f"{_subject(call)}: {_NO_DESCRIPTORS} ({printable(failure.text)})"
-    else:
-        number = f" (curl {failure.number})" if failure.number else ""
-        message = f"{_subject(call)} at {call.endpoint} failed: {printable(failure.text)}{number}"
+        return descriptors_exhausted(f"{_subject(call)} was not sent", operation=call.operation, key=call.key)
+    leaf = BY_FAULT.get(failure.fault, ConnectionFailed)
+    number = f" (curl {failure.number})" if failure.number else ""
+    message = f"{_subject(call)} at {call.endpoint} failed: {printable(failure.text)}{number}"
     advice = _ADVICE.get(leaf)
     return leaf(f"{message}; {advice}" if advice else message, operation=call.operation, key=call.key)
 

@@ -190,7 +190,7 @@ class MemoryFile:
         view[0] = 0  # where it looks for the end that it appends to
         self._library = library
         address, self._held = address_of(view)
-        self.file = _unbuffered(library, address, len(view), b"a+")
+        self.file = _unbuffered(library, address, len(view), mode=b"a+")
 
     def written(self) -> int:
         """Bytes written so far."""
@@ -208,7 +208,7 @@ class ReusedFile:
     def __init__(self, library: Library, memory: Memory) -> None:
         self._library = library
         self._memory = memory
-        self.file = _unbuffered(library, memory.address, len(memory.view), b"w")
+        self.file = _unbuffered(library, memory.address, len(memory.view), mode=b"w")
 
     def rewind(self) -> None:
         """Write from the beginning again."""
@@ -225,7 +225,7 @@ class ReusedFile:
             self._library.fclose(held)
 
 
-def _unbuffered(library: Library, address: int, size: int, mode: bytes) -> int:
+def _unbuffered(library: Library, address: int, size: int, *, mode: bytes) -> int:
     file: int | None = library.fmemopen(address, size, mode)
     if not file:
         raise MemoryError("fmemopen")

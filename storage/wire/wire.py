@@ -107,6 +107,11 @@ class Wire:
             self._signed_before,
         )
 
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors a request takes at most while it is under way."""
+        return connections.descriptors_each(self._address.origin)
+
     def move(self, address: BucketAddress) -> None:
         """Send what follows to *address*: the same bucket behind another endpoint. Safe while requests are sent."""
         self._encoding = ("Accept-Encoding", address.accept_encoding)
@@ -161,9 +166,7 @@ class Wire:
     def _refusal(self, operation: Operation, answer: Answer) -> StoreError | None:
         """What is wrong with an answer as far as every operation is concerned, or None."""
         if not 200 <= answer.status < 300:
-            return errors.from_answer(
-                answer.status, answer.headers, answer.body, self.call(operation), now=self._now()
-            )
+            return errors.from_answer(answer.status, answer.headers, answer.body, self.call(operation), now=self._now())
         self._signed_before = True
         if operation.purpose in _ANSWERED_LATE and errors.is_error_document(answer.body):
             return errors.from_error_document(answer.headers, answer.body, self.call(operation))

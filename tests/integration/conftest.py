@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from storage.probe.probe import FOLDER
 from support.certificates import shared_certificate
 from support.scripted_server import speaking
 from support.servers import S3Server
