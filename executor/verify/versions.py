@@ -10,7 +10,7 @@ from executor.route import Route
 from executor.verify.expectation import Expectations, Expected
 from executor.verify.listing import ARRIVED, Finding, FindingKind
 from schema.histories import HELD_MARKER, HELD_VERSION
-from schema.objects import ListedObject
+from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import Action
 from schema.quantities import counted_text
 
@@ -43,12 +43,19 @@ def version_findings(route: Route, lines: Expectations) -> Iterator[Finding]:
             wanted = (plan[0], list(plan[1])) if plan else None
 
 
-def _compare(section: str, key: str, versions: list[ListedObject], *, expected: list[Expected]) -> Finding | None:
+def _compare(section: str, key: str, listed: list[ListedEntry], *, expected: list[Expected]) -> Finding | None:
+    versions = list(supported(listed))
     moved = [e for e in expected if e.entry.action in (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER)]
     held = [e for e in expected if e.entry.action is Action.SKIP and e.entry.reason in (HELD_VERSION, HELD_MARKER)]
     if not expected:
-        detail = f"{counted_text(len(versions), 'version')} in no manifest"
+        detail = f"{counted_text(len(listed), 'version')} in no manifest"
         return Finding(section, FindingKind.UNACCOUNTED, key, key, detail)
+    unknown = next((entry for entry in listed if isinstance(entry, UnsupportedEntry)), None)
+    if unknown is not None:
+        if not (moved or held):
+            return None
+        detail = f"at the destination: {unknown.reason}"
+        return Finding(section, FindingKind.UNREADABLE, expected[0].entry.key, key, detail)
     if not moved:
         lost = _gone(held, versions)
         if lost:

@@ -19,12 +19,15 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from schema.errors import ListingRefused
-from schema.objects import ListedObject
+from storage.listing.entry import ShownEntry
 from storage.listing.keyspace import KeySpace
 from storage.listing.page import Page, Query
+from storage.port import Tally
 
 PAGES_PER_RANGE = 4
 """How far ahead of a known key a new range is begun."""
+MOST_EMPTY = 10_000
+"""Pages without an entry in a row: delete markers and tombstones make some servers send very many."""
 _CLOSE_SECONDS = 5.0
 
 ReadPage = Callable[[str, Query], Page]
@@ -38,15 +41,29 @@ class OutOfOrder(Exception):
 
 
 class TokenLoop:
-    """Tells when a chain of continuations runs in a circle, in constant memory (Brent's algorithm)."""
+    """Tells when a chain of continuations has no end: it runs in a circle, or brings nothing for ever.
+
+    In constant memory (Brent's algorithm).
+    """
 
     def __init__(self) -> None:
         self._kept: Query = ()
         self._steps = 0
         self._limit = 1
+        self._empty = 0
 
-    def check(self, following: Query) -> None:
-        """Raises ListingRefused when *following* has been seen before, at the latest two circles later."""
+    def check(self, following: Query, entries: int) -> None:
+        """After a page with so many *entries*. Raises ListingRefused when *following* has been seen before, at the
+        latest two circles later, and after MOST_EMPTY pages without an entry.
+        """
+        self._empty = 0 if entries else self._empty + 1
+        if self._empty > MOST_EMPTY:
+            raise ListingRefused(
+                f"the server goes on after {MOST_EMPTY:,} empty pages in a row: the listing would never end. Nothing "
+                "is planned from a listing that cannot be trusted",
+                operation="LIST",
+                status=200,
+            )
         if following and following == self._kept:
             raise ListingRefused(
                 f"the server answers the same continuation again ({following[0][1][:80]!r}): the listing would never "
@@ -69,7 +86,7 @@ class Range:
     density: tuple[str, str] | None = None
     """First and last key of a full page in this neighbourhood."""
     following: Query = ()
-    pages: deque[list[ListedObject]] = field(default_factory=deque)
+    pages: deque[list[ShownEntry]] = field(default_factory=deque)
     loop: TokenLoop = field(default_factory=TokenLoop)
     fetching: bool = False
     done: bool = False
@@ -83,10 +100,11 @@ class Range:
 class Ranges:
     """Which page to ask for next, what an answer means, and what may be handed out. Pure; not thread-safe.
 
-    *repeats*: one key may come several times (versions).
+    *repeats*: one key may come several times (versions). *tally*: to be kept of all pages received.
     """
 
-    def __init__(self, *, prefix: str, start_after: str, workers: int, repeats: bool) -> None:
+    def __init__(self, *, prefix: str, start_after: str, workers: int, repeats: bool, tally: Tally) -> None:
+        self._tally = tally
         self._prefix = prefix
         self._start_after = start_after
         self._workers = workers
@@ -114,7 +132,7 @@ class Ranges:
         """(start, end] of every range not yet handed out."""
         return [(each.start, each.end) for each in self._ranges]
 
-    def pop(self) -> list[ListedObject] | None:
+    def pop(self) -> list[ShownEntry] | None:
         """The next page in the order of keys; None when it is not there yet."""
         self._drop_finished()
         head = self._ranges[0]
@@ -178,8 +196,9 @@ class Ranges:
         """Check a page's order, cut it at the range's end, and draw the conclusions."""
         taken.fetching = False
         entries = page.entries
+        self._tally.shown += page.shown
         if page.following:
-            taken.loop.check(page.following)
+            taken.loop.check(page.following, len(entries))
         if not page.ascending:
             raise OutOfOrder
         if entries and not self._after_cursor(taken, entries[0].key):
@@ -189,6 +208,7 @@ class Ranges:
         if taken.end is not None and entries and entries[-1].key > taken.end:
             kept = bisect_right(entries, taken.end, key=_key)
             beyond = entries[kept].key
+            self._tally.set_aside += sum(entry.key > taken.end for entry in entries[kept:])
             entries = entries[:kept]
         if entries and not taken.done:
             self._useful += 1
@@ -196,6 +216,7 @@ class Ranges:
             taken.cursor = entries[-1].key
         else:
             self._wasted += 1
+            self._tally.set_aside += len(entries)
         if beyond is not None or not page.following:
             taken.done = True
             self._close_gap(taken, beyond)
@@ -205,13 +226,15 @@ class Ranges:
     def _after_cursor(self, taken: Range, key: str) -> bool:
         return key > taken.cursor or (self._repeats and bool(taken.following) and key == taken.cursor)
 
-    def _without_ignored_start(self, taken: Range, entries: list[ListedObject]) -> list[ListedObject]:
+    def _without_ignored_start(self, taken: Range, entries: list[ShownEntry]) -> list[ShownEntry]:
         """The page without keys up to start_after, for a server that takes no notice of it; else OutOfOrder."""
         if self._workers > 1 or taken.cursor != self._start_after:
             raise OutOfOrder
-        return [listed for listed in entries if listed.key > self._start_after]
+        behind = [listed for listed in entries if listed.key > self._start_after]
+        self._tally.set_aside += len(entries) - len(behind)
+        return behind
 
-    def _learn(self, taken: Range, entries: Sequence[ListedObject]) -> None:
+    def _learn(self, taken: Range, entries: Sequence[ShownEntry]) -> None:
         """Note how dense keys lie here and what they are made of."""
         if self._workers > 1 and len(entries) > 1:
             taken.density = (entries[0].key, entries[-1].key)
@@ -234,17 +257,24 @@ class RangedPages:
     """
 
     def __init__(
-        self, read: ReadPage, *, prefix: str = "", start_after: str = "", workers: int = 1, repeats: bool = False
+        self,
+        read: ReadPage,
+        *,
+        tally: Tally,
+        prefix: str = "",
+        start_after: str = "",
+        workers: int = 1,
+        repeats: bool = False,
     ) -> None:
         self._read = read
         self._workers = workers
-        self._ranges = Ranges(prefix=prefix, start_after=start_after, workers=workers, repeats=repeats)
+        self._ranges = Ranges(prefix=prefix, start_after=start_after, workers=workers, repeats=repeats, tally=tally)
         self._changed = threading.Condition()
         self._stopped = False
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
 
-    def __iter__(self) -> Iterator[list[ListedObject]]:
+    def __iter__(self) -> Iterator[list[ShownEntry]]:
         for number in range(self._workers):
             thread = threading.Thread(target=self._work, name=f"listing-{number}", daemon=True)
             self._threads.append(thread)
@@ -260,7 +290,7 @@ class RangedPages:
         for thread in self._threads:
             thread.join(timeout=_CLOSE_SECONDS)
 
-    def _next_page(self) -> list[ListedObject] | None:
+    def _next_page(self) -> list[ShownEntry] | None:
         """Wait for the next page in the order of keys; None at the end."""
         with self._changed:
             while True:

@@ -174,9 +174,7 @@ class Wire:
     def _refusal(self, operation: Operation, answer: Answer) -> StoreError | None:
         """What is wrong with an answer as far as every operation is concerned, or None."""
         if not 200 <= answer.status < 300:
-            return errors.from_answer(
-                answer.status, answer.headers, answer.body, self.call(operation), now=self._now()
-            )
+            return errors.from_answer(answer.status, answer.headers, answer.body, self.call(operation), now=self._now())
         self._signed_before = True
         if operation.purpose in _ANSWERED_LATE and errors.is_error_document(answer.body):
             return errors.from_error_document(answer.headers, answer.body, self.call(operation))
