@@ -107,9 +107,7 @@ class KeyCodings:
         left = self._candidates(declared)
         if self._asked.get(declared, 0) >= MOST_ASKED or len(left) == 1:
             return None
-        found = [] if declared or Coding.PLAIN not in left else ["%"]
-        if Coding.PLAIN in left:
-            found += [" ", _BAD_ESCAPE.pattern]
+        found = ["[% ]"] if Coding.PLAIN in left else []
         if {Coding.PLAIN, Coding.PERCENT}.intersection(left) and Coding.FORM in left:
             found.append(r"\+")
         if Coding.TWICE in left:

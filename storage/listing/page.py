@@ -209,10 +209,12 @@ class PageReader:
         keys = self._keys(found, texts)
         read = EntryReader(self.times).read
         doubtful = not found.declared
-        return [
+        entries = [
             read(fields, key, _flaw(key, text, doubtful=doubtful))
             for fields, key, text in zip(found.entries, keys, texts, strict=True)
         ]
+        # Some servers write it for what XML cannot hold; then there is no such key, as a HEAD will tell.
+        return [_doubted(entry) if _REPLACEMENT in entry.key else entry for entry in entries] if doubtful else entries
 
     def _keys(self, found: _Collected, texts: list[str]) -> list[str]:
         """What *texts* mean, after settling how this server writes keys."""
@@ -379,6 +381,10 @@ def _flaw(key: str, text: str, *, doubtful: bool) -> str:
     if not key.isascii() and any("\ud800" <= char <= "\udfff" for char in key):
         return NOT_UTF8
     return NOT_XML if doubtful and salvage.is_mended(text) else ""
+
+
+def _doubted(entry: ShownEntry) -> ShownEntry:
+    return entry if isinstance(entry, PartialEntry) else PartialEntry(*entry)
 
 
 def _grouped(found: _Collected, entries: Sequence[ShownEntry], coding: Coding) -> list[ShownEntry]:

@@ -90,7 +90,7 @@ def _is_whole(entry: ShownEntry) -> bool:
 
 def _untold(entry: ShownEntry) -> str:
     named = {"size": entry.size, "ETag": entry.etag, "time": entry.modified_ms}
-    return " and ".join(name for name, value in named.items() if value is None) or "size for certain"
+    return " and ".join(name for name, value in named.items() if value is None) or "key and size for certain"
 
 
 def settled(pages: Iterable[Sequence[ShownEntry]], settler: Settler) -> Iterator[ListedEntry]:
