@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from support.fault_relay import Exchange, Relay, Upstream
@@ -35,6 +35,8 @@ class FaultProxy:
     *credentials* (access key, secret) are needed for EnforceConditions only. *wait* sleeps: tests may pass
     their own.
     """
+
+    relay: ClassVar[type[Relay]] = Relay
 
     def __init__(
         self,
@@ -184,7 +186,7 @@ class FaultProxy:
             struck = self._book.strike(request)
             self._in_flight += 1
             self.peak_in_flight = max(self.peak_in_flight, self._in_flight)
-        relay = Relay(self, client, upstream, head, request, struck)
+        relay = self.relay(self, client, upstream, head, request, struck)
         try:
             return relay.run() and (head.get("connection") or "").lower() != "close"
         finally:
