@@ -129,7 +129,7 @@ class KeyCodings:
             if len(set(keys.values())) == 1 or not question.search(each.text):
                 continue
             asked += 1
-            left = _confirmed(left, keys, each, ask)
+            left = _confirmed(left, keys, each, ask=ask)
         self._asked[declared] = self._asked.get(declared, 0) + asked
         self._left[declared] = left
 
@@ -165,7 +165,9 @@ def _distinct(left: tuple[Coding, ...], different: set[str]) -> tuple[Coding, ..
     return tuple(coding for coding in left if len({decoded(text, coding) for text in different}) == len(different))
 
 
-def _confirmed(left: tuple[Coding, ...], keys: dict[Coding, str], each: ListedText, ask: AskKey) -> tuple[Coding, ...]:
+def _confirmed(
+    left: tuple[Coding, ...], keys: dict[Coding, str], each: ListedText, *, ask: AskKey
+) -> tuple[Coding, ...]:
     """The ways whose key exists as listed; else those whose key exists; *left* when that tells nothing."""
     found = {key: ask(key, each) for key in dict.fromkeys(keys.values())}
     for wanted in (KeyExists.SAME, KeyExists.OTHER):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 
 from schema.objects import ListedEntry
@@ -60,27 +61,26 @@ class VersionOrder:
         return False
 
 
-class History:
-    """One key's versions. *versions*: as listed; iterated once."""
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """Turns the versions of each key to oldest first."""
 
-    def __init__(self, versions: Iterable[ShownEntry], settler: Settler, order: VersionOrder, sort_memory: int) -> None:
-        self._versions = iter(versions)
-        self._settler = settler
-        self._order = order
-        self._few = max(1, sort_memory // _VERSION_BYTES)
-        self._sort_memory = sort_memory
+    settler: Settler
+    order: VersionOrder
+    sort_memory: int
+    """Bytes; a key with more versions than fit is sorted on disk."""
 
-    def oldest_first(self) -> Iterator[ListedEntry]:
-        """Each version once, the latest last; all unsupported unless exactly one is the latest. On disk when many."""
-        few = list(islice(self._versions, self._few))
-        more = next(self._versions, None)
+    def oldest_first(self, listed: Iterator[ShownEntry]) -> Iterator[ListedEntry]:
+        """The versions *listed* of one key, each once, the latest last; all unsupported unless exactly one is that."""
+        few = list(islice(listed, max(1, self.sort_memory // _VERSION_BYTES)))
+        more = next(listed, None)
         if more is None:
-            self._order.look(few)
+            self.order.look(few)
             yield from self._judged(_by_age(few), _latest_of(few))
             return
-        with ExternalSort(by_age, self._sort_memory) as sorter:
+        with ExternalSort(by_age, self.sort_memory) as sorter:
             latest: dict[str | None, None] = {}
-            for entry in chain(few, (more,), self._versions):
+            for entry in chain(few, (more,), listed):
                 if entry.is_latest:
                     latest[entry.version_id] = None
                 sorter.add(entry)
@@ -97,7 +97,7 @@ class History:
             if held is not None and held.version_id != entry.version_id:
                 yield self._settled(held, reason)
             elif held is not None:
-                self._order.set_aside()
+                self.order.set_aside()
             held = entry
         if held is not None:
             yield self._settled(held, reason)
@@ -105,7 +105,7 @@ class History:
     def _settled(self, entry: ShownEntry, reason: str) -> ListedEntry:
         if reason:
             return unsupported(entry, entry.flaw or reason if isinstance(entry, PartialEntry) else reason)
-        (found,) = self._settler.settle([entry])
+        (found,) = self.settler.settle([entry])
         return found
 
 

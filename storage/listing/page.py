@@ -28,7 +28,7 @@ Query = tuple[tuple[str, str], ...]
 
 _EXCERPT = 80
 _CONTENTS = frozenset({"Contents"})
-_LONE = re.compile("[\ud800-\udfff]")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _GROUP = "CommonPrefixes"
 _REPLACEMENT = "\ufffd"
 NOT_UTF8 = "its key is not valid UTF-8; rename the object, or exclude it"
@@ -125,7 +125,7 @@ class PageReader:
         coding = self.codings.current(declared)
         if coding is not Coding.PLAIN and ("%" in joined or "+" in joined):
             keys = [decoded(text, coding) if "%" in text or "+" in text else text for text in texts]
-            if _LONE.search("\n".join(keys)):
+            if LONE_SURROGATE.search("\n".join(keys)):
                 return None
         whole = ordinary.entries(quick.columns, keys, self.times)
         if whole is None:
@@ -147,30 +147,25 @@ class PageReader:
     # --- the way to the next page
 
     def _after_objects(self, found: _Collected, entries: Sequence[ShownEntry]) -> Query:
-        token = found.fields.get("NextContinuationToken", "")
+        token = salvage.restored(found.fields.get("NextContinuationToken", ""))
         if token:
-            return (("continuation-token", self._sendable(token)),)
+            return (("continuation-token", token),)
         # Without a delimiter the last key is where V1 goes on, whatever NextMarker says and however it is written.
         last = entries[-1].key if entries else self._marker(found, "NextMarker")
         if not last:
             self._refuse("says that more follows but gives no continuation token and no key to go on from")
-        return (("start-after" if "KeyCount" in found.fields else "marker", self._sendable(last)),)
+        return (("start-after" if "KeyCount" in found.fields else "marker", last),)
 
     def _after_versions(self, found: _Collected) -> Query:
         marker = self._marker(found, "NextKeyMarker")
         if not marker:
             self._refuse("says that more follows but gives no next key marker")
-        following: Query = (("key-marker", self._sendable(marker)),)
+        following: Query = (("key-marker", marker),)
         version = found.fields.get("NextVersionIdMarker", "")
-        return (*following, ("version-id-marker", self._sendable(version))) if version else following
+        return (*following, ("version-id-marker", version)) if version else following
 
     def _marker(self, found: _Collected, name: str) -> str:
-        return decoded(found.fields.get(name, ""), self._coding(found))
-
-    def _sendable(self, text: str) -> str:
-        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-            self._refuse(f"goes on from {text!r}, which is not valid UTF-8 and cannot be asked for")
-        return text
+        return decoded(salvage.restored(found.fields.get(name, "")), self._coding(found))
 
     # --- the entries
 
@@ -378,7 +373,7 @@ def _names(said: str, bucket: str) -> bool:
 
 def _flaw(key: str, text: str, *, doubtful: bool) -> str:
     """What is wrong with a key as shown; '' for nothing. *doubtful*: the page holds keys as they are."""
-    if not key.isascii() and any("\ud800" <= char <= "\udfff" for char in key):
+    if not key.isascii() and LONE_SURROGATE.search(key):
         return NOT_UTF8
     return NOT_XML if doubtful and salvage.is_mended(text) else ""
 

@@ -21,7 +21,7 @@ from operator import attrgetter
 from schema.errors import ListingRefused
 from storage.listing.entry import ShownEntry
 from storage.listing.keyspace import KeySpace
-from storage.listing.page import Page, Query
+from storage.listing.page import LONE_SURROGATE, Page, Query
 from storage.port import Tally
 
 PAGES_PER_RANGE = 4
@@ -76,6 +76,17 @@ class TokenLoop:
             self._kept, self._steps, self._limit = following, 0, self._limit * 2
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is to be listed, and by how many."""
+
+    prefix: str = ""
+    start_after: str = ""
+    workers: int = 1
+    repeats: bool = False
+    """One key may come several times (versions)."""
+
+
 @dataclass(slots=True, eq=False)
 class Range:
     """Keys in (start, end]; end None: to the last key. Read up to *cursor*. Belongs to its `Ranges`."""
@@ -100,16 +111,16 @@ class Range:
 class Ranges:
     """Which page to ask for next, what an answer means, and what may be handed out. Pure; not thread-safe.
 
-    *repeats*: one key may come several times (versions). *tally*: to be kept of all pages received.
+    *tally*: to be kept of all pages received.
     """
 
-    def __init__(self, *, prefix: str, start_after: str, workers: int, repeats: bool, tally: Tally) -> None:
+    def __init__(self, span: Span, tally: Tally) -> None:
         self._tally = tally
-        self._prefix = prefix
-        self._start_after = start_after
-        self._workers = workers
-        self._repeats = repeats
-        self._ranges = [Range(start_after, None, start_after)]
+        self._prefix = span.prefix
+        self._start_after = span.start_after
+        self._workers = span.workers
+        self._repeats = span.repeats
+        self._ranges = [Range(span.start_after, None, span.start_after)]
         self._space = KeySpace()
         self._useful = self._wasted = 0
 
@@ -179,11 +190,11 @@ class Ranges:
             if each.done or each.density is None:
                 continue
             first, last = each.density
-            point = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE)
+            point = self._space.ahead(first, last, each.cursor, pages=PAGES_PER_RANGE)
             if point is None or not point.startswith(self._prefix) or point <= each.cursor:
                 continue
             if each.end is not None:
-                beyond = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE + 2)
+                beyond = self._space.ahead(first, last, each.cursor, pages=PAGES_PER_RANGE + 2)
                 if point >= each.end or beyond is None or beyond >= each.end:
                     continue
             right = Range(point, each.end, point, density=each.density)
@@ -238,7 +249,8 @@ class Ranges:
         """Note how dense keys lie here and what they are made of."""
         if self._workers > 1 and len(entries) > 1:
             taken.density = (entries[0].key, entries[-1].key)
-            self._space.learn(listed.key for listed in (*entries[:: max(1, len(entries) // 8)], entries[-1]))
+            some = (listed.key for listed in (*entries[:: max(1, len(entries) // 8)], entries[-1]))
+            self._space.learn(key for key in some if key.isascii() or not LONE_SURROGATE.search(key))
 
     def _close_gap(self, taken: Range, beyond: str | None) -> None:
         """No key lies between the end of *taken* and *beyond* (None: none at all): the ranges between are finished."""
@@ -252,23 +264,14 @@ class Ranges:
 class RangedPages:
     """Lists of objects whose keys ascend through all of them; with one worker, plain read-ahead.
 
-    *repeats*: one key may come several times (versions). Iterate once, then `close`, which ends every thread.
-    Iterating raises OutOfOrder, ListingRefused, and what *read* raises.
+    Iterate once, then `close`, which ends every thread. Iterating raises OutOfOrder, ListingRefused, and what *read*
+    raises.
     """
 
-    def __init__(
-        self,
-        read: ReadPage,
-        *,
-        tally: Tally,
-        prefix: str = "",
-        start_after: str = "",
-        workers: int = 1,
-        repeats: bool = False,
-    ) -> None:
+    def __init__(self, read: ReadPage, span: Span, tally: Tally) -> None:
         self._read = read
-        self._workers = workers
-        self._ranges = Ranges(prefix=prefix, start_after=start_after, workers=workers, repeats=repeats, tally=tally)
+        self._workers = span.workers
+        self._ranges = Ranges(span, tally)
         self._changed = threading.Condition()
         self._stopped = False
         self._failure: BaseException | None = None

@@ -10,6 +10,7 @@ from schema.errors import Scope, StoreError
 from schema.objects import ListedEntry, ListedObject, ObjectHead, UnsupportedEntry
 from storage.listing.coding import KeyExists, ListedText
 from storage.listing.entry import ShownEntry, Times, new_object
+from storage.port import Believe
 
 AskHead = Callable[[str, str | None], ObjectHead]
 """HEAD of a key and a version. Raises StoreError, ObjectMissing above all."""
@@ -19,22 +20,23 @@ AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Completes entries by HEAD. *always*: also those that tell everything, where listings were seen to be wrong."""
+    """Completes entries by HEAD; where listings are not believed, also those that tell everything."""
 
     head: AskHead | None
     times: Times
-    always: bool = False
+    believe: Believe = Believe.LISTING
 
     def settle(self, entries: Sequence[ShownEntry]) -> Iterable[ListedEntry]:
         """The same entries, in the same order, each as it can be planned."""
-        if not self.always and all(map(_is_whole, entries)):
+        if self.believe is Believe.LISTING and all(map(_is_whole, entries)):
             return entries  # type: ignore[return-value]  # every one a ListedObject
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="listing-head") as pool:
             return list(pool.map(self._one, entries))
 
     def _one(self, entry: ShownEntry) -> ListedEntry:
         if isinstance(entry, ListedObject):
-            return self._asked(entry) if self.always and not entry.delete_marker else entry
+            doubted = self.believe is Believe.HEAD and not entry.delete_marker
+            return self._asked(entry) if doubted else entry
         if entry.flaw:
             return unsupported(entry, entry.flaw)
         if entry.is_latest is None:

@@ -12,6 +12,7 @@ from schema.errors import StoreError
 from schema.objects import ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
 from storage.credentials import Credentials
 from storage.listing import listing
+from storage.listing.asking import ListedBucket
 from storage.port import (
     UNGUARDED,
     UNPINNED,
@@ -56,7 +57,7 @@ class S3Store:
             observer or Unobserved(),
             ca_bundle=ca_bundle or side.ca_bundle,
         )
-        self._habits = listing.ListingHabits()
+        self._listed = ListedBucket(side.bucket, self.fetch_page, self._head_listed)
         self._always: tuple[tuple[str, str], ...] = ()
         if side.requester_pays:
             self._always = (("x-amz-request-payer", "requester"),)
@@ -76,34 +77,18 @@ class S3Store:
         self, prefix: str, *, start_after: str = "", parallel: int = 1, believe: Believe = Believe.LISTING
     ) -> Listing:
         """See the port."""
-        return listing.list_objects(
-            self.fetch_page,
-            self.bucket,
-            prefix,
-            start_after=start_after,
-            parallel=parallel,
-            habits=self._habits,
-            head=self._head_listed,
-            distrusted=believe is Believe.HEAD,
-        )
+        return listing.list_objects(self._listed, prefix, start_after=start_after, parallel=parallel, believe=believe)
 
     def _head_listed(self, key: str, version_id: str | None) -> ObjectHead:
         return self.head(key, version_id=version_id)
 
     def ask_listing(self, prefix: str) -> None:
         """See the port."""
-        listing.ask_listing(self.fetch_page, self.bucket, prefix, habits=self._habits)
+        listing.ask_listing(self._listed, prefix)
 
     def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
         """See the port."""
-        return listing.list_versions(
-            self.fetch_page,
-            self.bucket,
-            prefix,
-            habits=self._habits,
-            head=self._head_listed,
-            distrusted=believe is Believe.HEAD,
-        )
+        return listing.list_versions(self._listed, prefix, believe=believe)
 
     def fetch_page(self, query: list[tuple[str, str]]) -> bytes:
         """The body of a GET on the bucket with *query* (storage.listing.PageFetch)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.listing_server import ListingServer, listed, objects_page
+from support.listing_server import ListingServer, list_objects, list_versions, listed, objects_page
 from support.planning import MemoryManifests, declare
 
 from planner import section as section_module
@@ -27,7 +27,7 @@ from schema.plan_checks import check_plan
 from schema.planfile import to_document
 from storage.listing import listing as listing_module
 from storage.listing import ordinary
-from storage.listing.listing import ListingHabits, list_objects, list_versions
+from storage.listing.asking import ListingHabits
 from storage.listing.page import PageReader
 from storage.listing.ranges import Ranges
 from storage.listing.settle import Settler
@@ -121,8 +121,8 @@ SEAMS: dict[str, tuple[object, str, Callable[..., Any], dict[str, Any]]] = {
     "ranges": (Ranges, "pop", without_one, {}),
     "ranges, parallel": (Ranges, "pop", without_one, {"parallel": 4}),
     "settling": (Settler, "settle", without_one, {}),
-    "sorting": (listing_module._Listing, "_without_repeats", lazily_without_one, {"unordered": True}),
-    "history": (listing_module.History, "oldest_first", without_one, {"versions": True}),
+    "sorting": (listing_module._Walk, "_without_repeats", lazily_without_one, {"unordered": True}),
+    "history": (listing_module.Histories, "oldest_first", without_one, {"versions": True}),
     "taking stock": (InventoryTaker, "take", lazily_without_one, {}),
     "mapping and filters": (SectionPlanner, "_mapped", lazily_without_one, {}),
     "march": (section_module, "march", lazily_without_one, {}),

@@ -7,11 +7,21 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.listing_server import START_MS, ListingServer, listed, objects_page, server_of
+from support.listing_server import (
+    START_MS,
+    ListingServer,
+    bucket_of,
+    list_objects,
+    list_versions,
+    listed,
+    objects_page,
+    server_of,
+)  # fmt: skip
 
 from schema.errors import BucketMissing, ListingRefused, ListingUnordered, ServerFault, StoreError, Throttled
 from schema.objects import ListedObject, UnsupportedEntry
-from storage.listing.listing import ListingHabits, PageFetch, ask_listing, list_objects, list_versions
+from storage.listing.asking import ListingHabits, PageFetch
+from storage.listing.listing import ask_listing
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0, clock=lambda: 0.0)
@@ -321,16 +331,16 @@ def test_errors_of_fetch_pass_unchanged() -> None:
 
 def test_asking_takes_one_request_for_one_key_however_large_the_bucket() -> None:
     server = server_of([f"p/{number}" for number in range(5_000)])
-    ask_listing(server, "bucket", "p/", retry=AT_ONCE)
+    ask_listing(bucket_of(server, retry=AT_ONCE), "p/")
     assert [(query["max-keys"], query["prefix"]) for query in server.queries] == [("1", "p/")]
 
 
 def test_asking_raises_what_a_listing_would() -> None:
     with pytest.raises(ListingRefused):
-        ask_listing(lambda _query: b"<html>log in</html>", "bucket", "", retry=AT_ONCE)
+        ask_listing(bucket_of(lambda _query: b"<html>log in</html>", retry=AT_ONCE), "")
 
     def missing(_query: object) -> bytes:
         raise BucketMissing("no such bucket")
 
     with pytest.raises(BucketMissing):
-        ask_listing(missing, "bucket", "", retry=AT_ONCE)
+        ask_listing(bucket_of(missing, retry=AT_ONCE), "")

@@ -12,13 +12,21 @@ from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
 import pytest
-from support.listing_server import START_MS, ListingServer, listed, objects_page, versions_page
+from support.listing_server import (
+    START_MS,
+    ListingServer,
+    list_objects,
+    list_versions,
+    listed,
+    objects_page,
+    versions_page,
+)  # fmt: skip
 
 from schema.errors import FeatureUnsupported, ListingRefused, ObjectMissing, ObjectRefused, StoreError
 from schema.objects import ListedEntry, ListedObject, ObjectHead, UnsupportedEntry
-from storage.listing.listing import ListingHabits, list_objects, list_versions
+from storage.listing.asking import ListingHabits
 from storage.listing.page import NOT_UTF8, NOT_XML
-from storage.port import Listing
+from storage.port import Believe, Listing
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=2), wait=lambda _seconds: None, random=lambda: 0.0, clock=lambda: 0.0)
@@ -290,7 +298,7 @@ def test_list_etag_differs_a_distrusted_listing_gives_what_the_heads_say() -> No
     server = Server({"a": 1, "b": 2})
     server.entry = lambda key, element: element.replace(server.etag(key), "f" * 32)
 
-    assert server.all(distrusted=True) == Server(server.objects).all()
+    assert server.all(believe=Believe.HEAD) == Server(server.objects).all()
     assert sorted(server.heads) == ["a", "b"]
 
 
