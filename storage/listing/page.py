@@ -205,7 +205,7 @@ class PageReader:
         read = EntryReader(self.times).read
         doubtful = not found.declared
         entries = [
-            read(fields, key, _flaw(key, text, doubtful=doubtful))
+            read(fields, key, _flaw(key, text))
             for fields, key, text in zip(found.entries, keys, texts, strict=True)
         ]
         # Some servers write it for what XML cannot hold; then there is no such key, as a HEAD will tell.
@@ -371,11 +371,11 @@ def _names(said: str, bucket: str) -> bool:
     return said == bucket or (through and said != "") or said.casefold() == bucket.casefold()
 
 
-def _flaw(key: str, text: str, *, doubtful: bool) -> str:
-    """What is wrong with a key as shown; '' for nothing. *doubtful*: the page holds keys as they are."""
+def _flaw(key: str, text: str) -> str:
+    """What is wrong with a key that the page shows as *text*; '' for nothing."""
     if not key.isascii() and LONE_SURROGATE.search(key):
         return NOT_UTF8
-    return NOT_XML if doubtful and salvage.is_mended(text) else ""
+    return NOT_XML if salvage.is_mended(text) else ""
 
 
 def _doubted(entry: ShownEntry) -> ShownEntry:
