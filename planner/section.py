@@ -29,7 +29,7 @@ from schema.manifest import ManifestStore
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
 from schema.storage_classes import STANDARD
-from storage.port import Believe, Listing, ObjectStore
+from storage.port import Listing, ObjectStore, believed
 
 EXAMPLES = 3
 
@@ -162,7 +162,7 @@ class SectionPlanner:
         return self._source.take(one), self._destination.take(two)
 
     def _listed(self, store: ObjectStore, prefix: str, can: Capabilities) -> Listing:
-        believe = Believe.HEAD if can.facts.get("listed_etag") == "ignored" else Believe.LISTING
+        believe = believed(can)
         if self._kind(can) == VERSIONS:
             return store.list_versions(prefix, believe=believe)
         return store.list_objects(prefix, parallel=self._in.parallel_listing, believe=believe)

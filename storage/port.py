@@ -10,7 +10,7 @@ Header values are latin-1 decoded text, so that any byte passes through unchange
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -23,6 +23,7 @@ from schema.objects import (
     PartResult,
     WriteResult,
 )
+from schema.plan import Capabilities
 
 HeaderList = Sequence[tuple[str, str]]
 Body = bytes | bytearray | memoryview
@@ -102,6 +103,16 @@ class Believe(Enum):
     LISTING = "listing"
     HEAD = "head"
     """Listings were seen to be wrong: size and ETag of each object are asked by a HEAD."""
+
+
+def believing(can: Capabilities, believe: Believe) -> Capabilities:
+    """*can*, with what somebody knows of the end's listings."""
+    return replace(can, facts={**can.facts, "listed_etag": "ignored"}) if believe is Believe.HEAD else can
+
+
+def believed(can: Capabilities) -> Believe:
+    """How the listings of an end have to be taken, after what a probe found of it."""
+    return Believe.HEAD if can.facts.get("listed_etag") == "ignored" else Believe.LISTING
 
 
 UNPINNED = Pin()

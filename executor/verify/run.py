@@ -21,6 +21,7 @@ from executor.verify.versions import version_findings
 from schema.errors import Scope, Stopped, StoreError
 from schema.manifest import ManifestStore
 from schema.plan import VERSION_ORDER, WRITE_ACTIONS, Action, Plan
+from storage.port import believed
 
 AT_ONCE = 32
 Report = Callable[[Finding], None]
@@ -108,9 +109,11 @@ class Verification:
             yield from version_findings(route, lines)
             return
         section, parallel = route.section, self.parallel_listing
-        listing = route.source.list_objects(section.source.prefix, parallel=parallel)
+        believe = believed(route.source_facts)
+        listing = route.source.list_objects(section.source.prefix, parallel=parallel, believe=believe)
         yield from source_findings(section.id, listing, lines.by_source())
-        listing = route.destination.list_objects(section.destination.prefix, parallel=parallel)
+        believe = believed(route.destination_facts)
+        listing = route.destination.list_objects(section.destination.prefix, parallel=parallel, believe=believe)
         yield from destination_findings(section.id, listing, lines.by_target())
 
     def _objects(

@@ -13,6 +13,7 @@ from schema.histories import HELD_MARKER, HELD_VERSION
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import Action
 from schema.quantities import counted_text
+from storage.port import believed
 
 LAID = ARRIVED | {Outcome.MARKER_LAID}
 """The destination holds the version, be it an object or a delete marker."""
@@ -21,7 +22,11 @@ LAID = ARRIVED | {Outcome.MARKER_LAID}
 def version_findings(route: Route, lines: Expectations) -> Iterator[Finding]:
     """One finding for each key whose history differs, is missing, or is in no manifest."""
     store, prefix = route.destination, route.section.destination.prefix
-    listing = store.list_objects(prefix) if route.destination_facts.never_versioned else store.list_versions(prefix)
+    believe = believed(route.destination_facts)
+    if route.destination_facts.never_versioned:
+        listing = store.list_objects(prefix, believe=believe)
+    else:
+        listing = store.list_versions(prefix, believe=believe)
     histories = groupby(listing, key=lambda v: v.key)
     planned = groupby(lines.by_target(), key=lambda e: e.entry.target)
     there, plan = next(histories, None), next(planned, None)

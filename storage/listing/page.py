@@ -205,8 +205,7 @@ class PageReader:
         read = EntryReader(self.times).read
         doubtful = not found.declared
         entries = [
-            read(fields, key, _flaw(key, text))
-            for fields, key, text in zip(found.entries, keys, texts, strict=True)
+            read(fields, key, _flaw(key, text)) for fields, key, text in zip(found.entries, keys, texts, strict=True)
         ]
         # Some servers write it for what XML cannot hold; then there is no such key, as a HEAD will tell.
         return [_doubted(entry) if _REPLACEMENT in entry.key else entry for entry in entries] if doubtful else entries

@@ -74,6 +74,50 @@ def test_one_bad_key_can_be_excluded(filled: Operator) -> None:
     assert "unsupported" not in summary or summary["unsupported"]["objects"] == 0
 
 
+def of_plain(change: Callable[[bytes], bytes]) -> Quirk:
+    """Changes what is listed of the key `plain`."""
+
+    def one(found: re.Match[bytes]) -> bytes:
+        return change(found[0]) if b"<Key>plain</Key>" in found[0] else found[0]
+
+    return Rewrites(lambda body: re.sub(rb"<Contents>.*?</Contents>", one, body, flags=re.DOTALL), LISTS)
+
+
+OTHER_ETAG = of_plain(lambda entry: re.sub(rb"[0-9a-f]{32}", b"f" * 32, entry))
+NO_SIZE = of_plain(lambda entry: re.sub(rb"<Size>\d+", b"<Size>0", re.sub(rb"([0-9a-f]{32})", rb"\1-2", entry)))
+
+
+def test_list_head_disagree_is_no_change_but_a_failure_by_name_with_a_way_on(filled: Operator) -> None:
+    planned, applied, _ = migrated(filled, OTHER_ETAG)
+
+    assert [planned.code, applied.code] == [0, 3], applied.err
+    assert "plain: ListingAndHeadDisagree: listing and head disagree" in applied.err
+    assert "--believe head" in applied.err
+    assert {found.key for found in compare(filled.source_side, filled.destination_side)} == {"plain"}
+    with QuirkProxy(filled.source.endpoint_url, OTHER_ETAG) as proxy:
+        filled.source_url = proxy.endpoint_url
+        filled.declare()
+        ran = [filled.plan("--believe", "head"), filled.apply(), filled.verify("--level", "content")]
+    assert [each.code for each in ran] == [0, 0, 0], ran
+    assert compare(filled.source_side, filled.destination_side) == []
+
+
+def test_list_head_disagree_control_an_object_that_did_change_is_drift(filled: Operator) -> None:
+    assert filled.plan().code == 0
+    write(filled.source_side.client, filled.source_bucket, CorpusObject("plain", 99, 99))
+    applied = filled.apply()
+
+    assert applied.code == 3
+    assert "plain: source_changed" in applied.err
+
+
+def test_list_head_disagree_no_bytes_in_several_parts_are_asked_while_planning(filled: Operator) -> None:
+    planned, applied, verified = migrated(filled, NO_SIZE)
+
+    assert [planned.code, applied.code, verified.code] == [0, 0, 0], planned.err + applied.err + verified.out
+    assert compare(filled.source_side, filled.destination_side) == []
+
+
 def versioned(operator: Operator, *, marker: bool) -> None:
     """Two keys with four versions; *marker*: the third of `k` is a delete marker."""
     for client, name in (
