@@ -169,6 +169,7 @@ def _assembled(outcomes: list[tuple[Pair, SectionOutcome]], context: _Context, l
             context.budget,
             declaration.preserve,
             [item.classes for item in carried],
+            [outcome.unclear_order for _, outcome in outcomes],
         ),
         estimate=estimate(
             work, carried, declaration.limits, declaration.preserve, context.budget, most, declaration.policy

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 from planner.losses import risks_of_probes
 from planner.workload import ClassWork, Largest
+from schema.attributes.evidence import Counted
 from schema.declaration import Policy, Preserve
 from schema.facts import Fact, Finding
-from schema.plan import Level, Risk, Section, Tally
+from schema.plan import VERSION_ORDER, Level, Risk, Section, Tally
 from schema.quantities import count_text, counted_text, size_text
 from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
 from schema.tiers import WHOLE_MAX, part_size
 
+NOTHING = Counted(0, ())
 _WORST_FIRST = tuple(Level)
 
 
@@ -24,20 +26,24 @@ def risks_of(
     budget: int,
     preserve: Preserve | None = None,
     classes: Sequence[Mapping[str, ClassWork]] = (),
+    unclear_orders: Sequence[Counted] = (),
 ) -> tuple[Risk, ...]:
     """The plan's `risks`. *largest*: of each section.
 
+    *unclear_orders*: of each section, the keys whose listing does not tell the order of their versions.
     *preserve* given: what the probes found is judged by it, too, and where the objects of *classes* (for each section
     what it carries, by the source's storage class) will land.
     """
     found: list[Risk] = []
     carried = classes or [{}] * len(sections)
-    for section, biggest, work in zip(sections, largest, carried, strict=True):
+    unclear = unclear_orders or [NOTHING] * len(sections)
+    for section, biggest, work, order in zip(sections, largest, carried, unclear, strict=True):
         prefix = f"{section.id}: " if len(sections) > 1 else ""
         probed = risks_of_probes(section, preserve) if preserve is not None else ()
         archived = _of_archives(section, policy, preserve, work) if preserve is not None else ()
         of_section = (
             *_of_actions(section, policy),
+            *_of_order(order),
             *_of_ends(section),
             *probed,
             *archived,
@@ -73,6 +79,16 @@ def _of_actions(section: Section, policy: Policy) -> Iterator[Risk]:
         yield Risk("unsupported", Level.MEDIUM, text)
     if policy.versions == "all" and section.summary.get("listed", Tally()).objects:
         yield Risk("versions", Level.LOW, "version ids and times of versions are given anew by the destination")
+
+
+def _of_order(unclear: Counted) -> Iterator[Risk]:
+    if unclear.objects:
+        named = ", ".join(ascii(key) for key in unclear.examples)
+        text = (
+            f"of {counted_text(unclear.objects, 'key')} the source lists versions and delete markers of the same time "
+            f"apart, so that their order cannot be told: they may arrive in another one ({named})"
+        )
+        yield Risk(VERSION_ORDER, Level.HIGH, text)
 
 
 def _of_ends(section: Section) -> Iterator[Risk]:

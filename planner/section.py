@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,17 +22,19 @@ from planner.reasons import Reason
 from planner.sorting import sort_on_disk
 from planner.stages import Router
 from planner.versions import History, decide_history, histories
+from schema.attributes.evidence import Counted
 from schema.declaration import Declaration, Pair
 from schema.facts import Capabilities
 from schema.manifest import ManifestStore
-from schema.objects import ListedObject
+from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
-from storage.port import ObjectStore
+from schema.storage_classes import STANDARD
+from storage.port import Listing, ObjectStore, believed
 
 EXAMPLES = 3
 
-SourceRow = tuple[str, ListedObject, Reason | None]
-"""Destination key, object, and why it takes no part."""
+SourceRow = tuple[str, ListedEntry, Reason | None]
+"""Destination key, entry, and why it takes no part."""
 
 
 class SectionStores(NamedTuple):
@@ -80,6 +82,8 @@ class SectionOutcome:
     summary: dict[str, Tally]
     delivered: Delivered
     mapping_examples: tuple[tuple[str, str], ...]
+    unclear_order: Counted
+    """Source keys whose versions of the same time may arrive in another order."""
 
 
 class SectionPlanner:
@@ -114,7 +118,7 @@ class SectionPlanner:
         self._fold = fold_of(can)
         self._keeps_keys = self._fold is None and not inputs.facts.refused_kinds
         self._nested = None if holds_keys_beneath_keys(can) else NestedKeys()
-        self._open_listings: list[Iterator[ListedObject]] = []
+        self._open_listings: list[Listing] = []
         self._delivery = Delivery(
             pair.id,
             inputs.manifests,
@@ -150,17 +154,18 @@ class SectionPlanner:
 
     # --- the two streams
 
-    def _listings(self) -> tuple[Iterator[ListedObject], Iterator[ListedObject]]:
+    def _listings(self) -> tuple[Iterator[ListedEntry], Iterator[ListedEntry]]:
         source, destination = self._stores
         one = self._listed(source, self._in.pair.source.prefix, self._in.source_capabilities)
         two = self._listed(destination, self._in.pair.destination.prefix, self._in.destination_capabilities)
         self._open_listings = [one, two]
         return self._source.take(one), self._destination.take(two)
 
-    def _listed(self, store: ObjectStore, prefix: str, can: Capabilities) -> Iterator[ListedObject]:
+    def _listed(self, store: ObjectStore, prefix: str, can: Capabilities) -> Listing:
+        believe = believed(can)
         if self._kind(can) == VERSIONS:
-            return store.list_versions(prefix)
-        return store.list_objects(prefix, parallel=self._in.parallel_listing)
+            return store.list_versions(prefix, believe=believe)
+        return store.list_objects(prefix, parallel=self._in.parallel_listing, believe=believe)
 
     def _kind(self, can: Capabilities) -> str:
         return VERSIONS if self._versions and not can.never_versioned else OBJECTS
@@ -174,7 +179,7 @@ class SectionPlanner:
     def _report(self, *, finished: bool) -> None:
         self._in.on_progress(PlanProgress(self._in.pair.id, self._source.objects, self._destination.objects, finished))
 
-    def _rows(self, listing: Iterator[ListedObject]) -> Iterator[SourceRow]:
+    def _rows(self, listing: Iterator[ListedEntry]) -> Iterator[SourceRow]:
         """The source in the order of the destination's keys, and no two participants with one destination key."""
         rows = self._mapped(listing)
         if not self._mapping.preserves_order:
@@ -182,7 +187,7 @@ class SectionPlanner:
             rows = self._distinct(row for _, row in sort_on_disk(tagged, self._in.staging))
         return rows if self._nested is None else self._unnested(rows, self._nested)
 
-    def _mapped(self, listing: Iterator[ListedObject]) -> Iterator[SourceRow]:
+    def _mapped(self, listing: Iterator[ListedEntry]) -> Iterator[SourceRow]:
         exclusion = compile_filters(self._in.declaration.filters, self._mapping.source_prefix)
         identity, target_of = self._mapping.is_identity, self._mapping.target
         examples, folded = self._examples, self._folded
@@ -190,7 +195,7 @@ class SectionPlanner:
             key = item[0]
             target = key if identity else target_of(key)
             excluded = None if exclusion is None else exclusion(item)
-            if excluded is None:
+            if excluded is None and not isinstance(item, UnsupportedEntry):
                 if not identity and len(examples) < EXAMPLES and target != key and (key, target) not in examples:
                     examples.append((key, target))
                 if folded is not None:
@@ -199,7 +204,7 @@ class SectionPlanner:
 
     def _unnested(self, rows: Iterator[SourceRow], nested: NestedKeys) -> Iterator[SourceRow]:
         for row in rows:
-            if row[2] is None:
+            if _takes_part(row):
                 nested.check(row[0], row[1].key)
             yield row
 
@@ -207,7 +212,7 @@ class SectionPlanner:
         """Participants stand before excluded rows of the same destination key."""
         last: SourceRow | None = None
         for row in rows:
-            if row[2] is None:
+            if _takes_part(row):
                 if last is not None and last[0] == row[0] and last[1].key != row[1].key:
                     raise collision(last[1].key, row[1].key, row[0])
                 last = row
@@ -228,6 +233,9 @@ class SectionPlanner:
             if right is not None:
                 self._matched += 1
                 there = right[2]
+            if isinstance(item, UnsupportedEntry) or isinstance(right, UnsupportedEntry):
+                yield [self._unsupported(left, right)], False
+                continue
             key, size, etag, modified, storage_class = item[:5]
             other_key = None if target == key else target
             if excluded is not None:
@@ -257,19 +265,44 @@ class SectionPlanner:
                     yield self._destination_history(right), False
                 continue
             target, rows = left
-            there: list[ListedObject] = []
+            listed: list[ListedEntry] = []
             if right is not None:
-                there = right[1]
-                self._matched += len(there)
-            yield self._history(target, rows, there)
+                listed = right[1]
+                self._matched += len(listed)
+            there = list(supported(listed))
+            if len(there) < len(listed):
+                unknown = next(entry for entry in listed if isinstance(entry, UnsupportedEntry))
+                yield [self._unsupported(row, unknown) for row in rows], False
+            else:
+                yield self._history(target, rows, there)
+
+    def _unsupported(self, row: SourceRow, there: ListedEntry | None) -> Entry:
+        """EXCLUDED or UNSUPPORTED: of a key that one of the two listings does not tell enough of."""
+        target, item, excluded = row
+        action, reason = Action.EXCLUDED, str(excluded)
+        if excluded is None:
+            action = Action.UNSUPPORTED
+            reason = item.reason if isinstance(item, UnsupportedEntry) else ""
+        if not reason and isinstance(there, UnsupportedEntry):
+            reason = f"at the destination: {there.reason}"
+        storage_class = STANDARD if isinstance(item, UnsupportedEntry) else item.storage_class
+        return Entry(
+            item.key, item.size or 0, item.etag or "", action, item.modified_ms or 0,
+            None if target == item.key else target, None if there is None else there.etag, item.version_id,
+            storage_class, reason,
+        )  # fmt: skip
 
     def _history(self, target: str, rows: list[SourceRow], there: list[ListedObject]) -> Verdict:
         entries: list[Entry] = []
         restore = False
-        taking_part = [item for _, item, excluded in rows if excluded is None]
+        taking_part = [item for _, item, excluded in rows if excluded is None and isinstance(item, ListedObject)]
         earlier = self._memory.at(target) if there else ()
         decisions = decide_history(taking_part, target, there, self._policy, self._in.facts, earlier)
-        for _, item, excluded in rows:
+        for row in rows:
+            _, item, excluded = row
+            if isinstance(item, UnsupportedEntry):
+                entries.append(self._unsupported(row, None))
+                continue
             if excluded is not None:
                 entries.append(_version_entry(item, target, Action.EXCLUDED, str(excluded), None))
                 continue
@@ -279,11 +312,13 @@ class SectionPlanner:
             entries.append(_version_entry(item, target, action, "" if moved else str(reason), etag))
         return entries, restore
 
-    def _destination_only(self, item: ListedObject) -> Entry:
+    def _destination_only(self, item: ListedEntry) -> Entry:
         """DELETE where the declaration wants it and neither filters nor folding protect the key; else EXTRANEOUS.
 
         A destination that folds keys lists a copied '/a' as 'a': deleting what "is not at the source" would delete it.
         """
+        if isinstance(item, UnsupportedEntry):
+            return self._kept(item)
         key, size, etag, modified, storage_class = item[:5]
         if self._judge_key is not None and self._judge_key(key[len(self._mapping.destination_prefix) :]) is not None:
             reason = Reason.FILTERED_AT_DESTINATION
@@ -298,13 +333,9 @@ class SectionPlanner:
     def _destination_history(self, history: History) -> list[Entry]:
         """At most the current version is deleted (a delete marker is laid over it); history itself is kept."""
         versions = history[1]
-        entries = [
-            Entry(
-                item.key, item.size, item.etag, Action.EXTRANEOUS, item.modified_ms, None, item.etag, item.version_id,
-                item.storage_class, str(Reason.OLDER_VERSION),
-            )
-            for item in versions[:-1]
-        ]  # fmt: skip
+        if any(isinstance(item, UnsupportedEntry) for item in versions):
+            return [self._kept(item) for item in versions]
+        entries = [self._kept(item) for item in versions[:-1]]
         current = self._destination_only(versions[-1])
         if versions[-1].delete_marker and current.action is Action.DELETE:
             current = current._replace(
@@ -312,21 +343,35 @@ class SectionPlanner:
             )
         return [*entries, current]
 
+    @staticmethod
+    def _kept(item: ListedEntry) -> Entry:
+        """EXTRANEOUS: a version at the destination that is left alone."""
+        return Entry(
+            item.key, item.size or 0, item.etag or "", Action.EXTRANEOUS, item.modified_ms or 0, None, item.etag,
+            item.version_id, STANDARD if isinstance(item, UnsupportedEntry) else item.storage_class,
+            item.reason if isinstance(item, UnsupportedEntry) else str(Reason.OLDER_VERSION),
+        )  # fmt: skip
+
     def _outcome(self) -> SectionOutcome:
         source, destination = self._source.finished(), self._destination.finished()
         self._report(finished=True)
         delivered = self._delivery.finish()
         summary = conserved(self._delivery.by_action, source, destination, self._matched)
-        return SectionOutcome(source, destination, summary, delivered, tuple(self._examples))
+        unclear = Counted(self._source.unclear_keys, self._source.unclear_examples)
+        return SectionOutcome(source, destination, summary, delivered, tuple(self._examples), unclear)
 
     def _discard(self) -> None:
         """Drop drafts and temporary files; stop a listing whose other side has failed, with its threads."""
         self._delivery.discard()
         for listing in self._open_listings:
-            if isinstance(listing, Generator):
-                listing.close()
+            listing.close()
         if self._folded is not None:
             self._folded.close()
+
+
+def _takes_part(row: SourceRow) -> bool:
+    """Whether the row's object will exist at the destination, as far as its listing and the filters say."""
+    return row[2] is None and not isinstance(row[1], UnsupportedEntry)
 
 
 def _histories_of(rows: Iterator[SourceRow]) -> Iterator[tuple[str, list[SourceRow]]]:

@@ -33,7 +33,7 @@ from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from schema.planfile import load_plan, write_plan
 from schema.quantities import count_text
-from storage.port import ObjectStore
+from storage.port import Believe, ObjectStore, believing
 
 CHANGES_PRESENT = 2
 
@@ -50,6 +50,13 @@ CHANGES_PRESENT = 2
     show_default=True,
     help="LIST requests at once, each side.",
 )
+@click.option(
+    "--believe",
+    type=click.Choice([each.value for each in Believe]),
+    default=Believe.LISTING.value,
+    show_default=True,
+    help="What says how large a source object is and which: 'head' asks each one.",
+)
 @json_option
 @told_as_json
 def plan_command(
@@ -58,6 +65,7 @@ def plan_command(
     base: Path | None,
     detailed_exitcode: bool,
     parallel_listing: int,
+    believe: str,
     as_json: bool,
 ) -> int:
     """List both sides of DECLARATION and write the plan, to be reviewed, and its manifests.
@@ -78,11 +86,14 @@ def plan_command(
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
         arguments = (declaration, stores, manifests, before, settings, parallel_listing, _teller(as_json), endpoints)
-        try:
-            plan = _build(*arguments)
-        except ListingUnordered:
-            # The store knows now that this bucket lists in no order, and sorts it from the start.
-            plan = _build(*arguments)
+        for _bucket in range(2 * len(stores)):
+            try:
+                plan = _build(*arguments, believe=Believe(believe))
+                break
+            except ListingUnordered:
+                continue  # the store knows now that this bucket lists in no order, and sorts it from the start
+        else:
+            plan = _build(*arguments, believe=Believe(believe))
         written = write_plan(path, plan, manifests)
     except OSError as error:
         raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
@@ -111,6 +122,8 @@ def _build(
     parallel_listing: int,
     tell: Callable[[PlanProgress], None],
     endpoints: Mapping[str, Any],
+    *,
+    believe: Believe,
 ) -> Plan:
     samples = {
         pair.id: sample_of(stores[pair.id][0], pair.source.prefix, declaration.policy.versions == "all")
@@ -141,7 +154,7 @@ def _build(
             manifests=manifests,
             staging=Path(staging),
             base=base,
-            capabilities={name: (p.source, p.destination) for name, p in probed.items()},
+            capabilities={name: (believing(p.source, believe), p.destination) for name, p in probed.items()},
             losses={name: p.losses for name, p in probed.items()},
             methods={name: p.choice for name, p in probed.items()},
             memory=memory,

@@ -14,7 +14,7 @@ from schema.attributes.evidence import Evidence
 from schema.declaration import Declaration, Pair, Preserve, Side
 from schema.errors import DeclarationError, StoreError
 from schema.facts import Capabilities, Fact, Finding
-from schema.objects import ListedObject
+from schema.objects import ListedObject, supported
 from schema.plan import Loss, Method
 from schema.quantities import size_text
 from schema.storage_classes import STANDARD, target_storage_class
@@ -44,11 +44,11 @@ def sample_of(store: ObjectStore, prefix: str, all_versions: bool) -> tuple[List
     """The first objects of a source, and where all versions travel the first older ones too: what these carry (a
     retention, tags, a class) may be lost as well. Raises StoreErrors; an endpoint that lists no versions shows none.
     """
-    current = tuple(islice(store.list_objects(prefix), SAMPLED))
+    current = tuple(islice(supported(store.list_objects(prefix)), SAMPLED))
     if not all_versions:
         return current
     try:
-        listed = list(islice(store.list_versions(prefix), LISTED_FOR_OLDER))
+        listed = list(islice(supported(store.list_versions(prefix)), LISTED_FOR_OLDER))
     except StoreError:
         return current  # the plan's own listing tells what it means
     older = (version for version in listed if not version.is_latest and not version.delete_marker)

@@ -1,13 +1,13 @@
 """External merge sort of listed objects: for listings that do not come in order. Memory is bounded, disk is not.
 
 Runs are sorted in memory, written one behind the other into an unnamed temporary file (the kernel removes it with
-the process, however that ends) as compressed JSON blocks, and merged. Costs about 40 bytes of disk per object.
+the process, however that ends) as compressed blocks, and merged. Costs about 40 bytes of disk per object.
 """
 
 from __future__ import annotations
 
 import heapq
-import json
+import pickle
 import struct
 import tempfile
 import zlib
@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 from schema.errors import LocalDiskError
-from schema.objects import ListedObject
 
 _BLOCK = 256
 """Objects in one compressed block: what a run being merged holds in memory."""
@@ -30,7 +29,7 @@ _OBJECT_OVERHEAD = 560
 """Bytes in memory of one object beside its key: two tuples, three strings, four numbers, measured."""
 _LENGTH = struct.Struct("<I")
 
-Positioned = tuple[int, ListedObject]
+Positioned = tuple[int, Any]
 """An object and its place in the listing it came from."""
 SortKey = Callable[[Positioned], Any]
 
@@ -78,7 +77,7 @@ class ExternalSort:
         """How many runs lie on disk."""
         return len(self._runs)
 
-    def add(self, listed: ListedObject) -> None:
+    def add(self, listed: Any) -> None:
         """Take one object."""
         self._held.append((self._count, listed))
         self._count += 1
@@ -159,7 +158,7 @@ class ExternalSort:
 def by_key(positioned: Positioned) -> tuple[str, int, int]:
     """Keys ascending; of one key the newest last, then the one listed last."""
     position, listed = positioned
-    return listed.key, listed.modified_ms, position
+    return listed.key, listed.modified_ms or 0, position
 
 
 def by_age(positioned: Positioned) -> tuple[str, bool, int, int]:
@@ -168,24 +167,24 @@ def by_age(positioned: Positioned) -> tuple[str, bool, int, int]:
     Servers list the newest first, so among versions of the same millisecond the one listed last is the oldest.
     """
     position, listed = positioned
-    return listed.key, listed.is_latest, listed.modified_ms, -position
+    return listed.key, bool(listed.is_latest), listed.modified_ms or 0, -position
 
 
 _listed_object = itemgetter(1)
 
 
-def without_positions(objects: Iterable[Positioned]) -> Iterator[ListedObject]:
+def without_positions(objects: Iterable[Positioned]) -> Iterator[Any]:
     """Only the objects."""
     return map(_listed_object, objects)
 
 
 def _encoded(block: list[Positioned]) -> bytes:
-    rows = [[position, *listed] for position, listed in block]
-    return zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode(), 1)
+    return zlib.compress(pickle.dumps(block, pickle.HIGHEST_PROTOCOL), 1)
 
 
 def _decoded(data: bytes) -> list[Positioned]:
-    return [(position, ListedObject(*fields)) for position, *fields in json.loads(zlib.decompress(data))]
+    found: list[Positioned] = pickle.loads(zlib.decompress(data))  # noqa: S301  our own unnamed file
+    return found
 
 
 def _disk_error(error: Exception) -> LocalDiskError:

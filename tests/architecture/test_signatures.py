@@ -31,8 +31,6 @@ PARAMETERS_TO_DO: frozenset[str] = frozenset(
         "s3migrate/commands/plan.py:_build",
         "s3migrate/commands/plan.py:plan_command",
         "schema/errors.py:__init__",
-        "storage/listing/listing.py:list_objects",
-        "storage/listing/listing.py:list_versions",
         "storage/port.py:copy",
         "storage/port.py:copy_part",
         "storage/port.py:get",
@@ -94,8 +92,6 @@ POSITIONS_TO_DO: frozenset[str] = frozenset(
         "schema/validation.py:_pattern",
         "schema/yaml_strict.py:_entry",
         "storage/endpoint_choice.py:probe_candidate",
-        "storage/listing/keyspace.py:ahead",
-        "storage/listing/page.py:_page",
         "storage/port.py:complete_upload",
         "storage/port.py:copy",
         "storage/port.py:copy_part",
@@ -126,7 +122,7 @@ POSITIONS_TO_DO: frozenset[str] = frozenset(
         "storage/wire/wire.py:__init__",
     }
 )
-NONLOCAL_TO_DO: frozenset[str] = frozenset({"storage/listing/page.py"})
+NONLOCAL_TO_DO: frozenset[str] = frozenset()
 
 
 class Signature(NamedTuple):

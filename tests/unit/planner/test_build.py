@@ -31,6 +31,7 @@ from schema.plan import Action, Gate, Plan
 from schema.plan_checks import check_plan
 from schema.planfile import load_plan, to_document, write_plan
 from schema.tiers import GIB, MIB
+from storage.port import Listing, Tally
 
 DELETING = Policy(delete_extraneous="after-verify")
 
@@ -164,9 +165,9 @@ def test_a_listing_whose_other_side_fails_is_closed(bench) -> None:
     closed = []
 
     class Watched(Bucket):
-        def list_objects(self, prefix, **options):
+        def _listed(self, prefix):
             try:
-                yield from super().list_objects(prefix, **options)
+                yield from super()._listed(prefix)
             finally:
                 closed.append(True)
 
@@ -410,7 +411,8 @@ class Endless:
         self._size = size
 
     def list_objects(self, prefix: str, **_options: object):
-        return (listed(f"{prefix}data/{n:08d}", self._size, f"{n:032x}") for n in range(self._count))
+        found = (listed(f"{prefix}data/{n:08d}", self._size, f"{n:032x}") for n in range(self._count))
+        return Listing(found, Tally(self._count))
 
 
 def test_memory_does_not_grow_with_the_number_of_objects(tmp_path) -> None:

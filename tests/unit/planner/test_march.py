@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.planning import listed
+from support.planning import listed, listing_of
 
 from planner.inventory import OBJECTS, VERSIONS, InventoryTaker
 from planner.march import AscendingMemory, march
@@ -57,7 +57,7 @@ def test_memory_that_does_not_ascend_is_refused() -> None:
 
 def take(kind: str, prefix: str, *objects):
     taker = InventoryTaker(kind, prefix, "source bucket b")
-    return taker, list(taker.take(iter(objects)))
+    return taker, list(taker.take(listing_of(objects)))
 
 
 @pytest.mark.parametrize("second", ["a", "b"])
@@ -84,7 +84,7 @@ def test_a_key_outside_the_prefix_is_refused() -> None:
 
 def test_an_unfinished_listing_has_no_inventory() -> None:
     taker = InventoryTaker(OBJECTS, "", "source bucket b")
-    next(taker.take(iter([listed("a"), listed("b")])))
+    next(taker.take(listing_of([listed("a"), listed("b")])))
     with pytest.raises(ListingRefused, match="not read to its end"):
         taker.finished()
 
