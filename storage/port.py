@@ -15,6 +15,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from schema.errors import StoreError
+from schema.facts import Capabilities
 from schema.objects import (
     ListedEntry,
     ListedPart,
@@ -23,7 +24,6 @@ from schema.objects import (
     PartResult,
     WriteResult,
 )
-from schema.plan import Capabilities
 
 HeaderList = Sequence[tuple[str, str]]
 Body = bytes | bytearray | memoryview
