@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from support.certificates import Certificate
@@ -36,6 +36,8 @@ class FaultProxy:
     *credentials* (access key, secret) are needed for EnforceConditions only. *wait* sleeps: tests may pass
     their own. With a *certificate* it speaks TLS to its clients.
     """
+
+    relay: ClassVar[type[Relay]] = Relay
 
     def __init__(
         self,
@@ -196,7 +198,7 @@ class FaultProxy:
             struck = self._book.strike(request)
             self._in_flight += 1
             self.peak_in_flight = max(self.peak_in_flight, self._in_flight)
-        relay = Relay(self, client, upstream, head, request, struck)
+        relay = self.relay(self, client, upstream, head, request, struck)
         try:
             return relay.run() and (head.get("connection") or "").lower() != "close"
         finally:
