@@ -39,7 +39,7 @@ def planned_budget(declaration: Declaration) -> int:
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
     """The embedded server of this state folder, not started."""
-    return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER)
+    return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER, idle_seconds=settings.ledger_idle_seconds)
 
 
 def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
