@@ -12,7 +12,7 @@ from executor.copy.job import Job
 from executor.ledger.values import PartRecord
 from executor.route import Route
 from schema.attributes.layout import PartLayout
-from schema.errors import ObjectRefused
+from schema.errors import FeatureUnsupported, ObjectRefused
 from schema.facts import Fact
 from schema.objects import ListedPart, ObjectHead
 from schema.plan import Entry
@@ -49,7 +49,10 @@ def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
 
     def ask(number: int) -> ObjectHead:
         query = [("partNumber", str(number))] + ([("versionId", entry.version_id)] if entry.version_id else [])
-        return job.repeat(lambda: route.source.subresource("HEAD", entry.key, query)[0])
+        try:
+            return job.repeat(lambda: route.source.subresource("HEAD", entry.key, query)[0])
+        except FeatureUnsupported:
+            return ObjectHead({}, 0, "")  # a source without partNumber does not tell
 
     return layout_of(route, entry, ask, each=each)
 

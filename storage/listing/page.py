@@ -20,6 +20,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
 
+from schema.ends import listed_by_another_name
 from schema.errors import ListingRefused, ResponseUnreadable, ServerFault
 from schema.objects import ListedObject
 
@@ -121,7 +122,7 @@ def _collect(body: bytes, bucket: str, *, root: str, kinds: frozenset[str]) -> _
     parser = _parser(found, bucket, kinds, encoded=encoded)
     try:
         parser.Parse(body, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # also an encoding that nobody knows
         raise _unreadable(bucket, f"is not whole XML ({error})", body) from None
     except UnicodeDecodeError as error:
         raise _unreadable(bucket, f"is not valid UTF-8 ({error})", body) from None
@@ -194,7 +195,7 @@ def _parser(found: _Collected, bucket: str, kinds: frozenset[str], *, encoded: b
 def _checked_truncation(found: _Collected, bucket: str) -> bool:
     """Whether more pages follow, after the checks that any page must pass."""
     name = found.fields.get("Name")
-    if name != bucket:
+    if name != bucket and not (name and listed_by_another_name(bucket)):
         said = "does not name its bucket" if name is None else f"is of bucket {name!r}"
         _refuse(bucket, said)
     truncated = found.fields.get("IsTruncated")

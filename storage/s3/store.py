@@ -16,7 +16,7 @@ from storage.port import UNGUARDED, UNPINNED, Body, Guard, HeaderList, Pin, Requ
 from storage.s3 import uploads
 from storage.s3.answers import object_head, pinned_range, write_result
 from storage.wire import documents
-from storage.wire.addressing import locate
+from storage.wire.addressing import copy_source, locate
 from storage.wire.errors import Purpose, printable
 from storage.wire.exchange import Answer, Patience
 from storage.wire.signer import encode_path
@@ -41,10 +41,11 @@ class S3Store:
         *which*: the end of the pair that this store is; its errors say so.
         """
         self._side = side
+        address = locate(side)
         self._wire = Wire(
             side.bucket,
-            locate(side),
-            side.region,
+            address,
+            address.region,
             credentials,
             observer or Unobserved(),
             ca_bundle=ca_bundle or side.ca_bundle,
@@ -375,7 +376,7 @@ def guard_headers(guard: Guard) -> list[tuple[str, str]]:
 
 def copy_source_headers(bucket: str, key: str, pin: Pin) -> list[tuple[str, str]]:
     """The source of a server-side copy and its precondition."""
-    source = encode_path(f"{bucket}/{key}")
+    source = encode_path(copy_source(bucket, key))
     if pin.version_id is not None:
         source += f"?versionId={encode_path(pin.version_id)}"
     headers = [("x-amz-copy-source", source)]

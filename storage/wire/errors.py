@@ -23,6 +23,7 @@ from schema.errors import (
     CredentialsRefused,
     DestinationChanged,
     DigestMismatch,
+    EndpointUnreachable,
     FeatureUnsupported,
     ObjectArchived,
     ObjectChanged,
@@ -133,6 +134,7 @@ _ADVICE: dict[type[StoreError], str] = {
     BucketMissing: "check the bucket's name and the endpoint, or create it",
     StorageFull: "free or add space at the endpoint, or raise its quota, then run again to go on",
     AllowanceSpent: "raise the account's cap or wait until it is lifted, then run again to go on",
+    EndpointUnreachable: "check endpoint_url, and that the endpoint runs and can be reached from here",
     UnsignedPayloadRefused: "set signed_payload: true for this endpoint in the declaration and plan again",
 }
 
@@ -147,6 +149,8 @@ def from_exchange(failure: ExchangeFailed, call: Call) -> StoreError:
     leaf = BY_FAULT.get(failure.fault, ConnectionFailed)
     message = f"{_subject(call)} at {call.endpoint} failed: {printable(failure.text)}{number}"
     advice = _ADVICE.get(leaf)
+    if failure.fault is Fault.NO_ANSWER and not call.signed_before and call.endpoint.startswith("http://"):
+        advice = "should this port speak TLS, write https:// in endpoint_url"
     return leaf(f"{message}; {advice}" if advice else message, operation=call.operation, key=call.key, side=call.side)
 
 
