@@ -66,7 +66,7 @@ def server_of(folder: DataFolder, named: int | None = None, proc: Path = PROC) -
     return None
 
 
-def end(pid: int, folder: DataFolder, sleep: Callable[[float], None], proc: Path = PROC) -> bool:
+def end(pid: int, folder: DataFolder, sleep: Callable[[float], None], *, proc: Path = PROC) -> bool:
     """End the server *pid* of *folder* and wait for it; True when it is gone."""
     for word, seconds in ENDING:
         if not serves(pid, folder, proc):

@@ -32,14 +32,10 @@ class S3Store:
         credentials: Credentials,
         *,
         observer: RequestObserver | None = None,
-        ca_bundle: str | None = None,
         customer_key: bytes | None = None,
         which: WhichSide = WhichSide.UNKNOWN,
     ) -> None:
-        """*ca_bundle*: PEM file; None: side.ca_bundle or libcurl's own. *customer_key*: 32 bytes of SSE-C key.
-
-        *which*: the end of the pair that this store is; its errors say so.
-        """
+        """*customer_key*: 32 bytes of SSE-C key. *which*: the end of the pair this store is; its errors say so."""
         self._side = side
         address = locate(side)
         self._wire = Wire(
@@ -48,7 +44,7 @@ class S3Store:
             address.region,
             credentials,
             observer or Unobserved(),
-            ca_bundle=ca_bundle or side.ca_bundle,
+            ca_bundle=side.ca_bundle,
             side=which,
             signed_payload=side.signed_payload,
         )

@@ -154,7 +154,7 @@ def from_exchange(failure: ExchangeFailed, call: Call) -> StoreError:
     return leaf(f"{message}; {advice}" if advice else message, operation=call.operation, key=call.key, side=call.side)
 
 
-def _wrong_scheme(call: Call, finding: str, scheme: str, status: int = 0) -> WrongScheme:
+def _wrong_scheme(call: Call, finding: str, scheme: str, *, status: int = 0) -> WrongScheme:
     return WrongScheme(
         f"{call.operation} at {call.endpoint} failed: the server {finding}; write {scheme}:// in endpoint_url",
         operation=call.operation,
@@ -174,7 +174,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, call: Call
     request_id = headers.get("x-amz-request-id") or _text(_REQUEST_ID, body)
     leaf = classify(status, code, headers, body, call)
     if leaf is WrongScheme:
-        return _wrong_scheme(call, f"speaks TLS at this port and answered HTTP {status}", "https", status)
+        return _wrong_scheme(call, f"speaks TLS at this port and answered HTTP {status}", "https", status=status)
     parts = [f"{_subject(call)} was refused: HTTP {status}"]
     if code:
         parts.append(printable(code))
@@ -223,7 +223,7 @@ def classify(status: int, code: str, headers: Mapping[str, str], body: bytes, ca
     detail = _text(_MESSAGE, body) or headers.get("x-amz-error-message", "")
     if call.unsigned_payload and 400 <= status <= 501 and (code in _PAYLOAD_CODES or _PAYLOAD_WORDS.search(detail)):
         return UnsignedPayloadRefused
-    leaf = _by_code(status, code, headers, call)
+    leaf = _by_code(status, code, headers=headers, call=call)
     if leaf in _MAY_MEAN_FULL and _says_full(leaf, code, detail):
         return StorageFull if call.purpose not in (Purpose.READ, Purpose.BUCKET) else AllowanceSpent
     if call.anonymous and not call.signed_before and status in (400, 401, 403) and code not in _UNSIGNED_REFUSALS:
@@ -243,7 +243,7 @@ def _says_full(leaf: type[StoreError], code: str, detail: str) -> bool:
     return _FULL_WORDS.search(detail) is not None and not (leaf is Throttled and _TOO_FAST.search(detail))
 
 
-def _by_code(status: int, code: str, headers: Mapping[str, str], call: Call) -> type[StoreError]:
+def _by_code(status: int, code: str, *, headers: Mapping[str, str], call: Call) -> type[StoreError]:
     if call.purpose is Purpose.COMPLETE and code == "InvalidRequest":
         # AWS says so when MpuObjectSize or the whole object's checksum differ from what the parts add up to.
         return DigestMismatch
