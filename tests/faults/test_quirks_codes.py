@@ -201,4 +201,7 @@ def test_the_words_of_tls_libraries_are_told_apart() -> None:
         with pytest.raises(ssl.SSLError) as caught:
             ssl.create_default_context().wrap_socket(plain, server_hostname="x")
         call = Call("GetObject", Purpose.READ, "bucket", "https://endpoint", "k")
-        assert type(from_exchange(ExchangeFailed(Fault.TLS_BROKEN, str(caught.value).replace("_", " "), 0.0), call)) is errors.WrongScheme
+        assert (
+            type(from_exchange(ExchangeFailed(Fault.TLS_BROKEN, str(caught.value).replace("_", " "), 0.0), call))
+            is errors.WrongScheme
+        )
