@@ -17,7 +17,7 @@ from executor.ledger.ledger import Ledger
 from executor.machine.descriptors import descriptors
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
-from schema.errors import UsageError
+from schema.errors import UsageError, WhichSide
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from storage.manifest_bucket import ManifestBucket
@@ -39,7 +39,7 @@ def planned_budget(declaration: Declaration) -> int:
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
     """The embedded server of this state folder, not started."""
-    return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER)
+    return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER, idle_seconds=settings.ledger_idle_seconds)
 
 
 def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
@@ -78,8 +78,8 @@ def open_sections(
     """(source, destination) stores by section id."""
     return {
         name: (
-            open_store(source, observer=observer_of(source)),
-            open_store(destination, observer=observer_of(destination)),
+            open_store(source, observer=observer_of(source), which=WhichSide.SOURCE),
+            open_store(destination, observer=observer_of(destination), which=WhichSide.DESTINATION),
         )
         for name, source, destination in pairs
     }

@@ -20,7 +20,9 @@ MigrationError                       something the operator can act on; anything
 ├── GuardExceeded           7
 ├── VerifyFailed            8
 ├── Stopped                75        drained on request; run again to go on
-└── StoreError                       an S3 endpoint said no; `retryable` and `scope` answered by every leaf
+├── KeyUnknown             66        `explain`: the key is in no manifest of the plan
+└── StoreError                       an S3 endpoint said no; `retryable`, `scope` and an exit code of its own are
+                                     answered by every leaf, the side it speaks of by every error
 """
 
 from __future__ import annotations
@@ -49,6 +51,12 @@ class DeclarationError(MigrationError):
 
 class InputMissing(MigrationError):
     """A file named on the command line does not exist or cannot be read."""
+
+    exit_code = 66
+
+
+class KeyUnknown(MigrationError):
+    """A key that was asked about is in no manifest of the plan."""
 
     exit_code = 66
 
@@ -155,12 +163,22 @@ class Scope(Enum):
     """Every object; the run stops, resumably, with one message."""
 
 
+class WhichSide(Enum):
+    """At which end of a pair an error arose."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    UNKNOWN = "unknown"
+    """Not told: nothing may be concluded about either end."""
+
+
 class StoreError(MigrationError):
     """An S3 endpoint refused or failed.
 
-    `operation` is the S3 operation's name, `key` the key concerned (unescaped), `status` the HTTP
-    status (0: none received), `code` the S3 error code, `retry_after` seconds the server asked for,
-    `endpoint` the name under which the endpoint is observed ("": nobody observed it, or both sides are concerned).
+    `side` is the end of the pair the error speaks of: a copy that is asked of the destination and does not find its
+    source speaks of the source. `operation` is the S3 operation's name, `key` the key concerned (unescaped), `status`
+    the HTTP status (0: none received), `code` the S3 error code, `retry_after` seconds the server asked for, `endpoint`
+    the name under which the endpoint is observed ("": nobody observed it, or both sides are concerned).
     """
 
     retryable: ClassVar[bool]
@@ -176,6 +194,7 @@ class StoreError(MigrationError):
         code: str = "",
         request_id: str = "",
         retry_after: float | None = None,
+        side: WhichSide = WhichSide.UNKNOWN,
     ) -> None:
         super().__init__(message)
         self.operation = operation
@@ -184,18 +203,36 @@ class StoreError(MigrationError):
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.side = side
         self.endpoint = ""
+
+    def retold(self, message: str) -> StoreError:
+        """The same error, with its facts, in other words."""
+        again = type(self)(
+            message,
+            operation=self.operation,
+            key=self.key,
+            status=self.status,
+            code=self.code,
+            request_id=self.request_id,
+            retry_after=self.retry_after,
+            side=self.side,
+        )
+        again.endpoint = self.endpoint
+        return again
 
 
 class Throttled(StoreError):
     """The endpoint asks for fewer requests (503 SlowDown, 429). Never fails an object."""
 
+    exit_code = 69
     retryable = True
 
 
 class ServerFault(StoreError):
     """The endpoint failed inside (500, 502, 504, 200 with an error body). A write may have happened."""
 
+    exit_code = 69
     retryable = True
 
 
@@ -204,6 +241,10 @@ class ConnectionFailed(StoreError):
 
     exit_code = 69
     retryable = True
+
+
+class EndpointUnreachable(ConnectionFailed):
+    """The host's name does not resolve, or nothing listens at its port: nothing was sent, nothing was written."""
 
 
 class DescriptorsExhausted(StoreError):
@@ -240,6 +281,7 @@ class ResponseUnreadable(StoreError):
 class DigestMismatch(StoreError):
     """Bytes changed on the way; nothing bad was published."""
 
+    exit_code = 76
     retryable = True
 
 
@@ -291,6 +333,37 @@ class WrongRegion(StoreError):
     scope = Scope.RUN
 
 
+class WrongScheme(StoreError):
+    """http:// to a port that speaks TLS, or https:// to one that does not."""
+
+    exit_code = 68
+    retryable = False
+    scope = Scope.RUN
+
+
+class CredentialsMisconfigured(StoreError):
+    """What says where the keys come from is malformed: ~/.aws/config, a credential process, a region."""
+
+    exit_code = 78
+    retryable = False
+    scope = Scope.RUN
+
+
+class AllowanceSpent(StoreError):
+    """The account's cap on reads, traffic or requests is reached; no waiting of ours ends it."""
+
+    exit_code = 69
+    retryable = False
+    scope = Scope.RUN
+
+
+class UnsignedPayloadRefused(StoreError):
+    """The endpoint takes no body whose SHA-256 is not signed, and this body cannot be hashed before it is sent."""
+
+    exit_code = 76
+    retryable = False
+
+
 class StorageFull(StoreError):
     """The destination's quota or disk is full."""
 
@@ -309,54 +382,63 @@ class AccessRefused(StoreError):
 class ObjectMissing(StoreError):
     """404: the key or version is not there."""
 
+    exit_code = 68
     retryable = False
 
 
 class ObjectChanged(StoreError):
     """The source is no longer the object the plan saw (412, other ETag, other length)."""
 
+    exit_code = 4
     retryable = False
 
 
 class DestinationChanged(StoreError):
     """The destination is not what the plan saw (412 on a guarded write), or our own lost success."""
 
+    exit_code = 4
     retryable = False
 
 
 class ObjectArchived(StoreError):
     """The object must be restored before it can be read."""
 
+    exit_code = 69
     retryable = False
 
 
 class FeatureUnsupported(StoreError):
     """The endpoint does not implement what was asked."""
 
+    exit_code = 76
     retryable = False
 
 
 class ObjectRefused(StoreError):
     """The endpoint will never accept this object as it is (key too long, metadata too large...)."""
 
+    exit_code = 76
     retryable = False
 
 
 class UploadMissing(StoreError):
     """NoSuchUpload: completed, aborted, or never there."""
 
+    exit_code = 76
     retryable = False
 
 
 class UploadConflicted(StoreError):
     """409 on Complete: the upload must be started anew."""
 
+    exit_code = 76
     retryable = False
 
 
 class PartRefused(StoreError):
     """InvalidPart: the server does not hold the part we name."""
 
+    exit_code = 76
     retryable = False
 
 

@@ -14,7 +14,7 @@ from executor.ledger.values import ChunkKind, ChunkState, Lane, Outcome
 from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import ledger_if_any
-from schema.errors import UsageError
+from schema.errors import KeyUnknown, UsageError
 from schema.escape import from_one_line, one_line
 from schema.manifest import ManifestStore, read_entries
 from schema.plan import Entry, Plan
@@ -52,7 +52,7 @@ def explain_command(key: str, plan_path: Path | None, as_json: bool) -> None:
         if ledger is not None:
             ledger.close()
     if not found:
-        raise UsageError(f"{one_line(key)} is in no manifest of this plan; it was not listed when the plan was made")
+        raise KeyUnknown(f"{one_line(key)} is in no manifest of this plan; it was not listed when the plan was made")
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -147,12 +147,13 @@ class Operator:
         """Verify the plan."""
         return self.run("verify", self.plan_path, *options)
 
-    def background(self, *words: str | Path) -> subprocess.Popen[str]:
-        """The same command as a process of its own; stdout and stderr are pipes."""
+    def background(self, *words: str | Path, more: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """The same command as a process of its own, *more* in its environment; stdin is empty, the others are pipes."""
         return subprocess.Popen(
             [sys.executable, "-m", "s3migrate", *map(str, words)],
             cwd=self.folder,
-            env=scrubbed_environment() | self.environment() | {"PYTHONPATH": str(ROOT)},
+            env=scrubbed_environment() | self.environment() | {"PYTHONPATH": str(ROOT)} | dict(more or {}),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
