@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from planner.losses import KEY_FACTS, key_kinds
 from planner.reasons import Reason
-from planner.sorting import DiskSorter
 from schema.declaration import MappingRule
 from schema.errors import DeclarationError
 from schema.plan import Capabilities
+from storage.disk_sort import DiskSort
 
 MAX_KEY_BYTES = 1024
 _SURELY_SHORT = MAX_KEY_BYTES // 4
@@ -147,7 +148,7 @@ class FoldedKeys:
 
     def __init__(self, fold: Fold, staging: Path) -> None:
         self._fold = fold
-        self._sorter: DiskSorter[tuple[str, str]] = DiskSorter(staging)
+        self._sorter: DiskSort[tuple[str, str]] = DiskSort(itemgetter(0), folder=staging)
         self._last: str | None = None
 
     def add(self, target: str, source_key: str) -> None:

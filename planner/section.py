@@ -19,13 +19,13 @@ from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, collision, fold_
 from planner.march import AscendingMemory, Completion, march
 from planner.methods import MethodChoice, chooser
 from planner.reasons import Reason
-from planner.sorting import sort_on_disk
 from planner.stages import Router
 from planner.versions import History, decide_history, histories
 from schema.declaration import Declaration, Pair
 from schema.manifest import ManifestStore
 from schema.objects import ListedObject
 from schema.plan import TRANSFER_ACTIONS, Action, Capabilities, Entry, Inventory, Tally
+from storage.disk_sort import sort_on_disk
 from storage.port import ObjectStore
 
 EXAMPLES = 3
@@ -178,7 +178,7 @@ class SectionPlanner:
         rows = self._mapped(listing)
         if not self._mapping.preserves_order:
             tagged = (((row[0], row[2] is not None), row) for row in rows)
-            rows = self._distinct(row for _, row in sort_on_disk(tagged, self._in.staging))
+            rows = self._distinct(row for _, row in sort_on_disk(tagged, itemgetter(0), folder=self._in.staging))
         return rows if self._nested is None else self._unnested(rows, self._nested)
 
     def _mapped(self, listing: Iterator[ListedObject]) -> Iterator[SourceRow]:
@@ -355,5 +355,5 @@ def _by_source_key(verdicts: Iterator[Verdict], staging: Path) -> Iterator[Verdi
         for entries, restore in verdicts
         for key, same_key in groupby(entries, key=itemgetter(0))
     )
-    for _, entries, restore in sort_on_disk(rows, staging):
+    for _, entries, restore in sort_on_disk(rows, itemgetter(0), folder=staging):
         yield entries, restore

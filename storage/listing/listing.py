@@ -19,9 +19,9 @@ from operator import attrgetter
 
 from schema.errors import ListingRefused, ListingUnordered, ResponseUnreadable
 from schema.objects import ListedObject
+from storage.listing.order import SortKey, by_age, by_key, sorted_listing
 from storage.listing.page import Page, Query, parse_page, parse_versions_page
 from storage.listing.ranges import OutOfOrder, RangedPages, ReadPage, TokenLoop
-from storage.listing.sorting import ExternalSort, SortKey, by_age, by_key, without_positions
 from storage.retrying import Retry
 
 PageFetch = Callable[[list[tuple[str, str]]], bytes]
@@ -215,13 +215,11 @@ class _Listing:
 
     def _sorted_behind(self, handed_out: _HandedOut) -> Iterator[ListedObject]:
         """List everything into the sorter; give what comes after the last key handed out."""
-        with ExternalSort(self.kind.sort_key, self.sort_memory) as sorter:
-            for page in self._pages_as_they_come():
-                for listed in page:
-                    if listed.key > self.start_after:
-                        sorter.add(listed)
-            entries = self._without_repeats(without_positions(sorter.sorted()))
-            yield from self._rest(entries, handed_out)
+        listing = (
+            listed for page in self._pages_as_they_come() for listed in page if listed.key > self.start_after
+        )
+        entries = sorted_listing(listing, self.kind.sort_key, self.sort_memory)
+        yield from self._rest(self._without_repeats(entries), handed_out)
 
     def _pages_as_they_come(self) -> Iterator[list[ListedObject]]:
         """The pages of one chain of continuations, whatever their order."""
@@ -287,11 +285,9 @@ def _by_age(versions: Iterator[ListedObject], sort_memory: int) -> Iterator[List
         few.sort(key=attrgetter("is_latest", "modified_ms"))
         yield from few
         return
-    with ExternalSort(by_age, sort_memory) as sorter:
-        for listed in chain(few, (more,), versions):
-            sorter.add(listed)
-        del few
-        yield from without_positions(sorter.sorted())
+    every = chain(few, (more,), versions)
+    del few  # else it is held until the last version is handed out
+    yield from sorted_listing(every, by_age, sort_memory)
 
 
 def _with_one_latest(versions: Iterator[ListedObject], bucket: str, key: str) -> Iterator[ListedObject]:
