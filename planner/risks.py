@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from planner.cost import SectionWork
 from planner.losses import risks_of_probes
-from planner.workload import ClassWork, Largest
-from schema.declaration import Policy, Preserve
+from schema.declaration import Declaration, Policy, Preserve
 from schema.plan import Section, Tally
 from schema.quantities import count_text, counted_text, size_text
 from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
@@ -16,31 +16,19 @@ _LEVELS = ("high", "medium", "low")
 Risk = Mapping[str, str]
 
 
-def risks_of(
-    sections: Sequence[Section],
-    policy: Policy,
-    largest: Sequence[Largest],
-    budget: int,
-    preserve: Preserve | None = None,
-    classes: Sequence[Mapping[str, ClassWork]] = (),
-) -> tuple[Risk, ...]:
-    """The plan's `risks`. *largest*: of each section.
-
-    *preserve* given: what the probes found is judged by it, too, and where the objects of *classes* (for each section
-    what it carries, by the source's storage class) will land.
-    """
+def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: int) -> tuple[Risk, ...]:
+    """The plan's `risks`."""
     found: list[Risk] = []
-    carried = classes or [{}] * len(sections)
-    for section, biggest, work in zip(sections, largest, carried, strict=True):
-        prefix = f"{section.id}: " if len(sections) > 1 else ""
-        probed = risks_of_probes(section, preserve) if preserve is not None else ()
-        archived = _of_archives(section, policy, preserve, work) if preserve is not None else ()
+    policy, preserve = declaration.policy, declaration.preserve
+    for item in work:
+        section = item.section
+        prefix = f"{section.id}: " if len(work) > 1 else ""
         for risk, level, text in (
             *_of_actions(section, policy),
             *_of_ends(section),
-            *probed,
-            *archived,
-            *_of_size(biggest, budget, section.destination_capabilities.most_parts, preserve),
+            *risks_of_probes(section, preserve),
+            *_of_archives(item, policy, preserve),
+            *_of_size(item, preserve, budget),
         ):
             found.append({"id": risk, "level": level, "text": prefix + text})
     return tuple(sorted(found, key=lambda risk: _LEVELS.index(risk["level"])))
@@ -96,14 +84,12 @@ def _of_ends(section: Section) -> Iterator[tuple[str, str, str]]:
         yield f"loss-{loss.id}", level, f"{loss.text}{count}; {'accepted' if loss.accepted else 'not accepted yet'}"
 
 
-def _of_archives(
-    section: Section, policy: Policy, preserve: Preserve, work: Mapping[str, ClassWork]
-) -> Iterator[tuple[str, str, str]]:
+def _of_archives(item: SectionWork, policy: Policy, preserve: Preserve) -> Iterator[tuple[str, str, str]]:
     """Objects that cannot be read back where they land, and restores that the class does not know."""
     landing: dict[str, int] = {}
-    for name, carried in work.items():
+    for name, carried in item.classes.items():
         wanted = target_storage_class(name, preserve)
-        refused = section.destination_capabilities.facts.get(class_fact(wanted)) in ("ignored", "rejected")
+        refused = item.section.destination_capabilities.facts.get(class_fact(wanted)) in ("ignored", "rejected")
         if wanted in ARCHIVED and not refused:
             landing[wanted] = landing.get(wanted, 0) + carried.objects
     if landing:
@@ -113,20 +99,19 @@ def _of_archives(
             "their checksums and heads, and say so of each"
         )
         yield "archived-destination", "medium", text
-    unknown = work.get("DEEP_ARCHIVE")
+    unknown = item.classes.get("DEEP_ARCHIVE")
     if unknown is not None and unknown.restores and policy.restore_tier == "Expedited":
         text = f"DEEP_ARCHIVE knows no Expedited restore: {counted_text(unknown.restores, 'object')} would fail"
         yield "restore-tier", "high", text
 
 
-def _of_size(
-    largest: Largest, budget: int, most_parts: int, preserve: Preserve | None
-) -> Iterator[tuple[str, str, str]]:
-    size, key, etag = largest
+def _of_size(item: SectionWork, preserve: Preserve, budget: int) -> Iterator[tuple[str, str, str]]:
+    size, key, etag = item.largest
+    most_parts = item.section.destination_capabilities.most_parts
     if size <= WHOLE_MAX:
         return
     cut_at_source = etag.rpartition("-")[2] if "-" in etag else ""
-    if preserve is not None and preserve.part_layout and cut_at_source.isdecimal():
+    if preserve.part_layout and cut_at_source.isdecimal():
         cuts = f"{counted_text(int(cut_at_source), 'part')}, cut as at the source"
     else:
         part = part_size(size, budget, most_parts)

@@ -16,6 +16,7 @@ from executor.ledger.embedded import EmbeddedPostgres, Reviver
 from executor.ledger.ledger import Ledger
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
+from schema.ends import endpoint_name
 from schema.errors import UsageError
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
@@ -63,11 +64,6 @@ def ledger_if_any(settings: Settings) -> Ledger | None:
     if settings.ledger_url is None and not (settings.state_folder / EMBEDDED_FOLDER).exists():
         return None
     return open_ledger(settings)
-
-
-def endpoint_name(side: Side) -> str:
-    """What an endpoint is called on the screen: host and port, or AWS and its region."""
-    return urlsplit(side.endpoint_url).netloc if side.endpoint_url else f"aws:{side.region}"
 
 
 def open_sections(

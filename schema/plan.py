@@ -113,12 +113,18 @@ class Gate(StrEnum):
     VERIFIED = "verified"
 
 
+class ListingKind(StrEnum):
+    """What a listing holds."""
+
+    OBJECTS = "list-objects-v2"
+    VERSIONS = "list-object-versions"
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """What a listing of one side found, after which this plan was made."""
 
-    kind: str
-    """list-objects-v2 | list-object-versions"""
+    kind: ListingKind
     objects: int
     bytes: int
     sha256: str

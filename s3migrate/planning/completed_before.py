@@ -11,23 +11,24 @@ from itertools import groupby
 from operator import itemgetter
 
 from executor.ledger.ledger import Ledger
-from planner.march import Completion
+from executor.ledger.values import EarlierCompletion
+from planner.march import EarlierCopy
 from schema.errors import ManifestMissing
 from schema.manifest import ManifestStore, read_entries
 from storage.disk_sort import sort_on_disk
 
 
-def completed_before(ledger: Ledger, manifests: ManifestStore, lineage: str, section: str) -> Iterator[Completion]:
+def completed_before(ledger: Ledger, manifests: ManifestStore, *, lineage: str, section: str) -> Iterator[EarlierCopy]:
     """(destination key, source ETag, destination ETag), ascending by key; a key may come several times.
 
     A manifest that no longer exists is ignored: its objects are compared like any others.
     """
-    return sort_on_disk(_completions(ledger, manifests, lineage, section), itemgetter(0))
+    return sort_on_disk(_copies(ledger.completed_before(lineage, section), manifests), itemgetter(0))
 
 
-def _completions(ledger: Ledger, manifests: ManifestStore, lineage: str, section: str) -> Iterator[Completion]:
+def _copies(completions: Iterator[EarlierCompletion], manifests: ManifestStore) -> Iterator[EarlierCopy]:
     """In the order of the ledger's rows."""
-    for digest, rows in groupby(ledger.completed_before(lineage, section), key=lambda row: row.manifest):
+    for digest, rows in groupby(completions, key=lambda row: row.manifest):
         lines = read_entries(manifests, digest)
         try:
             ord, entry = next(lines)

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from schema.declaration import CalendarRow, Filters, Guards, Limits, Policy, Preserve, Side
-from schema.plan import Batch, Capabilities, Gate, Inventory, Loss, Method, Plan, Section, Stage, Tally
+from schema.plan import Batch, Capabilities, Gate, Inventory, ListingKind, Loss, Method, Plan, Section, Stage, Tally
 from schema.plan_document import MAX_INLINE_BATCHES
 from schema.planfile import with_plan_id
 
@@ -97,8 +97,8 @@ def _section(name: str, bucket: str) -> Section:
         id=name,
         source=source,
         destination=destination,
-        source_inventory=Inventory("list-objects-v2", 9, 750, digest("a")),
-        destination_inventory=Inventory("list-objects-v2", 4, 250, digest("c")),
+        source_inventory=Inventory(ListingKind.OBJECTS, 9, 750, digest("a")),
+        destination_inventory=Inventory(ListingKind.OBJECTS, 4, 250, digest("c")),
         source_capabilities=Capabilities({"etag_is_md5": "enforced"}),
         destination_capabilities=Capabilities({"if_none_match": "enforced", "if_match": "ignored"}),
         methods={"stream": "the endpoints differ"},

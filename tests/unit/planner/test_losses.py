@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from planner.losses import Counted, Ends, find_losses, key_kinds, risks_of_probes
 from schema.declaration import Preserve, Side
 from schema.objects import ObjectHead
-from schema.plan import LOSSES, Capabilities, Inventory, Section
+from schema.plan import LOSSES, Capabilities, Inventory, ListingKind, Section
 from storage.probe.probe import SampledObject
 
 BAD = Capabilities(
@@ -200,7 +200,7 @@ def test_kinds_of_keys_agree_with_their_definition(key: str) -> None:
 def risk_ids(
     preserve: Preserve, here: Mapping[str, str], there: Mapping[str, str], bucket: str = "a", **side: object
 ) -> set[str]:
-    nothing = Inventory("list-objects-v2", 0, 0, "")
+    nothing = Inventory(ListingKind.OBJECTS, 0, 0, "")
     section = Section(
         "s", Side(bucket, **side), Side("b"), nothing, nothing, Capabilities(here), Capabilities(there),  # type: ignore[arg-type]
         {}, {}, {},
