@@ -13,18 +13,18 @@ from s3migrate.console.failure import run_click
 
 COMMANDS = {
     "init": "init:init_command",
-    "schema": "init:schema_command",
+    "schema": "schema:schema_command",
     "plan": "plan:plan_command",
     "show": "show:show_command",
-    "check": "show:check_command",
+    "check": "check:check_command",
     "apply": "apply:apply_command",
     "status": "status:status_command",
     "verify": "verify:verify_command",
-    "retry": "steer:retry_command",
+    "retry": "retry:retry_command",
     "explain": "explain:explain_command",
     "cleanup": "cleanup:cleanup_command",
-    "limit": "steer:limit_command",
-    "unlock": "steer:unlock_command",
+    "limit": "limit:limit_command",
+    "unlock": "unlock:unlock_command",
     "ledger": "ledger:ledger_group",
 }
 """Name -> module below s3migrate.commands and the command in it; imported when it is asked for, not before."""

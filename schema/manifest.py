@@ -243,7 +243,9 @@ class ManifestWriter:
         self.discard()
 
 
-def read_entries(store: ManifestStore, digest: str, lo: int = 0, hi: int | None = None) -> Iterator[tuple[int, Entry]]:
+def read_entries(
+    store: ManifestStore, digest: str, *, lo: int = 0, hi: int | None = None
+) -> Iterator[tuple[int, Entry]]:
     """(ord, entry) for lo <= ord < hi of the manifest *digest*, in order; hi None: to its end.
 
     Lines before *lo* are skipped undecoded. Fewer than *hi* lines, a cut or doctored gzip, an over-long or wrong

@@ -60,6 +60,10 @@ class RunState(IntEnum):
     """A newer plan of the same lineage was accepted."""
 
 
+ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
+"""States in which nothing of a run is left to do."""
+
+
 class BatchState(IntEnum):
     """Where a batch stands. A batch with parked chunks stays READY until they are retried."""
 

@@ -6,8 +6,7 @@ import click
 
 from executor.ledger.database import ledger_url
 from executor.ledger.ledger import Ledger
-from s3migrate.commands.common import told_as_json
-from s3migrate.commands.steer import chosen_run
+from s3migrate.commands.common import chosen_run, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
 from schema.errors import LedgerSchemaError

@@ -53,7 +53,8 @@ CHANGES_PRESENT = 2
 )
 @json_option
 @told_as_json
-def plan_command(
+def plan_command(  # click passes one argument for each option
+    *,
     declaration_path: Path,
     output: Path | None,
     base: Path | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
+import pytest
 import yaml
 from support.corpus import CorpusObject, mixed
 from support.operator import Operator
@@ -77,6 +78,20 @@ def test_harm_is_told_with_its_section(on_moto: Operator, seed: int) -> None:
     report = on_moto.folder / "report.md"
     assert "\ndifferent: pair-1: same/key: " in "\n" + on_moto.verify("--level", "listing", "--report", report).err
     assert "| pair-1 | different | `same/key` |" in report.read_text()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_harm_in_another_process_is_told_with_its_section(on_moto: Operator, seed: int, as_json: bool) -> None:
+    pairs = pairs_of(on_moto, seed, 2)
+    declare(on_moto, pairs)
+    assert on_moto.plan().code == 0
+    fill(pairs[1][0].client, pairs[1][0].name, [CorpusObject("same/key", 11, 999)])
+    applied = on_moto.apply("--processes", "2", *(["--json"] if as_json else []))
+    assert applied.code == 3, applied.err
+    if as_json:
+        assert [(e["section"], e["key"]) for e in applied.lines("object_error")] == [("pair-1", "same/key")]
+    else:
+        assert "\npair-1: same/key: source_changed: " in applied.err
 
 
 def test_two_pairs_into_one_place_are_refused(on_moto: Operator, seed: int) -> None:

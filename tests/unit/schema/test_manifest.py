@@ -156,11 +156,11 @@ def test_a_slice_is_the_lines_from_lo_to_hi(tmp_path: Path) -> None:
     entries = [SIMPLE._replace(key=f"{number:05}") for number in range(5000)]
     store, summary = write(tmp_path, entries)
 
-    assert list(read_entries(store, summary.digest, 4998)) == [(4998, entries[4998]), (4999, entries[4999])]
-    assert list(read_entries(store, summary.digest, 10, 12)) == [(10, entries[10]), (11, entries[11])]
-    assert list(read_entries(store, summary.digest, 10, 10)) == []
+    assert list(read_entries(store, summary.digest, lo=4998)) == [(4998, entries[4998]), (4999, entries[4999])]
+    assert list(read_entries(store, summary.digest, lo=10, hi=12)) == [(10, entries[10]), (11, entries[11])]
+    assert list(read_entries(store, summary.digest, lo=10, hi=10)) == []
     with pytest.raises(ManifestCorrupt, match="ends after 5,000 lines; line 5,001"):
-        list(read_entries(store, summary.digest, 4999, 5001))
+        list(read_entries(store, summary.digest, lo=4999, hi=5001))
 
 
 @pytest.mark.parametrize("wrong", [SIMPLE, SIMPLE._replace(key="a"), SIMPLE._replace(version_id="1")])
