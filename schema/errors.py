@@ -1,68 +1,101 @@
 """The one error tree.
 
 MigrationError                       something the operator can act on; anything else is a bug
-├── UsageError             64        words on the command line
-├── DeclarationError       65        migration.yaml is malformed or contradicts itself
-├── InputMissing           66        a named file is not there
-├── LocalDiskError         74        the local disk is full or read-only
+├── UsageError                       words on the command line
+├── DeclarationError                 migration.yaml is malformed or contradicts itself
+├── InputMissing                     a named file is not there
+├── LocalDiskError                   the local disk is full or read-only
 ├── LedgerError
-│   ├── LedgerUnavailable  69        PostgreSQL cannot be reached (retryable)
-│   ├── LedgerSchemaError  78        the ledger's schema is older or newer than this build
-│   └── LeaseLost           1        another worker owns the chunk now; drop the local work
-├── FinishedWithFailures    3
-├── StalePlan               4
-├── IntegrityRefused        5
+│   ├── LedgerUnavailable            PostgreSQL cannot be reached (retryable)
+│   ├── LedgerSchemaError            the ledger's schema is older or newer than this build
+│   └── LeaseLost                    another worker owns the chunk now; drop the local work
+├── FinishedWithFailures
+├── StalePlan
+├── IntegrityRefused
 │   ├── PlanCorrupt                  schema, plan_id, sums, DAG
 │   ├── ManifestCorrupt              digest, order, count
 │   └── ManifestMissing
-├── LockHeld                6
-├── NotApproved             7        other plan id than expected, loss not accepted
-├── GuardExceeded           7
-├── VerifyFailed            8
-├── Stopped                75        drained on request; run again to go on
+├── LockHeld
+├── NotApproved                      other plan id than expected, loss not accepted
+├── GuardExceeded
+├── VerifyFailed
+├── Stopped                          drained on request; run again to go on
 └── StoreError                       an S3 endpoint said no; `retryable` and `scope` answered by every leaf
 """
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import ClassVar
+from enum import Enum, IntEnum
+from typing import ClassVar, Self
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code means. --help and README print this table."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """A member with its line of the table."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    DONE = 0, "done, or nothing to do"
+    UNEXPECTED = 1, "unexpected: a bug, its traceback is on stderr"
+    CHANGES = 2, "plan --detailed-exitcode: the plan has changes"
+    FAILURES = 3, "finished, but some objects failed, drifted or are parked"
+    STALE = 4, "refused: the plan is stale"
+    CORRUPT = 5, "refused: plan or manifest is not what it claims to be"
+    LOCK_HELD = 6, "refused: another plan holds the destination"
+    NOT_APPROVED = 7, "refused: not the approved plan, a loss not accepted, or a guard exceeded"
+    DIFFERENCES = 8, "verify found differences"
+    USAGE = 64, "usage"
+    DECLARATION = 65, "the declaration is malformed"
+    INPUT_MISSING = 66, "a named file is not there"
+    WRONG_BUCKET = 68, "no such bucket, or the wrong region"
+    UNREACHABLE = 69, "an endpoint or the ledger cannot be reached, or the destination is full"
+    LOCAL_DISK = 74, "the local disk is full or read-only"
+    STOPPED = 75, "stopped; apply the same plan again to go on"
+    UNTRUSTWORTHY = 76, "an answer that cannot be trusted (listing, protocol)"
+    REFUSED = 77, "credentials or permissions refused, clock skewed, certificate not verified"
+    LEDGER_UNFIT = 78, "the ledger's schema does not fit this build, or the ledger was altered"
 
 
 class MigrationError(Exception):
     """Something the operator can act on. Anything else is a bug and keeps its traceback."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
 
 
 class UsageError(MigrationError):
     """The command line does not make sense."""
 
-    exit_code = 64
+    exit_code = ExitCode.USAGE
 
 
 class DeclarationError(MigrationError):
     """The declaration is malformed; the message lists every complaint with path and line."""
 
-    exit_code = 65
+    exit_code = ExitCode.DECLARATION
 
 
 class InputMissing(MigrationError):
     """A file named on the command line does not exist or cannot be read."""
 
-    exit_code = 66
+    exit_code = ExitCode.INPUT_MISSING
 
 
 class LocalDiskError(MigrationError):
     """The local disk is full, read-only or broken."""
 
-    exit_code = 74
+    exit_code = ExitCode.LOCAL_DISK
 
 
 class LedgerError(MigrationError):
     """The ledger said no."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNREACHABLE
     retryable: ClassVar[bool]
 
 
@@ -75,33 +108,33 @@ class LedgerUnavailable(LedgerError):
 class LedgerSchemaError(LedgerError):
     """The ledger's schema is not one this build can use."""
 
-    exit_code = 78
+    exit_code = ExitCode.LEDGER_UNFIT
     retryable = False
 
 
 class LeaseLost(LedgerError):
     """The chunk is held under another lease now; whatever was done locally must be dropped."""
 
-    exit_code = 1
+    exit_code = ExitCode.UNEXPECTED
     retryable = False
 
 
 class FinishedWithFailures(MigrationError):
     """The run ended, but some objects failed, drifted or are parked."""
 
-    exit_code = 3
+    exit_code = ExitCode.FAILURES
 
 
 class StalePlan(MigrationError):
     """The plan is older than what has been accepted, or the world has moved."""
 
-    exit_code = 4
+    exit_code = ExitCode.STALE
 
 
 class IntegrityRefused(MigrationError):
     """A document is not what it claims to be."""
 
-    exit_code = 5
+    exit_code = ExitCode.CORRUPT
 
 
 class PlanCorrupt(IntegrityRefused):
@@ -119,31 +152,31 @@ class ManifestMissing(IntegrityRefused):
 class LockHeld(MigrationError):
     """Another plan holds the destination scope."""
 
-    exit_code = 6
+    exit_code = ExitCode.LOCK_HELD
 
 
 class NotApproved(MigrationError):
     """This is not the plan that was approved, or it has losses the declaration does not accept."""
 
-    exit_code = 7
+    exit_code = ExitCode.NOT_APPROVED
 
 
 class GuardExceeded(MigrationError):
     """The plan does more than its guards allow."""
 
-    exit_code = 7
+    exit_code = ExitCode.NOT_APPROVED
 
 
 class VerifyFailed(MigrationError):
     """Source and destination differ, or a key is unaccounted for."""
 
-    exit_code = 8
+    exit_code = ExitCode.DIFFERENCES
 
 
 class Stopped(MigrationError):
     """The run was drained on request and can be resumed."""
 
-    exit_code = 75
+    exit_code = ExitCode.STOPPED
 
 
 class Scope(Enum):
@@ -202,21 +235,21 @@ class ServerFault(StoreError):
 class ConnectionFailed(StoreError):
     """No connection, DNS failure, reset. A write may have happened."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNREACHABLE
     retryable = True
 
 
 class RequestTimedOut(StoreError):
     """No answer, or bytes too slow. A write may have happened."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNREACHABLE
     retryable = True
 
 
 class ResponseUnreadable(StoreError):
     """The answer was cut short, too long, or not what the protocol promises."""
 
-    exit_code = 76
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = True
 
 
@@ -229,7 +262,7 @@ class DigestMismatch(StoreError):
 class CredentialsExpired(StoreError):
     """The session token is no longer valid; a refresh may help."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = True
     scope = Scope.RUN
 
@@ -237,7 +270,7 @@ class CredentialsExpired(StoreError):
 class CredentialsRefused(StoreError):
     """The access key or the signature is wrong."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = False
     scope = Scope.RUN
 
@@ -245,7 +278,7 @@ class CredentialsRefused(StoreError):
 class ClockSkewed(StoreError):
     """This machine's clock is too far from the server's."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = False
     scope = Scope.RUN
 
@@ -253,7 +286,7 @@ class ClockSkewed(StoreError):
 class TlsRefused(StoreError):
     """The server's certificate does not verify."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = False
     scope = Scope.RUN
 
@@ -261,7 +294,7 @@ class TlsRefused(StoreError):
 class BucketMissing(StoreError):
     """No such bucket."""
 
-    exit_code = 68
+    exit_code = ExitCode.WRONG_BUCKET
     retryable = False
     scope = Scope.RUN
 
@@ -269,7 +302,7 @@ class BucketMissing(StoreError):
 class WrongRegion(StoreError):
     """The bucket lives in another region than declared, or the endpoint redirects elsewhere."""
 
-    exit_code = 68
+    exit_code = ExitCode.WRONG_BUCKET
     retryable = False
     scope = Scope.RUN
 
@@ -277,7 +310,7 @@ class WrongRegion(StoreError):
 class StorageFull(StoreError):
     """The destination's quota or disk is full."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNREACHABLE
     retryable = False
     scope = Scope.RUN
 
@@ -285,7 +318,7 @@ class StorageFull(StoreError):
 class AccessRefused(StoreError):
     """403 AccessDenied."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = False
 
 
@@ -346,7 +379,7 @@ class PartRefused(StoreError):
 class ListingRefused(StoreError):
     """A listing that cannot be trusted: wrong bucket, no IsTruncated, no token, token loop, not XML."""
 
-    exit_code = 76
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False
     scope = Scope.RUN
 

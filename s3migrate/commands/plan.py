@@ -28,15 +28,13 @@ from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
 from schema.declaration import Declaration
 from schema.declaration_file import load_declaration
-from schema.errors import IntegrityRefused, ListingUnordered, LocalDiskError
+from schema.errors import ExitCode, IntegrityRefused, ListingUnordered, LocalDiskError
 from schema.escape import one_line
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from schema.planfile import load_plan, write_plan
 from schema.quantities import count_text
 from storage.port import ObjectStore
-
-CHANGES_PRESENT = 2
 
 
 @click.command("plan", short_help="List both sides, write plan and manifests.")
@@ -97,7 +95,7 @@ def plan_command(  # click passes one argument for each option
         click.echo(f"{'Wrote' if written else 'Unchanged:'} {path}", err=True)
         if plan.batches:
             click.echo(f"Review it, then: s3migrate apply {path}", err=True)
-    return CHANGES_PRESENT if detailed_exitcode and plan.batches else 0
+    return ExitCode.CHANGES if detailed_exitcode and plan.batches else ExitCode.DONE
 
 
 class _Asked(NamedTuple):
