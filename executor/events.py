@@ -56,25 +56,3 @@ class Events(Protocol):
 
     def draining(self, abandoning: bool) -> None:
         """A stop was asked for."""
-
-
-class Silent:
-    """Says nothing."""
-
-    def run_accepted(self, run_id: int, resumed: bool, progress: Progress) -> None:
-        """Nothing."""
-
-    def batch_finished(self, batch: str) -> None:
-        """Nothing."""
-
-    def object_trouble(self, trouble: ObjectTrouble) -> None:
-        """Nothing."""
-
-    def waiting(self, what: str, error: MigrationError | None) -> None:
-        """Nothing."""
-
-    def progress(self, progress: Progress, flow: FlowState) -> None:
-        """Nothing."""
-
-    def draining(self, abandoning: bool) -> None:
-        """Nothing."""

@@ -65,7 +65,7 @@ def _compile(rule: MappingRule) -> tuple[re.Pattern[str], str]:
 def key_complaint(
     target: str, *, refused_kinds: frozenset[str] = frozenset(), virtual_hosted: bool = False
 ) -> Reason | None:
-    """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes (s3-facts, 5.3).
+    """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes.
 
     *refused_kinds* are kinds of odd key (planner.losses.key_kinds) the destination was seen to refuse or rename.
     """

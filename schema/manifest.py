@@ -27,19 +27,6 @@ from schema.errors import LocalDiskError, ManifestCorrupt, ManifestMissing
 from schema.manifest_lines import decode, encode, follows
 from schema.plan import Entry
 
-__all__ = [
-    "ManifestFolder",
-    "ManifestStore",
-    "ManifestSummary",
-    "ManifestWriter",
-    "decode",
-    "digest_hex",
-    "encode",
-    "read_entries",
-    "read_lines",
-    "verify_manifest",
-]
-
 MAX_LINE = 64 * 1024
 """Bytes. Two keys of 1,024 bytes, each byte escaped six-fold, with every other field, stay under 20 KiB."""
 READ_BLOCK = 256 * 1024

@@ -60,6 +60,11 @@ SOURCE_ACTIONS = WRITE_ACTIONS | {
 """What becomes of a listed source key; their tallies sum to `listed`."""
 
 
+HELD_VERSION = "the destination's history holds this version in its place"
+HELD_MARKER = "a delete marker on both sides"
+"""Reasons of skipped versions: the planner writes them into the manifest of skipped keys, verify reads them."""
+
+
 class Entry(NamedTuple):
     """One manifest line. A named tuple: made by the million. Line number (zero-based) = `ord`."""
 

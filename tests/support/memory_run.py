@@ -15,16 +15,17 @@ import pytest
 from executor.apply import feeder, runner
 from executor.apply.settings import ApplySettings
 from executor.apply.surroundings import RunSurroundings
-from executor.events import ObjectTrouble, Silent
+from executor.events import ObjectTrouble
 from executor.flow.governor import EndpointGovernor, Governor
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Progress
 from executor.route import routes_of
 from executor.stop import Stop
 from schema.plan import Plan
-from schema.planfile import with_plan_id
+from schema.plan_document import with_plan_id
 from support import planning
 from support.memory_store import MemoryStore
+from support.silence import Silent
 
 MIB = 1 << 20
 BUDGET = 20 * MIB

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from schema.declaration import CalendarRow, Filters, Guards, Limits, Policy, Preserve, Side
 from schema.plan import Batch, Capabilities, Gate, Inventory, ListingKind, Loss, Method, Plan, Section, Stage, Tally
-from schema.plan_document import MAX_INLINE_BATCHES
-from schema.planfile import with_plan_id
+from schema.plan_checks import check_content, check_shape
+from schema.plan_document import MAX_INLINE_BATCHES, with_plan_id
+from schema.yaml_strict import Lines
 
 
 def digest(digit: str) -> str:
@@ -115,3 +117,10 @@ def _section(name: str, bucket: str) -> Section:
         losses=(Loss("acl", "the destination has no ACLs", None, ("a b", "é\x1b"), accepted=True),),
         mapping_examples=(("a.jpg", "new/a.jpg"),),
     )
+
+
+def check_plan(document: Mapping[str, Any], plan: Plan, lines: Lines | None = None) -> None:
+    """All that loading a plan proves of *document*, of which *plan* was made. Raises PlanCorrupt."""
+    lines = lines or Lines("plan")
+    check_shape(document, lines)
+    check_content(document, plan, lines)

@@ -21,6 +21,7 @@ from support.planning import (
     plan,
     side,
 )
+from support.sample_plan import check_plan
 
 from planner.batches import TARGETS
 from planner.build import build_plan
@@ -30,8 +31,8 @@ from schema.declaration import Declaration, Filters, Guards, Limits, MappingRule
 from schema.errors import DeclarationError, ListingRefused, Throttled
 from schema.manifest import ManifestFolder
 from schema.plan import Action, Gate, ListingKind, Plan
-from schema.plan_checks import check_plan
-from schema.planfile import load_plan, to_document, write_plan
+from schema.plan_document import to_document
+from schema.planfile import load_plan, write_plan
 from schema.tiers import GIB, MIB
 from storage.listing.source import BucketListing
 

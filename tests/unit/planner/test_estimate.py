@@ -16,7 +16,9 @@ from schema.canonical import canonical_json
 from schema.declaration import Limits, Policy, Preserve, Side
 from schema.manifest import ManifestSummary
 from schema.plan import Capabilities, Inventory, ListingKind, Loss, Method, Section, Tally
-from schema.tiers import GIB, MIB, TIB, part_size
+from schema.tiers import GIB, MIB, part_size
+
+TIB = 1024 * GIB
 
 BUDGET = 256 * MIB
 NONE_STREAMED = Largest()

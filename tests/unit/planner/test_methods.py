@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.planning import MemoryManifests, declare, listed, plan
+from support.sample_plan import check_plan
 
 from planner.methods import STREAMED, MethodChoice, choose_method, chooser, settle_method
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
 from schema.errors import DeclarationError
 from schema.objects import ListedObject
 from schema.plan import Action, Capabilities, Entry, Method, Plan
-from schema.plan_checks import check_plan
 from schema.plan_document import to_document
 from schema.tiers import GIB, KIB, MAX_PART
 

@@ -16,7 +16,7 @@ from schema.declaration import MappingRule, OnDifferent, Policy
 from schema.objects import ListedObject
 from schema.plan import Plan
 from schema.plan_checks import check_plan
-from schema.planfile import to_document
+from schema.plan_document import to_document
 
 ODD = ["a//b", "/a", "a", "A", "./x", "a/../b", " ", "+", "%2F", "\n", "\r", "\x01", "é", "e\u0301", "yes", "\x85",
        "\U0001f600", "a/", "a/b", "~", "null", "\ufffe", "_SUCCESS", "d/_SUCCESS", "'", '"', "\u2028",

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from support.silence import Silent
 
 from executor.apply.endpoint_watch import EndpointCare, EndpointWatch
 from executor.apply.lifeline import Lifeline
 from executor.apply.settings import ApplySettings
-from executor.events import Silent
 from executor.flow.governor import EndpointGovernor
 from executor.flow.limits import AS_PLANNED, LIFTED, NAMES, LimitSchedule
 from executor.ledger.ledger import Ledger

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from support.silence import Silent
 
 from executor.apply.writer import Batching, LedgerWriter
 from executor.copy.job import OpenChunk
 from executor.copy.patience import LedgerPatience
-from executor.events import Events, Silent
+from executor.events import Events
 from executor.ledger.values import Chunk, ChunkKind, ChunkReport, Completion, Failure, Lane, Outcome
 from executor.stop import Crash, Stop
 from schema.errors import LedgerUnavailable
