@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from schema.plan import Action, Batch, Capabilities, Entry, Method, Plan, Section, is_one_copy, keeps_layout
+from schema.attributes.attribute import Kept
+from schema.attributes.every import kept
+from schema.facts import Capabilities, Fact
+from schema.plan import Action, Batch, Entry, Method, Plan, Section, is_one_copy, keeps_layout
 from schema.tiers import WHOLE_MAX, copied_part_size, part_size
 from storage.port import Guard, HeaderList, ObjectStore, Pin
+
+# Looked up once per object, where a member of an enum class is too slow to reach.
+_CHECKSUMS_RETURNED: Final = Fact.CHECKSUMS_RETURNED
+_COPY_IF_NONE_MATCH: Final = Fact.COPY_IF_NONE_MATCH
+_IF_NONE_MATCH: Final = Fact.IF_NONE_MATCH
+_IF_MATCH: Final = Fact.IF_MATCH
+_COMPLETE_IF_NONE_MATCH: Final = Fact.COMPLETE_IF_NONE_MATCH
+_COMPLETE_IF_MATCH: Final = Fact.COMPLETE_IF_MATCH
+_VERSIONING: Final = Fact.VERSIONING
 
 CHECKSUM_MODE: HeaderList = (("x-amz-checksum-mode", "ENABLED"),)
 
@@ -24,6 +37,13 @@ class Route:
     """Bytes of object buffers of this process."""
     server_copy: bool = False
     """The plan chose to copy the objects at hand inside the endpoint (see for_batch)."""
+    kept: Kept = field(init=False)
+    """What travels besides the bytes."""
+
+    def __post_init__(self) -> None:
+        customer_key = self.section.destination.sse_customer_key_env is not None
+        made = kept(self.plan.preserve, self.section.destination_capabilities, customer_key=customer_key)
+        object.__setattr__(self, "kept", made)
 
     def for_batch(self, batch: Batch) -> Route:
         """The same for the objects of *batch*, which travel by its method."""
@@ -42,12 +62,12 @@ class Route:
     @property
     def read_extra(self) -> HeaderList:
         """Headers of a HEAD or a whole GET at the source."""
-        return CHECKSUM_MODE if self.source_facts.enforces("checksums_returned") else ()
+        return CHECKSUM_MODE if self.source_facts.enforces(_CHECKSUMS_RETURNED) else ()
 
     @property
     def destination_read_extra(self) -> HeaderList:
         """Headers of a HEAD at the destination."""
-        return CHECKSUM_MODE if self.destination_facts.enforces("checksums_returned") else ()
+        return CHECKSUM_MODE if self.destination_facts.enforces(_CHECKSUMS_RETURNED) else ()
 
     def is_whole(self, entry: Entry) -> bool:
         """True: the object crosses in one GET and one PUT (or one CopyObject); False: in parts."""
@@ -67,24 +87,24 @@ class Route:
     def guarded(self, action: Action) -> bool:
         """True when the destination itself refuses a PUT (or CopyObject) that the plan did not foresee."""
         if self.server_copy:
-            return self.destination_facts.enforces("copy_if_none_match")
-        return self.destination_facts.enforces("if_match" if action is Action.OVERWRITE else "if_none_match")
+            return self.destination_facts.enforces(_COPY_IF_NONE_MATCH)
+        return self.destination_facts.enforces(_IF_MATCH if action is Action.OVERWRITE else _IF_NONE_MATCH)
 
     def completion_guarded(self, entry: Entry) -> bool:
         """The same of CompleteMultipartUpload; nothing to guard where history is laid on top."""
         if self.plan.policy.versions == "all":
             return True
         overwriting = entry.action is Action.OVERWRITE
-        return self.destination_facts.enforces("complete_if_match" if overwriting else "complete_if_none_match")
+        return self.destination_facts.enforces(_COMPLETE_IF_MATCH if overwriting else _COMPLETE_IF_NONE_MATCH)
 
     @property
     def keeps_history(self) -> bool:
         """True: every version is laid on top of the one before; writes carry no precondition."""
-        return self.plan.policy.versions == "all" and self.destination_facts.enforces("versioning")
+        return self.plan.policy.versions == "all" and self.destination_facts.enforces(_VERSIONING)
 
     def version(self, answered: str | None) -> str | None:
         """The version id of a write, where the destination keeps versions; others answer 'null' or nonsense."""
-        return answered if self.destination_facts.enforces("versioning") else None
+        return answered if self.destination_facts.enforces(_VERSIONING) else None
 
     def guard(self, entry: Entry) -> Guard:
         """The precondition under which the plan may write *entry*. None for versions: all (history is laid on top)."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from planner.mapping import key_complaint, refused_kinds_of
 from planner.reasons import Reason
 from schema.declaration import Addressing, Comparison, OnDifferent, Pair, Policy
+from schema.facts import Capabilities, Fact
 from schema.objects import ListedObject
-from schema.plan import Action, Capabilities
+from schema.plan import Action
 from schema.storage_classes import ARCHIVED
 from schema.tiers import MAX_PART, MAX_PARTS
 
@@ -53,16 +54,15 @@ class Rules:
 
 def end_facts(pair: Pair, source_can: Capabilities, destination_can: Capabilities) -> EndFacts:
     """The facts of one section. What no probe has looked at is taken to be as at AWS."""
-    denied = ("ignored", "rejected")
     return EndFacts(
-        etags_from_content=not any(can.facts.get("etag_is_md5") in denied for can in (source_can, destination_can)),
+        etags_from_content=not any(can.denies(Fact.ETAG_IS_MD5) for can in (source_can, destination_can)),
         refused_kinds=refused_kinds_of(destination_can),
         most_parts=destination_can.most_parts,
         virtual_hosted=any(
             side.addressing is Addressing.VIRTUAL or (side.addressing is Addressing.AUTO and side.endpoint_url is None)
             for side in (pair.source, pair.destination)
         ),
-        keeps_versions=destination_can.facts.get("versioning") not in denied,
+        keeps_versions=not destination_can.denies(Fact.VERSIONING),
     )
 
 

@@ -11,8 +11,9 @@ from planner.batches import TARGETS
 from planner.march import EarlierCopy
 from planner.methods import STREAMED, MethodChoice
 from schema.declaration import Declaration
+from schema.facts import Capabilities
 from schema.manifest import ManifestStore
-from schema.plan import Capabilities, Loss, Plan
+from schema.plan import Loss, Plan
 from storage.listing.source import Listing
 
 CompletedBefore = Callable[[str], Iterator[EarlierCopy]]

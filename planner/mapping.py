@@ -15,7 +15,7 @@ from planner.losses import KEY_FACTS, key_kinds
 from planner.reasons import Reason
 from schema.declaration import MappingRule
 from schema.errors import DeclarationError
-from schema.plan import Capabilities
+from schema.facts import Capabilities, Fact
 from storage.disk_sort import DiskSort
 
 MAX_KEY_BYTES = 1024
@@ -81,7 +81,6 @@ def key_complaint(
 
 
 _SEGMENT_KINDS = ("double-slash", "dot-segments", "leading-slash")
-_NOT_HELD = ("ignored", "rejected")
 
 
 def refused_kinds_of(capabilities: Capabilities) -> frozenset[str]:
@@ -89,16 +88,16 @@ def refused_kinds_of(capabilities: Capabilities) -> frozenset[str]:
 
     From the probe's fact on each kind; where it has none on path segments, from the summary fact odd_keys.
     """
-    facts = capabilities.facts
-    refused = {kind for kind, (fact, _) in KEY_FACTS.items() if facts.get(fact) in _NOT_HELD}
-    if facts.get("odd_keys") in _NOT_HELD and not any(KEY_FACTS[kind][0] in facts for kind in _SEGMENT_KINDS):
+    refused = {kind for kind, (fact, _) in KEY_FACTS.items() if capabilities.denies(fact)}
+    told = any(capabilities.asked(KEY_FACTS[kind][0]) for kind in _SEGMENT_KINDS)
+    if capabilities.denies(Fact.ODD_KEYS) and not told:
         refused |= set(_SEGMENT_KINDS)
     return frozenset(refused)
 
 
 def holds_keys_beneath_keys(capabilities: Capabilities) -> bool:
     """False when the destination was seen unable to hold both `a` and `a/b` (MinIO, file systems)."""
-    return capabilities.facts.get("key_file_and_folder") not in _NOT_HELD
+    return not capabilities.denies(Fact.KEY_FILE_AND_FOLDER)
 
 
 class NestedKeys:
@@ -127,9 +126,9 @@ def fold_of(capabilities: Capabilities) -> Fold | None:
 
     Facts: folds_leading_slash (MinIO: '/a' is 'a'), folds_double_slash ('a//b' is 'a/b'), case_insensitive.
     """
-    leading = capabilities.enforces("folds_leading_slash")
-    double = capabilities.enforces("folds_double_slash")
-    caseless = capabilities.enforces("case_insensitive")
+    leading = capabilities.enforces(Fact.FOLDS_LEADING_SLASH)
+    double = capabilities.enforces(Fact.FOLDS_DOUBLE_SLASH)
+    caseless = capabilities.enforces(Fact.CASE_INSENSITIVE)
     if not (leading or double or caseless):
         return None
 

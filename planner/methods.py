@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from schema.declaration import Declaration, Pair, Preserve
 from schema.ends import endpoint_name, same_endpoint
 from schema.errors import DeclarationError
-from schema.plan import Capabilities, Entry, Method, is_one_copy
+from schema.facts import Capabilities, Fact, Finding
+from schema.plan import Entry, Method, is_one_copy
 from schema.quantities import size_text
 from schema.tiers import MAX_PART
 
@@ -62,19 +63,19 @@ def settle_method(
     """
     if choice.method is not Method.SERVER_COPY:
         return choice
-    facts = destination.facts
-    if [facts.get(name) for name in ("copy_source_if_match", "copy_if_none_match")] == ["rejected", "rejected"]:
+    if destination.rejects(Fact.COPY_SOURCE_IF_MATCH) and destination.rejects(Fact.COPY_IF_NONE_MATCH):
         return _streamed(declaration, pair, "the endpoint refuses CopyObject")
-    if facts.get("copy_metadata") in ("ignored", "rejected"):
+    if destination.denies(Fact.COPY_METADATA):
         return _streamed(declaration, pair, "the endpoint's copies do not carry exactly the metadata they are given")
-    failing = _PART_COPY_FAILS.get(facts.get("part_copy", ""))
+    found = destination.finding(Fact.PART_COPY)
+    failing = _PART_COPY_FAILS.get(found) if found else None
     return replace(choice, parts_reason=f"{failing}, {_who_needs_parts(declaration.preserve)}") if failing else choice
 
 
-_PART_COPY_FAILS: Mapping[str, str] = {
-    "rejected": "the endpoint refuses UploadPartCopy",
-    "ignored": "the endpoint's UploadPartCopy does not bring the bytes it is asked for",
-    "unknown": "the endpoint gave the probe no usable answer to UploadPartCopy",
+_PART_COPY_FAILS: Mapping[Finding, str] = {
+    Finding.REJECTED: "the endpoint refuses UploadPartCopy",
+    Finding.IGNORED: "the endpoint's UploadPartCopy does not bring the bytes it is asked for",
+    Finding.UNKNOWN: "the endpoint gave the probe no usable answer to UploadPartCopy",
 }
 
 

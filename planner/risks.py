@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from planner.cost import SectionWork
 from planner.losses import risks_of_probes
 from schema.declaration import Declaration, Policy, Preserve
-from schema.plan import Section, Tally
+from schema.facts import Fact, Finding
+from schema.plan import Level, Risk, Section, Tally
 from schema.quantities import count_text, counted_text, size_text
 from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
 from schema.tiers import WHOLE_MAX, part_size
 
-_LEVELS = ("high", "medium", "low")
-Risk = Mapping[str, str]
+_WORST_FIRST = tuple(Level)
 
 
 def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: int) -> tuple[Risk, ...]:
@@ -23,73 +24,73 @@ def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: i
     for item in work:
         section = item.section
         prefix = f"{section.id}: " if len(work) > 1 else ""
-        for risk, level, text in (
+        of_section = (
             *_of_actions(section, policy),
             *_of_ends(section),
             *risks_of_probes(section, preserve),
             *_of_archives(item, policy, preserve),
             *_of_size(item, preserve, budget),
-        ):
-            found.append({"id": risk, "level": level, "text": prefix + text})
-    return tuple(sorted(found, key=lambda risk: _LEVELS.index(risk["level"])))
+        )
+        found += [replace(risk, text=prefix + risk.text) for risk in of_section]
+    return tuple(sorted(found, key=lambda risk: _WORST_FIRST.index(risk.level)))
 
 
-def _of_actions(section: Section, policy: Policy) -> Iterator[tuple[str, str, str]]:
+def _of_actions(section: Section, policy: Policy) -> Iterator[Risk]:
     overwrites, conflicts, unsupported, deletes = (
         section.summary.get(name, Tally()).objects for name in ("overwrite", "conflict", "unsupported", "delete")
     )
-    versioned = section.destination_capabilities.facts.get("versioning")
+    versioned = section.destination_capabilities.finding(Fact.VERSIONING)
     if overwrites:
+        gone = (Level.HIGH, "the bucket keeps no old versions: what is there now is gone after it")
         kept = {
-            "enforced": ("medium", "the old versions are kept there"),
-            "unknown": ("high", "whether old versions are kept there is not known"),
-        }.get(versioned or "unknown", ("high", "the bucket keeps no old versions: what is there now is gone after it"))
-        yield "overwrites", kept[0], f"{counted_text(overwrites, 'destination object')} to replace; {kept[1]}"
+            Finding.ENFORCED: (Level.MEDIUM, "the old versions are kept there"),
+            Finding.UNKNOWN: (Level.HIGH, "whether old versions are kept there is not known"),
+        }.get(versioned or Finding.UNKNOWN, gone)
+        yield Risk("overwrites", kept[0], f"{counted_text(overwrites, 'destination object')} to replace; {kept[1]}")
     if deletes:
         text = f"{counted_text(deletes, 'extraneous destination object')} to delete after verification"
-        yield "deletes", "high", text
+        yield Risk("deletes", Level.HIGH, text)
         if section.source_inventory.objects == 0:
-            yield (
-                "empty-source",
-                "high",
-                "the source listing is empty and deletes are declared: is this the right bucket?",
-            )
+            text = "the source listing is empty and deletes are declared: is this the right bucket?"
+            yield Risk("empty-source", Level.HIGH, text)
     if conflicts:
         text = f"{counted_text(conflicts, 'key')} left alone until somebody decides (manifest conflict)"
-        yield "conflicts", "medium", text
+        yield Risk("conflicts", Level.MEDIUM, text)
     if unsupported:
         text = f"{counted_text(unsupported, 'object')} not copied, for lack of support (manifest unsupported says why)"
-        yield "unsupported", "medium", text
+        yield Risk("unsupported", Level.MEDIUM, text)
     if policy.versions == "all" and section.summary.get("listed", Tally()).objects:
-        yield "versions", "low", "version ids and times of versions are given anew by the destination"
+        yield Risk("versions", Level.LOW, "version ids and times of versions are given anew by the destination")
 
 
-def _of_ends(section: Section) -> Iterator[tuple[str, str, str]]:
+def _of_ends(section: Section) -> Iterator[Risk]:
     for name, side in (("source", section.source), ("destination", section.destination)):
         if side.endpoint_url is not None and side.endpoint_url.lower().startswith("http://"):
-            yield f"http-{name}", "medium", f"the {name} is spoken to without TLS: bytes and keys cross in the clear"
+            text = f"the {name} is spoken to without TLS: bytes and keys cross in the clear"
+            yield Risk(f"http-{name}", Level.MEDIUM, text)
     if section.summary.get("transfer", Tally()).objects:
         lacking = [
-            fact for fact in ("if_none_match", "if_match") if not section.destination_capabilities.enforces(fact)
+            fact for fact in (Fact.IF_NONE_MATCH, Fact.IF_MATCH) if not section.destination_capabilities.enforces(fact)
         ]
         if lacking:
             text = (
                 f"the destination was not seen to enforce {' and '.join(lacking)}: a key somebody else writes during "
                 "the run may be overwritten; keep other writers away"
             )
-            yield "non-atomic-writes", "medium", text
+            yield Risk("non-atomic-writes", Level.MEDIUM, text)
     for loss in section.losses:
         count = "" if loss.objects is None else f" ({counted_text(loss.objects, 'object')})"
-        level = "low" if loss.accepted else "high"
-        yield f"loss-{loss.id}", level, f"{loss.text}{count}; {'accepted' if loss.accepted else 'not accepted yet'}"
+        level = Level.LOW if loss.accepted else Level.HIGH
+        text = f"{loss.text}{count}; {'accepted' if loss.accepted else 'not accepted yet'}"
+        yield Risk(f"loss-{loss.id}", level, text)
 
 
-def _of_archives(item: SectionWork, policy: Policy, preserve: Preserve) -> Iterator[tuple[str, str, str]]:
+def _of_archives(item: SectionWork, policy: Policy, preserve: Preserve) -> Iterator[Risk]:
     """Objects that cannot be read back where they land, and restores that the class does not know."""
     landing: dict[str, int] = {}
     for name, carried in item.classes.items():
         wanted = target_storage_class(name, preserve)
-        refused = item.section.destination_capabilities.facts.get(class_fact(wanted)) in ("ignored", "rejected")
+        refused = item.section.destination_capabilities.denies(class_fact(wanted))
         if wanted in ARCHIVED and not refused:
             landing[wanted] = landing.get(wanted, 0) + carried.objects
     if landing:
@@ -98,14 +99,14 @@ def _of_archives(item: SectionWork, policy: Policy, preserve: Preserve) -> Itera
             f"{named} cannot be read back once landed: the canary and verify --level content prove these by "
             "their checksums and heads, and say so of each"
         )
-        yield "archived-destination", "medium", text
+        yield Risk("archived-destination", Level.MEDIUM, text)
     unknown = item.classes.get("DEEP_ARCHIVE")
     if unknown is not None and unknown.restores and policy.restore_tier == "Expedited":
         text = f"DEEP_ARCHIVE knows no Expedited restore: {counted_text(unknown.restores, 'object')} would fail"
-        yield "restore-tier", "high", text
+        yield Risk("restore-tier", Level.HIGH, text)
 
 
-def _of_size(item: SectionWork, preserve: Preserve, budget: int) -> Iterator[tuple[str, str, str]]:
+def _of_size(item: SectionWork, preserve: Preserve, budget: int) -> Iterator[Risk]:
     size, key, etag = item.largest
     most_parts = item.section.destination_capabilities.most_parts
     if size <= WHOLE_MAX:
@@ -116,4 +117,5 @@ def _of_size(item: SectionWork, preserve: Preserve, budget: int) -> Iterator[tup
     else:
         part = part_size(size, budget, most_parts)
         cuts = f"{counted_text(-(-size // part), 'part')} of {size_text(part)}"
-    yield "largest-object", "low", f"{key[:200]!r} is {size_text(size)}: {cuts} (limit {count_text(most_parts)})"
+    text = f"{key[:200]!r} is {size_text(size)}: {cuts} (limit {count_text(most_parts)})"
+    yield Risk("largest-object", Level.LOW, text)

@@ -53,9 +53,9 @@ def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
         server = embedded(settings)
         ledger = Ledger(server.url(), missed=Reviver(server))
     if migrate and settings.ledger_url is None:
-        ledger.migrate()
+        ledger.schema.migrate()
     elif migrate:
-        ledger.check_schema()
+        ledger.schema.check()
     return ledger
 
 

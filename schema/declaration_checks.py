@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
 from schema.ends import overlap
 from schema.errors import DeclarationError
-from schema.plan import LOSSES
+from schema.losses import LOSSES
 from schema.quantities import parse_rate
 from schema.validation import path_text
 from schema.yaml_strict import Lines, Path

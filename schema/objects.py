@@ -70,7 +70,7 @@ class ObjectHead:
     def user_metadata(self) -> dict[str, str]:
         """User metadata without the x-amz-meta- prefix, names in lower case, raw values."""
         prefix = "x-amz-meta-"
-        return {k[len(prefix) :]: v for k, v in self.headers.items() if k.startswith(prefix)}
+        return {k[len(prefix) :]: v for k, v in self.headers.items() if prefix in k and k.startswith(prefix)}
 
 
 class WriteResult(NamedTuple):

@@ -1,4 +1,4 @@
-"""The plan document as values. Reading, writing and checking it is planfile.py's work.
+"""The plan document as values.
 
 The plan is all that passes from planner to executor: whatever the executor needs to know
 (endpoints, credential references, policy, part sizes, digests of manifests) is in here.
@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
-from schema.tiers import FEW_PARTS, MAX_PART, MAX_PARTS
+from schema.facts import Capabilities
+from schema.tiers import MAX_PART
 
 API_VERSION = "s3migrate/v1"
 PLAN_KIND = "MigrationPlan"
@@ -137,53 +138,6 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a probe found an endpoint to enforce. Values: enforced | ignored | rejected | unknown.
-
-    Keys: if_none_match, if_match, complete_if_none_match, content_md5, crc64nvme, crc32c, crc32, tagging,
-    acl, object_lock, versioning, copy_source_if_match, copy_if_none_match, user_metadata_utf8, odd_keys,
-    etag_is_md5, multipart_etag, checksums_returned ... Missing means unknown.
-    """
-
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    def enforces(self, name: str) -> bool:
-        """True only when the probe saw it enforced."""
-        return self.facts.get(name) == "enforced"
-
-    @property
-    def never_versioned(self) -> bool:
-        """The bucket never kept versions: all there is to list are objects, and not every endpoint lists versions."""
-        return self.facts.get("bucket_versioning") == "none"
-
-    @property
-    def most_parts(self) -> int:
-        """Of one upload: 10,000, unless the probe saw that part number refused."""
-        return FEW_PARTS if self.facts.get("part_numbers") == "rejected" else MAX_PARTS
-
-
-LOSSES = frozenset(
-    {
-        "acl",
-        "annotations",
-        "encryption",
-        "legal-hold",
-        "object-lock",
-        "odd-keys",
-        "part-layout",
-        "storage-class",
-        "system-headers",
-        "tags",
-        "user-metadata",
-        "user-metadata-text",
-        "versions",
-        "website-redirect",
-    }
-)
-"""Every id that a loss may have."""
-
-
-@dataclass(frozen=True, slots=True)
 class Loss:
     """Something the destination cannot hold."""
 
@@ -193,6 +147,23 @@ class Loss:
     """None: not countable from a listing."""
     examples: tuple[str, ...]
     accepted: bool
+
+
+class Level(StrEnum):
+    """How much a risk matters, worst first."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """Something a reviewer should look at before approving the plan."""
+
+    id: str
+    level: Level
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +240,7 @@ class Plan:
     """Bytes of object buffers that part sizes were cut for."""
     sections: tuple[Section, ...]
     tiers: tuple[Mapping[str, Any], ...]
-    risks: tuple[Mapping[str, str], ...]
+    risks: tuple[Risk, ...]
     estimate: Mapping[str, Any]
     stages: tuple[Stage, ...]
     batches: tuple[Batch, ...]

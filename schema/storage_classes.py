@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schema.declaration import Preserve
+from schema.facts import ClassFact
 from schema.objects import ObjectHead
 
 STANDARD = "STANDARD"
@@ -26,6 +27,6 @@ def target_storage_class(source: str, preserve: Preserve) -> str:
     return preserve.storage_class
 
 
-def class_fact(storage_class: str) -> str:
+def class_fact(storage_class: str) -> ClassFact:
     """The name of the capability that says whether an endpoint takes *storage_class*."""
-    return f"storage_class_{storage_class.lower()}"
+    return ClassFact(f"storage_class_{storage_class.lower()}")

@@ -90,7 +90,7 @@ class Feeder:
 
     def _claim(self, lane: Lane) -> Chunk | None:
         member, seconds = self._member, self._given.settings.lease_seconds
-        return self._given.ledger.claim(member.worker, lane, lease_seconds=seconds, batches=member.batches)
+        return self._given.ledger.leases.claim(member.worker, lane, lease_seconds=seconds, batches=member.batches)
 
     def _low_water(self, lane: Lane) -> int:
         """Tasks that must wait so that no thread runs dry during one claim."""

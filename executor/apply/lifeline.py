@@ -13,8 +13,8 @@ from executor.apply.settings import ApplySettings
 from executor.copy.job import OpenChunk
 from executor.flow.limits import LimitSchedule, RunLimits
 from executor.ledger.ledger import Ledger
-from executor.ledger.local_workers import is_dead
 from executor.ledger.values import Progress, RunState, Worker
+from executor.ledger.workers import is_dead
 from schema.declaration import Limits
 from schema.errors import LedgerUnavailable
 
@@ -60,11 +60,11 @@ class Lifeline:
         now = self._clock()
         try:
             if now >= self._next_reap:
-                self._ledger.reap(self._worker.run_id)
+                self._ledger.leases.reap(self._worker.run_id)
                 self._next_reap = now + self._lease_seconds / 3
             if now < self._next_renewal:
                 return frozenset()
-            lost = self._ledger.heartbeat(
+            lost = self._ledger.leases.renew(
                 self._worker, [work.chunk for work in held], lease_seconds=self._lease_seconds
             )
         except LedgerUnavailable:
@@ -81,7 +81,7 @@ class Lifeline:
             return None
         self._next_progress = now + PROGRESS_SECONDS
         try:
-            return self._ledger.progress(run_id)
+            return self._ledger.reports.progress(run_id)
         except LedgerUnavailable:
             return None
 
@@ -107,10 +107,10 @@ class Lifeline:
         try:
             dead = [
                 worker.worker_id
-                for worker in self._ledger.workers(self._worker.run_id)
+                for worker in self._ledger.workers.present(self._worker.run_id)
                 if worker.worker_id != self._worker.worker_id and is_dead(worker.process, self._process)
             ]
-            return self._ledger.bury(self._worker.run_id, dead, who=self._who) if dead else 0
+            return self._ledger.workers.bury(self._worker.run_id, dead, who=self._who) if dead else 0
         except LedgerUnavailable:
             return 0
 
@@ -121,7 +121,7 @@ class Lifeline:
             return
         self._next_show = now + SHOW_SECONDS
         try:
-            self._ledger.show(self._worker, seen())
+            self._ledger.workers.show(self._worker, seen())
         except LedgerUnavailable:
             return
         self.bury_dead()
@@ -129,14 +129,14 @@ class Lifeline:
     def finish(self, run_id: int) -> RunState | None:
         """The run's state, recomputed; None while the ledger is away."""
         try:
-            return self._ledger.finish(run_id)
+            return self._ledger.runs.finish(run_id)
         except LedgerUnavailable:
             return None
 
     def leave(self, held: Sequence[OpenChunk], exit_code: int) -> None:
         """Give back what is still held, so that the next process need not wait for the leases to end."""
         try:
-            self._ledger.release(self._worker, [work.chunk for work in held])
-            self._ledger.leave(self._worker, exit_code)
+            self._ledger.leases.release(self._worker, [work.chunk for work in held])
+            self._ledger.workers.leave(self._worker, exit_code)
         except LedgerUnavailable:
             return  # the leases run out

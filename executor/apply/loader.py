@@ -10,7 +10,7 @@ from executor.apply.surroundings import RunSurroundings
 from executor.apply.writer import LedgerWriter
 from executor.copy.job import Job, OpenChunk
 from executor.copy.present import present_targets
-from executor.ledger.values import DRIFTED, Chunk, ChunkKind, Completion, Lane, Verdict
+from executor.ledger.values import DRIFTED, Chunk, ChunkKind, Completion, Lane, Verification
 from executor.route import Route
 from executor.verify.objects import Level, ObjectProver
 from schema.errors import Scope, Stopped, StoreError
@@ -36,7 +36,7 @@ class ChunkLoader:
         """The chunk as opened with the writer, and its tasks. Raises IntegrityRefused, StoreErrors, LedgerErrors."""
         batch = self._plan.batches[chunk.batch_no]
         self._check(batch)
-        done = self._ledger.recorded(chunk) if chunk.token > 1 else frozenset()
+        done = self._ledger.checkpoints.recorded(chunk) if chunk.token > 1 else frozenset()
         entries = read_entries(self._manifests, batch.manifest, lo=chunk.lo, hi=chunk.hi)
         items = [(ord, entry) for ord, entry in entries if ord not in done]
         route, tools = self._routes[batch.section].for_batch(batch), self._tasks.tools
@@ -65,11 +65,12 @@ class ChunkLoader:
         """Ids of the versions that this chunk has put in place; empty unless the plan moves all versions."""
         if self._plan.policy.versions != "all":
             return frozenset()
-        rows = self._ledger.completions(chunk.run_id, chunk.batch_no, chunk.lo, chunk.hi)
+        rows = self._ledger.reports.completions(chunk.run_id, chunk.batch_no, lo=chunk.lo, hi=chunk.hi)
         return frozenset(row.destination_version for row in rows if row.destination_version is not None)
 
     def _verify_tasks(self, chunk: Chunk, jobs: list[Job]) -> list[Task]:
-        completions = {c.ord: c for c in self._ledger.completions(chunk.run_id, chunk.batch_no, chunk.lo, chunk.hi)}
+        rows = self._ledger.reports.completions(chunk.run_id, chunk.batch_no, lo=chunk.lo, hi=chunk.hi)
+        completions = {row.ord: row for row in rows}
         return [partial(self._verify, job, completions.get(job.ord)) for job in jobs]
 
     def _verify(self, job: Job, completion: Completion | None) -> None:
@@ -77,7 +78,7 @@ class ChunkLoader:
             return
         if completion is not None and completion.outcome in DRIFTED:
             # Left alone on purpose and told as drift; there is nothing of ours to prove, so it blocks nobody.
-            self._writer.put(job.work, Verdict(job.ord, True, f"left alone: {completion.outcome.name.lower()}"))
+            self._writer.put(job.work, Verification(job.ord, True, f"left alone: {completion.outcome.name.lower()}"))
             return
         level = Level.CONTENT if job.entry.action in WRITE_ACTIONS else Level.HEAD
         try:
@@ -88,4 +89,4 @@ class ChunkLoader:
             if error.scope is Scope.RUN:
                 raise
             found = (str(error),)
-        self._writer.put(job.work, Verdict(job.ord, not found, "; ".join(found)))
+        self._writer.put(job.work, Verification(job.ord, not found, "; ".join(found)))

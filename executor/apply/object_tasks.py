@@ -69,7 +69,7 @@ class ObjectTasks:
         return Lane.WHOLE, partial(self._end, job, _adopt if adopt else _step_of(job))
 
     def _drifted(self, work: OpenChunk) -> int:
-        return self.tools.ask_ledger(lambda ledger: ledger.drifted(work.chunk.run_id))
+        return self.tools.ask_ledger(lambda ledger: ledger.reports.drifted(work.chunk.run_id))
 
     def _when_readable(self, jobs: Sequence[Job], task: Task) -> Task:
         if jobs[0].work.batch.stage != ARCHIVED_STAGE:

@@ -21,12 +21,12 @@ def apply(given: RunSurroundings) -> Progress:
     """Take part in the plan's run until it has ended; what the ledger says then.
 
     Raises Stopped after a drain on request, the error that ended the run early (run-wide StoreErrors,
-    IntegrityRefused, LedgerErrors), and whatever Ledger.accept refuses with.
+    IntegrityRefused, LedgerErrors), and whatever Runs.accept refuses with.
     """
     plan, ledger, settings, stop = given.plan, given.ledger, given.settings, given.stop
     batches = chosen_batches(plan, settings.only)
-    run = ledger.accept(plan, list(chunks_of(plan)), who=settings.who, tool_version=settings.tool_version)
-    progress = ledger.progress(run.run_id)
+    run = ledger.runs.accept(plan, list(chunks_of(plan)), who=settings.who, tool_version=settings.tool_version)
+    progress = ledger.reports.progress(run.run_id)
     given.events.run_accepted(run.run_id, run.resumed, progress)
     if progress.state in ENDED:
         return progress
@@ -46,7 +46,7 @@ def apply(given: RunSurroundings) -> Progress:
             if drained
             else "stopped before all objects in flight had ended; apply the same plan again to go on"
         )
-    return ledger.progress(run.run_id)
+    return ledger.reports.progress(run.run_id)
 
 
 def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, accepted: Progress) -> None:

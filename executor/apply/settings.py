@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from executor.ledger.local_workers import ProcessPlace
+from executor.ledger.values import ProcessPlace
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,9 @@ class Membership:
 def join(given: RunSurroundings, run: Run, batches: Sequence[int] | None) -> Membership:
     """Enroll this process in *run*, and give back what dead neighbours hold. Raises StalePlan, LedgerErrors."""
     settings = given.settings
-    worker = given.ledger.join(run, settings.host, settings.pid, settings.tool_version, settings.place)
+    worker = given.ledger.workers.join(
+        run, settings.host, settings.pid, tool_version=settings.tool_version, process=settings.place
+    )
     lifeline = Lifeline(given.ledger, worker, settings, declared=given.plan.limits, clock=given.clock)
     lifeline.bury_dead()
     watch = EndpointWatch(given.governor.endpoints, given.care, given.events)

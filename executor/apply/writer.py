@@ -15,7 +15,7 @@ from executor.apply.inbox import Inbox
 from executor.copy.job import OpenChunk
 from executor.copy.patience import LedgerPatience
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verdict, Worker
+from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verification, Worker
 from executor.stop import Crash
 from schema.errors import Stopped
 
@@ -26,7 +26,7 @@ class Postponed(NamedTuple):
     seconds: float
 
 
-Result = Completion | Failure | Verdict | Postponed | None
+Result = Completion | Failure | Verification | Postponed | None
 """None: the chunk has nothing left to do."""
 
 
@@ -51,11 +51,11 @@ class LeasedChunks:
 
     def flush(self, reports: list[ChunkReport]) -> frozenset[int]:
         """See ChunkSink."""
-        return self.ledger.flush(self.worker, reports, lease_seconds=self.lease_seconds)
+        return self.ledger.checkpoints.flush(self.worker, reports, lease_seconds=self.lease_seconds)
 
     def give_back(self, chunk: Chunk, seconds: float) -> None:
         """See ChunkSink."""
-        self.ledger.release(self.worker, [chunk], after_seconds=seconds)
+        self.ledger.leases.release(self.worker, [chunk], after_seconds=seconds)
 
 
 class Batching(NamedTuple):
@@ -220,6 +220,6 @@ def _report(slot: _Pending) -> ChunkReport:
         chunk=slot.work.chunk,
         completions=[r for r in results if isinstance(r, Completion)],
         failures=[r for r in results if isinstance(r, Failure)],
-        verdicts=[r for r in results if isinstance(r, Verdict)],
+        verifications=[r for r in results if isinstance(r, Verification)],
         finished=slot.work.remaining == 0 and not slot.work.postponed,
     )

@@ -1,16 +1,16 @@
-"""An object's ACL as the headers of a write. Pure; the XML is a stranger's and parsed as such."""
+"""An object's ACL as the headers of a write. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
-from xml.parsers import expat
 
 from schema.errors import ResponseUnreadable
+from storage.wire.documents import AccessControlPolicy, access_control
 
 _MAX_BYTES: Final = 256 * 1024
-"""S3 grants at most 100 entries; a larger answer is none."""
+"""An ACL has at most 100 grants; a larger body is not an ACL."""
 _HEADERS: Final = {
     "FULL_CONTROL": "x-amz-grant-full-control",
     "READ": "x-amz-grant-read",
@@ -28,19 +28,12 @@ class AclGrants(NamedTuple):
     """Grantees of the source for whom `acl_grantees` names nobody, with their permission, in order of appearance."""
 
 
-class _Grant(NamedTuple):
-    kind: str
-    """id | uri | emailAddress"""
-    grantee: str
-    permission: str
-
-
 def acl_grants(xml: bytes, grantees: Mapping[str, str]) -> AclGrants:
     """The x-amz-grant-* headers that give the destination the grants of a GetObjectAcl answer.
 
     *grantees* maps an ID, e-mail address or group URI of the source to one of the destination; '' drops it on purpose.
     Group URIs mean the same everywhere and need no mapping. The owner's own FULL_CONTROL is not sent: the writer
-    of the copy owns it. Raises ResponseUnreadable for anything that is no access control policy.
+    of the copy owns it. Raises ResponseUnreadable for anything that is not an access control policy.
     """
     owner, grants = _parse(xml)
     by_header: dict[str, list[str]] = {}
@@ -88,62 +81,10 @@ def missing_grants(source: bytes, destination: bytes, grantees: Mapping[str, str
     )
 
 
-class _Reader:
-    """Collects the owner and the grants. Expat calls it; no DTD, hence no entity, is allowed."""
-
-    def __init__(self) -> None:
-        self.owner = ""
-        self.grants: list[_Grant] = []
-        self.root = ""
-        self._path: list[str] = []
-        self._text: list[str] = []
-        self._grantee = ("", "")
-        self._permission = ""
-
-    def start(self, name: str, _attributes: object) -> None:
-        local = name.rpartition(":")[2]
-        if not self._path:
-            self.root = local
-        self._path.append(local)
-        self._text = []
-
-    def text(self, data: str) -> None:
-        self._text.append(data)
-
-    def end(self, _name: str) -> None:
-        local = self._path.pop()
-        parent = self._path[-1] if self._path else ""
-        value = "".join(self._text).strip()
-        self._text = []
-        if parent == "Owner" and local == "ID":
-            self.owner = value
-        elif parent == "Grantee" and local in ("ID", "URI", "EmailAddress"):
-            self._grantee = ({"ID": "id", "URI": "uri", "EmailAddress": "emailAddress"}[local], value)
-        elif parent == "Grant" and local == "Permission":
-            self._permission = value
-        elif local == "Grant":
-            if self._grantee[1]:
-                self.grants.append(_Grant(*self._grantee, self._permission))
-            self._grantee, self._permission = ("", ""), ""
-
-
-def _refuse_doctype(*_: object) -> None:
-    raise ResponseUnreadable("GetObjectAcl answered XML with a document type; refused", operation="GetObjectAcl")
-
-
-def _parse(xml: bytes) -> tuple[str, list[_Grant]]:
+def _parse(xml: bytes) -> AccessControlPolicy:
     if len(xml) > _MAX_BYTES:
         raise ResponseUnreadable(f"GetObjectAcl answered {len(xml)} bytes; no ACL is so long", operation="GetObjectAcl")
-    reader = _Reader()
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
-        parser.Parse(xml, True)
-    except expat.ExpatError as error:
-        raise ResponseUnreadable(f"GetObjectAcl did not answer XML: {error}", operation="GetObjectAcl") from None
-    if reader.root != "AccessControlPolicy":
-        raise ResponseUnreadable(f"GetObjectAcl answered <{reader.root}>, not an ACL", operation="GetObjectAcl")
-    return reader.owner, reader.grants
+        return access_control(xml)
+    except ValueError as error:
+        raise ResponseUnreadable(f"GetObjectAcl did not answer an ACL: {error}", operation="GetObjectAcl") from None

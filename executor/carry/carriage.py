@@ -6,9 +6,12 @@ import time
 from typing import NamedTuple
 
 from executor.carry.acl import acl_grants, missing_grants
-from executor.carry.attributes import Difference, WriteHeaders, differences, headers_for
+from executor.carry.attributes import differences, headers_for
 from executor.route import Route
+from schema.attributes.attribute import Difference, Outgoing, Sides
+from schema.attributes.protection import Acl
 from schema.errors import ObjectRefused
+from schema.facts import Fact
 from schema.objects import ObjectHead
 from schema.plan import Entry
 from storage.port import ObjectStore
@@ -39,7 +42,7 @@ def read_source(section: Route, entry: Entry, head: ObjectHead) -> Source:
     document = _acl_document(section.source, entry.key, entry.version_id)
     grants = acl_grants(document, preserve.acl_grantees)
     # An ACL that the destination refuses altogether is a loss that the plan names; sending it would fail each write.
-    refused = section.destination_facts.facts.get("acl") == "rejected"
+    refused = section.destination_facts.rejects(Fact.ACL)
     left_out = tuple(f"{value} ({name})" for name, value in grants.headers) if refused else ()
     headers = () if refused else tuple(grants.headers)
     return Source(head, tags, headers, (*grants.unmapped, *left_out), document)
@@ -50,23 +53,15 @@ def _acl_document(store: ObjectStore, key: str, version_id: str | None) -> bytes
     return store.subresource("GET", key, query)[1]
 
 
-def write_headers(section: Route, entry: Entry, source: Source) -> WriteHeaders:
+def write_headers(section: Route, entry: Entry, source: Source) -> Outgoing:
     """What the PUT or CreateMultipartUpload of *entry* carries.
 
     Raises ObjectRefused for what the destination cannot hold and the declaration did not give up: the probe saw a
     sample only, so a loss may show for the first time here.
     """
-    carried = headers_for(
-        source.head,
-        section.plan.preserve,
-        section.destination_facts,
-        source.tags,
-        key=entry.key,
-        acl=source.acl,
-        now_ms=int(time.time() * 1000),
-        customer_key=section.section.destination.sse_customer_key_env is not None,
-    )
-    dropped = (*carried.dropped, *(("acl", f"grant to {grantee}") for grantee in source.unmapped))
+    now_ms = int(time.time() * 1000)
+    write = headers_for(Outgoing(source.head, source.tags, source.acl, key=entry.key, now_ms=now_ms), section.kept)
+    dropped = (*write.dropped, *((Acl.loss, f"grant to {grantee}") for grantee in source.unmapped))
     if dropped:
         accepted = accepted_losses(section)
         lost = [f"{words} (loss {loss})" for loss, words in dropped if loss and loss not in accepted]
@@ -77,35 +72,27 @@ def write_headers(section: Route, entry: Entry, source: Source) -> WriteHeaders:
                 operation="PutObject",
                 key=entry.key,
             )
-    return carried
+    return write
 
 
-def attribute_differences(section: Route, entry: Entry, source: Source, destination: ObjectHead) -> list[Difference]:
+def attribute_differences(
+    section: Route, entry: Entry, source: Source, *, there: ObjectHead
+) -> list[Difference]:
     """Field by field, what the destination's object does not hold as the plan wants it. Tags are read when due."""
     accepted = accepted_losses(section)
-    version = section.version(destination.version_id)
+    version = section.version(there.version_id)
     tags: Tags | None = None
-    knows_tags = section.destination_facts.enforces("tagging")
-    if section.plan.preserve.tags and (source.tags or destination.tag_count) and knows_tags:
+    knows_tags = section.destination_facts.enforces(Fact.TAGGING)
+    if section.plan.preserve.tags and (source.tags or there.tag_count) and knows_tags:
         tags = section.destination.get_tags(entry.target, version_id=version)
     elif section.plan.preserve.tags and source.tags:
         tags = ()
-    found = differences(
-        source.head,
-        destination,
-        source.tags,
-        tags,
-        section.plan.preserve,
-        accepted_losses=accepted,
-        now_ms=int(time.time() * 1000),
-    )
-    if section.keeps_layout(entry) and destination.etag != source.head.etag and "part-layout" not in accepted:
-        found.append(Difference("part-layout", source.head.etag, destination.etag))
-    if source.acl_document and "acl" not in accepted:
-        there = _acl_document(section.destination, entry.target, version)
-        missing = missing_grants(source.acl_document, there, section.plan.preserve.acl_grantees)
-        found += [Difference("acl", grant, "") for grant in (*missing, *source.unmapped)]
-    return found
+    missing: tuple[str, ...] = ()
+    if source.acl_document and Acl.loss not in accepted:
+        document = _acl_document(section.destination, entry.target, version)
+        missing = missing_grants(source.acl_document, document, section.plan.preserve.acl_grantees) + source.unmapped
+    sides = Sides(source.head, there, source.tags, tags, missing, accepted, int(time.time() * 1000))
+    return differences(sides, section.kept)
 
 
 def accepted_losses(section: Route) -> frozenset[str]:

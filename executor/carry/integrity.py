@@ -8,54 +8,23 @@ last resort. CRC64NVME (tens of GB/s) is computed always: it is the ledger's fin
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
-from awscrt import checksums
-
+from schema import checksums
+from schema.checksums import Algorithm, Body, content_md5, crc64nvme, crc_text, md5
 from schema.errors import DigestMismatch
+from schema.facts import Capabilities, Fact
 from schema.objects import ObjectHead, PartResult, WriteResult, etag_is_opaque
-from schema.plan import Capabilities
-
-Body = bytes | bytearray | memoryview
 
 _HEX_MD5: Final = re.compile(r"[0-9a-f]{32}")
-
-
-class Algorithm(Enum):
-    """A checksum S3 knows a header for; the value is the header's last word and the capability's name."""
-
-    CRC64NVME = "crc64nvme"
-    CRC32C = "crc32c"
-    CRC32 = "crc32"
-    SHA256 = "sha256"
-    SHA1 = "sha1"
-
-    @property
-    def header(self) -> str:
-        """Name of the request and response header that carries the value."""
-        return f"x-amz-checksum-{self.value}"
-
-    def encoded(self, body: Body) -> str:
-        """The header's value for *body*."""
-        return base64.b64encode(_DIGESTS[self](body)).decode("ascii")
-
-
-_DIGESTS: Final[Mapping[Algorithm, Callable[[Body], bytes]]] = {
-    Algorithm.CRC64NVME: lambda body: crc64nvme(body).to_bytes(8, "big"),
-    Algorithm.CRC32C: lambda body: int(checksums.crc32c(body)).to_bytes(4, "big"),
-    Algorithm.CRC32: lambda body: int(checksums.crc32(body)).to_bytes(4, "big"),
-    Algorithm.SHA256: lambda body: hashlib.sha256(body).digest(),
-    Algorithm.SHA1: lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
-}
-_HEADERS: Final = tuple((algorithm, f"x-amz-checksum-{algorithm.value}") for algorithm in Algorithm)
-"""Every algorithm and its header: an enum's members and properties are too slow for once per object."""
-_CRCS: Final = (Algorithm.CRC64NVME, Algorithm.CRC32C, Algorithm.CRC32)
+# Looked up once per object, where a member of an enum class is too slow to reach.
+_CRC64NVME: Final = checksums.FINGERPRINT
+_CONTENT_MD5: Final = Fact.CONTENT_MD5
+_ETAG_IS_MD5: Final = Fact.ETAG_IS_MD5
 
 
 class ProofKind(Enum):
@@ -94,29 +63,6 @@ class PartProof(NamedTuple):
     md5: bytes | None
 
 
-def crc64nvme(body: Body, previous: int = 0) -> int:
-    """CRC-64/NVME of *body*, carried on from *previous*."""
-    return int(checksums.crc64nvme(body, previous))
-
-
-def crc_bytes(crc: int) -> bytes:
-    """A CRC64NVME as the ledger keeps it and S3 sends it (before base64): 8 bytes, big-endian."""
-    return crc.to_bytes(8, "big")
-
-
-def crc_text(crc: int) -> str:
-    """A CRC64NVME as a header value."""
-    return base64.b64encode(crc.to_bytes(8, "big")).decode("ascii")
-
-
-def combine_crc64nvme(parts: Iterable[tuple[int, int]]) -> int:
-    """The CRC64NVME of the whole from (CRC, length) of its parts in order; 0 for no parts."""
-    whole = 0
-    for crc, length in parts:
-        whole = int(checksums.combine_crc64nvme(whole, crc, length))
-    return whole
-
-
 def md5_of_etag(etag: str) -> bytes | None:
     """The 16 bytes an *etag* (without quotes) spells, or None when it cannot be an MD5 (multipart, opaque)."""
     return bytes.fromhex(etag) if len(etag) == 32 and _HEX_MD5.fullmatch(etag) else None
@@ -127,79 +73,87 @@ def etag_of_parts(md5s: Sequence[bytes]) -> str:
     return f"{hashlib.md5(b''.join(md5s), usedforsecurity=False).hexdigest()}-{len(md5s)}"
 
 
-def md5(body: Body) -> bytes:
-    """16 bytes; works where FIPS forbids MD5 for security."""
-    return hashlib.md5(body, usedforsecurity=False).digest()
-
-
 def source_md5(head: ObjectHead, source_facts: Capabilities) -> bytes | None:
     """The MD5 of the whole object as its source tells it; None when its ETag is something else.
 
-    SSE-KMS and SSE-C ETags look like an MD5 and are none; so do those of a source whose sample showed it.
+    SSE-KMS and SSE-C ETags look like MD5s but are not; the same holds for a source the probe found to do so.
     """
     found = md5_of_etag(head.etag)
-    if found is None or source_facts.facts.get("etag_is_md5") in ("ignored", "rejected"):
+    if found is None or source_facts.denies(_ETAG_IS_MD5):
         return None
     return None if etag_is_opaque(head.headers) else found
 
 
 def full_object_checksum(headers: Mapping[str, str]) -> tuple[Algorithm, str] | None:
     """The strongest checksum over all bytes that an answer's *headers* hold; composite ones ('-N') are none."""
-    for algorithm, name in _HEADERS:
+    for algorithm, name in checksums.HEADERS:
         value = headers.get(name)
-        if value and "-" not in value and headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
+        if value and checksums.is_full_object(headers, value):
             return algorithm, value
     return None
 
 
+class Stated(NamedTuple):
+    """What a source says of all bytes of an object."""
+
+    md5: bytes | None
+    checksum: tuple[Algorithm, str] | None
+    """The algorithm, and the value as a header has it."""
+
+
+def stated(head: ObjectHead, source_facts: Capabilities) -> Stated:
+    """What the source's *head* says, as far as the probe found the source to be believed."""
+    return Stated(source_md5(head, source_facts), full_object_checksum(head.headers))
+
+
 def prove_whole(
     body: Body,
-    source: ObjectHead,
-    source_facts: Capabilities,
+    source: Stated,
     destination_facts: Capabilities,
     *,
     key: str = "",
     keep_checksum: bool = True,
 ) -> WriteProof:
-    """The proof for a PUT of *body*, the whole object *source* describes.
+    """The proof for a PUT of *body*, the whole object that *source* speaks of.
 
     Raises DigestMismatch when the bytes are not what the source says; then nothing may be written.
     *keep_checksum*: prefer the source's checksum algorithm where the destination enforces it (preserve.checksums).
     """
     crc = crc64nvme(body)
-    stated_md5 = source_md5(source, source_facts)
-    stated = full_object_checksum(source.headers)
+    stated_md5, stated_checksum = source
     # SHA over the whole body is slow; it is worth it only when nothing quicker proves the read.
-    if stated and (stated[0] in _CRCS or stated_md5 is None):
-        algorithm, value = stated
-        mine = crc_text(crc) if algorithm is Algorithm.CRC64NVME else algorithm.encoded(body)
-        _compare_read(mine, value, algorithm.value.upper(), key)
-        if destination_facts.enforces(algorithm.value) and (keep_checksum or algorithm is Algorithm.CRC64NVME):
+    if stated_checksum and (stated_checksum[0].quick or stated_md5 is None):
+        algorithm, value = stated_checksum
+        mine = crc_text(crc) if algorithm is _CRC64NVME else algorithm.encoded(body)
+        _compare_read(mine, value, algorithm.words, key=key)
+        if destination_facts.enforces(algorithm.fact) and (keep_checksum or algorithm is _CRC64NVME):
             return WriteProof(ProofKind.SOURCE_CHECKSUM, ((algorithm.header, value),), crc, stated_md5, True)
         read_proven = True
     else:
         read_proven = False
     if stated_md5 is not None:
-        if destination_facts.enforces("content_md5"):
-            return WriteProof(ProofKind.SOURCE_MD5, (_content_md5(stated_md5),), crc, stated_md5, True)
+        if destination_facts.enforces(_CONTENT_MD5):
+            return WriteProof(ProofKind.SOURCE_MD5, (content_md5(stated_md5),), crc, stated_md5, True)
         if not read_proven:
-            _compare_read(md5(body).hex(), stated_md5.hex(), "MD5", key)
+            _compare_read(md5(body).hex(), stated_md5.hex(), "MD5", key=key)
             read_proven = True
-    return _prove_write(body, crc, stated_md5, read_proven, destination_facts)
+    return _prove_write(body, destination_facts, crc, known_md5=stated_md5, read_proven=read_proven)
 
 
-def _prove_write(body: Body, crc: int, known_md5: bytes | None, read_proven: bool, facts: Capabilities) -> WriteProof:
-    for algorithm in _CRCS:
-        if facts.enforces(algorithm.value):
-            value = crc_text(crc) if algorithm is Algorithm.CRC64NVME else algorithm.encoded(body)
+def _prove_write(
+    body: Body, facts: Capabilities, crc: int, *, known_md5: bytes | None, read_proven: bool
+) -> WriteProof:
+    for algorithm in checksums.QUICK:
+        if facts.enforces(algorithm.fact):
+            value = crc_text(crc) if algorithm is _CRC64NVME else algorithm.encoded(body)
             return WriteProof(ProofKind.CHECKSUM, ((algorithm.header, value),), crc, known_md5, read_proven)
-    if facts.facts.get("content_md5") in ("rejected", "ignored"):
+    if facts.denies(_CONTENT_MD5):
         # A digest the server does not look at proves nothing; its ETag may still be compared.
-        if known_md5 is None and facts.enforces("etag_is_md5"):
+        if known_md5 is None and facts.enforces(_ETAG_IS_MD5):
             known_md5 = md5(body)
         return WriteProof(ProofKind.RESPONSE_ONLY, (), crc, known_md5, read_proven)
     own = md5(body) if known_md5 is None else known_md5
-    return WriteProof(ProofKind.OWN_MD5, (_content_md5(own),), crc, own, read_proven)
+    return WriteProof(ProofKind.OWN_MD5, (content_md5(own),), crc, own, read_proven)
 
 
 def proven_crc(body: Body, proof: WriteProof) -> int | None:
@@ -211,17 +165,16 @@ def proven_crc(body: Body, proof: WriteProof) -> int | None:
 
 
 def lock_headers(
-    body: Body, proof: WriteProof, written: Iterable[tuple[str, str]], facts: Capabilities
+    body: Body, proof: WriteProof, written: Iterable[tuple[str, str]], *, facts: Capabilities
 ) -> tuple[tuple[str, str], ...]:
     """The Content-MD5 that S3 demands of a PUT under object lock (its own or the bucket's default), or none.
 
     *written*: the other headers of the PUT. Endpoints demand the header even where they do not look at its value.
     """
-    locked = facts.facts.get("bucket_default_retention", "none") not in ("none", "unknown")
-    locked = locked or any(name.lower().startswith("x-amz-object-lock-") for name, _ in written)
+    locked = bool(facts.default_retention) or any(name.lower().startswith("x-amz-object-lock-") for name, _ in written)
     if not locked or any(name.lower() == "content-md5" for name, _ in proof.headers):
         return ()
-    return (_content_md5(md5(body) if proof.md5 is None else proof.md5),)
+    return (content_md5(md5(body) if proof.md5 is None else proof.md5),)
 
 
 def check_written(answer: WriteResult, proof: WriteProof, destination_facts: Capabilities, *, key: str = "") -> None:
@@ -229,39 +182,39 @@ def check_written(answer: WriteResult, proof: WriteProof, destination_facts: Cap
 
     This comes after publication: the object at the destination must be taken as bad until written again.
     """
-    _check_etag(answer.etag, proof.md5, answer.headers, destination_facts, key)
-    _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key)
+    _check_etag(answer, proof.md5, destination_facts, key=key)
+    _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key=key)
 
 
 def prove_part(body: Body, destination_facts: Capabilities) -> PartProof:
     """The proof for an UploadPart: CRC64NVME where the destination enforces it on parts, else our own Content-MD5."""
     crc = crc64nvme(body)
-    if destination_facts.enforces("multipart_crc64nvme"):
-        return PartProof(((Algorithm.CRC64NVME.header, crc_text(crc)),), crc, None)
-    if destination_facts.facts.get("content_md5") in ("rejected", "ignored"):
-        return PartProof((), crc, md5(body) if destination_facts.enforces("etag_is_md5") else None)
+    if destination_facts.enforces(checksums.PARTS_FACT):
+        return PartProof(((checksums.FINGERPRINT_HEADER, crc_text(crc)),), crc, None)
+    if destination_facts.denies(_CONTENT_MD5):
+        return PartProof((), crc, md5(body) if destination_facts.enforces(_ETAG_IS_MD5) else None)
     own = md5(body)
-    return PartProof((_content_md5(own),), crc, own)
+    return PartProof((content_md5(own),), crc, own)
 
 
 def check_part(answer: PartResult, proof: PartProof, destination_facts: Capabilities, *, key: str = "") -> None:
     """Raises DigestMismatch when the answer to an UploadPart says that other bytes were stored than were sent."""
-    _check_etag(answer.etag, proof.md5, answer.headers, destination_facts, key)
-    _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key)
+    _check_etag(answer, proof.md5, destination_facts, key=key)
+    _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key=key)
 
 
 def upload_headers(destination_facts: Capabilities) -> tuple[tuple[str, str], ...]:
     """What CreateMultipartUpload must say so that `prove_part` and `completion_headers` are understood."""
-    if not destination_facts.enforces("multipart_crc64nvme"):
+    if not destination_facts.enforces(checksums.PARTS_FACT):
         return ()
-    return (("x-amz-checksum-algorithm", "CRC64NVME"), ("x-amz-checksum-type", "FULL_OBJECT"))
+    return (("x-amz-checksum-algorithm", checksums.FINGERPRINT_WORDS), ("x-amz-checksum-type", "FULL_OBJECT"))
 
 
 def completion_headers(crc: int, destination_facts: Capabilities) -> tuple[tuple[str, str], ...]:
     """What CompleteMultipartUpload must carry: the CRC64NVME of the whole, where the destination enforces it."""
-    if not destination_facts.enforces("multipart_crc64nvme"):
+    if not destination_facts.enforces(checksums.PARTS_FACT):
         return ()
-    return ((Algorithm.CRC64NVME.header, crc_text(crc)), ("x-amz-checksum-type", "FULL_OBJECT"))
+    return ((checksums.FINGERPRINT_HEADER, crc_text(crc)), ("x-amz-checksum-type", "FULL_OBJECT"))
 
 
 def check_combined(crc: int, source: ObjectHead, *, key: str = "") -> bool:
@@ -269,23 +222,19 @@ def check_combined(crc: int, source: ObjectHead, *, key: str = "") -> bool:
 
     True: equal. False: the source tells no CRC64NVME of the whole object. Raises DigestMismatch when it differs.
     """
-    value = source.headers.get(Algorithm.CRC64NVME.header)
-    if not value or "-" in value or source.headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
+    value = source.headers.get(checksums.FINGERPRINT_HEADER)
+    if value is None or not checksums.is_full_object(source.headers, value):
         return False
-    _compare_read(crc_text(crc), value, "CRC64NVME", key)
+    _compare_read(crc_text(crc), value, checksums.FINGERPRINT_WORDS, key=key)
     return True
 
 
 def check_completed(answer: WriteResult, crc: int, *, key: str = "") -> None:
     """Raises DigestMismatch when Complete answers with another CRC64NVME than that of the parts we sent."""
-    _check_returned(answer.headers, {}, crc, key)
+    _check_returned(answer.headers, {}, crc, key=key)
 
 
-def _content_md5(digest: bytes) -> tuple[str, str]:
-    return "Content-MD5", binascii.b2a_base64(digest, newline=False).decode("ascii")
-
-
-def _compare_read(mine: str, theirs: str, what: str, key: str) -> None:
+def _compare_read(mine: str, theirs: str, what: str, *, key: str) -> None:
     if mine != theirs:
         raise DigestMismatch(
             f"{key!r}: the bytes read have {what} {mine}, the source says {theirs}; nothing was written. "
@@ -295,29 +244,31 @@ def _compare_read(mine: str, theirs: str, what: str, key: str) -> None:
         )
 
 
-def _check_etag(etag: str, expected: bytes | None, headers: Mapping[str, str], facts: Capabilities, key: str) -> None:
-    if expected is None or not facts.enforces("etag_is_md5"):
+def _check_etag(
+    answer: WriteResult | PartResult, expected: bytes | None, facts: Capabilities, *, key: str
+) -> None:
+    if expected is None or not facts.enforces(_ETAG_IS_MD5):
         return
-    if etag_is_opaque(headers):
+    if etag_is_opaque(answer.headers):
         return
-    if etag != expected.hex():
+    if answer.etag != expected.hex():
         raise DigestMismatch(
-            f"{key!r}: the destination answered ETag {etag}, the bytes sent have MD5 {expected.hex()}; "
+            f"{key!r}: the destination answered ETag {answer.etag}, the bytes sent have MD5 {expected.hex()}; "
             "what it stored is not what was sent. Write the object again.",
             operation="PutObject",
             key=key,
         )
 
 
-def _check_returned(headers: Mapping[str, str], sent: Mapping[str, str], crc: int, key: str) -> None:
-    for algorithm, name in _HEADERS:
+def _check_returned(headers: Mapping[str, str], sent: Mapping[str, str], crc: int, *, key: str) -> None:
+    for algorithm, name in checksums.HEADERS:
         returned = headers.get(name)
         if not returned or "-" in returned:
             continue
-        expected = crc_text(crc) if algorithm is Algorithm.CRC64NVME else sent.get(name)
+        expected = crc_text(crc) if algorithm is _CRC64NVME else sent.get(name)
         if expected is not None and returned != expected:
             raise DigestMismatch(
-                f"{key!r}: the destination answered {algorithm.value.upper()} {returned}, the bytes sent have "
+                f"{key!r}: the destination answered {algorithm.words} {returned}, the bytes sent have "
                 f"{expected}; what it stored is not what was sent. Write the object again.",
                 operation="PutObject",
                 key=key,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from executor.carry.integrity import crc64nvme
 from executor.machine.buffers import BufferPool
+from schema.checksums import crc64nvme
 from schema.errors import Stopped
 from schema.tiers import WINDOW
-from storage.port import HeaderList, ObjectStore, Pin
+from storage.port import ObjectStore, Pin
 
 T = TypeVar("T")
 READINGS = 4
@@ -30,39 +30,46 @@ def settled(read: Callable[[], T], good: Callable[[T], bool]) -> T:
         seen.append(found)
 
 
+class Reading(NamedTuple):
+    """An object that is to be read back."""
+
+    store: ObjectStore
+    key: str
+    size: int
+    """Bytes."""
+    pin: Pin
+
+
 def _once(step: Callable[[], object]) -> object:
     return step()
 
 
 def crc_of(
-    store: ObjectStore,
-    key: str,
-    size: int,
-    pin: Pin,
+    what: Reading,
     buffers: BufferPool,
     stop: Callable[[], bool],
     *,
     again: Callable[[Callable[[], object]], object] = _once,
-    extra: HeaderList = (),
 ) -> int:
-    """The CRC64NVME of the *size* bytes of *key*. Each window is read under the same *pin*.
+    """The CRC64NVME of the bytes of *what*. Each window is read under the same pin.
 
     *again* repeats a window that failed for a passing reason. Raises StoreErrors, or Stopped.
     """
+    store, key, size, pin = what
     view = buffers.take(max(1, min(size, WINDOW, buffers.budget.total)), stop)
     if view is None:
         raise Stopped("stopped while reading back")
     try:
         if size <= len(view):
             whole = view[:size]
-            again(partial(store.get, key, whole, pin=pin, extra=extra))
+            again(partial(store.get, key, whole, pin=pin))
             return crc64nvme(whole)
         crc, start = 0, 0
         while start < size:
             if stop():
                 raise Stopped("stopped while reading back")
             window = view[: min(len(view), size - start)]
-            again(partial(store.get, key, window, pin=pin, start=start, whole=False, extra=extra))
+            again(partial(store.get, key, window, pin=pin, start=start, whole=False))
             crc = crc64nvme(window, crc)
             start += len(window)
         return crc

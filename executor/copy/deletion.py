@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from executor.copy.job import Ended, Job, Stored
 from schema.errors import DestinationChanged, ObjectMissing
+from schema.facts import Fact
 
 
 def delete_extraneous(job: Job) -> Ended:
     """Delete the destination's object if it is still what the plan saw; else a conflict. Gone already: deleted."""
     entry = job.entry
     intent = f"delete {entry.target!r} with ETag {entry.etag}"
-    job.tools.ask_ledger(lambda ledger: ledger.record_intent(job.work.chunk, job.ord, intent))
+    job.tools.ask_ledger(lambda ledger: ledger.checkpoints.record_intent(job.work.chunk, job.ord, intent))
     return job.attempt(lambda: _delete_once(job))
 
 
@@ -20,7 +21,7 @@ def _delete_once(job: Job) -> Ended:
         head = route.destination.head(entry.target)
         if head.etag != entry.etag or head.size != entry.size:
             return job.conflict(stored=Stored(head.etag))
-        condition = entry.etag if route.destination_facts.enforces("delete_if_match") else None
+        condition = entry.etag if route.destination_facts.enforces(Fact.DELETE_IF_MATCH) else None
         route.destination.delete(entry.target, if_match=condition)
     except ObjectMissing:
         pass

@@ -13,8 +13,9 @@ from functools import partial
 from executor.carry import carriage, integrity, readback
 from executor.copy.job import Ended, Job, Stored, Tools
 from executor.route import Route, pin
+from schema.facts import Capabilities
 from schema.objects import ListedObject, ObjectHead
-from schema.plan import Action, Capabilities, Entry
+from schema.plan import Action, Entry
 from storage.port import Pin
 
 

@@ -46,7 +46,7 @@ class Tools:
 
     def read_back(self, store: ObjectStore, key: str, size: int, *, pin: Pin) -> int:
         """The CRC64NVME of the *size* bytes of *key*. Raises StoreErrors that do not pass, and Stopped."""
-        return readback.crc_of(store, key, size, pin, self.buffers, self.gave_up, again=self.again)
+        return readback.crc_of(readback.Reading(store, key, size, pin), self.buffers, self.gave_up, again=self.again)
 
 
 @dataclass(frozen=True, slots=True)

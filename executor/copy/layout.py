@@ -11,13 +11,15 @@ from executor.carry.carriage import accepted_losses
 from executor.copy.job import Job
 from executor.ledger.values import PartRecord
 from executor.route import Route
+from schema.attributes.layout import PartLayout
 from schema.errors import ObjectRefused
+from schema.facts import Fact
 from schema.objects import ObjectHead
 from schema.plan import Entry
 from schema.tiers import MAX_PARTS
 
-LOSS = "part-layout"
-"""Id of the loss that excuses an ETag that differs."""
+LOSS = PartLayout.loss
+"""Excuses an ETag that differs."""
 
 
 class PartRange(NamedTuple):
@@ -103,7 +105,7 @@ def require_same_etag(route: Route, entry: Entry, parts: Sequence[PartRecord]) -
     """
     facts = route.destination_facts
     digests = [integrity.md5_of_etag(part.etag) for part in parts]
-    if LOSS in accepted_losses(route) or not facts.enforces("etag_is_md5") or None in digests:
+    if LOSS in accepted_losses(route) or not facts.enforces(Fact.ETAG_IS_MD5) or None in digests:
         return
     foreseen = integrity.etag_of_parts([digest for digest in digests if digest is not None])
     if foreseen != entry.etag:

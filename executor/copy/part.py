@@ -17,7 +17,9 @@ from executor.copy.job import Job
 from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
 from executor.route import pin
+from schema import checksums
 from schema.errors import DigestMismatch, Stopped, StoreError
+from schema.facts import Fact
 from schema.objects import etag_is_opaque
 from schema.tiers import WINDOW
 
@@ -57,7 +59,7 @@ def _buffered(job: Job, part: PartRange, upload_id: str, *, view: memoryview) ->
     proof = integrity.prove_part(view, route.destination_facts)
     answer = route.destination.upload_part(entry.target, upload_id, part.number, view, proof.headers)
     integrity.check_part(answer, proof, route.destination_facts, key=entry.target)
-    return PartRecord(part.number, answer.etag, integrity.crc_bytes(proof.crc64nvme), part.length)
+    return PartRecord(part.number, answer.etag, checksums.crc_bytes(proof.crc64nvme), part.length)
 
 
 def _windowed(job: Job, part: PartRange, upload_id: str, *, view: memoryview) -> PartRecord:
@@ -65,7 +67,7 @@ def _windowed(job: Job, part: PartRange, upload_id: str, *, view: memoryview) ->
     store, target = job.route.destination, job.entry.target
     answer = store.upload_part_from(target, upload_id, part.number, part.length, window.read)
     window.check(answer.etag, answer.headers)
-    return PartRecord(part.number, answer.etag, integrity.crc_bytes(window.crc), part.length)
+    return PartRecord(part.number, answer.etag, checksums.crc_bytes(window.crc), part.length)
 
 
 class PartWindow:
@@ -81,7 +83,7 @@ class PartWindow:
         self._end = part.start + part.length
         self._held = view[:0]
         self.crc = 0
-        self._md5 = hashlib.md5(usedforsecurity=False) if self._facts.enforces("etag_is_md5") else None
+        self._md5 = hashlib.md5(usedforsecurity=False) if self._facts.enforces(Fact.ETAG_IS_MD5) else None
         self.failed: StoreError | None = None
 
     def read(self, most: int) -> bytes:
@@ -92,7 +94,7 @@ class PartWindow:
                 return b""
             window = self._view[:length]
             self._get(into=window, start=self._next)
-            self.crc = integrity.crc64nvme(window, self.crc)
+            self.crc = checksums.crc64nvme(window, self.crc)
             if self._md5 is not None:
                 self._md5.update(window)
             self._next += length
@@ -102,9 +104,9 @@ class PartWindow:
 
     def check(self, etag: str, headers: Mapping[str, str]) -> None:
         """Raises DigestMismatch when the server's answer names other bytes than were delivered."""
-        stated = headers.get(integrity.Algorithm.CRC64NVME.header)
-        if stated and "-" not in stated and stated != integrity.crc_text(self.crc):
-            raise self._mismatch(f"CRC64NVME {stated}, sent {integrity.crc_text(self.crc)}")
+        stated = headers.get(checksums.FINGERPRINT_HEADER)
+        if stated and "-" not in stated and stated != checksums.crc_text(self.crc):
+            raise self._mismatch(f"{checksums.FINGERPRINT_WORDS} {stated}, sent {checksums.crc_text(self.crc)}")
         if self._md5 is not None and not etag_is_opaque(headers) and etag != self._md5.hexdigest():
             raise self._mismatch(f"ETag {etag}, sent MD5 {self._md5.hexdigest()}")
 

@@ -28,6 +28,7 @@ from executor.copy.upload import (
     resume_upload,
 )
 from executor.ledger.values import Completion, PartRecord
+from schema import checksums
 from schema.errors import (
     DestinationChanged,
     LeaseLost,
@@ -196,7 +197,7 @@ class PartedCopy:
         if job.route.server_copy:
             job.repeat(lambda: require_unchanged(job.route, job.entry, head))
             return None
-        crc = integrity.combine_crc64nvme((int.from_bytes(p.checksum, "big"), p.size) for p in parts)
+        crc = checksums.combine_crc64nvme((int.from_bytes(p.checksum, "big"), p.size) for p in parts)
         integrity.check_combined(crc, head, key=job.entry.key)
         return crc
 
@@ -216,7 +217,7 @@ class PartedCopy:
         if tags is not None:
             job.repeat(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
         forget_upload(job)
-        checksum = b"" if crc is None else integrity.crc_bytes(crc)
+        checksum = b"" if crc is None else checksums.crc_bytes(crc)
         return self._end(job.copied(Stored(head.etag, version, checksum)))
 
     def _after_missing(self, crc: int | None) -> Next:

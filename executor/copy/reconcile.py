@@ -12,7 +12,9 @@ from executor.carry import carriage, integrity, readback
 from executor.carry.carriage import Source
 from executor.copy.job import Ended, Job, Stored
 from executor.route import Route, pin
+from schema import checksums
 from schema.errors import ObjectMissing
+from schema.facts import Fact
 from schema.objects import ObjectHead
 from schema.storage_classes import readable
 from storage.port import Pin
@@ -40,14 +42,14 @@ def reconcile(job: Job, source: Source, crc: int | None = None) -> Ended | None:
         return None
     difference, crc = _compare_bytes(job, source.head, head, crc=crc)
     if not difference:
-        found = carriage.attribute_differences(route, entry, source, head)
+        found = carriage.attribute_differences(route, entry, source, there=head)
         due = carriage.write_headers(route, entry, source).tags_after if found else None
         if due is not None and all(d.field.startswith("tag:") for d in found):
             # PutObjectTagging follows the PUT where tags do not fit its header: a kill may have come between.
             route.destination.put_tags(entry.target, due)
             found = []
         difference = ", ".join(d.field for d in found)
-    checksum = integrity.crc_bytes(crc) if crc is not None else b""
+    checksum = checksums.crc_bytes(crc) if crc is not None else b""
     stored = Stored(head.etag, route.version(head.version_id), checksum)
     return job.conflict(difference, stored) if difference else job.already_there(stored)
 
@@ -69,11 +71,12 @@ def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int 
         return _Compared("" if proof else "content", crc)
 
     def mine() -> int:
-        return readback.crc_of(route.source, entry.key, entry.size, pin(entry), tools.buffers, tools.gave_up)
+        reading = readback.Reading(route.source, entry.key, entry.size, pin(entry))
+        return readback.crc_of(reading, tools.buffers, tools.gave_up)
 
     def theirs() -> int:
-        pinned = Pin(there.etag, None)
-        return readback.crc_of(route.destination, entry.target, there.size, pinned, tools.buffers, tools.gave_up)
+        reading = readback.Reading(route.destination, entry.target, there.size, Pin(there.etag, None))
+        return readback.crc_of(reading, tools.buffers, tools.gave_up)
 
     known = mine() if crc is None else crc
     if not readable(there):
@@ -96,16 +99,16 @@ def proven_equal(route: Route, source: ObjectHead, destination: ObjectHead, *, c
     """
     ours = integrity.source_md5(source, route.source_facts)
     facts = route.destination_facts
-    theirs = integrity.source_md5(destination, facts) if facts.enforces("etag_is_md5") else None
+    theirs = integrity.source_md5(destination, facts) if facts.enforces(Fact.ETAG_IS_MD5) else None
     if ours is not None and theirs is not None:
         return ours == theirs
-    by_parts = route.destination_facts.enforces("multipart_etag")
+    by_parts = route.destination_facts.enforces(Fact.MULTIPART_ETAG)
     if by_parts and "-" in source.etag and source.etag == destination.etag:
         return True  # an MD5 over the MD5s of parts: the same bytes, cut alike
     stated = integrity.full_object_checksum(destination.headers)
     if stated is not None:
-        if stated[0] is integrity.Algorithm.CRC64NVME and crc is not None:
-            return stated[1] == integrity.crc_text(crc)
+        if stated[0] is checksums.FINGERPRINT and crc is not None:
+            return stated[1] == checksums.crc_text(crc)
         mine = source.headers.get(stated[0].header)
         if mine and "-" not in mine:
             return mine == stated[1]

@@ -15,6 +15,7 @@ from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
 from executor.route import Route, pin
 from schema.errors import DestinationChanged, DigestMismatch, ObjectChanged
+from schema.facts import Fact, Setting
 from schema.objects import ObjectHead
 from schema.plan import Entry
 
@@ -68,7 +69,7 @@ def _check_copied(route: Route, entry: Entry, before: ObjectHead, *, etag: str) 
     expected = integrity.source_md5(before, route.source_facts)
     facts = route.destination_facts
     opaque = route.section.destination.sse_customer_key_env is not None or _encrypted_by_kms(route, before)
-    if expected is not None and facts.enforces("etag_is_md5") and not opaque and etag != expected.hex():
+    if expected is not None and facts.enforces(Fact.ETAG_IS_MD5) and not opaque and etag != expected.hex():
         raise DigestMismatch(
             f"{entry.target!r}: the copy has ETag {etag}, the source {before.etag}; the copy is made again",
             operation="CopyObject",
@@ -106,7 +107,7 @@ def require_unchanged(route: Route, entry: Entry, before: ObjectHead) -> None:
 
     Asked only where the endpoint does not see to it itself; a version never changes. Raises StoreErrors.
     """
-    pinned = "copy_source_if_match" if route.is_whole(entry) else "part_copy_source_if_match"
+    pinned = Fact.COPY_SOURCE_IF_MATCH if route.is_whole(entry) else Fact.PART_COPY_SOURCE_IF_MATCH
     if entry.version_id or route.destination_facts.enforces(pinned):
         return
     now = route.source.head(entry.key)
@@ -119,6 +120,6 @@ def require_unchanged(route: Route, entry: Entry, before: ObjectHead) -> None:
 def _encrypted_by_kms(route: Route, source: ObjectHead) -> bool:
     """The destination's ETag is not an MD5: the copy is KMS-encrypted, by the plan or by the bucket's default."""
     wanted = route.plan.preserve.encryption
-    by_default = "kms" in route.destination_facts.facts.get("bucket_encryption", "")
+    by_default = "kms" in route.destination_facts.setting(Setting.BUCKET_ENCRYPTION)
     kept = wanted.get("mode", "keep") == "keep" and source.headers.get("x-amz-server-side-encryption", "")
     return by_default or wanted.get("mode") == "sse-kms" or str(kept).startswith("aws:")

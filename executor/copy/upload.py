@@ -58,7 +58,7 @@ def record_upload(job: Job, upload: Upload) -> None:
         parts=len(upload.parts),
     )
     try:
-        job.tools.ask_ledger(lambda ledger: ledger.record_upload(chunk, record))
+        job.tools.ask_ledger(lambda ledger: ledger.uploads.record(chunk, record))
     except LeaseLost:
         # Nobody will ever know of this upload: it must not outlive us.
         job.repeat(lambda: job.route.destination.abort_upload(entry.target, upload.id))
@@ -68,7 +68,7 @@ def record_upload(job: Job, upload: Upload) -> None:
 def recorded_upload(job: Job) -> tuple[UploadRecord, list[PartRecord]] | None:
     """The object's upload as the ledger knows it, with the parts recorded of it."""
     chunk = job.work.chunk
-    return job.tools.ask_ledger(lambda ledger: ledger.find_upload(chunk.run_id, chunk.batch_no, job.ord))
+    return job.tools.ask_ledger(lambda ledger: ledger.uploads.find(chunk.run_id, chunk.batch_no, job.ord))
 
 
 def resume_upload(
@@ -95,7 +95,7 @@ def resume_upload(
 
 def record_part(job: Job, part: PartRecord) -> None:
     """Make *part* a checkpoint. Raises LeaseLost, also when the ledger no longer knows the upload."""
-    job.tools.ask_ledger(lambda ledger: ledger.record_parts(job.work.chunk, job.ord, [part]))
+    job.tools.ask_ledger(lambda ledger: ledger.uploads.record_parts(job.work.chunk, job.ord, [part]))
 
 
 def abort_upload(job: Job, upload_id: str) -> None:
@@ -106,7 +106,7 @@ def abort_upload(job: Job, upload_id: str) -> None:
 
 def forget_upload(job: Job) -> None:
     """The object's upload is completed or aborted, or the server lost it. Raises LeaseLost."""
-    job.tools.ask_ledger(lambda ledger: ledger.forget_upload(job.work.chunk, job.ord))
+    job.tools.ask_ledger(lambda ledger: ledger.uploads.forget(job.work.chunk, job.ord))
 
 
 def sweep_uploads(
@@ -117,9 +117,9 @@ def sweep_uploads(
     *destinations*: by section id. Raises StoreErrors.
     """
     swept = []
-    for upload in list(ledger.open_uploads(run_id)):
+    for upload in list(ledger.uploads.unfinished(run_id)):
         section = plan.batches[upload.batch_no].section
         destinations[section].abort_upload(upload.key, upload.upload_id)
-        ledger.close_upload(run_id, upload.batch_no, upload.ord)
+        ledger.uploads.close(run_id, upload.batch_no, upload.ord)
         swept.append((upload.key, upload.upload_id))
     return swept

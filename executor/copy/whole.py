@@ -6,6 +6,7 @@ from executor.carry import carriage, integrity
 from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
 from executor.route import pin
+from schema import checksums
 from schema.errors import DestinationChanged, DigestMismatch, Stopped
 
 
@@ -28,8 +29,7 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     source = carriage.read_source(route, entry, head)
     proof = integrity.prove_whole(
         body,
-        head,
-        route.source_facts,
+        integrity.stated(head, route.source_facts),
         route.destination_facts,
         key=entry.key,
         keep_checksum=route.plan.preserve.checksums,
@@ -38,7 +38,7 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     if not write.undisturbed():
         return write.judged(source, integrity.proven_crc(body, proof))
     sent = [*carried.headers, *proof.headers]
-    sent += integrity.lock_headers(body, proof, carried.headers, route.destination_facts)
+    sent += integrity.lock_headers(body, proof, carried.headers, facts=route.destination_facts)
     try:
         answer = route.destination.put(entry.target, body, sent, guard=write.guard)
     except DestinationChanged as error:
@@ -51,4 +51,4 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     version = route.version(answer.version_id)
     if carried.tags_after is not None:
         route.destination.put_tags(entry.target, carried.tags_after, version_id=version)
-    return job.copied(Stored(answer.etag, version, integrity.crc_bytes(proof.crc64nvme)))
+    return job.copied(Stored(answer.etag, version, checksums.crc_bytes(proof.crc64nvme)))

@@ -1,12 +1,19 @@
-"""The border to PostgreSQL: connections, transactions, and errors told in our own words."""
+"""The border to PostgreSQL: connections, transactions, statements, and errors told in our own words.
+
+Nothing outside this file knows that SQLAlchemy keeps the connections and psycopg2 speaks to the server.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import psycopg2
-from sqlalchemy import Connection, create_engine, text
+from psycopg2.extras import execute_values
+from sqlalchemy import Connection, TextClause, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -35,6 +42,14 @@ PASSING_CLASSES = frozenset({"08", "53"})
 """Connection exceptions; resources exhausted (53100 disk full, 53300 too many connections)."""
 SCHEMA_CODES = frozenset({"3F000", "42P01", "42703", "42883"})
 """No such schema, table, column or function."""
+
+Row: TypeAlias = Any
+"""A row of an answer: unpacked like a tuple, its columns also by name (`row.run_id`, `by_name(row)`)."""
+
+STREAMED_ROWS = 2000
+"""Rows that a streamed answer fetches at a time."""
+INSERTED_ROWS = 1000
+"""Rows that one INSERT statement carries."""
 
 
 def ledger_url(url: str) -> URL:
@@ -88,25 +103,25 @@ class Database:
         )
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Transaction]:
         """One transaction: committed when the block ends well, rolled back otherwise.
 
         Raises LedgerUnavailable (also when the answer to COMMIT was lost: it may have happened) and
-        LedgerSchemaError; psycopg2's and SQLAlchemy's errors pass only when they tell of a bug.
+        LedgerSchemaError; psycopg2's own errors pass when a statement was wrong or broke a constraint.
         """
         try:
             with self._engine.connect() as connection, connection.begin():
                 try:
-                    yield connection
+                    yield Transaction(connection)
                 except psycopg2.Error:
                     # Raised by a raw cursor, so SQLAlchemy has not seen it and would pool a dead connection.
-                    if connection.connection.dbapi_connection is None or raw(connection).closed:
+                    if connection.connection.dbapi_connection is None or _raw(connection).closed:
                         connection.invalidate()
                     raise
         except (DBAPIError, psycopg2.Error, PoolTimeout) as error:
             ours = translated(error, self._password)
             if ours is None:
-                raise
+                raise _original(error) from None
             if self._missed is not None and isinstance(ours, LedgerUnavailable):
                 self._missed()
             # The original is not chained: its text may hold the statement's parameters or the password.
@@ -117,14 +132,86 @@ class Database:
         self._engine.dispose()
 
 
-def raw(connection: Connection) -> psycopg2.extensions.connection:
-    """psycopg2's own connection, for COPY and for statements on the hot path."""
+class Transaction:
+    """The statements of one transaction. A statement names its values (`:name`); they are bound, never written in."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, /, **values: Any) -> int:
+        """The number of rows that the statement touched."""
+        return self._connection.execute(_parsed(sql), values).rowcount
+
+    def rows(self, sql: str, /, **values: Any) -> Sequence[Row]:
+        """Every row."""
+        return self._connection.execute(_parsed(sql), values).all()
+
+    def row(self, sql: str, /, **values: Any) -> Row | None:
+        """The only row, or None."""
+        return self._connection.execute(_parsed(sql), values).one_or_none()
+
+    def one(self, sql: str, /, **values: Any) -> Row:
+        """The row of a statement that cannot but have one."""
+        return self._connection.execute(_parsed(sql), values).one()
+
+    def column(self, sql: str, /, **values: Any) -> list[Any]:
+        """The first column of every row."""
+        return list(self._connection.execute(_parsed(sql), values).scalars())
+
+    def value(self, sql: str, /, **values: Any) -> Any:
+        """The first column of the only row; None when there is no row."""
+        return self._connection.execute(_parsed(sql), values).scalar_one_or_none()
+
+    def stream(self, sql: str, /, **values: Any) -> Iterator[Row]:
+        """Every row, fetched STREAMED_ROWS at a time by a cursor of the server."""
+        options = {"stream_results": True, "max_row_buffer": STREAMED_ROWS}
+        return iter(self._connection.execute(_parsed(sql), values, execution_options=options))
+
+    def insert(self, table: str, rows: Sequence[Mapping[str, Any]], *, on_conflict: str = "") -> None:
+        """Insert *rows*, all with the first one's columns, into ledger.*table*; *on_conflict*: what then, as SQL."""
+        if not rows:
+            return
+        statement = f"INSERT INTO ledger.{table} ({', '.join(rows[0])}) VALUES %s"
+        if on_conflict:
+            statement += f" ON CONFLICT {on_conflict}"
+        with _raw(self._connection).cursor() as cursor:
+            execute_values(cursor, statement, [tuple(row.values()) for row in rows], page_size=INSERTED_ROWS)
+
+    def copy(self, table: str, columns: str, lines: str) -> None:
+        """Append *lines*, in COPY's text form, to ledger.*table*. What is no UTF-8 is spelled with backslashes."""
+        with _raw(self._connection).cursor() as cursor:
+            data = io.BytesIO(lines.encode(errors="backslashreplace"))
+            cursor.copy_expert(f"COPY ledger.{table} ({columns}) FROM STDIN", data)
+
+    def script(self, sql: str) -> None:
+        """Run several statements as they stand."""
+        with _raw(self._connection).cursor() as cursor:
+            cursor.execute(sql)
+
+    def lock(self, key: int) -> None:
+        """Hold the advisory lock *key* until the end of the transaction."""
+        self.run("SELECT pg_advisory_xact_lock(:key)", key=key)
+
+
+def by_name(row: Row) -> Mapping[str, Any]:
+    """Column -> value."""
+    columns: Mapping[str, Any] = row._mapping  # noqa: SLF001 (SQLAlchemy's public name for it)
+    return columns
+
+
+@lru_cache(maxsize=256)
+def _parsed(sql: str) -> TextClause:
+    return text(sql)
+
+
+def _raw(connection: Connection) -> psycopg2.extensions.connection:
+    """psycopg2's own connection, for COPY, for many rows in one INSERT and for scripts."""
     return connection.connection.dbapi_connection  # type: ignore[return-value]
 
 
-def audit(connection: Connection, run_id: int, actor: str, kind: str, body: str) -> None:
-    """Append one event (*body*: canonical JSON) to the run's chain. Locks the run's row until the commit."""
-    connection.execute(
-        text("SELECT ledger.audit_append(:run_id, :actor, :kind, :body)"),
-        {"run_id": run_id, "actor": actor, "kind": kind, "body": body},
-    )
+def _original(error: BaseException) -> BaseException:
+    """psycopg2's error without SQLAlchemy's wrapping, which repeats the statement's values; it keeps the statement."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return error
+    error.orig.add_note(f"in the statement: {error.statement}")
+    return error.orig

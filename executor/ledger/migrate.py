@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, inspect, select, text
-
-from executor.ledger.database import Database, raw
+import schema
+from executor.ledger.database import Database, Transaction
 from schema.errors import LedgerSchemaError
-from schema.tables import MIGRATIONS, SCHEMA, schema_version
 
+MIGRATIONS = Path(schema.__file__).parent / "migrations"
+ROLES = Path(schema.__file__).parent / "roles.sql"
 MIGRATION_LOCK = 0x53334D01
 """Advisory lock key: one process migrates at a time."""
 
@@ -46,40 +46,44 @@ def script() -> str:
 def recording(migration: Migration) -> str:
     """The statement that notes *migration* as applied. Its values are digits, hex and a file name of ours."""
     return (
-        "INSERT INTO ledger.schema_version (version, name, sha256) "  # noqa: S608
+        "INSERT INTO ledger.schema_version (version, name, sha256) "
         f"VALUES ({migration.version}, '{migration.name}', '{migration.sha256}')"
     )
 
 
-def migrate(database: Database) -> list[int]:
-    """Apply what is missing, in one transaction; the versions applied. Safe in several processes at once.
+class Schema:
+    """The ledger's schema against this build's."""
 
-    Raises LedgerSchemaError when the ledger is newer than this build or a migration was altered since.
-    """
-    with database.transaction() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-        missing = unapplied(connection)
-        for migration in missing:
-            with raw(connection).cursor() as cursor:
-                cursor.execute(migration.sql)
-                cursor.execute(recording(migration))
-        return [migration.version for migration in missing]
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def migrate(self) -> list[int]:
+        """Apply what is missing, all or nothing; the versions applied. Safe in several processes at once.
+
+        Raises LedgerSchemaError when the ledger is newer than this build or a migration was altered since.
+        """
+        with self._database.transaction() as transaction:
+            transaction.lock(MIGRATION_LOCK)
+            missing = unapplied(transaction)
+            for migration in missing:
+                transaction.script(migration.sql)
+                transaction.script(recording(migration))
+            return [migration.version for migration in missing]
+
+    def check(self) -> None:
+        """Raise LedgerSchemaError unless the ledger's schema is exactly this build's."""
+        with self._database.transaction() as transaction:
+            missing = unapplied(transaction)
+        if missing:
+            versions = ", ".join(str(migration.version) for migration in missing)
+            raise LedgerSchemaError(f"the ledger lacks migration {versions}; run: s3migrate ledger migrate")
 
 
-def check(database: Database) -> None:
-    """Raise LedgerSchemaError unless the ledger's schema is exactly this build's."""
-    with database.transaction() as connection:
-        missing = unapplied(connection)
-    if missing:
-        versions = ", ".join(str(migration.version) for migration in missing)
-        raise LedgerSchemaError(f"the ledger lacks migration {versions}; run: s3migrate ledger migrate")
-
-
-def unapplied(connection: Connection) -> list[Migration]:
+def unapplied(transaction: Transaction) -> list[Migration]:
     """This build's migrations that the ledger does not record. Raises LedgerSchemaError on any contradiction."""
     applied: dict[int, str] = {}
-    if inspect(connection).has_table(schema_version.name, schema=SCHEMA):
-        rows = connection.execute(select(schema_version.c.version, schema_version.c.sha256))
+    if transaction.value("SELECT to_regclass('ledger.schema_version')::text") is not None:
+        rows = transaction.rows("SELECT version, sha256 FROM ledger.schema_version")
         applied = {row.version: row.sha256 for row in rows}
     known = {migration.version: migration for migration in migrations()}
     newer = sorted(applied.keys() - known.keys())

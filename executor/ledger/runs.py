@@ -1,77 +1,174 @@
-"""Accepting a plan: one run per plan, one open run per lineage, one writer per destination scope."""
+"""Runs: one per plan, one open run per lineage, one writer per destination."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, text
-
-from executor.ledger.database import Database, audit, raw
-from executor.ledger.scopes import ACCEPT_LOCK, drop_scope, hold_scope, reap_in
-from executor.ledger.stages import GATE_STATE, StageState, StageStatus, advanced
-from executor.ledger.values import BatchState, ChunkKind, ChunkSpec, ChunkState, Run, RunState
+from executor.ledger import audit
+from executor.ledger.advance import complete, end_run
+from executor.ledger.audit import Event
+from executor.ledger.database import Database, Row, Transaction, by_name
+from executor.ledger.enroll import enroll
+from executor.ledger.leases import reap
+from executor.ledger.scopes import ACCEPT_LOCK, drop_scopes, hold_scopes
+from executor.ledger.sql import RUN_UNFINISHED, UNLEASED
+from executor.ledger.values import UNFINISHED, ChunkSpec, ChunkState, Run, RunState
 from schema.errors import StalePlan
-from schema.plain import plain
-from schema.plan import Gate, Plan
-from schema.tables import batch as batch_table
-from schema.tables import run as run_table
-from schema.tables import stage as stage_table
-from schema.tables import stage_dependency as dependency_table
+from schema.plain import build
+from schema.plan import Plan
 
-UNFINISHED = (RunState.OPEN, RunState.PAUSED, RunState.DRAINING)
-RUN_COLUMNS = [column for column in run_table.c if column.name != "plan"]
-"""The plan itself may be megabytes; who asks for a run seldom wants it."""
-COPY_ROWS = 10_000
-"""Chunk rows sent in one piece, so that a plan of a million chunks needs no great memory."""
+RUN_COLUMNS = ", ".join(field.name for field in fields(Run) if field.name != "resumed")
+"""Without the plan, which may be megabytes; callers rarely need it."""
 
 
-def accept(database: Database, plan: Plan, chunks: Iterable[ChunkSpec], *, who: str, tool_version: str) -> Run:
-    """Enroll *plan*, or find it enrolled already; whole or not at all.
+class Runs:
+    """The accepted plans: enrolled, found, steered and brought to their end."""
 
-    Raises StalePlan when its lineage has accepted a newer serial or another plan of the same one, LockHeld
-    when another unfinished run holds an overlapping destination, ValueError when *chunks* do not cover the
-    plan's batches exactly.
-    """
-    with database.transaction() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ACCEPT_LOCK})
-        known = connection.execute(select(*RUN_COLUMNS).where(run_table.c.plan_id == plan.plan_id)).one_or_none()
-        if known is not None:
-            return _resume(connection, run_of(known, resumed=True), plan, who, tool_version)
-        _supersede_older(connection, plan, who)
-        run_id = _enroll(connection, plan, chunks, who, tool_version)
-        row = connection.execute(select(*RUN_COLUMNS).where(run_table.c.run_id == run_id)).one()
-        return run_of(row)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def accept(self, plan: Plan, chunks: Iterable[ChunkSpec], *, who: str, tool_version: str) -> Run:
+        """Enroll *plan* with its *chunks*, or find it enrolled (`resumed`); *chunks* are not read then.
+
+        An older unfinished run of the lineage is superseded and its workers fenced. Raises StalePlan when the
+        lineage has accepted a newer serial or another plan of the same one, LockHeld when another unfinished run
+        holds an overlapping destination, ValueError when *chunks* do not cover the plan's batches exactly.
+        """
+        with self._database.transaction() as transaction:
+            transaction.lock(ACCEPT_LOCK)
+            known = _find(transaction, "plan_id = :plan_id", plan_id=plan.plan_id)
+            _refuse_stale(transaction, lineage=plan.lineage, serial=plan.serial, plan_id=plan.plan_id)
+            if known is not None:
+                if known.state in UNFINISHED:
+                    hold_scopes(transaction, known.run_id, plan, who=who, tool_version=tool_version)
+                return replace(known, resumed=True)
+            _supersede_older(transaction, plan, who=who)
+            run_id = enroll(transaction, plan, chunks, who=who, tool_version=tool_version)
+            return run_of(transaction.one(f"SELECT {RUN_COLUMNS} FROM ledger.run WHERE run_id = :id", id=run_id))
+
+    def finish(self, run_id: int) -> RunState:
+        """Recompute the run's state and return it.
+
+        COMPLETE when every chunk is done, FAILED when only parked chunks and those blocked behind them are left;
+        then the destination is let go.
+        """
+        with self._database.transaction() as transaction:
+            state = RunState(_locked(transaction, run_id).state)
+            if state not in UNFINISHED:
+                return state
+            going_on, left = transaction.one(
+                f"""
+                SELECT count(*) FILTER (WHERE state IN ({ChunkState.READY:d}, {ChunkState.LEASED:d})),
+                       count(*) FILTER (WHERE state <> {ChunkState.DONE:d})
+                  FROM ledger.chunk WHERE run_id = :run_id""",
+                run_id=run_id,
+            )
+            if not left:
+                complete(transaction, run_id)
+                return RunState.COMPLETE
+            if going_on:
+                return state
+            end_run(transaction, run_id, RunState.FAILED, event=Event("run-failed", {"chunks_left": left}))
+            return RunState.FAILED
+
+    def retry(self, run_id: int, *, who: str = "operator", tool_version: str = "") -> int:
+        """Make the parked chunks ready again, and the run open if it had failed; returns the number of chunks.
+
+        Raises LockHeld when another run has taken the destination since, StalePlan when a newer plan was accepted.
+        """
+        with self._database.transaction() as transaction:
+            transaction.lock(ACCEPT_LOCK)
+            run = _locked(transaction, run_id)
+            if run.state == RunState.SUPERSEDED:
+                raise StalePlan(f"run {run_id} was superseded by a newer plan of its lineage; apply that one")
+            _refuse_stale(transaction, lineage=run.lineage, serial=run.serial, plan_id=run.plan_id)
+            parked = transaction.run(
+                f"""
+                UPDATE ledger.chunk SET {UNLEASED}, n_bad = 0, not_before = NULL
+                 WHERE run_id = :run_id AND state = {ChunkState.PARKED:d}""",
+                run_id=run_id,
+            )
+            if parked:
+                hold_scopes(transaction, run_id, _plan_of(transaction, run_id), who=who, tool_version=tool_version)
+                transaction.run(
+                    f"""
+                    UPDATE ledger.run SET state = {RunState.OPEN:d}, finished_at = NULL
+                     WHERE run_id = :run_id AND state = {RunState.FAILED:d}""",
+                    run_id=run_id,
+                )
+                audit.append(transaction, run_id, Event("retried", {"chunks": parked}), who=who)
+            return parked
+
+    def all(self) -> list[Run]:
+        """Every run, newest first."""
+        with self._database.transaction() as transaction:
+            rows = transaction.rows(f"SELECT {RUN_COLUMNS} FROM ledger.run ORDER BY run_id DESC")
+        return [run_of(row) for row in rows]
+
+    def find(self, plan_id: str) -> Run | None:
+        """The run of the plan with this id, if it was accepted."""
+        with self._database.transaction() as transaction:
+            return _find(transaction, "plan_id = :plan_id", plan_id=plan_id)
+
+    def latest(self) -> Run | None:
+        """The run accepted last."""
+        with self._database.transaction() as transaction:
+            return _find(transaction, "true ORDER BY run_id DESC LIMIT 1")
+
+    def plan_of(self, run_id: int) -> Plan:
+        """The plan that the run carries out, as it was accepted."""
+        with self._database.transaction() as transaction:
+            return _plan_of(transaction, run_id)
+
+    def set_limit(self, run_id: int, name: str, value: float) -> None:
+        """Set a limit that every process of the run reads."""
+        with self._database.transaction() as transaction:
+            transaction.run(
+                "INSERT INTO ledger.run_limit (run_id, name, value) VALUES (:run_id, :name, :value)"
+                " ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value, set_at = now()",
+                run_id=run_id,
+                name=name,
+                value=value,
+            )
+
+    def limits(self, run_id: int) -> Mapping[str, float]:
+        """The limits set while the run goes on."""
+        with self._database.transaction() as transaction:
+            return limits_of(transaction, run_id)
 
 
-def run_of(row: Row[Any], *, resumed: bool = False) -> Run:
-    """A row of the run table as a value."""
-    return Run(
-        run_id=row.run_id,
-        epoch=row.epoch,
-        plan_id=row.plan_id,
-        state=RunState(row.state),
-        resumed=resumed,
-        name=row.name,
-        lineage=row.lineage,
-        serial=row.serial,
-        objects=row.objects,
-        bytes=row.bytes,
-        created_at=row.created_at,
-        created_by=row.created_by,
-        finished_at=row.finished_at,
+def run_of(row: Row) -> Run:
+    """A row of RUN_COLUMNS as a value."""
+    return Run(**{**by_name(row), "state": RunState(row.state)})
+
+
+def limits_of(transaction: Transaction, run_id: int) -> dict[str, float]:
+    """See Runs.limits."""
+    rows = transaction.rows("SELECT name, value FROM ledger.run_limit WHERE run_id = :run_id", run_id=run_id)
+    return {row.name: row.value for row in rows}
+
+
+def _find(transaction: Transaction, where: str, **values: Any) -> Run | None:
+    row = transaction.row(f"SELECT {RUN_COLUMNS} FROM ledger.run WHERE {where}", **values)
+    return None if row is None else run_of(row)
+
+
+def _locked(transaction: Transaction, run_id: int) -> Row:
+    return transaction.one(
+        "SELECT state, plan_id, lineage, serial FROM ledger.run WHERE run_id = :run_id FOR NO KEY UPDATE",
+        run_id=run_id,
     )
 
 
-def refuse_stale(connection: Connection, lineage: str, serial: int, plan_id: str) -> None:
+def _plan_of(transaction: Transaction, run_id: int) -> Plan:
+    return build(Plan, transaction.one("SELECT plan FROM ledger.run WHERE run_id = :run_id", run_id=run_id).plan)
+
+
+def _refuse_stale(transaction: Transaction, *, lineage: str, serial: int, plan_id: str) -> None:
     """Raise StalePlan when the lineage has moved on from (*serial*, *plan_id*)."""
-    newest = connection.execute(
-        select(*RUN_COLUMNS).where(run_table.c.lineage == lineage).order_by(run_table.c.serial.desc()).limit(1)
-    ).one_or_none()
+    newest = _find(transaction, "lineage = :lineage ORDER BY serial DESC LIMIT 1", lineage=lineage)
     if newest is None or newest.plan_id == plan_id or newest.serial < serial:
         return
     raise StalePlan(
@@ -80,168 +177,15 @@ def refuse_stale(connection: Connection, lineage: str, serial: int, plan_id: str
     )
 
 
-def _resume(connection: Connection, run: Run, plan: Plan, who: str, tool_version: str) -> Run:
-    refuse_stale(connection, run.lineage, run.serial, run.plan_id)
-    if run.state in UNFINISHED:
-        hold_scope(connection, run.run_id, plan, who=who, tool_version=tool_version)
-    return run
-
-
-def _supersede_older(connection: Connection, plan: Plan, who: str) -> None:
-    refuse_stale(connection, plan.lineage, plan.serial, plan.plan_id)
-    older = connection.execute(
-        text(
-            "UPDATE ledger.run SET state = :superseded, epoch = epoch + 1, finished_at = now()"
-            " WHERE lineage = :lineage AND state = ANY(:unfinished) RETURNING run_id"
-        ),
-        {"superseded": RunState.SUPERSEDED, "lineage": plan.lineage, "unfinished": list(map(int, UNFINISHED))},
-    ).scalars()
-    for run_id in list(older):
-        drop_scope(connection, run_id)
-        reap_in(connection, run_id)
-        audit(connection, run_id, who, "superseded", canonical({"by": plan.plan_id, "serial": plan.serial}))
-
-
-def _enroll(connection: Connection, plan: Plan, chunks: Iterable[ChunkSpec], who: str, tool_version: str) -> int:
-    total = plan.transfer
-    run_id: int = connection.execute(
-        insert(run_table).returning(run_table.c.run_id),
-        {
-            "plan_id": plan.plan_id,
-            "lineage": plan.lineage,
-            "serial": plan.serial,
-            "name": plan.name,
-            "plan": plain(plan),
-            "objects": total.objects,
-            "bytes": total.bytes,
-            "chunks_left": 0,
-            "created_by": who,
-            "tool_version": tool_version,
-        },
-    ).scalar_one()
-    hold_scope(connection, run_id, plan, who=who, tool_version=tool_version)
-    connection.execute(text("SELECT ledger.open_partitions(:run_id)"), {"run_id": run_id})
-    open_stages = _insert_stages(connection, run_id, plan)
-    ready = frozenset(n for n, batch in enumerate(plan.batches) if batch.stage in open_stages)
-    counts = _copy_chunks(connection, run_id, plan, chunks, ready)
-    _insert_batches(connection, run_id, plan, counts, ready)
-    chunks_left = sum(counts.values())
-    body = {"plan_id": plan.plan_id, "serial": plan.serial, "objects": total.objects, "bytes": total.bytes}
-    audit(connection, run_id, who, "plan-accepted", canonical({**body, "chunks": chunks_left, "tool": tool_version}))
-    connection.execute(
-        text("UPDATE ledger.run SET chunks_left = :left WHERE run_id = :run_id"),
-        {"left": chunks_left, "run_id": run_id},
+def _supersede_older(transaction: Transaction, plan: Plan, *, who: str) -> None:
+    older = transaction.column(
+        f"""
+        UPDATE ledger.run r SET state = :superseded, epoch = r.epoch + 1, finished_at = now()
+         WHERE r.lineage = :lineage AND {RUN_UNFINISHED} RETURNING r.run_id""",
+        superseded=RunState.SUPERSEDED,
+        lineage=plan.lineage,
     )
-    if not chunks_left:
-        complete(connection, run_id)
-    return run_id
-
-
-def _insert_stages(connection: Connection, run_id: int, plan: Plan) -> set[str]:
-    """Enroll the DAG; the ids of the stages that may start at once."""
-    number = {stage.id: position for position, stage in enumerate(plan.stages)}
-    waiting = Counter(batch.stage for batch in plan.batches if batch.objects)
-    needs = {number[stage.id]: frozenset(number[name] for name in stage.depends_on) for stage in plan.stages}
-    state = dict.fromkeys(needs, StageState.BLOCKED) | advanced(
-        StageStatus(number[stage.id], StageState.BLOCKED, waiting[stage.id], needs[number[stage.id]])
-        for stage in plan.stages
-    )
-    rows = [
-        {
-            "run_id": run_id,
-            "stage_no": number[stage.id],
-            "stage_id": stage.id,
-            "gate": GATE_STATE[stage.gate],
-            "state": state[number[stage.id]],
-            "batches_left": waiting[stage.id],
-        }
-        for stage in plan.stages
-    ]
-    edges = [
-        {"run_id": run_id, "stage_no": n, "needs_no": need} for n, all_needs in needs.items() for need in all_needs
-    ]
-    if rows:
-        connection.execute(insert(stage_table), rows)
-    if edges:
-        connection.execute(insert(dependency_table), edges)
-    return {stage.id for stage in plan.stages if state[number[stage.id]] is not StageState.BLOCKED}
-
-
-def _insert_batches(
-    connection: Connection,
-    run_id: int,
-    plan: Plan,
-    counts: Mapping[tuple[int, ChunkKind], int],
-    ready: frozenset[int],
-) -> None:
-    number = {stage.id: position for position, stage in enumerate(plan.stages)}
-    rows = []
-    for batch_no, batch in enumerate(plan.batches):
-        state = BatchState.READY if batch_no in ready else BatchState.BLOCKED
-        rows.append(
-            {
-                "run_id": run_id,
-                "batch_no": batch_no,
-                "batch_id": batch.id,
-                "section": batch.section,
-                "stage_no": number[batch.stage],
-                "manifest": batch.manifest,
-                "objects": batch.objects,
-                "bytes": batch.bytes,
-                "state": state if batch.objects else BatchState.VERIFIED,
-                "copy_left": counts.get((batch_no, ChunkKind.OBJECTS), 0),
-                "verify_left": counts.get((batch_no, ChunkKind.VERIFY), 0),
-            }
-        )
-    if rows:
-        connection.execute(insert(batch_table), rows)
-
-
-def _copy_chunks(
-    connection: Connection, run_id: int, plan: Plan, chunks: Iterable[ChunkSpec], ready: frozenset[int]
-) -> dict[tuple[int, ChunkKind], int]:
-    """Write the chunks and answer how many each batch has of each kind."""
-    counts: Counter[tuple[int, ChunkKind]] = Counter()
-    reached: Counter[tuple[int, ChunkKind]] = Counter()
-
-    def lines() -> Iterator[str]:
-        for spec in chunks:
-            part = (spec.batch_no, spec.kind)
-            if spec.lo != reached[part]:
-                raise ValueError(f"chunk {spec.chunk_no} begins at {spec.lo}, not at {reached[part]}: {spec}")
-            reached[part] = spec.hi
-            counts[part] += 1
-            starts = spec.kind is ChunkKind.OBJECTS and spec.batch_no in ready
-            state = ChunkState.READY if starts else ChunkState.BLOCKED
-            yield "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n" % (run_id, *spec, state)  # noqa: UP031 (the fastest form)
-
-    columns = "run_id, chunk_no, batch_no, kind, lane, lo, hi, priority, state"
-    pending = lines()
-    with raw(connection).cursor() as cursor:
-        while piece := "".join(islice(pending, COPY_ROWS)):
-            cursor.copy_expert(f"COPY ledger.chunk ({columns}) FROM STDIN", io.StringIO(piece))
-    verified = {stage.id for stage in plan.stages if stage.gate is Gate.VERIFIED}
-    for batch_no, batch in enumerate(plan.batches):
-        for kind in ChunkKind:
-            required = kind is ChunkKind.OBJECTS or batch.stage in verified
-            if (required or reached[batch_no, kind]) and reached[batch_no, kind] != batch.objects:
-                raise ValueError(
-                    f"the {kind.name} chunks of batch {batch.id} cover {reached[batch_no, kind]} "
-                    f"of its {batch.objects} objects"
-                )
-    return counts
-
-
-def complete(connection: Connection, run_id: int) -> None:
-    """Mark the run complete and let go of its destination."""
-    connection.execute(
-        text("UPDATE ledger.run SET state = :state, finished_at = now() WHERE run_id = :run_id"),
-        {"state": RunState.COMPLETE, "run_id": run_id},
-    )
-    drop_scope(connection, run_id)
-    audit(connection, run_id, "ledger", "run-complete", "{}")
-
-
-def canonical(body: Any) -> str:
-    """JSON with one spelling: sorted names, no spaces, ASCII only."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), default=str)
+    for run_id in older:
+        drop_scopes(transaction, run_id)
+        reap(transaction, run_id)
+        audit.append(transaction, run_id, Event("superseded", {"by": plan.plan_id, "serial": plan.serial}), who=who)

@@ -1,131 +1,109 @@
-"""Multipart uploads in progress and irreversible intents: durable before the world changes, fenced like all else."""
+"""Multipart uploads in progress: known before their first part, every acknowledged part a checkpoint, all fenced."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from sqlalchemy import Row, delete, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
-
-from executor.ledger.database import Database
-from executor.ledger.flush import storable
+from executor.ledger.database import Database, Row, Transaction
 from executor.ledger.leases import require_lease
-from executor.ledger.values import Chunk, PartRecord, UploadRecord
+from executor.ledger.values import Chunk, PartRecord, UploadRecord, UploadState
 from schema.errors import LeaseLost
-from schema.tables import intent, upload, upload_part
 
-OPEN, REPLACED = 1, 2
+UPLOAD_COLUMNS = ", ".join(UploadRecord._fields)
+PART_COLUMNS = ", ".join(PartRecord._fields)
+OF_OBJECT = "run_id = :run_id AND batch_no = :batch_no AND ord = :ord"
+OPEN_OF_OBJECT = f"{OF_OBJECT} AND state = {UploadState.OPEN:d}"
 
 
-def record_upload(database: Database, chunk: Chunk, record: UploadRecord) -> None:
-    """Note an upload before its first part. An earlier open one of the same object stays known, to be aborted.
+class Uploads:
+    """The uploads of every object in parts. An object has at most one that is open."""
 
-    Raises LeaseLost. Saying the same again changes nothing.
-    """
-    with database.transaction() as connection:
-        require_lease(connection, chunk)
-        of_object = (
-            upload.c.run_id == chunk.run_id,
-            upload.c.batch_no == record.batch_no,
-            upload.c.ord == record.ord,
-        )
-        others = update(upload).where(*of_object, upload.c.upload_id != record.upload_id, upload.c.state == OPEN)
-        connection.execute(others.values(state=REPLACED))
-        values = {**record._asdict(), "run_id": chunk.run_id, "state": OPEN, "key": encoded(record.key)}
-        statement = upsert(upload).values(values)
-        connection.execute(statement.on_conflict_do_update(index_elements=upload.primary_key, set_={"state": OPEN}))
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, chunk: Chunk, upload: UploadRecord) -> None:
+        """Note an upload before its first part. An earlier open one of the same object stays known, to be aborted.
+
+        Raises LeaseLost. Saying the same again changes nothing.
+        """
+        with self._database.transaction() as transaction:
+            require_lease(transaction, chunk)
+            transaction.run(
+                f"""
+                UPDATE ledger.upload SET state = {UploadState.REPLACED:d}
+                 WHERE {OPEN_OF_OBJECT} AND upload_id <> :upload_id""",
+                **{**_place(chunk, upload.ord), "batch_no": upload.batch_no, "upload_id": upload.upload_id},
+            )
+            row = {**upload._asdict(), "run_id": chunk.run_id, "state": UploadState.OPEN, "key": encoded(upload.key)}
+            again = "(run_id, batch_no, ord, upload_id) DO UPDATE SET state = excluded.state"
+            transaction.insert("upload", [row], on_conflict=again)
+
+    def find(self, run_id: int, batch_no: int, ord: int) -> tuple[UploadRecord, list[PartRecord]] | None:
+        """The object's open upload with the parts recorded of it, by number."""
+        with self._database.transaction() as transaction:
+            return find_upload(transaction, run_id=run_id, batch_no=batch_no, ord=ord)
+
+    def record_parts(self, chunk: Chunk, ord: int, parts: Sequence[PartRecord]) -> None:
+        """Note acknowledged parts of the object's open upload; a part sent again replaces its record.
+
+        Raises LeaseLost, also when the upload is no longer known.
+        """
+        if not parts:
+            return
+        with self._database.transaction() as transaction:
+            require_lease(transaction, chunk)
+            place = _place(chunk, ord)
+            upload_id = transaction.value(f"SELECT upload_id FROM ledger.upload WHERE {OPEN_OF_OBJECT}", **place)
+            if upload_id is None:
+                raise LeaseLost(
+                    f"the upload of object {ord} in chunk {chunk.chunk_no} of run {chunk.run_id} was forgotten"
+                )
+            newest = {part.part_no: part for part in parts}
+            transaction.insert(
+                "upload_part",
+                [{**place, "upload_id": upload_id, **part._asdict()} for part in newest.values()],
+                on_conflict="(run_id, batch_no, ord, upload_id, part_no) DO UPDATE"
+                " SET etag = excluded.etag, checksum = excluded.checksum, size = excluded.size",
+            )
+
+    def forget(self, chunk: Chunk, ord: int) -> None:
+        """Drop the object's open upload: it was completed, or the server no longer knows it. Raises LeaseLost."""
+        with self._database.transaction() as transaction:
+            require_lease(transaction, chunk)
+            transaction.run(f"DELETE FROM ledger.upload WHERE {OPEN_OF_OBJECT}", **_place(chunk, ord))
+
+    def unfinished(self, run_id: int) -> list[UploadRecord]:
+        """Every upload of the run that was neither completed nor aborted, replaced ones included."""
+        query = f"SELECT {UPLOAD_COLUMNS} FROM ledger.upload WHERE run_id = :run_id ORDER BY batch_no, ord"
+        with self._database.transaction() as transaction:
+            return [upload_of(row) for row in transaction.rows(query, run_id=run_id)]
+
+    def close(self, run_id: int, batch_no: int, ord: int, *, upload_id: str | None = None) -> None:
+        """Forget an aborted upload; *upload_id* None: every one of the object. Not fenced: for the janitor."""
+        with self._database.transaction() as transaction:
+            transaction.run(
+                f"DELETE FROM ledger.upload WHERE {OF_OBJECT} AND (CAST(:id AS text) IS NULL OR upload_id = :id)",
+                run_id=run_id,
+                batch_no=batch_no,
+                ord=ord,
+                id=upload_id,
+            )
 
 
 def find_upload(
-    database: Database, run_id: int, batch_no: int, ord: int
+    transaction: Transaction, *, run_id: int, batch_no: int, ord: int
 ) -> tuple[UploadRecord, list[PartRecord]] | None:
-    """The object's open upload with the parts recorded of it, by number."""
-    with database.transaction() as connection:
-        row = connection.execute(
-            select(upload).where(
-                upload.c.run_id == run_id, upload.c.batch_no == batch_no, upload.c.ord == ord, upload.c.state == OPEN
-            )
-        ).one_or_none()
-        if row is None:
-            return None
-        parts = connection.execute(
-            select(upload_part)
-            .where(
-                upload_part.c.run_id == run_id,
-                upload_part.c.batch_no == batch_no,
-                upload_part.c.ord == ord,
-                upload_part.c.upload_id == row.upload_id,
-            )
-            .order_by(upload_part.c.part_no)
-        ).all()
-    return upload_of(row), [PartRecord(p.part_no, p.etag, bytes(p.checksum), p.size) for p in parts]
-
-
-def record_parts(database: Database, chunk: Chunk, ord: int, parts: Sequence[PartRecord]) -> None:
-    """Note acknowledged parts of the object's open upload; a part sent again replaces its record.
-
-    Raises LeaseLost, also when the upload is no longer known.
-    """
-    if not parts:
-        return
-    with database.transaction() as connection:
-        require_lease(connection, chunk)
-        upload_id = connection.execute(
-            select(upload.c.upload_id).where(
-                upload.c.run_id == chunk.run_id,
-                upload.c.batch_no == chunk.batch_no,
-                upload.c.ord == ord,
-                upload.c.state == OPEN,
-            )
-        ).scalar_one_or_none()
-        if upload_id is None:
-            raise LeaseLost(f"the upload of object {ord} in chunk {chunk.chunk_no} of run {chunk.run_id} was forgotten")
-        place = {"run_id": chunk.run_id, "batch_no": chunk.batch_no, "ord": ord, "upload_id": upload_id}
-        newest = {part.part_no: part for part in parts}
-        statement = upsert(upload_part).values([{**place, **part._asdict()} for part in newest.values()])
-        changed = {name: statement.excluded[name] for name in ("etag", "checksum", "size")}
-        connection.execute(statement.on_conflict_do_update(index_elements=upload_part.primary_key, set_=changed))
-
-
-def forget_upload(database: Database, chunk: Chunk, ord: int) -> None:
-    """Drop the object's open upload: it was completed, or the server no longer knows it. Raises LeaseLost."""
-    with database.transaction() as connection:
-        require_lease(connection, chunk)
-        connection.execute(
-            delete(upload).where(
-                upload.c.run_id == chunk.run_id,
-                upload.c.batch_no == chunk.batch_no,
-                upload.c.ord == ord,
-                upload.c.state == OPEN,
-            )
-        )
-
-
-def open_uploads(database: Database, run_id: int) -> Iterator[UploadRecord]:
-    """Every upload of the run that was neither completed nor aborted, replaced ones included."""
-    query = select(upload).where(upload.c.run_id == run_id).order_by(upload.c.batch_no, upload.c.ord)
-    with database.transaction() as connection:
-        rows = connection.execute(query).all()
-    return map(upload_of, rows)
-
-
-def close_upload(database: Database, run_id: int, batch_no: int, ord: int, upload_id: str | None) -> None:
-    """Forget an aborted upload; *upload_id* None: every one of the object. Not fenced: for the janitor."""
-    statement = delete(upload).where(upload.c.run_id == run_id, upload.c.batch_no == batch_no, upload.c.ord == ord)
-    if upload_id is not None:
-        statement = statement.where(upload.c.upload_id == upload_id)
-    with database.transaction() as connection:
-        connection.execute(statement)
-
-
-def record_intent(database: Database, chunk: Chunk, ord: int, what: str) -> None:
-    """Note what is about to be done to an object and cannot be undone; durable on return. Raises LeaseLost."""
-    with database.transaction() as connection:
-        require_lease(connection, chunk)
-        connection.execute(text("SET LOCAL synchronous_commit = on"))
-        row = {"run_id": chunk.run_id, "batch_no": chunk.batch_no, "ord": ord, "token": chunk.token}
-        connection.execute(insert(intent), {**row, "what": storable(what)})
+    """See Uploads.find."""
+    place = {"run_id": run_id, "batch_no": batch_no, "ord": ord}
+    row = transaction.row(f"SELECT {UPLOAD_COLUMNS} FROM ledger.upload WHERE {OPEN_OF_OBJECT}", **place)
+    if row is None:
+        return None
+    parts = transaction.rows(
+        f"SELECT {PART_COLUMNS} FROM ledger.upload_part WHERE {OF_OBJECT} AND upload_id = :upload_id ORDER BY part_no",
+        **place,
+        upload_id=row.upload_id,
+    )
+    return upload_of(row), [PartRecord(*part)._replace(checksum=bytes(part.checksum)) for part in parts]
 
 
 def encoded(key: str) -> bytes:
@@ -133,17 +111,10 @@ def encoded(key: str) -> bytes:
     return key.encode(errors="surrogatepass")
 
 
-def upload_of(row: Row[Any]) -> UploadRecord:
-    """A row of the upload table as a value."""
-    return UploadRecord(
-        batch_no=row.batch_no,
-        ord=row.ord,
-        bucket=row.bucket,
-        key=bytes(row.key).decode(errors="surrogatepass"),
-        upload_id=row.upload_id,
-        source_etag=row.source_etag,
-        source_version=row.source_version,
-        source_size=row.source_size,
-        part_size=row.part_size,
-        parts=row.parts,
-    )
+def upload_of(row: Row) -> UploadRecord:
+    """A row of UPLOAD_COLUMNS as a value."""
+    return UploadRecord(*row)._replace(key=bytes(row.key).decode(errors="surrogatepass"))
+
+
+def _place(chunk: Chunk, ord: int) -> dict[str, int]:
+    return {"run_id": chunk.run_id, "batch_no": chunk.batch_no, "ord": ord}

@@ -9,8 +9,6 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from executor.ledger.local_workers import ProcessPlace
-
 
 class Lane(IntEnum):
     """Which queue a chunk waits in, so that huge objects and small ones never starve each other."""
@@ -42,6 +40,8 @@ class Outcome(IntEnum):
     """The destination is no longer what the plan saw; it was left alone."""
 
 
+ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE})
+"""At the destination as the plan wants it."""
 DRIFTED = frozenset({Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT})
 """Left alone: the source or the destination changed since the plan."""
 
@@ -52,6 +52,7 @@ class RunState(IntEnum):
     OPEN = 1
     PAUSED = 2
     DRAINING = 3
+    """Neither this nor PAUSED is set by a command yet. Nothing new is claimed; what is leased may be recorded."""
     COMPLETE = 4
     """Every chunk is done."""
     FAILED = 5
@@ -62,6 +63,18 @@ class RunState(IntEnum):
 
 ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
 """States in which nothing of a run is left to do."""
+
+UNFINISHED = frozenset({RunState.OPEN, RunState.PAUSED, RunState.DRAINING})
+"""A run in one of these still holds its destination."""
+
+
+class StageState(IntEnum):
+    """Where a stage stands."""
+
+    BLOCKED = 0
+    OPEN = 1
+    PASSED = 2
+    """Every batch has reached the gate, and so have the stages it needs."""
 
 
 class BatchState(IntEnum):
@@ -81,7 +94,15 @@ class ChunkState(IntEnum):
     LEASED = 2
     DONE = 3
     PARKED = 4
-    """Finished, but some objects failed for good; `Ledger.retry` makes it ready again."""
+    """Finished, but some objects failed for good; `Runs.retry` makes it ready again."""
+
+
+class UploadState(IntEnum):
+    """Whether an upload is its object's present one."""
+
+    OPEN = 1
+    REPLACED = 2
+    """A newer upload of the same object took its place; it is still to be aborted."""
 
 
 class ChunkSpec(NamedTuple):
@@ -110,7 +131,7 @@ class Chunk(NamedTuple):
     lo: int
     hi: int
     token: int
-    """1 at the first claim, +1 at each further one: above 1, ask `Ledger.recorded` first."""
+    """1 at the first claim, +1 at each further one: above 1, ask `Checkpoints.recorded` first."""
     lease_id: UUID
 
 
@@ -147,8 +168,8 @@ class Failure(NamedTuple):
     request_id: str = ""
 
 
-class Verdict(NamedTuple):
-    """What verification found for one object of a VERIFY chunk."""
+class Verification(NamedTuple):
+    """What was found of one object of a VERIFY chunk."""
 
     ord: int
     ok: bool
@@ -165,7 +186,7 @@ class ChunkReport:
     failures: Sequence[Failure] = ()
     finished: bool = False
     """True: every object of the chunk is recorded now, here or before."""
-    verdicts: Sequence[Verdict] = ()
+    verifications: Sequence[Verification] = ()
     """VERIFY chunks only."""
 
 
@@ -179,7 +200,7 @@ class Run:
     plan_id: str
     state: RunState
     resumed: bool = False
-    """True: `accept` found the plan accepted already."""
+    """True: `Runs.accept` found the plan accepted already."""
     name: str = ""
     lineage: str = ""
     serial: int = 0
@@ -197,6 +218,16 @@ class Worker:
     worker_id: int
     run_id: int
     epoch: int
+
+
+class ProcessPlace(NamedTuple):
+    """A process, recognisable to others on the same machine."""
+
+    place: str
+    """Boot id and pid namespace; '' where they cannot be read."""
+    pid: int
+    started: int
+    """Clock ticks since boot; 0 where they cannot be read."""
 
 
 class WorkerSeen(NamedTuple):

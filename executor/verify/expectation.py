@@ -81,7 +81,7 @@ class Expectations:
         while page := list(islice(lines, PAGE)):
             rows: dict[int, Completion] = {}
             if self._ledger is not None and self._run_id is not None:
-                found = self._ledger.completions(self._run_id, batch_no, page[0][0], page[-1][0] + 1)
+                found = self._ledger.reports.completions(self._run_id, batch_no, lo=page[0][0], hi=page[-1][0] + 1)
                 rows = {row.ord: row for row in found}
             for ord, entry in page:
                 yield Expected(entry, rows.get(ord), batch_no, ord)

@@ -7,12 +7,13 @@ from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
-from executor.carry import carriage, integrity, readback
+from executor.carry import carriage, readback
 from executor.carry.carriage import Source
 from executor.copy.job import Tools
 from executor.copy.reconcile import proven_equal
 from executor.ledger.values import Completion
 from executor.route import Route, pin
+from schema import checksums
 from schema.errors import ObjectChanged, ObjectMissing, Scope, Stopped, StoreError
 from schema.objects import ObjectHead
 from schema.plan import Action, Entry
@@ -126,7 +127,7 @@ class ObjectProver:
         source = carriage.read_source(route, entry, here.head)
         found = [
             f"{d.field}: source {d.source!r}, destination {d.destination!r}"
-            for d in carriage.attribute_differences(route, entry, source, there)
+            for d in carriage.attribute_differences(route, entry, source, there=there)
         ]
         if row is not None and row.destination_etag and there.etag != row.destination_etag:
             found.append(f"etag: {there.etag} at the destination, {row.destination_etag} when it was copied")
@@ -142,7 +143,7 @@ class ObjectProver:
             try:
                 body = view[: whole.size]
                 head = store.get(whole.key, body, pin=Pin(version_id=whole.version), extra=whole.extra)
-                return _Seen(head, integrity.crc64nvme(body))
+                return _Seen(head, checksums.crc64nvme(body))
             except StoreError as error:
                 if isinstance(error, ObjectMissing) or error.retryable or error.scope is Scope.RUN:
                     raise
@@ -203,7 +204,7 @@ def _unread(source: ObjectHead, there: ObjectHead, proof: str) -> str:
 
 
 def _text(crc: int) -> str:
-    return integrity.crc_text(crc)
+    return checksums.crc_text(crc)
 
 
 def _marked(route: Route, entry: Entry, row: Completion | None) -> tuple[str, ...]:

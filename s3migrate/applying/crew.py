@@ -256,6 +256,6 @@ def combined(flows: Sequence[Mapping[str, Any]]) -> FlowState:
 def patient_progress(ledger: Ledger, run_id: int) -> Progress | None:
     """The ledger's figures; None while it is away."""
     try:
-        return ledger.progress(run_id)
+        return ledger.reports.progress(run_id)
     except LedgerUnavailable:
         return None

@@ -21,8 +21,8 @@ from executor.apply.surroundings import RunSurroundings
 from executor.events import Events
 from executor.flow.governor import Governor
 from executor.ledger.ledger import Ledger
-from executor.ledger.local_workers import this_process
 from executor.ledger.values import DRIFTED, ENDED, Progress, RunState
+from executor.ledger.workers import this_process
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
 from executor.machine.processor_load import ProcessorLoad
 from executor.machine.scheduling import schedule_as_batch
@@ -188,8 +188,8 @@ def _supervise(
     """Start the processes and watch over them; the run's progress at the end, or the exit code of a refusal."""
     plan, ledger, only = asked.plan, asked.ledger, asked.only
     chosen_batches(plan, frozenset(only) or None)
-    run = ledger.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
-    asked.events.run_accepted(run.run_id, run.resumed, ledger.progress(run.run_id))
+    run = ledger.runs.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
+    asked.events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
     command = [sys.executable, "-m", "s3migrate", "apply", str(plan_path), "--json", "--expect-plan-id", plan.plan_id]
     command += ["--one-of", str(processes), str(os.getpid()), *(word for name in only for word in ("--only", name))]
 
@@ -209,7 +209,7 @@ def _supervise(
     if ending.broken:
         click.echo("s3migrate: " + "\n".join(map(one_line, ending.broken)), err=True)
         return 1
-    progress = ledger.progress(run.run_id)
+    progress = ledger.reports.progress(run.run_id)
     if not ending.ended and progress.state not in ENDED:
         raise Stopped("stopped; everything finished is in the ledger, apply the same plan again to go on")
     return progress

@@ -31,7 +31,7 @@ def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
     ledger = open_ledger(read_settings())
     try:
         run = _chosen(ledger, run_or_plan, wanted)
-        plan = ledger.plan_of(run.run_id)
+        plan = ledger.runs.plan_of(run.run_id)
         stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), lambda _side: None)
         swept = sweep_uploads(plan, ledger, run.run_id, destinations={name: pair[1] for name, pair in stores.items()})
     finally:
@@ -48,7 +48,7 @@ def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
 def _chosen(ledger: Ledger, named: str | None, plan_id: str | None) -> Run:
     if plan_id is None:
         return chosen_run(ledger, int(named) if named else None)
-    run = ledger.find_run(plan_id)
+    run = ledger.runs.find(plan_id)
     if run is None:
         raise UsageError("this plan was never applied with this ledger; there is nothing of ours to clean up")
     return run

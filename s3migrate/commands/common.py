@@ -50,11 +50,11 @@ def read_plan(path: Path) -> tuple[Plan, ManifestStore]:
 def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
     """The run named, or the latest. Raises UsageError when there is none."""
     if run_id is None:
-        latest = ledger.latest_run()
+        latest = ledger.runs.latest()
         if latest is None:
             raise UsageError("the ledger has no run yet; `s3migrate apply PLAN` begins one")
         return latest
-    for run in ledger.runs():
+    for run in ledger.runs.all():
         if run.run_id == run_id:
             return run
     raise UsageError(f"the ledger has no run {run_id}; `s3migrate status --all` lists them")

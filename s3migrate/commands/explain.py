@@ -81,7 +81,7 @@ def _only_plan() -> Path:
 def _known(
     plan: Plan, manifests: ManifestStore, ledger: Ledger | None, *, keys: set[str]
 ) -> Iterator[dict[str, Any]]:
-    run = ledger.find_run(plan.plan_id) if ledger is not None else None
+    run = ledger.runs.find(plan.plan_id) if ledger is not None else None
     reasons = {section.id: section.methods for section in plan.sections}
     for batch_no, batch in enumerate(plan.batches):
         for ord, entry in read_entries(manifests, batch.manifest):
@@ -91,7 +91,7 @@ def _known(
                 if batch.method is not None:
                     facts |= {"method": batch.method.value, "method_reason": reasons[batch.section][batch.method]}
                 if ledger is not None and run is not None:
-                    facts |= _in_words(ledger.explain(run.run_id, batch_no, ord))
+                    facts |= _in_words(ledger.reports.explain(run.run_id, batch_no, ord))
                 else:
                     facts["ledger"] = "the plan was not applied yet"
                 yield facts

@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from executor.ledger.database import ledger_url
-from executor.ledger.ledger import Ledger
+from executor.ledger.migrate import ROLES, script
 from s3migrate.commands.common import chosen_run, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
 from schema.errors import LedgerSchemaError
-from schema.tables import ROLES
 
 
 @click.group("ledger", short_help="The ledger: its schema, its state, its server.")
@@ -24,7 +23,7 @@ def migrate() -> None:
     """Bring the ledger's schema up to date."""
     ledger = open_ledger(read_settings(), migrate=False)
     try:
-        applied = ledger.migrate()
+        applied = ledger.schema.migrate()
     finally:
         ledger.close()
     click.echo(f"Applied: {', '.join(map(str, applied))}." if applied else "Up to date.")
@@ -37,8 +36,8 @@ def check(run_id: int | None) -> None:
     """Recompute the audit chain and the digests of RUN (default: the latest); any altered row is named."""
     ledger = open_ledger(read_settings(), migrate=False)
     try:
-        ledger.check_schema()
-        complaints = ledger.check(chosen_run(ledger, run_id).run_id)
+        ledger.schema.check()
+        complaints = ledger.checks.contradictions(chosen_run(ledger, run_id).run_id)
     finally:
         ledger.close()
     if complaints:
@@ -51,7 +50,7 @@ def check(run_id: int | None) -> None:
 @told_as_json
 def sql(roles: bool) -> None:
     """Print the SQL that makes the schema, for a DBA; then that of the roles, so that a worker owns nothing."""
-    click.echo(ROLES.read_text() if roles else Ledger.sql(), nl=False)
+    click.echo(ROLES.read_text() if roles else script(), nl=False)
 
 
 @ledger_group.command("url")

@@ -33,7 +33,7 @@ def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None
     try:
         run = chosen_run(ledger, run_id)
         for name, figure in wanted.items():
-            ledger.set_limit(run.run_id, name, figure)
+            ledger.runs.set_limit(run.run_id, name, figure)
     finally:
         ledger.close()
     if as_json:

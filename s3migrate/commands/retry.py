@@ -19,7 +19,7 @@ def retry_command(run_id: int | None, as_json: bool) -> None:
     ledger = open_ledger(read_settings())
     try:
         run = chosen_run(ledger, run_id)
-        chunks = ledger.retry(run.run_id)
+        chunks = ledger.runs.retry(run.run_id)
     finally:
         ledger.close()
     if as_json:

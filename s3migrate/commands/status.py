@@ -51,7 +51,7 @@ def status_command(*, run_id: int | None, all_runs: bool, watch: bool, as_json: 
 
 
 def _list(ledger: Ledger, lines: JsonLines | None) -> None:
-    for run in ledger.runs():
+    for run in ledger.runs.all():
         if lines is not None:
             facts = {"plan_id": run.plan_id, "serial": run.serial, "objects": run.objects, "bytes": run.bytes}
             state = run.state.name.lower()
@@ -64,9 +64,9 @@ def _list(ledger: Ledger, lines: JsonLines | None) -> None:
 
 
 def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -> bool:
-    progress = ledger.progress(run_id)
-    failures = ledger.failures(run_id, FAILURES_SHOWN)
-    workers = ledger.workers(run_id) if progress.state not in ENDED else []
+    progress = ledger.reports.progress(run_id)
+    failures = ledger.reports.failures(run_id, FAILURES_SHOWN)
+    workers = ledger.workers.present(run_id) if progress.state not in ENDED else []
     if lines is not None:
         lines.emit({"type": "status", **figures(progress), "limits": dict(progress.limits)})
         for worker in workers:

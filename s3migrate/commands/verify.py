@@ -69,7 +69,7 @@ def verify_command(
     calm_collector()
     schedule_as_batch()
     try:
-        run = ledger.find_run(plan.plan_id)
+        run = ledger.runs.find(plan.plan_id)
         if run is None:
             click.echo("This plan was not applied with this ledger: none of its objects counts as copied.", err=True)
         with ReportFile(report_path, plan, level) as report:

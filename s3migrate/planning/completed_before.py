@@ -23,7 +23,7 @@ def completed_before(ledger: Ledger, manifests: ManifestStore, *, lineage: str, 
 
     A manifest that no longer exists is ignored: its objects are compared like any others.
     """
-    return sort_on_disk(_copies(ledger.completed_before(lineage, section), manifests), itemgetter(0))
+    return sort_on_disk(_copies(ledger.reports.completed_before(lineage, section), manifests), itemgetter(0))
 
 
 def _copies(completions: Iterator[EarlierCompletion], manifests: ManifestStore) -> Iterator[EarlierCopy]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from schema.declaration import Side
-from schema.plan import Capabilities, ListingKind
+from schema.facts import Capabilities
+from schema.plan import ListingKind
 from storage.listing.source import BucketListing, Listing
 from storage.port import ObjectStore
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import islice
 
 from planner.inputs import PairInputs
-from planner.losses import Ends, find_losses
+from planner.losses import find_losses
 from planner.methods import choose_method, settle_method
 from s3migrate.planning.listings import ListingWishes, listing_of
 from s3migrate.wiring import probe_token
+from schema.attributes.evidence import Evidence
 from schema.declaration import Declaration, Pair
 from schema.errors import StoreError
 from schema.objects import ListedObject
@@ -18,7 +19,8 @@ from schema.plan import Method
 from schema.storage_classes import STANDARD, target_storage_class
 from storage.open_store import open_store
 from storage.port import ObjectStore
-from storage.probe.probe import probe_destination, survey_source
+from storage.probe.destination import Questions, probe_destination
+from storage.probe.source import survey_source
 
 SAMPLED = 200
 """Of the current objects as of the older versions; the probe looks at sixteen of them."""
@@ -57,19 +59,17 @@ def probe_pair(
     destination_can = probe_destination(
         destination,
         pair.destination.prefix,
+        Questions(classes, acl=preserve.acl, server_copy=choice.method is Method.SERVER_COPY),
         token=probe_token(declaration),
-        storage_classes=classes,
-        acl=preserve.acl,
-        server_copy=choice.method is Method.SERVER_COPY,
     )
-    ends = Ends(preserve, source_can, destination_can, sampled, all_versions=all_versions)
+    evidence = Evidence(preserve, source_can, destination_can, sampled, all_versions=all_versions)
     wishes = ListingWishes("source", source_can, all_versions, parallel)
     return PairInputs(
         listing_of(source, pair.source, wishes),
         listing_of(destination, pair.destination, wishes._replace(end="destination", can=destination_can)),
         source_can,
         destination_can,
-        losses=find_losses(ends, declaration.accept_loss),
+        losses=find_losses(evidence, declaration.accept_loss),
         choice=settle_method(declaration, pair, choice, destination=destination_can),
     )
 

@@ -83,7 +83,7 @@ def plan_text(plan: Plan) -> str:
         lines += _section_lines(section, groups)
     if plan.risks:
         lines.append("risks")
-        lines += [f"  {risk['level']:6} {one_line(risk['text'])}" for risk in plan.risks]
+        lines += [f"  {risk.level:6} {one_line(risk.text)}" for risk in plan.risks]
     if plan.batches:
         lines.append("stages")
         for stage in plan.stages:
@@ -186,7 +186,7 @@ def plan_markdown(plan: Plan) -> str:
         for section in plan.sections
         for method, why in section.methods.items()
     ]
-    lines += [f"- risk **{risk['level']}**: {markdown_code(risk['text'])}" for risk in plan.risks]
+    lines += [f"- risk **{risk.level}**: {markdown_code(risk.text)}" for risk in plan.risks]
     lines += ["", "| stage | batches | objects | bytes |", "|---|--:|--:|--:|"]
     for stage in plan.stages:
         batches = [b for b in plan.batches if b.stage == stage.id]

@@ -1,4 +1,4 @@
-"""What a bucket's own settings say: versioning, lock, encryption, lifecycle, ownership, ACLs. Reading only.
+"""What a bucket's own settings say: versioning, lock, encryption, lifecycle, ownership. Reading only.
 
 Settings are facts named bucket_*; their values are S3's own words, 'none' where the setting is absent, 'unknown'
 where it may not be read.
@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
-from typing import Final
 from xml.etree.ElementTree import Element
-from xml.sax.saxutils import escape
 
 from schema.errors import AccessRefused, BucketMissing, Scope, StoreError
+from schema.facts import ABSENT, Fact, Facts, Setting
 from storage.probe.canary import TRANSIENT, Canary
-from storage.probe.checks import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, Facts, refusal
+from storage.probe.findings import ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
 from storage.wire.documents import parse_document
 
-NONE: Final = "none"
 Ask = Callable[[str], bytes | StoreError]
 """The body of GET BUCKET?name, or the error."""
 
@@ -47,13 +45,13 @@ def _document(answer: bytes | StoreError, *roots: str) -> Element | str:
     if isinstance(answer, StoreError):
         if isinstance(answer, (*TRANSIENT, AccessRefused)):
             return UNKNOWN
-        return NONE if answer.status == 404 or refusal(answer) == REJECTED else UNKNOWN
+        return ABSENT if answer.status == 404 or refusal(answer) == REJECTED else UNKNOWN
     for root in roots:
         with contextlib.suppress(ValueError):
             return parse_document(answer, root)
     with contextlib.suppress(ValueError):
         parse_document(answer, "ListBucketResult")
-        return NONE
+        return ABSENT
     return UNKNOWN
 
 
@@ -63,8 +61,8 @@ def read_versioning(ask: Ask) -> Facts:
     found = _document(ask("versioning"), "VersioningConfiguration", "GetBucketVersioningResponse")
     state = found if isinstance(found, str) else _word(found.findtext("Status"))
     return {
-        "bucket_versioning": state,
-        "versioning": ENFORCED if state == "Enabled" else UNKNOWN if state == UNKNOWN else IGNORED,
+        Setting.BUCKET_VERSIONING: state,
+        Fact.VERSIONING: ENFORCED if state == "Enabled" else UNKNOWN if state == UNKNOWN else IGNORED,
     }
 
 
@@ -72,30 +70,30 @@ def read_object_lock(ask: Ask) -> Facts:
     """object_lock: enforced when the bucket can lock; bucket_default_retention: none, or 'MODE 30 days'."""
     found = _document(ask("object-lock"), "ObjectLockConfiguration")
     if isinstance(found, str):
-        return {"object_lock": REJECTED if found == NONE else UNKNOWN, "bucket_default_retention": found}
+        return {Fact.OBJECT_LOCK: REJECTED if found == ABSENT else UNKNOWN, Setting.BUCKET_DEFAULT_RETENTION: found}
     retention = found.find("Rule/DefaultRetention")
-    words = NONE
+    words = ABSENT
     if retention is not None:
         length = retention.findtext("Days")
         unit = "days" if length else "years"
         words = f"{_word(retention.findtext('Mode'))} {_word(length or retention.findtext('Years'))} {unit}"
     lockable = found.findtext("ObjectLockEnabled") == "Enabled"
-    return {"object_lock": ENFORCED if lockable else REJECTED, "bucket_default_retention": words}
+    return {Fact.OBJECT_LOCK: ENFORCED if lockable else REJECTED, Setting.BUCKET_DEFAULT_RETENTION: words}
 
 
 def read_encryption(ask: Ask) -> Facts:
     """bucket_encryption: the default algorithm."""
     found = _document(ask("encryption"), "ServerSideEncryptionConfiguration")
     if isinstance(found, str):
-        return {"bucket_encryption": found}
-    return {"bucket_encryption": _word(found.findtext("Rule/ApplyServerSideEncryptionByDefault/SSEAlgorithm"))}
+        return {Setting.BUCKET_ENCRYPTION: found}
+    return {Setting.BUCKET_ENCRYPTION: _word(found.findtext("Rule/ApplyServerSideEncryptionByDefault/SSEAlgorithm"))}
 
 
 def read_lifecycle(ask: Ask) -> Facts:
     """bucket_lifecycle: what its enabled rules do, e.g. 'aborts uploads after 7 days, expires objects'."""
     found = _document(ask("lifecycle"), "LifecycleConfiguration")
     if isinstance(found, str):
-        return {"bucket_lifecycle": found}
+        return {Setting.BUCKET_LIFECYCLE: found}
     deeds: set[str] = set()
     for rule in found.findall("Rule"):
         if rule.findtext("Status") != "Enabled":
@@ -109,52 +107,23 @@ def read_lifecycle(ask: Ask) -> Facts:
             deeds.add("moves objects to other storage classes")
         if rule.find("NoncurrentVersionExpiration") is not None:
             deeds.add("expires old versions")
-    return {"bucket_lifecycle": ", ".join(sorted(deeds)) or NONE}
+    return {Setting.BUCKET_LIFECYCLE: ", ".join(sorted(deeds)) or ABSENT}
 
 
 def read_ownership(ask: Ask) -> Facts:
     """bucket_ownership: BucketOwnerEnforced (then no ACL is taken), BucketOwnerPreferred, ObjectWriter."""
     found = _document(ask("ownershipControls"), "OwnershipControls")
     words = found if isinstance(found, str) else _word(found.findtext("Rule/ObjectOwnership"))
-    return {"bucket_ownership": words, "acl": REJECTED if words == "BucketOwnerEnforced" else UNKNOWN}
+    return {Setting.BUCKET_OWNERSHIP: words, Fact.ACL: REJECTED if words == "BucketOwnerEnforced" else UNKNOWN}
 
 
 def read_requester_pays(ask: Ask) -> Facts:
     """bucket_payer: BucketOwner or Requester."""
     found = _document(ask("requestPayment"), "RequestPaymentConfiguration")
-    return {"bucket_payer": found if isinstance(found, str) else _word(found.findtext("Payer"))}
+    return {Setting.BUCKET_PAYER: found if isinstance(found, str) else _word(found.findtext("Payer"))}
 
 
 def _word(text: str | None) -> str:
     """A setting's value, only as far as it is a plain word: the plan shows it to people."""
     found = re.match(r"[\w:.-]{1,64}", (text or "").strip(), re.ASCII)
-    return found.group() if found else NONE
-
-
-def check_acl(canary: Canary) -> Facts:
-    """A harmless grant (READ_ACP to the object's own owner) sent with a PUT of canary "base" and read back."""
-    key = canary.key("base")
-    owner = _acl(canary, key)
-    if isinstance(owner, str):
-        return {"acl": owner}
-    owner_id = owner.findtext("Owner/ID") or ""
-    if not re.fullmatch(r"[\w@:.=-]+", owner_id):
-        return {"acl": REJECTED}
-    answer = canary.put("base", BODY, [("x-amz-grant-read-acp", f'id="{escape(owner_id)}"')])
-    if isinstance(answer, StoreError):
-        return {"acl": refusal(answer)}
-    after = _acl(canary, key)
-    if isinstance(after, str):
-        return {"acl": after}
-    granted = {grant.findtext("Permission") for grant in after.findall("AccessControlList/Grant")}
-    return {"acl": ENFORCED if "READ_ACP" in granted else IGNORED}
-
-
-def _acl(canary: Canary, key: str) -> Element | str:
-    answer = canary.ask(lambda: canary.store.subresource("GET", key, [("acl", "")]))
-    if isinstance(answer, StoreError):
-        return refusal(answer)
-    try:
-        return parse_document(answer[1], "AccessControlPolicy")
-    except ValueError:
-        return REJECTED
+    return found.group() if found else ABSENT

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from typing import Final, TypeVar
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import escape
 
 from schema.errors import (
     BucketMissing,
@@ -23,6 +23,7 @@ from schema.errors import (
 from schema.objects import ListedObject, WriteResult
 from storage.port import UNGUARDED, Body, Guard, HeaderList, ObjectStore
 from storage.retrying import Retry
+from storage.wire.documents import refused_deletes
 
 FOLDER: Final = ".s3migrate-probe"
 """Canaries live under PREFIX + this + '/TOKEN/'; leave it out of any listing of what is to be migrated."""
@@ -37,14 +38,13 @@ TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, R
 """Errors that say nothing of the feature asked for, but after several attempts (then the feature is unknown)."""
 _CONFUSED: Final = (WrongRegion, BucketMissing, ListingRefused)
 """What a server that takes an odd key for something else may say."""
-_REFUSED_KEY: Final = re.compile(rb"<Error>(?:(?!</Error>).)*?<Key>([^<]*)</Key>", re.DOTALL)
 _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uffff"}
 
 
 class Canary:
     """Writes below one folder of a bucket; knows every key, version and upload it may have left there."""
 
-    def __init__(self, store: ObjectStore, prefix: str, token: str, retry: Retry) -> None:
+    def __init__(self, store: ObjectStore, prefix: str, token: str, *, retry: Retry) -> None:
         self.store = store
         self.prefix = prefix
         self._root = f"{prefix}{FOLDER}/"
@@ -89,20 +89,20 @@ class Canary:
         name: str,
         body: Body,
         headers: HeaderList = (),
-        guard: Guard = UNGUARDED,
         *,
+        guard: Guard = UNGUARDED,
         tolerant: bool = False,
     ) -> WriteResult | StoreError:
         """PUT canary *name*."""
-        return self.put_key(self.key(name), body, headers, guard, tolerant=tolerant)
+        return self.put_key(self.key(name), body, headers, guard=guard, tolerant=tolerant)
 
     def put_key(
         self,
         key: str,
         body: Body,
         headers: HeaderList = (),
-        guard: Guard = UNGUARDED,
         *,
+        guard: Guard = UNGUARDED,
         tolerant: bool = False,
     ) -> WriteResult | StoreError:
         """The same for a full key. It is remembered before the request: a lost answer may hide a success."""
@@ -241,10 +241,9 @@ class Canary:
             )
         except StoreError:
             return due
-        if b"<DeleteResult" not in answer:
-            return due
-        refused = {unescape(key.decode("utf-8", "replace")) for key in _REFUSED_KEY.findall(answer)}
-        if b"<Error>" in answer and not refused:
+        try:
+            refused = refused_deletes(answer)
+        except ValueError:
             return due
         done = {pair for pair in batch if pair[0] not in refused}
         return [pair for pair in due if pair not in done]

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Final
 
 from schema.errors import ResponseUnreadable, StoreError
+from schema.facts import Fact, Facts, Finding
 from schema.objects import WriteResult
 from storage.port import Pin
 from storage.probe.canary import Canary
-from storage.probe.checks import (
+from storage.probe.findings import (
     BODY,
     CREATE_ONLY,
     ENFORCED,
@@ -18,7 +19,6 @@ from storage.probe.checks import (
     NO_ETAG,
     REJECTED,
     UNKNOWN,
-    Facts,
     precondition,
     refusal,
 )
@@ -43,9 +43,9 @@ def check_copies(canary: Canary) -> Facts:
         if not isinstance(answer, StoreError):
             canary.remember(key, answer)
     return {
-        "copy_source_if_match": precondition(pinned),
-        "copy_if_none_match": precondition(guarded),
-        "copy_metadata": _kept(canary, target, anew),
+        Fact.COPY_SOURCE_IF_MATCH: precondition(pinned),
+        Fact.COPY_IF_NONE_MATCH: precondition(guarded),
+        Fact.COPY_METADATA: _kept(canary, target, anew),
     }
 
 
@@ -57,26 +57,26 @@ def check_part_copies(canary: Canary) -> Facts:
     """
     upload = canary.open_upload("parts")
     if upload is None:
-        return {"part_copy": UNKNOWN, "part_copy_source_if_match": UNKNOWN}
+        return {Fact.PART_COPY: UNKNOWN, Fact.PART_COPY_SOURCE_IF_MATCH: UNKNOWN}
     bucket, base, target = canary.store.bucket, canary.key("base"), canary.key("parts")
     copy = partial(canary.store.copy_part, bucket, base, target, upload)
     pinned = canary.ask(lambda: copy(1, 0, None, source_pin=Pin(etag=NO_ETAG)))
-    facts = {"part_copy_source_if_match": precondition(pinned)}
+    facts: Facts = {Fact.PART_COPY_SOURCE_IF_MATCH: precondition(pinned)}
     expected = BODY[1:-1]
     copied = canary.ask(lambda: copy(2, 1, len(expected)))
     if isinstance(copied, StoreError) and refusal(copied) == REJECTED:
         expected = BODY
         copied = canary.ask(lambda: copy(2, 0, None))
     if isinstance(copied, ResponseUnreadable):
-        return facts | {"part_copy": IGNORED}  # taken for an UploadPart, say
+        return facts | {Fact.PART_COPY: IGNORED}  # taken for an UploadPart, say
     if isinstance(copied, StoreError):
-        return facts | {"part_copy": refusal(copied)}
+        return facts | {Fact.PART_COPY: refusal(copied)}
     if copied.etag == hashlib.md5(expected, usedforsecurity=False).hexdigest():
-        return facts | {"part_copy": ENFORCED}
-    return facts | {"part_copy": _arrived(canary, upload, len(expected))}
+        return facts | {Fact.PART_COPY: ENFORCED}
+    return facts | {Fact.PART_COPY: _arrived(canary, upload, len(expected))}
 
 
-def _arrived(canary: Canary, upload: str, size: int) -> str:
+def _arrived(canary: Canary, upload: str, size: int) -> Finding:
     """By the list of parts, where the part's ETag does not prove what is in it."""
     listed = canary.ask(lambda: list(canary.store.list_parts(canary.key("parts"), upload)))
     if isinstance(listed, StoreError):
@@ -84,7 +84,7 @@ def _arrived(canary: Canary, upload: str, size: int) -> str:
     return ENFORCED if [part.size for part in listed if part.number == 2] == [size] else IGNORED
 
 
-def _kept(canary: Canary, target: str, answer: WriteResult | StoreError) -> str:
+def _kept(canary: Canary, target: str, answer: WriteResult | StoreError) -> Finding:
     if isinstance(answer, StoreError):
         return refusal(answer)
     head = canary.ask(lambda: canary.store.head(target))

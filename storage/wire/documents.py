@@ -1,4 +1,4 @@
-"""The small XML documents S3 answers with and is sent: uploads, parts, copies, tags. Listings are elsewhere.
+"""The small XML documents S3 answers with and is sent: uploads, parts, copies, tags, ACLs. Listings are elsewhere.
 
 Every reader checks the document's root and the elements it needs, and raises ValueError for anything else: an
 empty or HTML 200 is never taken for an answer.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
+from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from schema.objects import ListedPart, ListedUpload
@@ -32,19 +33,50 @@ class UploadsPage(NamedTuple):
     markers: tuple[str, str] | None
 
 
+class Grant(NamedTuple):
+    """One entry of an access control list."""
+
+    kind: str
+    """id | uri | emailAddress, as the grant headers name it."""
+    grantee: str
+    permission: str
+
+
+class AccessControlPolicy(NamedTuple):
+    """An object's owner and its grants."""
+
+    owner: str
+    """Its id; '' where the document names none."""
+    grants: tuple[Grant, ...]
+
+
 def parse_document(body: bytes, *roots: str) -> ET.Element:
-    """The document's element tree without namespaces. Raises ValueError unless its root is one of *roots*."""
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise ValueError("the answer declares a document type, which S3 never does")
+    """The document's element tree without prefixes. Raises ValueError unless its root is one of *roots*.
+
+    Expat reports a document type in whatever encoding it is written; where there is none there are no entities.
+    Prefixes need not be declared: some servers forget to.
+    """
+    builder = ET.TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = _refuse_document_type
+    parser.buffer_text = True
     try:
-        tree = ET.fromstring(body.strip())  # noqa: S314 - entities are refused above, sizes are bounded by the wire
-    except ET.ParseError as error:
+        parser.Parse(body.strip(), True)
+    except expat.ExpatError as error:
         raise ValueError(f"the answer is not XML: {error}") from None
+    tree: ET.Element = builder.close()
     for element in tree.iter():
-        element.tag = element.tag.rpartition("}")[2]
+        element.tag = element.tag.rpartition(":")[2]
     if tree.tag not in roots:
         raise ValueError(f"the answer is <{tree.tag}>, expected <{roots[0]}>")
     return tree
+
+
+def _refuse_document_type(*_: object) -> None:
+    raise ValueError("the answer declares a document type, which S3 never does")
 
 
 def bare_etag(text: str) -> str:
@@ -110,6 +142,30 @@ def tags(body: bytes) -> tuple[tuple[str, str], ...]:
     """Of a Tagging document, in the server's order."""
     tree = parse_document(body, "Tagging")
     return tuple((tag.findtext("Key") or "", tag.findtext("Value") or "") for tag in tree.iterfind("TagSet/Tag"))
+
+
+def access_control(body: bytes) -> AccessControlPolicy:
+    """Of an AccessControlPolicy document; grants without a grantee are left out."""
+    tree = parse_document(body, "AccessControlPolicy")
+    found = []
+    for grant in tree.iterfind("AccessControlList/Grant"):
+        for kind, name in (("id", "ID"), ("uri", "URI"), ("emailAddress", "EmailAddress")):
+            grantee = (grant.findtext(f"Grantee/{name}") or "").strip()
+            if grantee:
+                found.append(Grant(kind, grantee, (grant.findtext("Permission") or "").strip()))
+                break
+    return AccessControlPolicy((tree.findtext("Owner/ID") or "").strip(), tuple(found))
+
+
+def refused_deletes(body: bytes) -> frozenset[str]:
+    """Keys that a DeleteResult says are still there."""
+    return frozenset(_needed(error, "Key") for error in parse_document(body, "DeleteResult").iterfind("Error"))
+
+
+def annotation_count(body: bytes) -> int:
+    """Of an answer to ListObjectAnnotations, whose root AWS's model does not name."""
+    tree = parse_document(body, "ListObjectAnnotationsResult", "ListObjectAnnotationsOutput")
+    return sum(1 for _ in tree.iter("AnnotationName"))
 
 
 def complete_document(parts: Sequence[tuple[int, str]]) -> bytes:

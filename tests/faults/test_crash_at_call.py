@@ -81,8 +81,8 @@ def _nameless(destination: MemoryStore, ledger: Ledger, plan: Plan) -> set[str]:
 
     At most one a worker; only a listing of uploads, or a lifecycle rule, finds such a one.
     """
-    run_of = ledger.find_run(plan.plan_id)
-    known = set() if run_of is None else {upload.upload_id for upload in ledger.open_uploads(run_of.run_id)}
+    run_of = ledger.runs.find(plan.plan_id)
+    known = set() if run_of is None else {upload.upload_id for upload in ledger.uploads.unfinished(run_of.run_id)}
     nameless = set(destination.open) - known
     assert all(not destination.open[upload_id].parts for upload_id in nameless), "a part before its upload's record"
     return nameless
@@ -90,12 +90,12 @@ def _nameless(destination: MemoryStore, ledger: Ledger, plan: Plan) -> set[str]:
 
 def _recorded(ledger: Ledger, plan: Plan) -> dict[str, tuple[int, str]]:
     """Key -> (outcome, ETag) of every completion row; keys of one batch line each, so none can be doubled."""
-    run_of = ledger.find_run(plan.plan_id)
+    run_of = ledger.runs.find(plan.plan_id)
     if run_of is None:
         return {}
     found = {}
     for number, batch in enumerate(plan.batches):
-        rows = list(ledger.completions(run_of.run_id, number))
+        rows = list(ledger.reports.completions(run_of.run_id, number))
         assert len({row.ord for row in rows}) == len(rows)
         found |= {f"{batch.id}:{row.ord}": (int(row.outcome), row.destination_etag) for row in rows}
     return found
@@ -105,13 +105,13 @@ def _all_is_well(state: RunState, source: MemoryStore, destination: MemoryStore,
     assert state is RunState.COMPLETE
     assert source.state() == destination.state()
     assert destination.open == {}, "an upload was left behind"
-    run_of = ledger.find_run(plan.plan_id)
+    run_of = ledger.runs.find(plan.plan_id)
     assert run_of is not None
-    assert list(ledger.open_uploads(run_of.run_id)) == []
+    assert list(ledger.uploads.unfinished(run_of.run_id)) == []
     outcomes = Counter(Outcome(outcome) for outcome, _ in _recorded(ledger, plan).values())
     assert sum(outcomes.values()) == OBJECTS
     assert set(outcomes) <= {Outcome.COPIED, Outcome.ALREADY_THERE}
-    assert ledger.check(run_of.run_id) == []
+    assert ledger.checks.contradictions(run_of.run_id) == []
 
 
 def calls_of_a_run(postgres_server: PostgresServer, folder: Path, seed: int) -> int:

@@ -76,9 +76,9 @@ def test_the_lost_commits_are_found_again_at_the_destination(
         assert known < len(ahead), "commits were lost"
         assert run(plan, manifests, source, destination, replica).state is RunState.COMPLETE
         outcomes = _outcomes(replica, plan.plan_id, len(plan.batches))
-        run_of = replica.find_run(plan.plan_id)
-        assert run_of is not None and replica.check(run_of.run_id) == []
-        assert list(replica.open_uploads(run_of.run_id)) == []
+        run_of = replica.runs.find(plan.plan_id)
+        assert run_of is not None and replica.checks.contradictions(run_of.run_id) == []
+        assert list(replica.uploads.unfinished(run_of.run_id)) == []
     finally:
         replica.close()
     assert source.state() == destination.state()
@@ -89,6 +89,8 @@ def test_the_lost_commits_are_found_again_at_the_destination(
 
 def _outcomes(ledger: Ledger, plan_id: str, batches: int) -> list[Outcome]:
     """Of every completion row."""
-    run_of = ledger.find_run(plan_id)
+    run_of = ledger.runs.find(plan_id)
     assert run_of is not None
-    return [Outcome(row.outcome) for number in range(batches) for row in ledger.completions(run_of.run_id, number)]
+    return [
+        Outcome(row.outcome) for number in range(batches) for row in ledger.reports.completions(run_of.run_id, number)
+    ]

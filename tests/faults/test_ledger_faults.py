@@ -27,11 +27,13 @@ LEASE = 3600.0
 
 def joined(ledger: Ledger, objects: int, step: int) -> Worker:
     plan = ledger_plan([("bulk", objects)])
-    return ledger.join(ledger.accept(plan, chunk_specs(plan, step), who="ann", tool_version="0"), "h", 1, "0")
+    return ledger.workers.join(
+        ledger.runs.accept(plan, chunk_specs(plan, step), who="ann", tool_version="0"), "h", 1, tool_version="0"
+    )
 
 
 def claimed(ledger: Ledger, worker: Worker) -> Chunk:
-    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=LEASE)
+    chunk = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=LEASE)
     assert chunk is not None
     return chunk
 
@@ -50,22 +52,24 @@ def test_a_restart_in_mid_flush_loses_nothing_acknowledged() -> None:
         stopped.set()
 
     try:
-        ledger.migrate()
+        ledger.schema.migrate()
         worker = joined(ledger, 100_000, 500)
         acknowledged: set[int] = set()
         refusals = 0
         killer = threading.Thread(target=restart)
         killer.start()
         while not (stopped.is_set() and refusals):
-            chunk = patiently(lambda: ledger.claim(worker, Lane.WHOLE, lease_seconds=LEASE))
+            chunk = patiently(lambda: ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=LEASE))
             if chunk is None:
                 break
-            todo = sorted(set(range(chunk.lo, chunk.hi)) - patiently(lambda held=chunk: ledger.recorded(held)))
+            todo = sorted(
+                set(range(chunk.lo, chunk.hi)) - patiently(lambda held=chunk: ledger.checkpoints.recorded(held))
+            )
             for n in range(0, len(todo), 50):
                 part = ChunkReport(chunk, completed(chunk, todo[n : n + 50]), (), n + 50 >= len(todo))
                 while True:
                     try:
-                        assert ledger.flush(worker, [part], lease_seconds=LEASE) == frozenset()
+                        assert ledger.checkpoints.flush(worker, [part], lease_seconds=LEASE) == frozenset()
                     except LedgerUnavailable:
                         refusals += 1
                         stopped.wait(0.02)
@@ -74,10 +78,10 @@ def test_a_restart_in_mid_flush_loses_nothing_acknowledged() -> None:
                         break
         killer.join()
         assert refusals
-        recorded = [row.ord for row in ledger.completions(worker.run_id, 0)]
+        recorded = [row.ord for row in ledger.reports.completions(worker.run_id, 0)]
         assert set(recorded) == acknowledged
         assert len(recorded) == len(acknowledged)
-        assert ledger.check(worker.run_id) == []
+        assert ledger.checks.contradictions(worker.run_id) == []
     finally:
         ledger.close()
         embedded.stop(immediate=True)
@@ -105,13 +109,13 @@ def test_a_full_disk_is_waited_for_and_the_session_is_usable_again(ledger: Ledge
     sql(f"CREATE TRIGGER full_disk BEFORE INSERT ON ledger.completion_r{worker.run_id} EXECUTE FUNCTION full_disk()")
     for _ in range(3):
         with pytest.raises(LedgerUnavailable, match="disk is full"):
-            ledger.flush(worker, [report(chunk)], lease_seconds=LEASE)
-    assert ledger.recorded(chunk) == frozenset()
-    assert ledger.progress(worker.run_id).done == 0
+            ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=LEASE)
+    assert ledger.checkpoints.recorded(chunk) == frozenset()
+    assert ledger.reports.progress(worker.run_id).done == 0
     sql(f"DROP TRIGGER full_disk ON ledger.completion_r{worker.run_id}")
-    assert ledger.flush(worker, [report(chunk)], lease_seconds=LEASE) == frozenset()
-    assert ledger.recorded(chunk) == set(range(5))
-    assert ledger.check(worker.run_id) == []
+    assert ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=LEASE) == frozenset()
+    assert ledger.checkpoints.recorded(chunk) == set(range(5))
+    assert ledger.checks.contradictions(worker.run_id) == []
 
 
 @pytest.fixture
@@ -138,14 +142,16 @@ def test_a_really_full_tablespace(ledger: Ledger, sql: Sql, small_disk: Path) ->
         rows = completed(chunk)
         with pytest.raises(LedgerUnavailable, match="disk is full"):
             for n in range(0, len(rows), 2000):
-                ledger.flush(worker, [ChunkReport(chunk, rows[n : n + 2000])], lease_seconds=LEASE)
+                ledger.checkpoints.flush(worker, [ChunkReport(chunk, rows[n : n + 2000])], lease_seconds=LEASE)
                 acknowledged += rows[n : n + 2000]
-        assert ledger.recorded(chunk) == {row.ord for row in acknowledged}
-        assert ledger.progress(worker.run_id).done == len(acknowledged)
+        assert ledger.checkpoints.recorded(chunk) == {row.ord for row in acknowledged}
+        assert ledger.reports.progress(worker.run_id).done == len(acknowledged)
         sql(f"ALTER TABLE ledger.completion_r{worker.run_id} SET TABLESPACE pg_default")
         rest = rows[len(acknowledged) :]
-        assert ledger.flush(worker, [ChunkReport(chunk, rest, (), True)], lease_seconds=LEASE) == frozenset()
-        assert ledger.check(worker.run_id) == []
+        assert (
+            ledger.checkpoints.flush(worker, [ChunkReport(chunk, rest, (), True)], lease_seconds=LEASE) == frozenset()
+        )
+        assert ledger.checks.contradictions(worker.run_id) == []
     finally:
         sql(f"ALTER TABLE ledger.completion_r{worker.run_id} SET TABLESPACE pg_default")
         sql("DROP TABLESPACE small")
@@ -159,8 +165,8 @@ def test_a_backend_killed_between_two_flushes_costs_one_refusal(ledger: Ledger, 
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     with pytest.raises(LedgerUnavailable):
-        ledger.flush(worker, [report(chunk)], lease_seconds=LEASE)
-    assert ledger.flush(worker, [report(chunk)], lease_seconds=LEASE) == frozenset()
+        ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=LEASE)
+    assert ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=LEASE) == frozenset()
 
 
 def test_too_many_connections_are_waited_for(ledger_url: str) -> None:
@@ -171,10 +177,10 @@ def test_too_many_connections_are_waited_for(ledger_url: str) -> None:
         cursor.execute("CREATE ROLE narrow LOGIN CONNECTION LIMIT 0")
         try:
             with pytest.raises(LedgerUnavailable):
-                Ledger(ledger_url.replace("postgres@", "narrow@")).runs()
+                Ledger(ledger_url.replace("postgres@", "narrow@")).runs.all()
         finally:
             cursor.execute("DROP ROLE narrow")
-    assert ledger.runs() == []
+    assert ledger.runs.all() == []
     ledger.close()
     admin.close()
 
@@ -185,11 +191,11 @@ def test_an_error_in_the_middle_of_finishing_leaves_nothing_half_done(ledger: Le
     chunk = claimed(ledger, worker)
     sql("ALTER FUNCTION ledger.audit_append RENAME TO gone")
     with pytest.raises(Exception, match="audit_append"):
-        ledger.flush(worker, [report(chunk)], lease_seconds=LEASE)
-    assert ledger.recorded(chunk) == frozenset()
-    progress = ledger.progress(worker.run_id)
+        ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=LEASE)
+    assert ledger.checkpoints.recorded(chunk) == frozenset()
+    progress = ledger.reports.progress(worker.run_id)
     assert (progress.done, progress.leased, progress.state) == (0, 1, RunState.OPEN)
     sql("ALTER FUNCTION ledger.gone RENAME TO audit_append")
-    assert ledger.flush(worker, [report(chunk)], lease_seconds=LEASE) == frozenset()
-    assert ledger.progress(worker.run_id).state is RunState.COMPLETE
-    assert ledger.check(worker.run_id) == []
+    assert ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=LEASE) == frozenset()
+    assert ledger.reports.progress(worker.run_id).state is RunState.COMPLETE
+    assert ledger.checks.contradictions(worker.run_id) == []

@@ -21,11 +21,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.ledger_plan import chunk_specs, completed, failed, ledger_plan
+from support.ledger_plan import change_state, chunk_specs, completed, failed, ledger_plan
 from support.sample_plan import sample_plan
 
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import Chunk, ChunkKind, ChunkReport, ChunkState, Lane, Run, RunState, Verdict, Worker
+from executor.ledger.values import Chunk, ChunkKind, ChunkReport, ChunkState, Lane, Run, RunState, Verification, Worker
 from schema.errors import LockHeld
 from schema.plan import Gate, Plan, Section, Stage
 
@@ -69,6 +69,7 @@ class LedgerMachine(RuleBasedStateMachine):
     """See the module's words."""
 
     ledger: Ledger
+    sql: Callable[..., list[tuple[object, ...]]]
 
     @initialize()
     def accept(self) -> None:
@@ -84,15 +85,15 @@ class LedgerMachine(RuleBasedStateMachine):
         }
 
     def _accept(self) -> Run:
-        return self.ledger.accept(self.plan, self.specs, who="machine", tool_version="0")
+        return self.ledger.runs.accept(self.plan, self.specs, who="machine", tool_version="0")
 
     def _join(self) -> Worker:
-        return self.ledger.join(self.run, "h", 1, "0")
+        return self.ledger.workers.join(self.run, "h", 1, tool_version="0")
 
     @rule(pick=picks)
     def claim(self, pick: int) -> None:
         worker = self.workers[pick % len(self.workers)]
-        chunk = self.ledger.claim(worker, Lane.WHOLE, lease_seconds=LEASE)
+        chunk = self.ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=LEASE)
         allowed = self.state is RunState.OPEN and worker.epoch == self.run.epoch
         ready = [number for number, known in self.chunks.items() if known.state is ChunkState.READY]
         if chunk is None:
@@ -102,7 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert chunk.chunk_no == ready[0]
         known = self.chunks[chunk.chunk_no]
         assert chunk.token == known.token + 1
-        assert self.ledger.recorded(chunk) == known.good
+        assert self.ledger.checkpoints.recorded(chunk) == known.good
         known.state, known.token, known.epoch, known.expired = ChunkState.LEASED, chunk.token, worker.epoch, False
         known.bad.clear()
         self.claims.append(Claim(worker, chunk))
@@ -134,7 +135,7 @@ class LedgerMachine(RuleBasedStateMachine):
         held = [claim for claim in reported if self._holds(claim.chunk)] or reported
         claim = held[pick % len(held)]
         assert claim.last is not None
-        self.ledger.flush(claim.worker, [claim.last], lease_seconds=LEASE)
+        self.ledger.checkpoints.flush(claim.worker, [claim.last], lease_seconds=LEASE)
         if self._holds(claim.chunk):
             self.chunks[claim.chunk.chunk_no].expired = False
 
@@ -143,7 +144,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def crash(self, pick: int) -> None:
         """The worker dies or sleeps: its lease runs out. It may wake up and flush late."""
         claim = self._claim(pick)
-        lost = self.ledger.heartbeat(claim.worker, [claim.chunk], lease_seconds=-1)
+        lost = self.ledger.leases.renew(claim.worker, [claim.chunk], lease_seconds=-1)
         assert bool(lost) is not self._holds(claim.chunk)
         if not lost:
             self.chunks[claim.chunk.chunk_no].expired = True
@@ -152,7 +153,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def release(self, pick: int) -> None:
         claim = self._claim(pick)
-        self.ledger.release(claim.worker, [claim.chunk])
+        self.ledger.leases.release(claim.worker, [claim.chunk])
         if self._holds(claim.chunk):
             self.chunks[claim.chunk.chunk_no].state = ChunkState.READY
 
@@ -163,7 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for known in self.chunks.values()
             if known.state is ChunkState.LEASED and (known.expired or known.epoch != self.run.epoch)
         ]
-        assert self.ledger.reap(self.run.run_id) == len(late)
+        assert self.ledger.leases.reap(self.run.run_id) == len(late)
         for known in late:
             known.state = ChunkState.READY
 
@@ -171,7 +172,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def change_state(self, state: RunState) -> None:
         if self.state in (RunState.OPEN, RunState.PAUSED, RunState.DRAINING):
             self.state = state
-        assert self.ledger.change_state(self.run.run_id, state) is self.state
+        assert change_state(type(self).sql, self.run.run_id, state) is self.state
 
     @rule(luck=st.integers(0, 3))
     def unlock(self, luck: int) -> None:
@@ -180,8 +181,8 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         rival = ledger_plan(lineage=f"rival-{next(numbers)}", sections=self.plan.sections)
         with pytest.raises(LockHeld) as caught:
-            self.ledger.accept(rival, chunk_specs(rival), who="rival", tool_version="0")
-        self.ledger.unlock(str(caught.value).split()[-1])
+            self.ledger.runs.accept(rival, chunk_specs(rival), who="rival", tool_version="0")
+        self.ledger.scopes.unlock(str(caught.value).split()[-1])
         for known in self.chunks.values():
             if known.state is ChunkState.LEASED:
                 known.state = ChunkState.READY
@@ -191,7 +192,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def retry(self) -> None:
         parked = [known for known in self.chunks.values() if known.state is ChunkState.PARKED]
-        assert self.ledger.retry(self.run.run_id) == len(parked)
+        assert self.ledger.runs.retry(self.run.run_id) == len(parked)
         for known in parked:
             known.state = ChunkState.READY
             known.bad.clear()
@@ -203,11 +204,11 @@ class LedgerMachine(RuleBasedStateMachine):
         going_on = any(known.state in (ChunkState.READY, ChunkState.LEASED) for known in self.chunks.values())
         if not going_on and self.state is not RunState.COMPLETE:
             self.state = RunState.FAILED
-        assert self.ledger.finish(self.run.run_id) is self.state
+        assert self.ledger.runs.finish(self.run.run_id) is self.state
 
     @invariant()
     def counts_agree(self) -> None:
-        progress = self.ledger.progress(self.run.run_id)
+        progress = self.ledger.reports.progress(self.run.run_id)
         kinds = {spec.chunk_no: spec.kind for spec in self.specs}
         objects = [known for number, known in self.chunks.items() if kinds[number] is ChunkKind.OBJECTS]
         verify = [known for number, known in self.chunks.items() if kinds[number] is ChunkKind.VERIFY]
@@ -222,25 +223,25 @@ class LedgerMachine(RuleBasedStateMachine):
         """Faults stop; an honest worker must bring the run to its end."""
         if not hasattr(self, "chunks"):
             return
-        self.ledger.retry(self.run.run_id)
-        self.ledger.change_state(self.run.run_id, RunState.OPEN)
+        self.ledger.runs.retry(self.run.run_id)
+        change_state(type(self).sql, self.run.run_id, RunState.OPEN)
         for claim in self.claims:
-            self.ledger.heartbeat(claim.worker, [claim.chunk], lease_seconds=-1)
-        self.ledger.reap(self.run.run_id)
-        run = self.ledger.find_run(self.plan.plan_id)
+            self.ledger.leases.renew(claim.worker, [claim.chunk], lease_seconds=-1)
+        self.ledger.leases.reap(self.run.run_id)
+        run = self.ledger.runs.find(self.plan.plan_id)
         assert run is not None
         if run.state is not RunState.COMPLETE:
-            worker = self.ledger.join(run, "honest", 1, "0")
-            while chunk := self.ledger.claim(worker, Lane.WHOLE, lease_seconds=LEASE):
-                todo = sorted(set(range(chunk.lo, chunk.hi)) - self.ledger.recorded(chunk))
+            worker = self.ledger.workers.join(run, "honest", 1, tool_version="0")
+            while chunk := self.ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=LEASE):
+                todo = sorted(set(range(chunk.lo, chunk.hi)) - self.ledger.checkpoints.recorded(chunk))
                 assert (
-                    self.ledger.flush(worker, [told(chunk, todo, [], finished=True)], lease_seconds=LEASE)
+                    self.ledger.checkpoints.flush(worker, [told(chunk, todo, [], finished=True)], lease_seconds=LEASE)
                     == frozenset()
                 )
-        assert self.ledger.finish(run.run_id) is RunState.COMPLETE
-        ords = [row.ord for batch in (0, 1) for row in self.ledger.completions(run.run_id, batch)]
+        assert self.ledger.runs.finish(run.run_id) is RunState.COMPLETE
+        ords = [row.ord for batch in (0, 1) for row in self.ledger.reports.completions(run.run_id, batch)]
         assert ords == [*range(3), *range(OBJECTS - 3)]
-        assert self.ledger.check(run.run_id) == []
+        assert self.ledger.checks.contradictions(run.run_id) == []
 
     def _claim(self, pick: int) -> Claim:
         """One of the claims made so far: every other time one of the last two, which are seldom stale."""
@@ -262,7 +263,7 @@ class LedgerMachine(RuleBasedStateMachine):
         known = self.chunks[chunk.chunk_no]
         held = self._holds(chunk)
         ended_so = known.state in (ChunkState.DONE, ChunkState.PARKED) and known.token == chunk.token
-        lost = self.ledger.flush(claim.worker, [report], lease_seconds=LEASE)
+        lost = self.ledger.checkpoints.flush(claim.worker, [report], lease_seconds=LEASE)
         if not held:
             # A claim that finished its chunk is answered as having done so, not as having lost it.
             assert lost == (frozenset() if ended_so else {chunk.chunk_no})
@@ -299,13 +300,17 @@ class LedgerMachine(RuleBasedStateMachine):
 def told(chunk: Chunk, good: list[int], bad: list[int], *, finished: bool) -> ChunkReport:
     """A report of *good* and *bad* ords, in the form its kind asks for."""
     if chunk.kind is ChunkKind.VERIFY:
-        verdicts = [Verdict(n, ok=True) for n in good] + [Verdict(n, ok=False, detail="differs") for n in bad]
-        return ChunkReport(chunk, finished=finished, verdicts=verdicts)
+        verdicts = [Verification(n, ok=True) for n in good] + [Verification(n, ok=False, detail="differs") for n in bad]
+        return ChunkReport(chunk, finished=finished, verifications=verdicts)
     return ChunkReport(chunk, completed(chunk, good), [failed(chunk, n) for n in bad], finished)
 
 
-def test_every_interleaving_keeps_the_ledger_whole(ledger: Ledger) -> None:
-    machine: Callable[[], RuleBasedStateMachine] = type("Machine", (LedgerMachine,), {"ledger": ledger})
+def test_every_interleaving_keeps_the_ledger_whole(
+    ledger: Ledger, sql: Callable[..., list[tuple[object, ...]]]
+) -> None:
+    machine: Callable[[], RuleBasedStateMachine] = type(
+        "Machine", (LedgerMachine,), {"ledger": ledger, "sql": staticmethod(sql)}
+    )
     profile = settings()
     run_state_machine_as_test(
         machine,

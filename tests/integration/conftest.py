@@ -10,7 +10,7 @@ from support.servers import S3Server
 from schema.declaration import Side
 from storage.open_store import open_store
 from storage.port import ObjectStore
-from storage.probe.probe import FOLDER
+from storage.probe.canary import FOLDER
 
 
 @pytest.fixture

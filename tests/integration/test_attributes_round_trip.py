@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from support.attributes import carried, differing
 from support.servers import MotoServer
 
-from executor.carry.attributes import differences, headers_for
 from schema.declaration import Preserve, Side
-from schema.plan import Capabilities
+from schema.facts import Capabilities
 from storage.open_store import open_store
 from storage.port import ObjectStore
 
@@ -51,7 +51,7 @@ def test_every_attribute_arrives_and_each_change_is_seen(
     )  # fmt: skip
     head, tags = source.head("o"), source.get_tags("o")
     assert tuple(sorted(tags)) == tuple(sorted(TAGS))
-    write = headers_for(head, PRESERVE, KEPT, tags, key="o")
+    write = carried(head, PRESERVE, KEPT, tags, key="o")
     assert (write.tags_after, write.dropped) == (None, ())
     destination.put("o", b"x", write.headers)
 
@@ -65,7 +65,7 @@ def test_every_attribute_arrives_and_each_change_is_seen(
     assert sorted(destination.get_tags("o")) == sorted(TAGS)
 
     there = destination.head("o")
-    assert differences(head, there, tags, destination.get_tags("o"), PRESERVE) == []
+    assert differing(head, there, tags, destination.get_tags("o"), PRESERVE) == []
     for name, value, field in (
         ("x-amz-meta-plain", "a c", "x-amz-meta-plain"),
         ("x-amz-storage-class", "GLACIER_IR", "storage-class"),
@@ -74,7 +74,7 @@ def test_every_attribute_arrives_and_each_change_is_seen(
     ):
         changed = [(n, value if n == name else v) for n, v in write.headers]
         destination.put("o", b"x", changed)
-        found = differences(head, destination.head("o"), tags, destination.get_tags("o"), PRESERVE)
+        found = differing(head, destination.head("o"), tags, destination.get_tags("o"), PRESERVE)
         assert [difference.field for difference in found] == [field]
 
 
@@ -84,9 +84,9 @@ def test_text_arrives_in_any_dress(stores: tuple[ObjectStore, ObjectStore], raw:
     source, destination = stores
     source.put("o", b"", [("x-amz-meta-t", raw)])
     head = source.head("o")
-    write = headers_for(head, Preserve(), Capabilities({"user_metadata_utf8": utf8}))
+    write = carried(head, Preserve(), Capabilities({"user_metadata_utf8": utf8}))
     destination.put("o", b"", write.headers)
-    assert differences(head, destination.head("o"), (), (), Preserve()) == []
+    assert differing(head, destination.head("o"), (), (), Preserve()) == []
 
 
 def test_tags_too_long_for_the_header_follow(stores: tuple[ObjectStore, ObjectStore]) -> None:
@@ -94,7 +94,7 @@ def test_tags_too_long_for_the_header_follow(stores: tuple[ObjectStore, ObjectSt
     tags = [(f"key-{number}", "é" * 200) for number in range(10)]
     source.put("o", b"", [])
     source.put_tags("o", tags)
-    write = headers_for(source.head("o"), Preserve(), KEPT, source.get_tags("o"))
+    write = carried(source.head("o"), Preserve(), KEPT, source.get_tags("o"))
     destination.put("o", b"", write.headers)
     assert write.tags_after is not None
     destination.put_tags("o", write.tags_after)

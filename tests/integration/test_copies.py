@@ -43,19 +43,21 @@ class Bench(NamedTuple):
         )  # fmt: skip
 
     def completion(self) -> Completion:
-        found = self.ledger.find_run(self.plan.plan_id)
+        found = self.ledger.runs.find(self.plan.plan_id)
         assert found is not None
         rows = [
-            row for number in range(len(self.plan.batches)) for row in self.ledger.completions(found.run_id, number)
+            row
+            for number in range(len(self.plan.batches))
+            for row in self.ledger.reports.completions(found.run_id, number)
         ]
         assert len(rows) == 1
         return rows[0]
 
     def left_over(self) -> int:
         """Uploads that server or ledger still know."""
-        found = self.ledger.find_run(self.plan.plan_id)
+        found = self.ledger.runs.find(self.plan.plan_id)
         assert found is not None
-        return len(self.destination.open) + len(list(self.ledger.open_uploads(found.run_id)))
+        return len(self.destination.open) + len(list(self.ledger.uploads.unfinished(found.run_id)))
 
 
 Setting = Callable[..., Bench]
@@ -336,8 +338,8 @@ def test_a_refused_head_is_asked_about_by_a_listing(
     made.source.before = refuse
     with pytest.raises(reason):
         made.run()
-    found = made.ledger.find_run(made.plan.plan_id)
-    assert found is not None and made.ledger.failures(found.run_id) == []
+    found = made.ledger.runs.find(made.plan.plan_id)
+    assert found is not None and made.ledger.reports.failures(found.run_id) == []
     bad[0] = False
     assert made.run().state is RunState.COMPLETE
     arrived(made)

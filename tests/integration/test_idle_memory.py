@@ -12,6 +12,7 @@ from support.memory_store import MemoryStore
 from support.postgres import PostgresServer
 
 from executor.apply import workshop
+from executor.ledger.leases import Leases
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import RunState
 from executor.machine import idle_memory
@@ -35,23 +36,23 @@ def test_buffers_are_given_back_after_five_seconds_without_use_and_again_after_m
 
 
 class Halting:
-    """A ledger that hands out no work after the first object until memory was given back."""
+    """Leases that hand out no work after the first object until memory was given back."""
 
-    def __init__(self, ledger: Ledger, destination: MemoryStore, given_back: threading.Event) -> None:
-        self._ledger = ledger
+    def __init__(self, leases: Leases, destination: MemoryStore, given_back: threading.Event) -> None:
+        self._leases = leases
         self._destination = destination
         self._given_back = given_back
         self.halted = False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._ledger, name)
+        return getattr(self._leases, name)
 
     def claim(self, *words: Any, **named: Any) -> Any:
         """Wait once something arrived."""
         if self._destination.state():
             self.halted = True
             assert self._given_back.wait(PATIENCE), "nothing was given back"
-        return self._ledger.claim(*words, **named)
+        return self._leases.claim(*words, **named)
 
 
 def test_a_run_that_waits_gives_its_buffers_back(
@@ -81,8 +82,8 @@ def test_a_run_that_waits_gives_its_buffers_back(
     name = postgres_server.clone()
     ledger = Ledger(postgres_server.url_of(name))
     try:
-        halting = Halting(ledger, destination, given_back)
-        progress = run(plan, manifests, source, destination, halting)  # type: ignore[arg-type]
+        ledger.leases = halting = Halting(ledger.leases, destination, given_back)  # type: ignore[assignment]
+        progress = run(plan, manifests, source, destination, ledger)
     finally:
         ledger.close()
         postgres_server.drop(name)

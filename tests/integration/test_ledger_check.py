@@ -21,18 +21,18 @@ STAGES = (Stage("canary", (), Gate.VERIFIED), Stage("bulk", ("canary",), Gate.CO
 def run_id(ledger: Ledger) -> int:
     """A run with everything in it: verified, copied, parked."""
     plan = ledger_plan([("canary", 6), ("bulk", 10)], STAGES)
-    run = ledger.accept(plan, chunk_specs(plan), who="ann", tool_version="0")
-    worker = ledger.join(run, "h", 1, "0")
-    while chunk := ledger.claim(worker, Lane.WHOLE, lease_seconds=60):
+    run = ledger.runs.accept(plan, chunk_specs(plan), who="ann", tool_version="0")
+    worker = ledger.workers.join(run, "h", 1, tool_version="0")
+    while chunk := ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60):
         failures = [failed(chunk, 9)] if chunk.batch_no == 1 and chunk.hi == 10 else []
-        ledger.flush(worker, [report(chunk, failures=failures)], lease_seconds=60)
-    ledger.finish(run.run_id)
-    ledger.leave(worker, 3)
+        ledger.checkpoints.flush(worker, [report(chunk, failures=failures)], lease_seconds=60)
+    ledger.runs.finish(run.run_id)
+    ledger.workers.leave(worker, 3)
     return run.run_id
 
 
 def test_an_untouched_run_is_whole_and_its_story_is_told(ledger: Ledger, run_id: int, sql: Sql) -> None:
-    assert ledger.check(run_id) == []
+    assert ledger.checks.contradictions(run_id) == []
     kinds = [row[0] for row in sql("SELECT kind FROM ledger.audit ORDER BY seq")]
     assert kinds[:2] == ["plan-accepted", "worker-joined"]
     assert kinds[-2:] == ["run-failed", "worker-left"]
@@ -66,7 +66,7 @@ ALTERATIONS = [
 @pytest.mark.parametrize("alteration", ALTERATIONS)
 def test_one_altered_row_is_found(ledger: Ledger, run_id: int, sql: Sql, alteration: str) -> None:
     sql(alteration)
-    assert ledger.check(run_id) != []
+    assert ledger.checks.contradictions(run_id) != []
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_an_altered_audit_row_is_found_even_when_the_owner_does_it(
 ) -> None:
     sql("ALTER TABLE ledger.audit DISABLE TRIGGER ALL")
     sql(alteration)
-    assert any("audit" in complaint for complaint in ledger.check(run_id))
+    assert any("audit" in complaint for complaint in ledger.checks.contradictions(run_id))
 
 
 def test_rows_altered_together_with_their_digest_contradict_the_chain(ledger: Ledger, run_id: int, sql: Sql) -> None:
@@ -93,7 +93,7 @@ def test_rows_altered_together_with_their_digest_contradict_the_chain(ledger: Le
         "UPDATE ledger.chunk SET digest = ledger.completion_digest(run_id, batch_no, lo, hi)"
         " WHERE batch_no = 1 AND lo = 0 AND kind = 0"
     )
-    complaints = ledger.check(run_id)
+    complaints = ledger.checks.contradictions(run_id)
     assert len(complaints) == 1
     assert "another digest than the audit chain" in complaints[0]
 

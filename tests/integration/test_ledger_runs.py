@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.ledger_plan import chunk_specs, failed, ledger_plan, report
+from support.ledger_plan import change_state, chunk_specs, failed, ledger_plan, report
 from support.sample_plan import sample_plan
 
 from executor.ledger.ledger import Ledger
@@ -14,18 +15,19 @@ from executor.ledger.values import BatchState, ChunkKind, Lane, Run, RunState, W
 from schema.errors import LockHeld, StalePlan, UsageError
 from schema.plan import Gate, Plan, Section, Stage
 
+Sql = Callable[..., list[tuple[object, ...]]]
 OTHER = "22222222-2222-4222-8222-222222222222"
 
 
 def accept(ledger: Ledger, plan: Plan) -> Run:
-    return ledger.accept(plan, chunk_specs(plan), who="ann@host", tool_version="0.1.0")
+    return ledger.runs.accept(plan, chunk_specs(plan), who="ann@host", tool_version="0.1.0")
 
 
 def work(ledger: Ledger, worker: Worker, *, ok: bool = True) -> list[tuple[ChunkKind, int]]:
     """Do everything that can be claimed; (kind, batch) in order of claim."""
     seen = []
-    while chunk := ledger.claim(worker, Lane.WHOLE, lease_seconds=60):
-        assert ledger.flush(worker, [report(chunk, ok=ok)], lease_seconds=60) == frozenset()
+    while chunk := ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60):
+        assert ledger.checkpoints.flush(worker, [report(chunk, ok=ok)], lease_seconds=60) == frozenset()
         seen.append((chunk.kind, chunk.batch_no))
     return seen
 
@@ -36,10 +38,10 @@ def test_the_same_plan_again_resumes(ledger: Ledger) -> None:
     again = accept(ledger, plan)
     assert (first.resumed, again.resumed) == (False, True)
     assert again.run_id == first.run_id
-    assert ledger.find_run(plan.plan_id) == first
-    assert ledger.latest_run() == first
-    assert ledger.runs() == [first]
-    assert ledger.find_run("sha256:other") is None
+    assert ledger.runs.find(plan.plan_id) == first
+    assert ledger.runs.latest() == first
+    assert ledger.runs.all() == [first]
+    assert ledger.runs.find("sha256:other") is None
 
 
 def test_accepting_in_eight_threads_at_once_gives_one_run(ledger: Ledger) -> None:
@@ -48,23 +50,23 @@ def test_accepting_in_eight_threads_at_once_gives_one_run(ledger: Ledger) -> Non
         runs = list(pool.map(lambda _: accept(ledger, plan), range(8)))
     assert len({run.run_id for run in runs}) == 1
     assert [run.resumed for run in runs].count(False) == 1
-    assert ledger.progress(runs[0].run_id).ready == 2
+    assert ledger.reports.progress(runs[0].run_id).ready == 2
 
 
 def test_a_newer_serial_supersedes_and_fences_the_older_run(ledger: Ledger) -> None:
     old = accept(ledger, ledger_plan(serial=1))
-    worker = ledger.join(old, "h", 1, "0.1.0")
-    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    worker = ledger.workers.join(old, "h", 1, tool_version="0.1.0")
+    chunk = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     assert chunk is not None
     new = accept(ledger, ledger_plan(serial=2))
-    assert ledger.progress(old.run_id).state is RunState.SUPERSEDED
+    assert ledger.reports.progress(old.run_id).state is RunState.SUPERSEDED
     assert new.state is RunState.OPEN
-    assert ledger.claim(worker, Lane.WHOLE, lease_seconds=60) is None
-    assert ledger.heartbeat(worker, [chunk], lease_seconds=60) == {chunk.chunk_no}
-    assert ledger.flush(worker, [report(chunk)], lease_seconds=60) == {chunk.chunk_no}
-    assert ledger.progress(old.run_id).done == 0
+    assert ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60) is None
+    assert ledger.leases.renew(worker, [chunk], lease_seconds=60) == {chunk.chunk_no}
+    assert ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=60) == {chunk.chunk_no}
+    assert ledger.reports.progress(old.run_id).done == 0
     with pytest.raises(StalePlan):
-        ledger.join(old, "h", 2, "0.1.0")
+        ledger.workers.join(old, "h", 2, tool_version="0.1.0")
 
 
 def test_an_older_serial_and_another_plan_of_the_same_serial_are_stale(ledger: Ledger) -> None:
@@ -82,7 +84,7 @@ def test_a_superseded_plan_cannot_come_back(ledger: Ledger) -> None:
     with pytest.raises(StalePlan):
         accept(ledger, old)
     with pytest.raises(StalePlan):
-        ledger.retry(run.run_id)
+        ledger.runs.retry(run.run_id)
 
 
 def test_an_overlapping_destination_is_locked_until_the_run_ends(ledger: Ledger) -> None:
@@ -96,8 +98,8 @@ def test_an_overlapping_destination_is_locked_until_the_run_ends(ledger: Ledger)
         accept(ledger, other)
     for word in ("ann@host", "apply", "s3://first/new/", "at 10.0.0.7:9000", "s3migrate unlock"):
         assert word in str(caught.value)
-    assert ledger.find_run(other.plan_id) is None
-    work(ledger, ledger.join(run, "h", 1, "0.1.0"))
+    assert ledger.runs.find(other.plan_id) is None
+    work(ledger, ledger.workers.join(run, "h", 1, tool_version="0.1.0"))
     assert accept(ledger, other).state is RunState.OPEN
 
 
@@ -111,41 +113,41 @@ def test_the_second_section_is_locked_too(ledger: Ledger) -> None:
 def test_unlock_fences_the_old_owner_and_frees_the_destination(ledger: Ledger) -> None:
     plan = ledger_plan()
     run = accept(ledger, plan)
-    worker = ledger.join(run, "h", 1, "0.1.0")
-    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    worker = ledger.workers.join(run, "h", 1, tool_version="0.1.0")
+    chunk = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     assert chunk is not None
     other = ledger_plan(lineage=OTHER)
     with pytest.raises(LockHeld) as caught:
         accept(ledger, other)
     lock_id = str(caught.value).split()[-1]
-    assert ledger.unlock(lock_id, who="bob") == run.run_id
-    assert ledger.flush(worker, [report(chunk)], lease_seconds=60) == {chunk.chunk_no}
-    assert ledger.claim(worker, Lane.WHOLE, lease_seconds=60) is None
-    assert ledger.progress(run.run_id).leased == 0
+    assert ledger.scopes.unlock(lock_id, who="bob") == run.run_id
+    assert ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=60) == {chunk.chunk_no}
+    assert ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60) is None
+    assert ledger.reports.progress(run.run_id).leased == 0
     accept(ledger, other)
     with pytest.raises(LockHeld):
         accept(ledger, plan)
     for unknown in (lock_id, "no-uuid"):
         with pytest.raises(UsageError):
-            ledger.unlock(unknown)
+            ledger.scopes.unlock(unknown)
 
 
 def test_after_unlock_the_same_plan_goes_on_with_new_workers(ledger: Ledger) -> None:
     plan = ledger_plan()
     run = accept(ledger, plan)
-    worker = ledger.join(run, "h", 1, "0.1.0")
-    assert ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    worker = ledger.workers.join(run, "h", 1, tool_version="0.1.0")
+    assert ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     with pytest.raises(LockHeld) as caught:
         accept(ledger, ledger_plan(lineage=OTHER))
-    ledger.unlock(str(caught.value).split()[-1])
+    ledger.scopes.unlock(str(caught.value).split()[-1])
     again = accept(ledger, plan)
     assert (again.epoch, again.resumed) == (2, True)
-    work(ledger, ledger.join(again, "h", 2, "0.1.0"))
-    assert ledger.finish(run.run_id) is RunState.COMPLETE
-    assert ledger.check(run.run_id) == []
+    work(ledger, ledger.workers.join(again, "h", 2, tool_version="0.1.0"))
+    assert ledger.runs.finish(run.run_id) is RunState.COMPLETE
+    assert ledger.checks.contradictions(run.run_id) == []
 
 
-def test_stages_open_only_when_their_gates_are_met(ledger: Ledger) -> None:
+def test_stages_open_only_when_their_gates_are_met(ledger: Ledger, sql: Sql) -> None:
     stages = (
         Stage("canary", (), Gate.VERIFIED),
         Stage("bulk", ("canary",), Gate.COPIED),
@@ -154,76 +156,79 @@ def test_stages_open_only_when_their_gates_are_met(ledger: Ledger) -> None:
     )
     plan = ledger_plan([("markers", 3), ("bulk", 7), ("huge", 2), ("canary", 6)], stages)
     run = accept(ledger, plan)
-    worker = ledger.join(run, "h", 1, "0.1.0")
+    worker = ledger.workers.join(run, "h", 1, tool_version="0.1.0")
     seen = work(ledger, worker)
     objects, verify = ChunkKind.OBJECTS, ChunkKind.VERIFY
     assert seen[:4] == [(objects, 3), (objects, 3), (verify, 3), (verify, 3)]
     assert sorted(seen[4:7]) == [(objects, 1), (objects, 1), (objects, 2)]
     assert seen[7:] == [(objects, 0)]
-    assert ledger.finish(run.run_id) is RunState.COMPLETE
-    assert list(ledger.batch_states(run.run_id).values()) == [BatchState.COPIED] * 3 + [BatchState.VERIFIED]
-    assert ledger.batch_numbers(run.run_id) == {"b0": 0, "b1": 1, "b2": 2, "b3": 3}
-    assert ledger.check(run.run_id) == []
+    assert ledger.runs.finish(run.run_id) is RunState.COMPLETE
+    batches = sql("SELECT batch_id, batch_no, state FROM ledger.batch ORDER BY batch_no")
+    assert [state for _, _, state in batches] == [BatchState.COPIED] * 3 + [BatchState.VERIFIED]
+    assert {batch_id: number for batch_id, number, _ in batches} == {"b0": 0, "b1": 1, "b2": 2, "b3": 3}
+    assert ledger.checks.contradictions(run.run_id) == []
 
 
 def test_a_failed_verification_holds_the_dependants_back_until_it_is_retried(ledger: Ledger) -> None:
     stages = (Stage("canary", (), Gate.VERIFIED), Stage("bulk", ("canary",), Gate.COPIED))
     run = accept(ledger, ledger_plan([("canary", 4), ("bulk", 4)], stages))
-    worker = ledger.join(run, "h", 1, "0.1.0")
+    worker = ledger.workers.join(run, "h", 1, tool_version="0.1.0")
     assert [batch for _, batch in work(ledger, worker, ok=False)] == [0, 0]
-    assert ledger.finish(run.run_id) is RunState.FAILED
-    assert {f.error_code for f in ledger.failures(run.run_id)} == {"VerifyMismatch"}
-    progress = ledger.progress(run.run_id)
+    assert ledger.runs.finish(run.run_id) is RunState.FAILED
+    assert {f.error_code for f in ledger.reports.failures(run.run_id)} == {"VerifyMismatch"}
+    progress = ledger.reports.progress(run.run_id)
     assert (progress.verify_failed, progress.parked, progress.blocked) == (4, 1, 1)
-    assert ledger.retry(run.run_id) == 1
+    assert ledger.runs.retry(run.run_id) == 1
     assert [batch for _, batch in work(ledger, worker)] == [0, 1]
-    assert ledger.finish(run.run_id) is RunState.COMPLETE
-    assert ledger.failures(run.run_id) == []
-    assert ledger.check(run.run_id) == []
+    assert ledger.runs.finish(run.run_id) is RunState.COMPLETE
+    assert ledger.reports.failures(run.run_id) == []
+    assert ledger.checks.contradictions(run.run_id) == []
 
 
 def test_a_parked_chunk_fails_the_run_and_retry_brings_back_only_what_failed(ledger: Ledger) -> None:
     run = accept(ledger, ledger_plan())
-    worker = ledger.join(run, "h", 1, "0.1.0")
-    first = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    worker = ledger.workers.join(run, "h", 1, tool_version="0.1.0")
+    first = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     assert first is not None
-    ledger.flush(worker, [report(first, failures=[failed(first, 2)])], lease_seconds=60)
-    assert ledger.finish(run.run_id) is RunState.OPEN
+    ledger.checkpoints.flush(worker, [report(first, failures=[failed(first, 2)])], lease_seconds=60)
+    assert ledger.runs.finish(run.run_id) is RunState.OPEN
     work(ledger, worker)
-    assert ledger.finish(run.run_id) is RunState.FAILED
-    assert [(f.ord, f.error_code, f.http_status) for f in ledger.failures(run.run_id)] == [(2, "AccessRefused", 403)]
-    assert ledger.failures(run.run_id, limit=0) == []
+    assert ledger.runs.finish(run.run_id) is RunState.FAILED
+    assert [(f.ord, f.error_code, f.http_status) for f in ledger.reports.failures(run.run_id)] == [
+        (2, "AccessRefused", 403)
+    ]
+    assert ledger.reports.failures(run.run_id, limit=0) == []
     assert accept(ledger, ledger_plan()).state is RunState.FAILED
-    assert ledger.retry(run.run_id) == 1
-    again = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert ledger.runs.retry(run.run_id) == 1
+    again = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     assert again is not None
     assert (again.chunk_no, again.token) == (first.chunk_no, 2)
-    assert ledger.recorded(again) == {0, 1, 3, 4}
+    assert ledger.checkpoints.recorded(again) == {0, 1, 3, 4}
     missing = report(again)
     rows = [row for row in missing.completions if row.ord == 2]
-    ledger.flush(worker, [dataclasses.replace(missing, completions=rows)], lease_seconds=60)
-    assert ledger.progress(run.run_id).state is RunState.COMPLETE
-    assert ledger.failures(run.run_id) == []
-    assert ledger.check(run.run_id) == []
+    ledger.checkpoints.flush(worker, [dataclasses.replace(missing, completions=rows)], lease_seconds=60)
+    assert ledger.reports.progress(run.run_id).state is RunState.COMPLETE
+    assert ledger.reports.failures(run.run_id) == []
+    assert ledger.checks.contradictions(run.run_id) == []
 
 
 def test_retry_cannot_take_a_destination_that_another_run_has_now(ledger: Ledger) -> None:
     run = accept(ledger, ledger_plan([("bulk", 2)]))
-    worker = ledger.join(run, "h", 1, "0.1.0")
-    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    worker = ledger.workers.join(run, "h", 1, tool_version="0.1.0")
+    chunk = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     assert chunk is not None
-    ledger.flush(worker, [report(chunk, failures=[failed(chunk, 0)])], lease_seconds=60)
-    assert ledger.finish(run.run_id) is RunState.FAILED
+    ledger.checkpoints.flush(worker, [report(chunk, failures=[failed(chunk, 0)])], lease_seconds=60)
+    assert ledger.runs.finish(run.run_id) is RunState.FAILED
     accept(ledger, ledger_plan(lineage=OTHER))
     with pytest.raises(LockHeld):
-        ledger.retry(run.run_id)
-    assert ledger.progress(run.run_id).parked == 1
+        ledger.runs.retry(run.run_id)
+    assert ledger.reports.progress(run.run_id).parked == 1
 
 
 def test_a_plan_with_nothing_to_do_is_complete_at_once_and_holds_no_lock(ledger: Ledger) -> None:
     run = accept(ledger, ledger_plan([("bulk", 0)]))
     assert run.state is RunState.COMPLETE
-    assert ledger.check(run.run_id) == []
+    assert ledger.checks.contradictions(run.run_id) == []
     assert accept(ledger, ledger_plan(lineage=OTHER)).state is RunState.OPEN
 
 
@@ -233,53 +238,53 @@ def test_chunks_that_do_not_cover_the_plan_are_refused_and_nothing_is_enrolled(l
     specs = chunk_specs(plan)
     drop = {"gap": 0, "short": 1, "unverified": 3}[broken]
     with pytest.raises(ValueError, match="chunk"):
-        ledger.accept(plan, specs[:drop] + specs[drop + 1 :], who="ann", tool_version="0.1.0")
-    assert ledger.runs() == []
+        ledger.runs.accept(plan, specs[:drop] + specs[drop + 1 :], who="ann", tool_version="0.1.0")
+    assert ledger.runs.all() == []
 
 
-def test_no_claim_while_a_run_is_paused_and_its_work_can_still_be_recorded(ledger: Ledger) -> None:
+def test_no_claim_while_a_run_is_paused_and_its_work_can_still_be_recorded(ledger: Ledger, sql: Sql) -> None:
     run = accept(ledger, ledger_plan())
-    worker = ledger.join(run, "h", 1, "0.1.0")
-    chunk = ledger.claim(worker, Lane.WHOLE, lease_seconds=60)
+    worker = ledger.workers.join(run, "h", 1, tool_version="0.1.0")
+    chunk = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     assert chunk is not None
-    assert ledger.change_state(run.run_id, RunState.PAUSED) is RunState.PAUSED
-    assert ledger.claim(worker, Lane.WHOLE, lease_seconds=60) is None
-    assert ledger.flush(worker, [report(chunk)], lease_seconds=60) == frozenset()
-    assert ledger.change_state(run.run_id, RunState.OPEN) is RunState.OPEN
+    assert change_state(sql, run.run_id, RunState.PAUSED) is RunState.PAUSED
+    assert ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60) is None
+    assert ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=60) == frozenset()
+    assert change_state(sql, run.run_id, RunState.OPEN) is RunState.OPEN
     work(ledger, worker)
-    assert ledger.change_state(run.run_id, RunState.PAUSED) is RunState.COMPLETE
+    assert change_state(sql, run.run_id, RunState.PAUSED) is RunState.COMPLETE
 
 
 def test_limits_are_shared_through_the_ledger(ledger: Ledger) -> None:
     run = accept(ledger, ledger_plan())
-    ledger.set_limit(run.run_id, "bandwidth", 5e6)
-    ledger.set_limit(run.run_id, "bandwidth", 6e6)
-    assert ledger.limits(run.run_id) == {"bandwidth": 6e6}
-    assert ledger.progress(run.run_id).limits == {"bandwidth": 6e6}
+    ledger.runs.set_limit(run.run_id, "bandwidth", 5e6)
+    ledger.runs.set_limit(run.run_id, "bandwidth", 6e6)
+    assert ledger.runs.limits(run.run_id) == {"bandwidth": 6e6}
+    assert ledger.reports.progress(run.run_id).limits == {"bandwidth": 6e6}
 
 
 def test_workers_are_counted_while_they_live(ledger: Ledger) -> None:
     run = accept(ledger, ledger_plan())
-    workers = [ledger.join(run, "h", pid, "0.1.0") for pid in (1, 2)]
-    assert ledger.progress(run.run_id).workers == 2
-    ledger.leave(workers[0], 75)
-    ledger.leave(workers[0], 75)
-    assert ledger.progress(run.run_id).workers == 1
+    workers = [ledger.workers.join(run, "h", pid, tool_version="0.1.0") for pid in (1, 2)]
+    assert ledger.reports.progress(run.run_id).workers == 2
+    ledger.workers.leave(workers[0], 75)
+    ledger.workers.leave(workers[0], 75)
+    assert ledger.reports.progress(run.run_id).workers == 1
 
 
 def test_a_replan_finds_what_was_put_in_place_before(ledger: Ledger) -> None:
     run = accept(ledger, ledger_plan([("bulk", 3)]))
-    work(ledger, ledger.join(run, "h", 1, "0.1.0"))
+    work(ledger, ledger.workers.join(run, "h", 1, tool_version="0.1.0"))
     plan = ledger_plan([("bulk", 3)])
     section = plan.sections[0].id
-    found = list(ledger.completed_before(plan.lineage, section))
+    found = list(ledger.reports.completed_before(plan.lineage, section))
     assert [(row.manifest, row.ord, row.destination_etag) for row in found] == [
         (plan.batches[0].manifest, n, f"{n:032x}") for n in range(3)
     ]
-    assert list(ledger.completed_before(plan.lineage, section, run.run_id)) == []
-    assert list(ledger.completed_before(OTHER, section)) == []
+    assert list(ledger.reports.completed_before(plan.lineage, section, run.run_id)) == []
+    assert list(ledger.reports.completed_before(OTHER, section)) == []
 
 
 def test_progress_of_an_unknown_run_is_a_key_error(ledger: Ledger) -> None:
     with pytest.raises(KeyError):
-        ledger.progress(7)
+        ledger.reports.progress(7)

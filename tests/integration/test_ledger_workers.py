@@ -10,41 +10,41 @@ from pathlib import Path
 from support.ledger_plan import chunk_specs, ledger_plan, report
 
 from executor.ledger.ledger import Ledger
-from executor.ledger.local_workers import ProcessPlace, is_dead, started, this_process
-from executor.ledger.values import Lane, Run
+from executor.ledger.values import Lane, ProcessPlace, Run
+from executor.ledger.workers import is_dead, started, this_process
 
 
 def accepted(ledger: Ledger) -> Run:
     plan = ledger_plan()
-    return ledger.accept(plan, chunk_specs(plan), who="ann", tool_version="0")
+    return ledger.runs.accept(plan, chunk_specs(plan), who="ann", tool_version="0")
 
 
 def test_a_buried_worker_gives_back_its_leases_and_is_fenced(ledger: Ledger) -> None:
     run = accepted(ledger)
-    dead = ledger.join(run, "h", 1, "0", ProcessPlace("boot ns", 1, 7))
-    other = ledger.join(run, "h", 2, "0")
-    held = ledger.claim(dead, Lane.WHOLE, lease_seconds=60)
-    kept = ledger.claim(other, Lane.WHOLE, lease_seconds=60)
+    dead = ledger.workers.join(run, "h", 1, tool_version="0", process=ProcessPlace("boot ns", 1, 7))
+    other = ledger.workers.join(run, "h", 2, tool_version="0")
+    held = ledger.leases.claim(dead, Lane.WHOLE, lease_seconds=60)
+    kept = ledger.leases.claim(other, Lane.WHOLE, lease_seconds=60)
     assert held is not None and kept is not None
-    assert ledger.bury(run.run_id, [dead.worker_id], who="ann") == 1
-    assert ledger.bury(run.run_id, [dead.worker_id], who="ann") == 0
-    assert [worker.worker_id for worker in ledger.workers(run.run_id)] == [other.worker_id]
-    assert ledger.progress(run.run_id).workers == 1
-    assert ledger.flush(dead, [report(held)], lease_seconds=60) == {held.chunk_no}
-    again = ledger.claim(other, Lane.WHOLE, lease_seconds=60)
+    assert ledger.workers.bury(run.run_id, [dead.worker_id], who="ann") == 1
+    assert ledger.workers.bury(run.run_id, [dead.worker_id], who="ann") == 0
+    assert [worker.worker_id for worker in ledger.workers.present(run.run_id)] == [other.worker_id]
+    assert ledger.reports.progress(run.run_id).workers == 1
+    assert ledger.checkpoints.flush(dead, [report(held)], lease_seconds=60) == {held.chunk_no}
+    again = ledger.leases.claim(other, Lane.WHOLE, lease_seconds=60)
     assert again is not None and again.chunk_no == held.chunk_no
-    assert ledger.flush(other, [report(kept), report(again)], lease_seconds=60) == frozenset()
-    ledger.leave(other, 0)
-    ledger.finish(run.run_id)
-    assert ledger.check(run.run_id) == []
+    assert ledger.checkpoints.flush(other, [report(kept), report(again)], lease_seconds=60) == frozenset()
+    ledger.workers.leave(other, 0)
+    ledger.runs.finish(run.run_id)
+    assert ledger.checks.contradictions(run.run_id) == []
 
 
 def test_what_a_worker_sees_is_kept(ledger: Ledger) -> None:
     run = accepted(ledger)
-    worker = ledger.join(run, "here", 4711, "0", ProcessPlace("boot ns", 4711, 7))
-    assert ledger.workers(run.run_id)[0].seen == {}
-    ledger.show(worker, {"workers": 12, "why": "growing"})
-    found = ledger.workers(run.run_id)[0]
+    worker = ledger.workers.join(run, "here", 4711, tool_version="0", process=ProcessPlace("boot ns", 4711, 7))
+    assert ledger.workers.present(run.run_id)[0].seen == {}
+    ledger.workers.show(worker, {"workers": 12, "why": "growing"})
+    found = ledger.workers.present(run.run_id)[0]
     assert (found.host, found.process, found.seen) == (
         "here",
         ProcessPlace("boot ns", 4711, 7),

@@ -19,8 +19,7 @@ from schema.errors import (
 )
 from storage.open_store import open_store
 from storage.port import UNGUARDED, Guard, ObjectStore
-from storage.probe.canary import Canary
-from storage.probe.probe import FOLDER
+from storage.probe.canary import FOLDER, Canary
 
 
 def test_it_costs_few_requests(moto_server: S3Server, bucket_name: str, keys: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from schema.errors import (
 )
 from schema.objects import ListedObject
 from storage.port import ObjectStore
-from storage.probe.probe import choose, survey_source
+from storage.probe.source import choose, survey_source
 
 
 def test_a_source_is_only_read(moto: ObjectStore, moto_server: S3Server) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from executor.ledger.values import (
     Chunk,
@@ -13,7 +13,8 @@ from executor.ledger.values import (
     Failure,
     Lane,
     Outcome,
-    Verdict,
+    RunState,
+    Verification,
 )
 from schema.plan import DELETES, Batch, Gate, Method, Plan, Section, Stage
 from support.sample_plan import digest, sample_plan
@@ -68,6 +69,12 @@ def chunk_specs(plan: Plan, step: int = 5, lane: Lane = Lane.WHOLE) -> list[Chun
     return specs
 
 
+def change_state(sql: Callable[..., list[tuple[object, ...]]], run_id: int, state: RunState) -> RunState:
+    """Set an unfinished run OPEN, PAUSED or DRAINING, as no command does yet; the state it is in now."""
+    sql("UPDATE ledger.run SET state = %s WHERE run_id = %s AND state IN (1, 2, 3)", state, run_id)
+    return RunState(sql("SELECT state FROM ledger.run WHERE run_id = %s", run_id)[0][0])
+
+
 def completed(chunk: Chunk, ords: Iterable[int] | None = None, outcome: Outcome = Outcome.COPIED) -> list[Completion]:
     """Completions for *ords* of *chunk*, or for all of it."""
     wanted = range(chunk.lo, chunk.hi) if ords is None else ords
@@ -84,6 +91,6 @@ def report(chunk: Chunk, *, finished: bool = True, failures: Iterable[Failure] =
     bad = list(failures)
     ords = [n for n in range(chunk.lo, chunk.hi) if n not in {f.ord for f in bad if f.terminal}]
     if chunk.kind is ChunkKind.VERIFY:
-        verdicts = [Verdict(n, ok, "" if ok else "size differs") for n in ords]
+        verdicts = [Verification(n, ok, "" if ok else "size differs") for n in ords]
         return ChunkReport(chunk, (), bad, finished, verdicts)
     return ChunkReport(chunk, completed(chunk, ords), bad, finished)

@@ -17,15 +17,24 @@ from executor.apply.settings import ApplySettings
 from executor.apply.surroundings import RunSurroundings
 from executor.events import ObjectTrouble
 from executor.flow.governor import EndpointGovernor, Governor
+from executor.ledger.check import Checks
+from executor.ledger.checkpoints import Checkpoints
+from executor.ledger.leases import Leases
 from executor.ledger.ledger import Ledger
+from executor.ledger.migrate import Schema
+from executor.ledger.reports import Reports
+from executor.ledger.runs import Runs
+from executor.ledger.scopes import Scopes
+from executor.ledger.uploads import Uploads
 from executor.ledger.values import Progress
+from executor.ledger.workers import Workers
 from executor.route import routes_of
 from executor.stop import Stop
 from schema.plan import Plan
 from schema.plan_document import with_plan_id
 from support import planning
 from support.memory_store import MemoryStore
-from support.silence import Silent
+from support.silent import Silent
 
 MIB = 1 << 20
 BUDGET = 20 * MIB
@@ -119,6 +128,10 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeder, "IDLE_SECONDS", 0.01)
 
 
+PARTS = (Schema, Runs, Scopes, Workers, Leases, Checkpoints, Uploads, Reports, Checks)
+"""Of a ledger: a call of theirs is a call of the ledger."""
+
+
 class Killed(BaseException):
     """The process is dead: raised by the call it died in, and by every call after it."""
 
@@ -162,6 +175,8 @@ class _Wrapped:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
+        if isinstance(found, PARTS):
+            return _Wrapped(found, self._mortal)
         if not callable(found):
             return found
 

@@ -16,9 +16,10 @@ from planner.methods import MethodChoice
 from s3migrate.planning.listings import ListingWishes, bucket_listing
 from schema.declaration import Declaration, Filters, MappingRule, Pair, Policy, Side
 from schema.errors import ManifestMissing
+from schema.facts import Capabilities
 from schema.manifest import read_entries
 from schema.objects import ListedObject
-from schema.plan import Capabilities, Entry, Method, Plan
+from schema.plan import Entry, Method, Plan
 
 SOURCE = Side(bucket="from", endpoint_url="http://source.example:9000")
 DESTINATION = Side(bucket="to", endpoint_url="http://destination.example:9000")

@@ -56,7 +56,7 @@ class PostgresServer:
         # Tests need no durability over power loss, and the clones are made faster.
         self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", f"CREATE DATABASE {TEMPLATE}")
         ledger = Ledger(self.url_of(TEMPLATE))
-        ledger.migrate()
+        ledger.schema.migrate()
         ledger.close()
 
     def url_of(self, database: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from schema.errors import AccessRefused
-from schema.plan import Capabilities
+from schema.facts import Capabilities
 from storage.port import ObjectStore, RequestSample
-from storage.probe.probe import probe_destination
+from storage.probe.canary import ABANDONED_MS
+from storage.probe.destination import Conduct, Questions, probe_destination
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0)
@@ -29,7 +30,8 @@ class Counter:
 
 def probe(store: Any, prefix: str = "", name: str = "t", **options: Any) -> Capabilities:
     """What a probe named *name* finds; it never waits between two attempts."""
-    return probe_destination(store, prefix, token=name, retry=AT_ONCE, **options)
+    conduct = Conduct(AT_ONCE, options.pop("abandoned_ms", ABANDONED_MS))
+    return probe_destination(store, prefix, Questions(**options), token=name, conduct=conduct)
 
 
 class Through:

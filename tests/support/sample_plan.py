@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from schema.declaration import CalendarRow, Filters, Guards, Limits, Policy, Preserve, Side
-from schema.plan import Batch, Capabilities, Gate, Inventory, ListingKind, Loss, Method, Plan, Section, Stage, Tally
+from schema.facts import Capabilities
+from schema.plan import Batch, Gate, Inventory, Level, ListingKind, Loss, Method, Plan, Risk, Section, Stage, Tally
 from schema.plan_checks import check_content, check_shape
 from schema.plan_document import MAX_INLINE_BATCHES, with_plan_id
 from schema.yaml_strict import Lines
@@ -46,7 +47,7 @@ def sample_plan(**changes: Any) -> Plan:
         tiers=(
             {"tier": "tiny", "range": "0 - 256 KiB", "method": "get+put", "batches": 4, "objects": 12, "bytes": 1200},
         ),
-        risks=({"id": "overwrites", "level": "high", "text": "2 objects are replaced: `no` undo | none"},),
+        risks=(Risk("overwrites", Level.HIGH, "2 objects are replaced: `no` undo | none"),),
         estimate={"duration": "4 s", "requests": {"get": 12, "put": 12}, "assumptions": {"workers": 4, "rate": "1.5"}},
         stages=(
             Stage("canary", (), Gate.VERIFIED, "a sample"),

@@ -370,7 +370,7 @@ def test_probes_losses_and_methods_are_passed_on(bench) -> None:
     assert section.destination_capabilities.facts["if_match"] == "ignored"
     assert section.methods == {"stream": "two endpoints"}
     assert {batch.method for batch in made.batches} == {"stream"}
-    assert "non-atomic-writes" in {risk["id"] for risk in made.risks}
+    assert "non-atomic-writes" in {risk.id for risk in made.risks}
 
 
 def test_defaults_need_no_probe(bench) -> None:

@@ -11,7 +11,8 @@ from planner.decide import EndFacts, Rules, decide, end_facts
 from planner.histories import decide_history
 from planner.reasons import Reason
 from schema.declaration import Addressing, Comparison, OnDifferent, Pair, Policy, Side
-from schema.plan import Action, Capabilities
+from schema.facts import Capabilities
+from schema.plan import Action
 from schema.tiers import FEW_PARTS, MAX_OBJECT
 
 ONE, TWO = md5("one"), md5("two")

@@ -14,8 +14,9 @@ from planner.risks import risks_of
 from planner.workload import ClassWork, Largest, PartCount, tier_rows, work_by_tier
 from schema.canonical import canonical_json
 from schema.declaration import Limits, Policy, Preserve, Side
+from schema.facts import Capabilities
 from schema.manifest import ManifestSummary
-from schema.plan import Capabilities, Inventory, ListingKind, Loss, Method, Section, Tally
+from schema.plan import Inventory, ListingKind, Loss, Method, Section, Tally
 from schema.tiers import GIB, MIB, part_size
 
 TIB = 1024 * GIB
@@ -171,7 +172,7 @@ def test_objects_that_land_in_an_archive_are_a_risk() -> None:
         cold = {"DEEP_ARCHIVE": ClassWork(3, 3, 3, 3, restores=3), "STANDARD": ClassWork(1, 1, 1, 1)}
         one = section(AWS, AWS, destination_capabilities=Capabilities({**QUIET.facts, **facts}))
         rows = risks_of([SectionWork(one, cold, Largest())], declare(policy=policy, preserve=preserve), budget=BUDGET)
-        return {risk["id"]: risk["text"] for risk in rows}
+        return {risk.id: risk.text for risk in rows}
 
     assert found(Preserve(), {})["archived-destination"].startswith("3 in DEEP_ARCHIVE cannot be read back")
     assert found(Preserve(storage_class="GLACIER"), {})["archived-destination"].startswith("4 in GLACIER")
@@ -205,7 +206,7 @@ def test_huge_parts_go_through_windows() -> None:
 
 def risk_levels(made_section: Section, policy: Policy = POLICY, largest: Largest = NONE_STREAMED):
     rows = risks_of([SectionWork(made_section, {}, largest)], declare(policy=policy), budget=BUDGET)
-    return {risk["id"]: risk["level"] for risk in rows}
+    return {risk.id: risk.level for risk in rows}
 
 
 QUIET = Capabilities({"if_none_match": "enforced", "if_match": "enforced", "versioning": "enforced"})
@@ -255,14 +256,14 @@ def test_risks_of_a_careless_destination() -> None:
 def test_the_largest_object_is_cut_as_the_plan_promises(part_layout: bool, etag: str, cuts: str) -> None:
     work = SectionWork(section(AWS, AWS), {}, Largest(17 * GIB + 1, "big", etag))
     rows = risks_of([work], declare(preserve=Preserve(part_layout=part_layout)), budget=10 * GIB)
-    (text,) = (row["text"] for row in rows if row["id"] == "largest-object")
+    (text,) = (row.text for row in rows if row.id == "largest-object")
     assert text == f"'big' is 17.0 GiB: {cuts} (limit 10,000)"
 
 
 def test_one_is_no_plural() -> None:
     summary = {name: Tally(1, 1) for name in ("overwrite", "delete", "conflict", "unsupported")}
     found = section(AWS, AWS, summary=summary, destination_capabilities=QUIET, losses=(Loss("acl", "no", 1, (), True),))
-    texts = [row["text"] for row in risks_of([SectionWork(found, {}, Largest())], declare(), budget=BUDGET)]
+    texts = [row.text for row in risks_of([SectionWork(found, {}, Largest())], declare(), budget=BUDGET)]
     nouns = ("destination object to", "extraneous destination object to", "key left", "object not", "object);")
     assert [noun for noun in nouns if not any(f"1 {noun}" in text for text in texts)] == []
 
@@ -271,7 +272,7 @@ def test_risks_are_sorted_worst_first_and_name_their_section() -> None:
     one = section(summary={"conflict": Tally(2, 2), "delete": Tally(1_234, 1)})
     work = [SectionWork(each, {}, Largest()) for each in (one, dataclasses.replace(one, id="other"))]
     rows = risks_of(work, declare(), budget=BUDGET)
-    levels = [("high", "medium", "low").index(row["level"]) for row in rows]
+    levels = [("high", "medium", "low").index(row.level) for row in rows]
     assert levels == sorted(levels)
-    assert rows[0]["text"].startswith("main: 1,234 ")
-    assert rows[1]["text"].startswith("other: ")
+    assert rows[0].text.startswith("main: 1,234 ")
+    assert rows[1].text.startswith("other: ")

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.losses import Counted, Ends, find_losses, key_kinds, risks_of_probes
+from planner.losses import find_losses, key_kinds, risks_of_probes
+from schema.attributes.evidence import Counted, Evidence, SampledObject
 from schema.declaration import Preserve, Side
+from schema.facts import Capabilities
+from schema.losses import LOSSES
 from schema.objects import ObjectHead
-from schema.plan import LOSSES, Capabilities, Inventory, ListingKind, Section
-from storage.probe.probe import SampledObject
+from schema.plan import Inventory, ListingKind, Section
 
 BAD = Capabilities(
     dict.fromkeys(
@@ -50,7 +52,7 @@ def sampled(
     return SampledObject(key, ObjectHead(headers, 1, etag), **known)  # type: ignore[arg-type]
 
 
-def ids(ends: Ends) -> set[str]:
+def ids(ends: Evidence) -> set[str]:
     return {loss.id for loss in find_losses(ends)}
 
 
@@ -60,21 +62,21 @@ ALL_IDS = {"tags", "acl", "system-headers", "user-metadata", "user-metadata-text
 
 
 def test_every_loss_of_a_poor_destination_is_named() -> None:
-    assert ids(Ends(EVERYTHING, Capabilities(), BAD, [sampled()], all_versions=True)) == ALL_IDS
+    assert ids(Evidence(EVERYTHING, Capabilities(), BAD, [sampled()], all_versions=True)) == ALL_IDS
     assert ALL_IDS == LOSSES, "what may be accepted in a declaration is what may be lost"
 
 
 def test_what_is_not_asked_for_is_no_loss() -> None:
-    assert ids(Ends(NOTHING, Capabilities(), BAD, [sampled("a/b", annotations=None)])) == set()
+    assert ids(Evidence(NOTHING, Capabilities(), BAD, [sampled("a/b", annotations=None)])) == set()
 
 
 def test_what_no_object_has_is_no_loss() -> None:
     plain = SampledObject("a", ObjectHead({"content-type": "x"}, 1, "e"), (), (), None)
-    assert ids(Ends(EVERYTHING, Capabilities(), BAD, [plain])) == set()
+    assert ids(Evidence(EVERYTHING, Capabilities(), BAD, [plain])) == set()
 
 
 def test_what_was_not_probed_is_no_loss_but_the_tool_s_own_limits_are() -> None:
-    found = ids(Ends(EVERYTHING, Capabilities(), Capabilities(), [sampled(etag="e")]))
+    found = ids(Evidence(EVERYTHING, Capabilities(), Capabilities(), [sampled(etag="e")]))
     assert found == {"annotations", "acl", "encryption"}
 
 
@@ -84,7 +86,7 @@ def test_a_good_destination_loses_nothing() -> None:
         encryption={"mode": "keep", "key_map": {"arn:key": "arn:other"}},
     )  # fmt: skip
     carried = sampled(etag="e", annotations=None)
-    assert ids(Ends(preserve, Capabilities(), GOOD, [carried], all_versions=True)) == set()
+    assert ids(Evidence(preserve, Capabilities(), GOOD, [carried], all_versions=True)) == set()
 
 
 @pytest.mark.parametrize(
@@ -98,30 +100,30 @@ def test_a_good_destination_loses_nothing() -> None:
 )
 def test_the_parts_of_an_encrypted_object_give_another_etag(headers: dict[str, str], lost: set[str]) -> None:
     sample = [SampledObject("a", ObjectHead(headers, 1, "e-2"), (), (), None)]
-    assert ids(Ends(Preserve(part_layout=True), Capabilities(), GOOD, sample)) == lost
+    assert ids(Evidence(Preserve(part_layout=True), Capabilities(), GOOD, sample)) == lost
 
 
 def test_what_may_not_be_read_is_a_loss_and_what_is_not_there_is_none() -> None:
     hidden = Capabilities({"tags_readable": "rejected", "acl_readable": "rejected"})
-    assert ids(Ends(EVERYTHING, hidden, GOOD)) == {"tags", "acl"}
+    assert ids(Evidence(EVERYTHING, hidden, GOOD)) == {"tags", "acl"}
     absent = Capabilities({"tags_readable": "ignored", "acl_readable": "ignored"})
-    assert ids(Ends(EVERYTHING, absent, GOOD)) == set()
+    assert ids(Evidence(EVERYTHING, absent, GOOD)) == set()
 
 
 @pytest.mark.parametrize("keeps", ["user_metadata_utf8", "user_metadata_rfc2047"])
 def test_either_dress_of_text_is_enough(keeps: str) -> None:
     facts = Capabilities({**BAD.facts, "user_metadata": "enforced", keeps: "enforced"})
-    assert "user-metadata-text" not in ids(Ends(Preserve(), Capabilities(), facts, [sampled()]))
+    assert "user-metadata-text" not in ids(Evidence(Preserve(), Capabilities(), facts, [sampled()]))
 
 
 @pytest.mark.parametrize("way", ["tagging", "tagging_header"])
 def test_either_way_of_tagging_is_enough(way: str) -> None:
     facts = Capabilities({**BAD.facts, way: "enforced"})
-    assert "tags" not in ids(Ends(Preserve(), Capabilities(), facts, [sampled()]))
+    assert "tags" not in ids(Evidence(Preserve(), Capabilities(), facts, [sampled()]))
 
 
 def test_accepted_by_name_and_with_count_and_examples() -> None:
-    ends = Ends(
+    ends = Evidence(
         Preserve(), Capabilities(), BAD,
         storage_classes={"GLACIER": Counted(7, ("a", "b")), "STANDARD": Counted(9, ("c",))},
         key_kinds={"double-slash": Counted(2, ("a//b", "c//d")), "control": Counted(1, ("\x01",))},
@@ -135,7 +137,8 @@ def test_accepted_by_name_and_with_count_and_examples() -> None:
 def test_a_mapped_storage_class_is_what_counts() -> None:
     mapped = Preserve(storage_class="map", storage_class_map={"GLACIER": "STANDARD", "STANDARD": "ONEZONE_IA"})
     facts = Capabilities({"storage_class_glacier": "rejected", "storage_class_onezone_ia": "ignored"})
-    ends = Ends(mapped, Capabilities(), facts, storage_classes={"GLACIER": Counted(1, ()), "STANDARD": Counted(5, ())})
+    listed = {"GLACIER": Counted(1, ()), "STANDARD": Counted(5, ())}
+    ends = Evidence(mapped, Capabilities(), facts, storage_classes=listed)
     (loss,) = find_losses(ends)
     assert (loss.id, loss.objects) == ("storage-class", 5)
     assert "ONEZONE_IA" in loss.text
@@ -143,7 +146,7 @@ def test_a_mapped_storage_class_is_what_counts() -> None:
 
 def test_governance_for_compliance_is_a_loss_of_its_own() -> None:
     (loss,) = find_losses(
-        Ends(Preserve(object_lock="governance", tags=False), Capabilities(), GOOD, [sampled(annotations=None)])
+        Evidence(Preserve(object_lock="governance", tags=False), Capabilities(), GOOD, [sampled(annotations=None)])
     )
     assert (loss.id, loss.examples) == ("object-lock", ("a//b",))
 
@@ -157,12 +160,12 @@ def test_kms_key_map() -> None:
         ({"mode": "sse-s3"}, False),
         ({}, False),
     ):
-        ends = Ends(Preserve(encryption=encryption), Capabilities(), GOOD, [sampled(annotations=None)])
+        ends = Evidence(Preserve(encryption=encryption), Capabilities(), GOOD, [sampled(annotations=None)])
         assert ("encryption" in ids(ends)) is lost
 
 
 def test_the_order_is_fixed_and_no_loss_comes_twice() -> None:
-    ends = Ends(EVERYTHING, Capabilities({"tags_readable": "rejected"}), BAD, [sampled("a"), sampled("b")])
+    ends = Evidence(EVERYTHING, Capabilities({"tags_readable": "rejected"}), BAD, [sampled("a"), sampled("b")])
     first = find_losses(ends)
     assert first == find_losses(ends)
     assert len({loss.id for loss in first}) == len(first)
@@ -205,7 +208,7 @@ def risk_ids(
         "s", Side(bucket, **side), Side("b"), nothing, nothing, Capabilities(here), Capabilities(there),  # type: ignore[arg-type]
         {}, {}, {},
     )  # fmt: skip
-    return {risk for risk, _, _ in risks_of_probes(section, preserve)}
+    return {risk.id for risk in risks_of_probes(section, preserve)}
 
 
 def test_risks() -> None:

@@ -12,7 +12,7 @@ from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, fold_of
 from planner.reasons import Reason
 from schema.declaration import Filters, MappingRule
 from schema.errors import DeclarationError
-from schema.plan import Capabilities
+from schema.facts import Capabilities
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from support.sample_plan import check_plan
 from planner.methods import STREAMED, MethodChoice, choose_method, chooser, settle_method
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
 from schema.errors import DeclarationError
+from schema.facts import Capabilities
 from schema.objects import ListedObject
-from schema.plan import Action, Capabilities, Entry, Method, Plan
+from schema.plan import Action, Entry, Method, Plan
 from schema.plan_document import to_document
 from schema.tiers import GIB, KIB, MAX_PART
 

@@ -30,6 +30,7 @@ IN_THE_PLAN: Mapping[str, type] = {
     "tally": plan.Tally,
     "section": plan.Section,
     "loss": plan.Loss,
+    "risk": plan.Risk,
     "stage": plan.Stage,
     "batch": plan.Batch,
 }

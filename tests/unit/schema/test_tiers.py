@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from executor.copy.layout import PartRange, parts_of
-from schema.plan import Capabilities
+from schema.facts import Capabilities
 from schema.tiers import (
     COPIED_PART,
     FEW_PARTS,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-from support.silence import Silent
+from support.silent import Silent
 
 from executor.apply.endpoint_watch import EndpointCare, EndpointWatch
 from executor.apply.lifeline import Lifeline
@@ -17,8 +17,8 @@ from executor.apply.settings import ApplySettings
 from executor.flow.governor import EndpointGovernor
 from executor.flow.limits import AS_PLANNED, LIFTED, NAMES, LimitSchedule
 from executor.ledger.ledger import Ledger
-from executor.ledger.local_workers import ProcessPlace, this_process
-from executor.ledger.values import Outcome, Progress, RunState, Worker, WorkerSeen
+from executor.ledger.values import Outcome, ProcessPlace, Progress, RunState, Worker, WorkerSeen
+from executor.ledger.workers import this_process
 from schema.declaration import CalendarRow, Limits
 from schema.errors import ConnectionFailed, LedgerUnavailable, MigrationError, ObjectMissing
 from storage.port import RequestSample
@@ -41,20 +41,21 @@ class Clock:
 
 
 class Notebook:
-    """A ledger that only notes what it is asked."""
+    """A ledger, and each of its parts, that only notes what it is asked."""
 
     def __init__(self) -> None:
+        self.leases = self.workers = self.runs = self.reports = self
         self.away = False
         self.beats = 0
         self.buried: list[int] = []
         self.shown: list[Mapping[str, Any]] = []
-        self.present: list[WorkerSeen] = []
+        self.seen: list[WorkerSeen] = []
 
     def _ask(self) -> None:
         if self.away:
             raise LedgerUnavailable("away")
 
-    def heartbeat(self, *_: object, **_named: object) -> frozenset[int]:
+    def renew(self, *_: object, **_named: object) -> frozenset[int]:
         self._ask()
         self.beats += 1
         return frozenset()
@@ -63,9 +64,9 @@ class Notebook:
         self._ask()
         return 0
 
-    def workers(self, _run_id: int) -> list[WorkerSeen]:
+    def present(self, _run_id: int) -> list[WorkerSeen]:
         self._ask()
-        return self.present
+        return self.seen
 
     def bury(self, _run_id: int, dead: Collection[int], **_named: object) -> int:
         self._ask()
@@ -114,7 +115,7 @@ def test_a_dead_neighbour_is_buried_a_living_one_and_a_stranger_are_not() -> Non
         here._replace(place="another machine", started=1),
         ProcessPlace("", 1, 0),
     ]
-    ledger.present = [WorkerSeen(n, "h", place, MONDAY_NOON, 0.0, {}) for n, place in enumerate(places, 10)]
+    ledger.seen = [WorkerSeen(n, "h", place, MONDAY_NOON, 0.0, {}) for n, place in enumerate(places, 10)]
     line = lifeline(ledger, clock)
     assert line.bury_dead() == 1
     assert ledger.buried == [11]

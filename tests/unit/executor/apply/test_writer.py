@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from support.silence import Silent
+from support.silent import Silent
 
 from executor.apply.writer import Batching, LedgerWriter
 from executor.copy.job import OpenChunk

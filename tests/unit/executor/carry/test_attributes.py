@@ -9,14 +9,17 @@ from urllib.parse import parse_qsl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.attributes import Carried, carried, differing
 
 from executor.carry.acl import acl_grants, missing_grants
-from executor.carry.attributes import Difference, WriteHeaders, differences, headers_for
+from executor.carry.attributes import headers_for
+from schema.attributes.attribute import Difference, Outgoing
+from schema.attributes.every import kept
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused, ResponseUnreadable
+from schema.facts import Capabilities
 from schema.metadata_text import decode_text
 from schema.objects import ObjectHead
-from schema.plan import Capabilities
 
 UNKNOWN = Capabilities()
 KEY_A, KEY_B = "arn:aws:kms:eu-west-1:1:key/a", "arn:aws:kms:us-east-1:2:key/b"
@@ -43,7 +46,7 @@ def head(headers: Mapping[str, str], size: int = 1, etag: str = "e") -> ObjectHe
 
 def sent(headers: Mapping[str, str], preserve: Preserve | None = None, **options: object) -> dict[str, str]:
     facts = options.pop("facts", UNKNOWN)
-    result = headers_for(head(headers), preserve or Preserve(), facts, **options)  # type: ignore[arg-type]
+    result = carried(head(headers), preserve or Preserve(), facts, **options)  # type: ignore[arg-type]
     assert len(dict(result.headers)) == len(result.headers)
     return dict(result.headers)
 
@@ -66,8 +69,8 @@ def test_aws_chunked_is_no_encoding_of_the_object(stored: str, carried: str | No
 def test_switched_off_kinds_stay_behind() -> None:
     nothing = Preserve(system_headers=False, user_metadata=False, tags=False, website_redirect=False)
     wire = {**SYSTEM, "x-amz-meta-a": "1", "x-amz-website-redirect-location": "/x"}
-    result = headers_for(head(wire), nothing, UNKNOWN, [("a", "b")])
-    assert result == WriteHeaders([], None, ())
+    result = carried(head(wire), nothing, UNKNOWN, [("a", "b")])
+    assert result == Carried([], None, ())
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_names_that_are_no_header_names_are_refused(name: str) -> None:
 
 
 def test_missing_meta_is_named() -> None:
-    assert headers_for(head({"x-amz-missing-meta": "2"}), Preserve(), UNKNOWN).dropped
+    assert carried(head({"x-amz-missing-meta": "2"}), Preserve(), UNKNOWN).dropped
 
 
 @pytest.mark.parametrize(
@@ -119,13 +122,13 @@ def test_storage_class(preserve: Preserve, source: str | None, expected: str | N
     wire = {"x-amz-storage-class": source} if source else {}
     assert sent(wire, preserve).get("x-amz-storage-class") == expected
     arrived = head({"x-amz-storage-class": expected} if expected else {})
-    assert differences(head(wire), arrived, None, None, preserve) == []
+    assert differing(head(wire), arrived, None, None, preserve) == []
 
 
 def test_a_refused_storage_class_is_left_out_and_named() -> None:
     facts = Capabilities({"storage_class_standard_ia": "rejected"})
-    result = headers_for(head({"x-amz-storage-class": "STANDARD_IA"}), Preserve(), facts)
-    assert result == WriteHeaders([], None, (("storage-class", "storage class STANDARD_IA"),))
+    result = carried(head({"x-amz-storage-class": "STANDARD_IA"}), Preserve(), facts)
+    assert result == Carried([], None, (("storage-class", "storage class STANDARD_IA"),))
 
 
 @pytest.mark.parametrize(
@@ -154,9 +157,9 @@ def test_encryption(encryption: dict[str, object], source: dict[str, str], expec
     preserve = Preserve(encryption=encryption)
     assert sent(wire, preserve) == wanted
     assert sent(wire, preserve, customer_key=True) == {}
-    assert differences(head(wire), head(wanted), None, None, preserve) == []
+    assert differing(head(wire), head(wanted), None, None, preserve) == []
     if wanted:
-        assert differences(head(wire), head({}), None, None, preserve)
+        assert differing(head(wire), head({}), None, None, preserve)
 
 
 def test_a_kms_key_without_counterpart_is_refused_and_never_sent_on() -> None:
@@ -171,20 +174,20 @@ def test_lock_only_when_asked() -> None:
 
 
 def test_compliance_needs_its_word() -> None:
-    result = headers_for(head(LOCKED), Preserve(object_lock="governance"), UNKNOWN, now_ms=IN_2026)
+    result = carried(head(LOCKED), Preserve(object_lock="governance"), UNKNOWN, now_ms=IN_2026)
     assert dict(result.headers)["x-amz-object-lock-mode"] == "GOVERNANCE"
     assert result.dropped == (("object-lock", "COMPLIANCE retention, written as GOVERNANCE"),)
 
 
 def test_expired_retention_is_dropped_and_named() -> None:
-    result = headers_for(head(LOCKED), Preserve(object_lock="compliance"), UNKNOWN, now_ms=IN_2031)
+    result = carried(head(LOCKED), Preserve(object_lock="compliance"), UNKNOWN, now_ms=IN_2031)
     assert result.headers == []
     assert [loss for loss, words in result.dropped if "expired" in words] == [""]
 
 
 def test_lock_that_the_destination_refuses() -> None:
     facts = Capabilities({"object_lock": "rejected"})
-    result = headers_for(head(LOCKED), Preserve(object_lock="governance", legal_hold=True), facts)
+    result = carried(head(LOCKED), Preserve(object_lock="governance", legal_hold=True), facts)
     assert result.headers == []
     assert len(result.dropped) == 2
 
@@ -193,7 +196,7 @@ def test_lock_that_the_destination_refuses() -> None:
 def test_tags_in_the_header_decode_to_themselves(tags: list[tuple[str, str]]) -> None:
     tags = [(k.encode("utf-8", "ignore").decode(), v.encode("utf-8", "ignore").decode()) for k, v in tags]
     tags = [(k, v) for k, v in tags if not k.startswith("aws:")]
-    result = headers_for(head({}), Preserve(), UNKNOWN, tags)
+    result = carried(head({}), Preserve(), UNKNOWN, tags)
     if result.tags_after is None:
         header = dict(result.headers).get("x-amz-tagging", "")
         assert parse_qsl(header, keep_blank_values=True, strict_parsing=bool(header)) == tags
@@ -203,23 +206,23 @@ def test_tags_in_the_header_decode_to_themselves(tags: list[tuple[str, str]]) ->
 
 def test_long_tags_follow_after_the_write() -> None:
     tags = [(f"k{i}", "é" * 256) for i in range(10)]
-    result = headers_for(head({}), Preserve(), Capabilities({"tagging": "enforced"}), tags)
-    assert result == WriteHeaders([], tuple(tags), ())
+    result = carried(head({}), Preserve(), Capabilities({"tagging": "enforced"}), tags)
+    assert result == Carried([], tuple(tags), ())
     # A server that does not know ?tagging may take the XML for the object: only a proven one is asked.
-    assert headers_for(head({}), Preserve(), UNKNOWN, tags) == WriteHeaders([], None, (("tags", "10 tags"),))
+    assert carried(head({}), Preserve(), UNKNOWN, tags) == Carried([], None, (("tags", "10 tags"),))
 
 
 @pytest.mark.parametrize("found", ["rejected", "ignored"])
 def test_tags_follow_where_the_header_does_not_work(found: str) -> None:
     facts = Capabilities({"tagging_header": found, "tagging": "enforced"})
-    result = headers_for(head({}), Preserve(), facts, [("a", "b")])
-    assert result == WriteHeaders([], (("a", "b"),), ())
+    result = carried(head({}), Preserve(), facts, [("a", "b")])
+    assert result == Carried([], (("a", "b"),), ())
 
 
 def test_tags_where_there_are_none_and_reserved_tags() -> None:
     nowhere = Capabilities({"tagging_header": "rejected", "tagging": "rejected"})
-    assert headers_for(head({}), Preserve(), nowhere, [("a", "b")]) == WriteHeaders([], None, (("tags", "1 tags"),))
-    reserved = headers_for(head({}), Preserve(), UNKNOWN, [("aws:x", "1")])
+    assert carried(head({}), Preserve(), nowhere, [("a", "b")]) == Carried([], None, (("tags", "1 tags"),))
+    reserved = carried(head({}), Preserve(), UNKNOWN, [("aws:x", "1")])
     assert reserved.headers == []
     assert reserved.dropped
 
@@ -230,8 +233,8 @@ def test_last_modified_as_metadata_never_overwrites() -> None:
     assert sent({"last-modified": moment}, preserve) == {"x-amz-meta-source-modified": moment}
     older = {"last-modified": moment, "x-amz-meta-source-modified": "2001"}
     assert sent(older, preserve) == {"x-amz-meta-source-modified": "2001"}
-    assert differences(head(older), head({"x-amz-meta-source-modified": "2001"}), None, None, preserve) == []
-    lost = differences(head({"last-modified": moment}), head({}), None, None, preserve)
+    assert differing(head(older), head({"x-amz-meta-source-modified": "2001"}), None, None, preserve) == []
+    lost = differing(head({"last-modified": moment}), head({}), None, None, preserve)
     assert lost == [Difference("x-amz-meta-source-modified", moment, "")]
 
 
@@ -255,55 +258,55 @@ FULL = {**SYSTEM, "x-amz-meta-a": "\xc3\xa9", "x-amz-meta-b": "2", "x-amz-websit
 )
 def test_each_changed_field_is_named_alone(change: dict[str, str | None], field: str) -> None:
     changed = {k: v for k, v in {**FULL, **change}.items() if v is not None}
-    found = differences(head(FULL), head(changed), [("t", "1")], [("t", "1")], Preserve())
+    found = differing(head(FULL), head(changed), [("t", "1")], [("t", "1")], Preserve())
     assert [d.field for d in found] == [field]
 
 
 def test_nothing_differs_where_only_the_dress_does() -> None:
     arrived = {**FULL, "x-amz-meta-a": "=?UTF-8?B?w6k=?=", "content-encoding": "gzip,aws-chunked", "server": "other"}
-    assert differences(head(FULL), head(arrived, etag="f"), [("a", "1"), ("b", "")], [("b", ""), ("a", "1")],
+    assert differing(head(FULL), head(arrived, etag="f"), [("a", "1"), ("b", "")], [("b", ""), ("a", "1")],
                        Preserve()) == []  # fmt: skip
 
 
 def test_size_and_tags() -> None:
-    found = differences(head({}, 1), head({}, 2), [("a", "1"), ("b", "2")], [("a", "3")], Preserve())
+    found = differing(head({}, 1), head({}, 2), [("a", "1"), ("b", "2")], [("a", "3")], Preserve())
     assert found == [Difference("size", "1", "2"), Difference("tag:a", "1", "3"), Difference("tag:b", "2", "")]
 
 
 def test_composite_and_full_checksums_are_not_compared_with_each_other() -> None:
     composite = {"x-amz-checksum-crc32": "AAAAAA==-3", "x-amz-checksum-type": "COMPOSITE"}
     full = {"x-amz-checksum-crc32": "BBBBBB==", "x-amz-checksum-type": "FULL_OBJECT"}
-    assert differences(head(composite), head(full), None, None, Preserve()) == []
+    assert differing(head(composite), head(full), None, None, Preserve()) == []
 
 
 def test_an_accepted_loss_excuses_absence_and_nothing_else() -> None:
     losses = ("tags", "website-redirect", "storage-class", "object-lock", "legal-hold")
     preserve = Preserve(object_lock="compliance", legal_hold=True)
     source = head({"x-amz-website-redirect-location": "/r", "x-amz-storage-class": "STANDARD_IA", **LOCKED})
-    assert len(differences(source, head({}), [("a", "1")], [], preserve)) == 6
-    assert differences(source, head({}), [("a", "1")], [], preserve, accepted_losses=losses) == []
+    assert len(differing(source, head({}), [("a", "1")], [], preserve)) == 6
+    assert differing(source, head({}), [("a", "1")], [], preserve, accepted_losses=losses) == []
     other = head({"x-amz-website-redirect-location": "/other", "x-amz-storage-class": "GLACIER"})
-    found = differences(source, other, [("a", "1")], [("a", "2")], preserve, accepted_losses=losses)
+    found = differing(source, other, [("a", "1")], [("a", "2")], preserve, accepted_losses=losses)
     assert [d.field for d in found] == ["website-redirect", "storage-class", "tag:a"]
 
 
 def test_accepted_metadata_and_header_losses() -> None:
     source = head({"expires": "x", "x-amz-meta-a": "1", "x-amz-meta-b": "=?UTF-8?B?w6k=?="})
-    assert len(differences(source, head({}), None, None, Preserve())) == 3
+    assert len(differing(source, head({}), None, None, Preserve())) == 3
     every = ("system-headers", "user-metadata")
-    assert differences(source, head({}), None, None, Preserve(), accepted_losses=every) == []
+    assert differing(source, head({}), None, None, Preserve(), accepted_losses=every) == []
     changed = head({"expires": "y", "x-amz-meta-a": "2", "x-amz-meta-b": "?"})
-    found = differences(source, changed, None, None, Preserve(), accepted_losses=(*every, "user-metadata-text"))
+    found = differing(source, changed, None, None, Preserve(), accepted_losses=(*every, "user-metadata-text"))
     assert [d.field for d in found] == ["expires", "x-amz-meta-a"]
 
 
 def test_retention_is_compared_as_a_moment() -> None:
     preserve = Preserve(object_lock="compliance")
     arrived = {**LOCKED, "x-amz-object-lock-retain-until-date": "2030-01-01T01:00:00+01:00"}
-    assert differences(head(LOCKED), head(arrived), None, None, preserve, now_ms=IN_2026) == []
+    assert differing(head(LOCKED), head(arrived), None, None, preserve, now_ms=IN_2026) == []
     later = {**LOCKED, "x-amz-object-lock-retain-until-date": "2030-01-02T00:00:00Z"}
-    assert differences(head(LOCKED), head(later), None, None, preserve, now_ms=IN_2026)
-    assert differences(head(LOCKED), head({}), None, None, preserve, now_ms=IN_2031) == []
+    assert differing(head(LOCKED), head(later), None, None, preserve, now_ms=IN_2026)
+    assert differing(head(LOCKED), head({}), None, None, preserve, now_ms=IN_2031) == []
 
 
 RAW = st.text(alphabet=st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=30)
@@ -316,7 +319,7 @@ def test_what_is_sent_arrives_without_a_difference(metadata: dict[str, str], utf
     facts = Capabilities({"user_metadata_utf8": "enforced" if utf8 else "ignored"})
     arrived = sent(metadata, facts=facts)
     assert {k: decode_text(v) for k, v in arrived.items()} == {k: decode_text(v) for k, v in metadata.items()}
-    assert differences(head(metadata), head(arrived), None, None, Preserve()) == []
+    assert differing(head(metadata), head(arrived), None, None, Preserve()) == []
 
 
 @pytest.mark.alone
@@ -325,12 +328,12 @@ def test_the_common_case_is_quick() -> None:
             "last-modified": "Mon, 01 Jan 2024 00:00:00 GMT", "x-amz-request-id": "z", "x-amz-id-2": "w",
             "accept-ranges": "bytes", "x-amz-meta-mtime": "1700000000.5", "x-amz-server-side-encryption": "AES256",
             "x-amz-tagging-count": "1"}  # fmt: skip
-    common, preserve = head(wire), Preserve()
+    common, made = head(wire), kept(Preserve(), UNKNOWN)
     best = 1.0
     for _ in range(20):
         start = time.perf_counter()
         for _ in range(200):
-            headers_for(common, preserve, UNKNOWN)
+            headers_for(Outgoing(common), made)
         best = min(best, (time.perf_counter() - start) / 200)
     assert best < 20e-6  # about 2 us on a quiet machine
 
@@ -353,7 +356,7 @@ def test_acl_is_mapped() -> None:
         ("x-amz-grant-read", 'uri="http://acs.amazonaws.com/groups/global/AllUsers", id="theirs"'),
         ("x-amz-grant-write-acp", 'id="theirs"'),
     ]
-    assert dict(headers_for(head({}), Preserve(acl=True), UNKNOWN, acl=grants.headers).headers) == dict(grants.headers)
+    assert dict(carried(head({}), Preserve(acl=True), UNKNOWN, acl=grants.headers).headers) == dict(grants.headers)
 
 
 def test_acl_names_the_unmapped_and_drops_on_purpose() -> None:

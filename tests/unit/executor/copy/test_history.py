@@ -13,8 +13,9 @@ from executor.copy.job import Tools
 from executor.machine.buffers import BufferPool, ByteBudget
 from executor.route import Route
 from executor.stop import Stop
+from schema.facts import Capabilities
 from schema.objects import ListedObject, ObjectHead
-from schema.plan import Action, Capabilities, Entry
+from schema.plan import Action, Entry
 from storage.port import Pin
 
 MD5_ETAGS = Capabilities({"etag_is_md5": "enforced"})

@@ -12,8 +12,9 @@ from executor.copy.server import require_unchanged
 from executor.route import Route
 from schema.declaration import Preserve
 from schema.errors import ObjectChanged
+from schema.facts import Capabilities
 from schema.objects import ObjectHead
-from schema.plan import Action, Capabilities, Entry, Method
+from schema.plan import Action, Entry, Method
 from schema.tiers import COPIED_PART, GIB, MAX_PART, MIB, WHOLE_MAX
 
 PARTS_ETAG = "0123456789abcdef0123456789abcdef-2"

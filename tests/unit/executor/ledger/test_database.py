@@ -72,7 +72,7 @@ def test_nobody_listening_is_unavailable_and_the_password_is_not_told() -> None:
         port = taken.getsockname()[1]
         ledger = Ledger(f"postgresql://me:open-sesame@127.0.0.1:{port}/ledger")
         with pytest.raises(LedgerUnavailable) as caught:
-            ledger.migrate()
+            ledger.schema.migrate()
     assert str(port) in str(caught.value)
     assert "open-sesame" not in "".join(traceback.format_exception(caught.value))
     assert "open-sesame" not in repr(ledger)

@@ -19,6 +19,9 @@ READERS: list[Callable[[bytes], object]] = [
     documents.parts_page,
     documents.uploads_page,
     documents.tags,
+    documents.access_control,
+    documents.refused_deletes,
+    documents.annotation_count,
 ]
 
 
@@ -46,6 +49,42 @@ def test_garbage_is_a_value_error(body: bytes) -> None:
     for reader in READERS:
         with pytest.raises(ValueError):
             reader(body)
+
+
+HARMLESS = '<?xml version="1.0"{}?><Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>'
+KEY = "<Tagging><TagSet><Tag><Key>&e;</Key></Tag></TagSet></Tagging>"
+ENTITY = '<?xml version="1.0"{}?><!DOCTYPE x [<!ENTITY e "b">]>' + KEY
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [("utf-8", ""), ("utf-16-le", ""), ("utf-16-be", ""), ("utf-16", ' encoding="utf-16"'),
+     ("latin-1", ' encoding="iso-8859-1"')],
+)  # fmt: skip
+def test_a_document_type_is_refused_in_every_encoding(encoding: str, declared: str) -> None:
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    assert documents.tags((mark + HARMLESS.format(declared)).encode(encoding)) == (("a", "b"),)
+    with pytest.raises(ValueError, match="document type"):
+        documents.tags((mark + ENTITY.format(declared)).encode(encoding))
+
+
+def test_prefixes_need_not_be_declared() -> None:
+    policy = (
+        b'<s:AccessControlPolicy xmlns:s="x"><s:Owner><s:ID>me</s:ID></s:Owner><s:AccessControlList>'
+        b'<s:Grant><s:Grantee xsi:type="Group"><s:URI> http://all </s:URI></s:Grantee>'
+        b"<s:Permission>READ</s:Permission></s:Grant>"
+        b"<s:Grant><s:Grantee/><s:Permission>READ</s:Permission></s:Grant></s:AccessControlList>"
+        b"</s:AccessControlPolicy>"
+    )
+    assert documents.access_control(policy) == ("me", (("uri", "http://all", "READ"),))
+
+
+def test_refused_deletes_and_annotations() -> None:
+    body = b"<DeleteResult><Deleted><Key>a</Key></Deleted><Error><Key>b&amp;c</Key></Error></DeleteResult>"
+    assert documents.refused_deletes(body) == {"b&c"}
+    assert documents.refused_deletes(b"<DeleteResult/>") == set()
+    found = b"<ListObjectAnnotationsOutput><A><AnnotationName>a</AnnotationName></A></ListObjectAnnotationsOutput>"
+    assert documents.annotation_count(found) == 1
 
 
 def test_reads_with_namespace_and_leading_space() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.ledger.stages import StageState, StageStatus, advanced
+from executor.ledger.advance import StageStatus, advanced
+from executor.ledger.values import StageState
 
 BLOCKED, OPEN, PASSED = StageState.BLOCKED, StageState.OPEN, StageState.PASSED
 

@@ -1,0 +1,1 @@
+"""What an object carries besides its bytes, one class for each kind; `every.py` lists them. Imported by all rooms."""

@@ -1,0 +1,43 @@
+"""The list of all attributes, which the write, the comparison, the probe and the losses walk.
+
+To add one: a class in this folder and a line here (a header that is stored as it is sent: a few lines at the end of
+headers.py), the switch in declaration.Preserve and in both JSON schemas, and a member of facts.Fact if a probe can see
+whether the destination keeps it. An attribute that takes a request of its own is read, and sent after the write, in
+executor/carry/carriage.py.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schema.attributes.attribute import Attribute, Feature, Kept
+from schema.attributes.headers import HEADERS
+from schema.attributes.layout import Annotations, PartLayout
+from schema.attributes.protection import Acl, Encryption, LegalHold, Retention
+from schema.attributes.storage_class import StorageClass
+from schema.attributes.tags import Tags
+from schema.declaration import Preserve
+from schema.facts import Capabilities
+
+ATTRIBUTES: Final[tuple[Attribute, ...]] = (
+    *HEADERS,
+    StorageClass(),
+    Encryption(),
+    Retention(),
+    LegalHold(),
+    Tags(),
+    PartLayout(),
+    Acl(),
+    Annotations(),
+)
+"""In the order in which differences and losses are shown."""
+
+FEATURES: Final[tuple[Feature, ...]] = tuple(feature for each in ATTRIBUTES for feature in each.features)
+
+
+def kept(preserve: Preserve, facts: Capabilities, *, customer_key: bool = False) -> Kept:
+    """What *preserve* asks for, on the way to a destination of these *facts*."""
+    asked = [attribute for attribute in ATTRIBUTES if attribute.asked(preserve)]
+    carried = tuple(each for each in asked if type(each).carry is not Attribute.carry)
+    compared = tuple(each for each in asked if type(each).compare is not Attribute.compare)
+    return Kept(preserve, facts, customer_key, carried, compared)

@@ -1,0 +1,162 @@
+"""What a destination really does, found out by canary writes.
+
+A probe tests enforcement, not acceptance: a server that takes `If-None-Match: *` and overwrites all the same is the
+dangerous one. What was found is part of the plan; it holds no id, no time, nothing that differs between two probes
+of the same endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from schema.errors import AccessRefused, StoreError
+from schema.facts import ABSENT, Capabilities, Fact, Facts, Setting
+from storage.port import ObjectStore
+from storage.probe.attributes import check_acl, check_headers
+from storage.probe.bucket import (
+    read_encryption,
+    read_lifecycle,
+    read_object_lock,
+    read_ownership,
+    read_versioning,
+    reader,
+)
+from storage.probe.canary import ABANDONED_MS, Canary
+from storage.probe.conditions import check_conditions, check_digests
+from storage.probe.copies import check_copies, check_part_copies
+from storage.probe.findings import BODY, ENFORCED, REJECTED, UNKNOWN
+from storage.probe.keys import judge_odd_keys, judge_storage_classes, write_odd_keys, write_storage_classes
+from storage.probe.multipart import check_multipart, check_part_numbers
+from storage.retrying import Retry, RetryPolicy
+
+PROBE_RETRY: Final = Retry(RetryPolicy(attempts=3), throttle_seconds=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What a plan wants to know besides what is always asked."""
+
+    storage_classes: Sequence[str] = ()
+    """The classes it would write: one request each."""
+    acl: bool = False
+    """Four requests."""
+    server_copy: bool = False
+    """Six requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How patient a probe is, and when it clears up after others."""
+
+    retry: Retry = PROBE_RETRY
+    abandoned_ms: int = ABANDONED_MS
+    """Canaries of other probes are removed once they are so old."""
+
+
+def probe_destination(
+    store: ObjectStore,
+    prefix: str,
+    asked: Questions = Questions(),
+    *,
+    token: str,
+    conduct: Conduct = Conduct(),
+) -> Capabilities:
+    """What the destination enforces, by about forty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
+
+    The canaries are gone afterwards; if not all can be removed, an error names those left. Those of a probe that was
+    killed go, too. Where the bucket locks every new object by default nothing is written, because nothing could be
+    removed: facts stay unknown and the setting `probe` says why. Raises AccessRefused naming the permission that is
+    missing, and every error that concerns the whole run (credentials, bucket, region, TLS).
+    """
+    canary = Canary(store, prefix, token, retry=conduct.retry)
+    facts = _read_settings(canary, asked.acl)
+    if facts[Setting.BUCKET_DEFAULT_RETENTION] not in (ABSENT, UNKNOWN):
+        facts[Setting.PROBE] = "nothing written: the bucket locks every new object by default"
+        return Capabilities.of(facts)
+    try:
+        _begin(canary)
+        facts |= _write_checks(canary, asked, acl=asked.acl and facts[Fact.ACL] != REJECTED)
+    except BaseException as error:
+        left = canary.remove()
+        if left and isinstance(error, StoreError):
+            raise _with_leftovers(error, left) from error
+        raise
+    left = canary.remove()
+    canary.sweep(versioned=facts[Fact.VERSIONING] == ENFORCED, abandoned_ms=conduct.abandoned_ms)
+    if left:
+        raise AccessRefused(
+            f"the probe of s3://{store.bucket} left {len(left)} canaries behind: {_names(left)}; remove them, and "
+            "allow s3:DeleteObject (s3:DeleteObjectVersion, s3:AbortMultipartUpload) below this prefix",
+            operation="DeleteObject",
+            key=left[0],
+        )
+    return Capabilities.of(facts)
+
+
+def _read_settings(canary: Canary, acl: bool) -> Facts:
+    ask = reader(canary)
+    facts: Facts = {}
+    for read in (read_object_lock, read_versioning, read_encryption, read_lifecycle):
+        facts |= read(ask)
+    return facts | read_ownership(ask) if acl else facts
+
+
+def _begin(canary: Canary) -> None:
+    """Write one canary and remove it: without either permission there is no probe."""
+    written = canary.put("first", BODY)
+    if isinstance(written, StoreError):
+        raise _explained(written, canary, "s3:PutObject")
+    removed = canary.ask(lambda: canary.store.delete(canary.key("first"), version_id=written.version_id))
+    if isinstance(removed, StoreError):
+        raise _explained(removed, canary, "s3:DeleteObject (s3:DeleteObjectVersion where the bucket has versions)")
+
+
+def _explained(error: StoreError, canary: Canary, permission: str) -> StoreError:
+    if not isinstance(error, AccessRefused):
+        return error
+    return AccessRefused(
+        f"the probe may not work in s3://{canary.store.bucket}/{canary.folder}: {error}; these credentials need "
+        f"{permission} there",
+        operation=error.operation,
+        key=error.key,
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+    )
+
+
+def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
+    facts: Facts = {}
+    for check in (check_conditions, check_digests, check_headers):
+        facts |= check(canary)
+    if acl:
+        facts |= check_acl(canary)
+    facts |= check_multipart(canary)
+    facts |= check_part_numbers(canary)
+    if asked.server_copy:
+        facts |= check_copies(canary)
+        facts |= check_part_copies(canary)
+    keys, taken = write_odd_keys(canary)
+    refused = write_storage_classes(canary, asked.storage_classes)
+    listing = canary.listing()
+    listed = None if isinstance(listing, StoreError) else listing
+    facts |= judge_odd_keys(keys, taken, listed)
+    return facts | judge_storage_classes(canary, asked.storage_classes, refused, listed=listed)
+
+
+def _with_leftovers(error: StoreError, left: Sequence[str]) -> StoreError:
+    return type(error)(
+        f"{error}; the probe's canaries could not all be removed, left behind: {_names(left)}",
+        operation=error.operation,
+        key=error.key,
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        retry_after=error.retry_after,
+    )
+
+
+def _names(keys: Sequence[str]) -> str:
+    return ", ".join(ascii(key) for key in keys)

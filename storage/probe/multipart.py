@@ -1,0 +1,118 @@
+"""Checks of multipart uploads, each of one small part. Canary -> facts."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import Final
+
+from schema.checksums import FINGERPRINT, PARTS_FACT
+from schema.errors import DigestMismatch, StoreError, UploadMissing
+from schema.facts import Fact, Facts, Finding
+from schema.tiers import MAX_PARTS
+from storage.port import UNGUARDED, Guard, HeaderList
+from storage.probe.canary import Canary
+from storage.probe.findings import (
+    BODY,
+    CREATE_ONLY,
+    ENFORCED,
+    IGNORED,
+    NO_ETAG,
+    REJECTED,
+    UNKNOWN,
+    WRONG,
+    precondition,
+    refusal,
+)
+
+_ANSWERED: Final = (
+    Fact.MULTIPART,
+    PARTS_FACT,
+    Fact.MULTIPART_ETAG,
+    Fact.COMPLETE_IF_NONE_MATCH,
+    Fact.COMPLETE_IF_MATCH,
+)
+
+
+def check_multipart(canary: Canary) -> Facts:
+    """An upload of one part over the key "base": CRC64NVME of parts, preconditions of Complete, the ETag's formula."""
+    facts: Facts = dict.fromkeys(_ANSWERED, UNKNOWN)
+    asked: HeaderList = [("x-amz-checksum-algorithm", FINGERPRINT.words), ("x-amz-checksum-type", "FULL_OBJECT")]
+    upload = canary.create_upload("base", asked)
+    if isinstance(upload, StoreError):
+        facts[PARTS_FACT] = refusal(upload)
+        asked = []
+        upload = canary.create_upload("base")
+    else:
+        facts[PARTS_FACT] = _part_digest(canary, upload)
+        if facts[PARTS_FACT] != ENFORCED:
+            asked = []
+    if isinstance(upload, StoreError):
+        return facts | {Fact.MULTIPART: refusal(upload)}
+    completed = _complete(canary, upload, asked)
+    if asked and completed.get(Fact.MULTIPART) == REJECTED:
+        # Parts are taken with a checksum, but no whole: do without.
+        again = canary.create_upload("base")
+        if isinstance(again, str):
+            completed = _complete(canary, again, []) | {PARTS_FACT: REJECTED}
+    return facts | completed
+
+
+def check_part_numbers(canary: Canary) -> Facts:
+    """Whether part number 10,000 is taken, in an upload that is aborted: some servers complete no upload without it."""
+    upload = canary.create_upload("parts")
+    if isinstance(upload, StoreError):
+        return {Fact.PART_NUMBERS: UNKNOWN}
+    last = canary.ask(partial(canary.store.upload_part, canary.key("parts"), upload, MAX_PARTS, BODY))
+    return {Fact.PART_NUMBERS: refusal(last) if isinstance(last, StoreError) else ENFORCED}
+
+
+def _part_digest(canary: Canary, upload: str) -> Finding:
+    key = canary.key("base")
+    header = (FINGERPRINT.header, FINGERPRINT.encoded(WRONG))
+    answer = canary.ask(lambda: canary.store.upload_part(key, upload, 1, BODY, [header]))
+    if isinstance(answer, DigestMismatch):
+        return ENFORCED
+    return refusal(answer) if isinstance(answer, StoreError) else IGNORED
+
+
+def _complete(canary: Canary, upload: str, asked: HeaderList) -> Facts:
+    """Violated preconditions first; where one is not enforced the upload is gone and the next check makes a new one."""
+    key = canary.key("base")
+    right = (FINGERPRINT.header, FINGERPRINT.encoded(BODY))
+    proof = [right, ("x-amz-checksum-type", "FULL_OBJECT")] if asked else []
+    facts: Facts = {}
+    digest = [right] if asked else []
+    part = canary.ask(partial(canary.store.upload_part, key, upload, 1, BODY, digest))
+    tries = [
+        (Fact.COMPLETE_IF_NONE_MATCH, CREATE_ONLY),
+        (Fact.COMPLETE_IF_MATCH, Guard(if_match=NO_ETAG)),
+        (Fact.MULTIPART, UNGUARDED),
+    ]
+    for fact, guard in tries:
+        if isinstance(part, StoreError):
+            facts[fact] = refusal(part)
+            break
+        complete = partial(canary.store.complete_upload, key, upload, [(1, part.etag)], proof, guard=guard)
+        answer = canary.ask(complete)
+        if not isinstance(answer, StoreError):
+            canary.completed("base", upload, answer)
+            facts[Fact.MULTIPART_ETAG] = _etag_formula(answer.etag)
+        if fact == Fact.MULTIPART:
+            facts[fact] = refusal(answer) if isinstance(answer, StoreError) else ENFORCED
+            break
+        facts[fact] = precondition(answer)
+        if isinstance(answer, UploadMissing) or not isinstance(answer, StoreError):
+            renewed = canary.create_upload("base", asked)
+            if isinstance(renewed, StoreError):
+                break
+            upload = renewed
+            part = canary.ask(partial(canary.store.upload_part, key, upload, 1, BODY, digest))
+    return facts
+
+
+def _etag_formula(etag: str) -> Finding:
+    digest = hashlib.md5(BODY, usedforsecurity=False).digest()
+    return ENFORCED if etag == hashlib.md5(digest, usedforsecurity=False).hexdigest() + "-1" else IGNORED
+
+
