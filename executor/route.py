@@ -49,6 +49,14 @@ class Route:
         """The same for the objects of *batch*, which travel by its method."""
         return replace(self, server_copy=batch.method is Method.SERVER_COPY)
 
+    def source_key_of(self, target: str) -> str | None:
+        """The source's key for the destination's key *target*; None where more than prefixes are rewritten."""
+        source, destination = self.section.source.prefix, self.section.destination.prefix
+        rewritten = [(destination + key[len(source) :], target) for key, target in self.section.mapping_examples]
+        if not target.startswith(destination) or any(plain != mapped for plain, mapped in rewritten):
+            return None
+        return source + target[len(destination) :]
+
     @property
     def source_facts(self) -> Capabilities:
         """What the source was seen to do."""

@@ -61,7 +61,7 @@ def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: 
     )  # fmt: skip
     tiers = work_by_tier(drafts, [outcome.delivered.parts for outcome in outcomes])
     work = [
-        SectionWork(section, outcome.delivered.classes, outcome.delivered.largest)
+        SectionWork(section, outcome.delivered.classes, outcome.delivered.largest, outcome.unclear_order)
         for section, outcome in zip(sections, outcomes, strict=True)
     ]
     return Plan(

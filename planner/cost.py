@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 from planner import prices
 from planner.workload import ClassWork, Largest
+from schema.attributes.evidence import Counted
 from schema.declaration import Declaration, Policy
 from schema.ends import is_aws
 from schema.plan import Section
 from schema.storage_classes import target_storage_class
+
+NOTHING = Counted(0, ())
 
 
 class SectionWork(NamedTuple):
@@ -21,6 +24,8 @@ class SectionWork(NamedTuple):
     classes: Mapping[str, ClassWork]
     """By the source's storage class."""
     largest: Largest
+    unclear_order: Counted = NOTHING
+    """Source keys whose listing does not tell the order of their versions."""
 
 
 ASSUMPTIONS: dict[str, str] = {
@@ -55,7 +60,7 @@ def cost(work: Sequence[SectionWork], requests: Mapping[str, int], declaration: 
         return None
     thousands = requests["list"] * prices.LIST_1K + requests["delete"] * prices.DELETE_1K
     retrieval = traffic = Decimal(0)
-    for section, classes, _ in work:
+    for section, classes, *_ in work:
         same_region = section.source.region == section.destination.region
         by_traffic = prices.SAME_REGION_GB if same_region else prices.INTER_REGION_GB
         for name, carried in classes.items():

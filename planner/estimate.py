@@ -84,7 +84,7 @@ def estimate(
 def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
     """GET, PUT-class, DELETE, LIST and (where there are any) restore requests when nothing has to be repeated."""
     requests = {"get": 0, "put": 0, "delete": 0, "list": 0}
-    for section, classes, _ in work:
+    for section, classes, *_ in work:
         requests["get"] += sum(carried.reads for carried in classes.values())
         requests["put"] += sum(carried.writes for carried in classes.values())
         requests["delete"] += sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker"))

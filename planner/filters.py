@@ -21,11 +21,11 @@ from collections.abc import Callable, Sequence
 from planner.reasons import Reason
 from schema.declaration import Filters
 from schema.errors import DeclarationError
-from schema.objects import ListedObject
+from schema.objects import ListedEntry, UnsupportedEntry
 
 Matcher = Callable[[str], object]
 """A truthy answer means that the key matches."""
-Exclusion = Callable[[ListedObject], Reason | None]
+Exclusion = Callable[[ListedEntry], Reason | None]
 """Why an object takes no part, or None."""
 
 _EVERYTHING = ("**",)
@@ -104,7 +104,8 @@ def compile_key_filter(filters: Filters) -> Callable[[str], Reason | None] | Non
 def compile_filters(filters: Filters, prefix: str) -> Exclusion | None:
     """All of *filters* for objects listed under *prefix*; None when they let everything in.
 
-    A delete marker has neither size nor class: only the globs and the times concern it.
+    A delete marker has neither size nor class: only the globs and the times concern it. Of a key that cannot be
+    migrated as listed nothing is certain but its name: only the globs concern it.
     """
     by_key = compile_key_filter(filters)
     by_attributes = _attribute_filter(filters)
@@ -125,7 +126,9 @@ def _attribute_filter(filters: Filters) -> Exclusion | None:
     if all(bound is None for bound in (lowest, highest, after, before, classes)):
         return None
 
-    def judge(item: ListedObject) -> Reason | None:
+    def judge(item: ListedEntry) -> Reason | None:
+        if isinstance(item, UnsupportedEntry):
+            return None
         if after is not None and item.modified_ms < after:
             return Reason.TOO_OLD
         if before is not None and item.modified_ms >= before:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from planner.decide import EQUAL, Earlier, Rules, Ruling, compare, judge_difference, unsupported
 from planner.reasons import Reason
-from schema.objects import ListedObject
+from schema.objects import ListedEntry, ListedObject
 from schema.plan import Action
 
-History = tuple[str, list[ListedObject]]
+History = tuple[str, list[ListedEntry]]
 """A key and its versions and delete markers, oldest first."""
 
 
@@ -25,7 +25,7 @@ class VersionDecision(NamedTuple):
     destination_etag: str | None
 
 
-def histories(listing: Iterator[ListedObject]) -> Iterator[History]:
+def histories(listing: Iterator[ListedEntry]) -> Iterator[History]:
     """The listing, one item a key. Memory: one key's versions."""
     for key, versions in groupby(listing, key=attrgetter("key")):
         yield key, list(versions)

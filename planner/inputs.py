@@ -14,7 +14,7 @@ from schema.declaration import Declaration
 from schema.facts import Capabilities
 from schema.manifest import ManifestStore
 from schema.plan import Loss, Plan
-from storage.listing.source import Listing
+from storage.listing.source import ListingSource
 
 CompletedBefore = Callable[[str], Iterator[EarlierCopy]]
 """Section id -> (destination key, source ETag, destination ETag) of what this lineage has copied into the section,
@@ -43,8 +43,8 @@ def _ignore(_progress: PlanProgress) -> None:
 class PairInputs:
     """One pair: its two listings, and what the probes found. Without a probe nothing is known and all is streamed."""
 
-    source: Listing
-    destination: Listing
+    source: ListingSource
+    destination: ListingSource
     source_can: Capabilities = field(default_factory=Capabilities)
     destination_can: Capabilities = field(default_factory=Capabilities)
     losses: tuple[Loss, ...] = ()

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from planner.cost import SectionWork
 from planner.losses import risks_of_probes
+from schema.attributes.evidence import Counted
 from schema.declaration import Declaration, Policy, Preserve
 from schema.facts import Fact, Finding
-from schema.plan import Level, Risk, Section, Tally
+from schema.plan import VERSION_ORDER, Level, Risk, Section, Tally
 from schema.quantities import count_text, counted_text, size_text
 from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
 from schema.tiers import WHOLE_MAX, part_size
@@ -26,6 +27,7 @@ def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: i
         prefix = f"{section.id}: " if len(work) > 1 else ""
         of_section = (
             *_of_actions(section, policy),
+            *_of_order(item.unclear_order),
             *_of_ends(section),
             *risks_of_probes(section, preserve),
             *_of_archives(item, policy, preserve),
@@ -61,6 +63,16 @@ def _of_actions(section: Section, policy: Policy) -> Iterator[Risk]:
         yield Risk("unsupported", Level.MEDIUM, text)
     if policy.versions == "all" and section.summary.get("listed", Tally()).objects:
         yield Risk("versions", Level.LOW, "version ids and times of versions are given anew by the destination")
+
+
+def _of_order(unclear: Counted) -> Iterator[Risk]:
+    if unclear.objects:
+        named = ", ".join(ascii(key) for key in unclear.examples)
+        text = (
+            f"of {counted_text(unclear.objects, 'key')} the source lists versions and delete markers of the same time "
+            f"apart, so that their order cannot be told: they may arrive in another one ({named})"
+        )
+        yield Risk(VERSION_ORDER, Level.HIGH, text)
 
 
 def _of_ends(section: Section) -> Iterator[Risk]:

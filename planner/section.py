@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,15 +21,17 @@ from planner.methods import chooser
 from planner.reasons import Reason
 from planner.stages import Router
 from planner.stocktaking import Stocktaker
+from schema.attributes.evidence import Counted
 from schema.declaration import Pair
-from schema.objects import ListedObject
+from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
 from storage.disk_sort import sort_on_disk
+from storage.port import Listing
 
 EXAMPLES = 3
 
-SourceRow = tuple[str, ListedObject, Reason | None]
-"""Destination key, object, and why it takes no part."""
+SourceRow = tuple[str, ListedEntry, Reason | None]
+"""Destination key, entry, and why it takes no part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class SectionOutcome:
     summary: dict[str, Tally]
     delivered: Delivered
     mapping_examples: tuple[tuple[str, str], ...]
+    unclear_order: Counted
+    """Source keys whose versions of the same time may arrive in another order."""
 
 
 class SectionPlanner:
@@ -65,7 +69,7 @@ class SectionPlanner:
         self._fold = fold_of(ends.destination_can)
         self._keeps_keys = self._fold is None and not self._rules.facts.refused_kinds
         self._nested = None if holds_keys_beneath_keys(ends.destination_can) else NestedKeys()
-        self._open_listings: list[Iterator[ListedObject]] = []
+        self._open_listings: list[Listing] = []
         self._delivery = Delivery(
             pair.id,
             inputs,
@@ -103,8 +107,8 @@ class SectionPlanner:
 
     # --- the two streams
 
-    def _listings(self) -> tuple[Iterator[ListedObject], Iterator[ListedObject]]:
-        one, two = self._ends.source.objects(), self._ends.destination.objects()
+    def _listings(self) -> tuple[Iterator[ListedEntry], Iterator[ListedEntry]]:
+        one, two = self._ends.source.listing(), self._ends.destination.listing()
         self._open_listings = [one, two]
         return self._source.take(one), self._destination.take(two)
 
@@ -117,7 +121,7 @@ class SectionPlanner:
     def _report(self, *, finished: bool) -> None:
         self._in.on_progress(PlanProgress(self._pair.id, self._source.objects, self._destination.objects, finished))
 
-    def _rows(self, listing: Iterator[ListedObject]) -> Iterator[SourceRow]:
+    def _rows(self, listing: Iterator[ListedEntry]) -> Iterator[SourceRow]:
         """The source in the order of the destination's keys, and no two participants with one destination key."""
         rows = self._mapped(listing)
         if not self._mapping.preserves_order:
@@ -125,7 +129,7 @@ class SectionPlanner:
             rows = self._distinct(row for _, row in sort_on_disk(tagged, itemgetter(0), folder=self._in.staging))
         return rows if self._nested is None else self._unnested(rows, self._nested)
 
-    def _mapped(self, listing: Iterator[ListedObject]) -> Iterator[SourceRow]:
+    def _mapped(self, listing: Iterator[ListedEntry]) -> Iterator[SourceRow]:
         exclusion = compile_filters(self._in.declaration.filters, self._mapping.source_prefix)
         identity, target_of = self._mapping.is_identity, self._mapping.target
         examples, folded = self._examples, self._folded
@@ -133,7 +137,7 @@ class SectionPlanner:
             key = item[0]
             target = key if identity else target_of(key)
             excluded = None if exclusion is None else exclusion(item)
-            if excluded is None:
+            if excluded is None and not isinstance(item, UnsupportedEntry):
                 if not identity and len(examples) < EXAMPLES and target != key and (key, target) not in examples:
                     examples.append((key, target))
                 if folded is not None:
@@ -142,7 +146,7 @@ class SectionPlanner:
 
     def _unnested(self, rows: Iterator[SourceRow], nested: NestedKeys) -> Iterator[SourceRow]:
         for row in rows:
-            if row[2] is None:
+            if _takes_part(row):
                 nested.check(row[0], row[1].key)
             yield row
 
@@ -150,7 +154,7 @@ class SectionPlanner:
         """Participants stand before excluded rows of the same destination key."""
         last: SourceRow | None = None
         for row in rows:
-            if row[2] is None:
+            if _takes_part(row):
                 if last is not None and last[0] == row[0] and last[1].key != row[1].key:
                     raise collision(last[1].key, row[1].key, row[0])
                 last = row
@@ -171,6 +175,9 @@ class SectionPlanner:
             if right is not None:
                 self._matched += 1
                 there = right[2]
+            if isinstance(item, UnsupportedEntry) or isinstance(right, UnsupportedEntry):
+                yield [_unsupported(left, right)], False
+                continue
             if excluded is not None:
                 yield [_entry(item, target, Action.EXCLUDED, destination_etag=there, reason=excluded._value_)], False
                 continue
@@ -189,19 +196,28 @@ class SectionPlanner:
                     yield self._destination_history(right), False
                 continue
             target, rows = left
-            there: list[ListedObject] = []
+            listed: list[ListedEntry] = []
             if right is not None:
-                there = right[1]
-                self._matched += len(there)
-            yield self._history(target, rows, there)
+                listed = right[1]
+                self._matched += len(listed)
+            there = list(supported(listed))
+            if len(there) < len(listed):
+                unknown = next(entry for entry in listed if isinstance(entry, UnsupportedEntry))
+                yield [_unsupported(row, unknown) for row in rows], False
+            else:
+                yield self._history(target, rows, there)
 
     def _history(self, target: str, rows: list[SourceRow], there: list[ListedObject]) -> KeyEntries:
         entries: list[Entry] = []
         restore = False
-        taking_part = [item for _, item, excluded in rows if excluded is None]
+        taking_part = [item for _, item, excluded in rows if excluded is None and isinstance(item, ListedObject)]
         earlier = self._memory.at(target) if there else ()
         decisions = decide_history(taking_part, target, there, rules=self._rules, earlier=earlier)
-        for _, item, excluded in rows:
+        for row in rows:
+            _, item, excluded = row
+            if isinstance(item, UnsupportedEntry):
+                entries.append(_unsupported(row, None))
+                continue
             if excluded is not None:
                 entries.append(_entry(item, target, Action.EXCLUDED, reason=str(excluded)))
                 continue
@@ -211,11 +227,13 @@ class SectionPlanner:
             entries.append(_entry(item, target, action, destination_etag=etag, reason="" if moved else str(reason)))
         return entries, restore
 
-    def _destination_only(self, item: ListedObject) -> Entry:
+    def _destination_only(self, item: ListedEntry) -> Entry:
         """DELETE where the declaration wants it and neither filters nor folding protect the key; else EXTRANEOUS.
 
         A destination that folds keys lists a copied '/a' as 'a': deleting what "is not at the source" would delete it.
         """
+        if isinstance(item, UnsupportedEntry):
+            return _kept(item)
         key = item.key
         if self._judge_key is not None and self._judge_key(key[len(self._mapping.destination_prefix) :]) is not None:
             reason = Reason.FILTERED_AT_DESTINATION
@@ -231,11 +249,9 @@ class SectionPlanner:
     def _destination_history(self, history: History) -> list[Entry]:
         """At most the current version is deleted (a delete marker is laid over it); history itself is kept."""
         versions = history[1]
-        older = str(Reason.OLDER_VERSION)
-        entries = [
-            _entry(item, item.key, Action.EXTRANEOUS, destination_etag=item.etag, reason=older)
-            for item in versions[:-1]
-        ]
+        if any(isinstance(item, UnsupportedEntry) for item in versions):
+            return [_kept(item) for item in versions]
+        entries = [_kept(item) for item in versions[:-1]]
         current = self._destination_only(versions[-1])
         if versions[-1].delete_marker and current.action is Action.DELETE:
             current = current._replace(
@@ -248,16 +264,21 @@ class SectionPlanner:
         self._report(finished=True)
         delivered = self._delivery.finish()
         summary = conserved(self._delivery.by_action, source, destination, matched=self._matched)
-        return SectionOutcome(source, destination, summary, delivered, tuple(self._examples))
+        unclear = Counted(self._source.unclear_keys, self._source.unclear_examples)
+        return SectionOutcome(source, destination, summary, delivered, tuple(self._examples), unclear)
 
     def _discard(self) -> None:
         """Drop drafts and temporary files; stop a listing whose other side has failed, with its threads."""
         self._delivery.discard()
         for listing in self._open_listings:
-            if isinstance(listing, Generator):
-                listing.close()
+            listing.close()
         if self._folded is not None:
             self._folded.close()
+
+
+def _takes_part(row: SourceRow) -> bool:
+    """Whether the row's object will exist at the destination, as far as its listing and the filters say."""
+    return row[2] is None and not isinstance(row[1], UnsupportedEntry)
 
 
 def _histories_of(rows: Iterator[SourceRow]) -> Iterator[tuple[str, list[SourceRow]]]:
@@ -281,6 +302,34 @@ def _entry(
         key, size, etag, action, modified, None if target == key else target, destination_etag, version_id,
         storage_class, reason,
     )  # fmt: skip
+
+
+def _as_listed(entry: ListedEntry) -> ListedObject:
+    """*entry* for a manifest line, with nothing in place of what is not known."""
+    if isinstance(entry, ListedObject):
+        return entry
+    return ListedObject(
+        entry.key, entry.size or 0, entry.etag or "", entry.modified_ms or 0, version_id=entry.version_id
+    )
+
+
+def _unsupported(row: SourceRow, there: ListedEntry | None) -> Entry:
+    """EXCLUDED or UNSUPPORTED: of a key that one of the two listings does not tell enough of."""
+    target, item, excluded = row
+    action, reason = Action.EXCLUDED, str(excluded)
+    if excluded is None:
+        action = Action.UNSUPPORTED
+        reason = item.reason if isinstance(item, UnsupportedEntry) else ""
+    if not reason and isinstance(there, UnsupportedEntry):
+        reason = f"at the destination: {there.reason}"
+    etag = None if there is None else there.etag
+    return _entry(_as_listed(item), target, action, destination_etag=etag, reason=reason)
+
+
+def _kept(item: ListedEntry) -> Entry:
+    """EXTRANEOUS: a version at the destination that is left alone."""
+    reason = item.reason if isinstance(item, UnsupportedEntry) else str(Reason.OLDER_VERSION)
+    return _entry(_as_listed(item), item.key, Action.EXTRANEOUS, destination_etag=item.etag, reason=reason)
 
 
 def _by_source_key(decided: Iterator[KeyEntries], staging: Path) -> Iterator[KeyEntries]:

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import click
 
+from executor.machine.descriptors import raise_limit
 from s3migrate import __version__
 from s3migrate.console.failure import run_click
 from schema.errors import ExitCode
@@ -67,6 +68,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    raise_limit()
     sys.exit(run_click(cli))
 
 

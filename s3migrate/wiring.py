@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from executor.flow.governor import EndpointGovernor
+from executor.flow.governor import EndpointGovernor, Governor
 from executor.ledger.embedded import EmbeddedPostgres, Reviver
 from executor.ledger.ledger import Ledger
+from executor.machine.descriptors import descriptors
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
 from schema.ends import endpoint_name
@@ -24,6 +25,7 @@ from storage.manifest_bucket import ManifestBucket
 from storage.open_store import open_store
 from storage.port import ObjectStore, RequestObserver
 from storage.s3.store import S3Store
+from storage.wire.connections import keep_open
 
 PLANNED_BUDGET = 1024**3
 """Bytes that part sizes are cut for when the declaration sets no limits.memory: fixed, so that a plan does not
@@ -91,6 +93,15 @@ class Governors:
         if name not in self.by_name:
             self.by_name[name] = EndpointGovernor(name)
         return self.by_name[name]
+
+
+def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3Store]]) -> None:
+    """Keep *governor*'s workers, and the connections to all origins together, within what this process may open."""
+    room = descriptors()
+    each = max((source.descriptors + destination.descriptors for source, destination in stores.values()), default=2)
+    workers = room.workers(each)
+    governor.bind(workers, room.why)
+    keep_open(2 * workers)
 
 
 def preflight(stores: Mapping[str, tuple[ObjectStore, ObjectStore]], plan: Plan) -> None:

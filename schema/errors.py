@@ -55,6 +55,7 @@ class ExitCode(IntEnum):
     INPUT_MISSING = 66, "a named file is not there"
     WRONG_BUCKET = 68, "no such bucket, or the wrong region"
     UNREACHABLE = 69, "an endpoint or the ledger cannot be reached, or the destination is full"
+    DESCRIPTORS = 71, "no more files and connections may be opened (ulimit -n)"
     LOCAL_DISK = 74, "the local disk is full or read-only"
     STOPPED = 75, "stopped; apply the same plan again to go on"
     UNTRUSTWORTHY = 76, "an answer that cannot be trusted (listing, protocol)"
@@ -237,6 +238,23 @@ class ConnectionFailed(StoreError):
 
     exit_code = ExitCode.UNREACHABLE
     retryable = True
+
+
+class DescriptorsExhausted(StoreError):
+    """This process may open no more files and connections: a limit of this machine, not of the endpoint."""
+
+    exit_code = ExitCode.DESCRIPTORS
+    retryable = True
+
+
+def descriptors_exhausted(what: str, *, operation: str = "", key: str = "") -> DescriptorsExhausted:
+    """*what* failed because this process has as much open as it may."""
+    return DescriptorsExhausted(
+        f"{what}: this process has as many files and connections open as this machine lets it; "
+        "raise the limit (ulimit -n), or declare fewer limits.workers",
+        operation=operation,
+        key=key,
+    )
 
 
 class RequestTimedOut(StoreError):

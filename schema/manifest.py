@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from schema.durable_file import make_durable, sync_folder
-from schema.errors import LocalDiskError, ManifestCorrupt, ManifestMissing
+from schema.errors import LocalDiskError, ManifestCorrupt, ManifestMissing, descriptors_exhausted
 from schema.manifest_lines import decode, encode, follows
 from schema.plan import Entry
 
@@ -125,6 +125,8 @@ class ManifestFolder:
                 raise ManifestCorrupt(
                     f"{path} is a symbolic link; a manifest must be a plain file: plan again"
                 ) from None
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise descriptors_exhausted(f"manifest {path} was not opened") from None
             raise ManifestMissing(
                 f"manifest {digest} was looked for at {path}: {error.strerror}. Copy it there from where the plan was "
                 "made (manifests are not in git), or plan again"

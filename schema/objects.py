@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -24,7 +24,7 @@ class ListedObject(NamedTuple):
     """Byte-exact: the key's UTF-8 bytes decoded; Python orders it as S3 does."""
     size: int
     etag: str
-    """Without quotes and without W/."""
+    """Without quotes and without W/; '' where neither listing nor HEAD tell one."""
     modified_ms: int
     """Last-Modified, milliseconds since the epoch, UTC."""
     storage_class: str = "STANDARD"
@@ -35,6 +35,30 @@ class ListedObject(NamedTuple):
     delete_marker: bool = False
     restored: bool = False
     """An archived object whose restored copy can be read now."""
+
+
+class UnsupportedEntry(NamedTuple):
+    """A listed key that cannot be migrated as listed, and why. It keeps nothing else from being planned."""
+
+    key: str
+    """As in ListedObject; a byte that is not UTF-8 is a lone surrogate U+DC80 to U+DCFF (surrogateescape)."""
+    size: int | None
+    """None: not known. So with the others."""
+    etag: str | None
+    modified_ms: int | None
+    version_id: str | None
+    delete_marker: bool
+    reason: str
+    """One sentence that says what to do. Without the key."""
+
+
+ListedEntry = ListedObject | UnsupportedEntry
+"""What a listing gives. The key is the first field of both."""
+
+
+def supported(entries: Iterable[ListedEntry]) -> Iterator[ListedObject]:
+    """Only what can be migrated as listed, for callers to whom the rest means nothing."""
+    return (entry for entry in entries if isinstance(entry, ListedObject))
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,8 @@ class Section:
     mapping_examples: tuple[tuple[str, str], ...] = ()
 
 
+VERSION_ORDER = "version-order"
+"""The risk that versions arrive in another order than the source's: its listing does not tell it."""
 DELETES = "deletes"
 """The stage whose batches only delete."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from schema.declaration import Side
 from schema.errors import ObjectMissing, StoreError
+from schema.objects import supported
 from schema.storage_classes import STANDARD
 from storage.port import ObjectStore
 
@@ -68,7 +69,7 @@ class CandidateProbe:
 def probe_candidate(url: str, store: ObjectStore, prefix: str, clock: Callable[[], float]) -> CandidateProbe:
     """Ask *store*, which is the bucket behind *url*: a LIST, a few HEADs, and a read where there is something."""
     try:
-        listed = list(islice(store.list_objects(prefix), LISTED))
+        listed = list(supported(islice(store.list_objects(prefix), LISTED)))
         seconds = median(_head_seconds(store, clock) for _ in range(ASKED))
         sample = next(
             (found for found in listed if found.size >= LEAST_SAMPLE_BYTES and found.storage_class == STANDARD), None

@@ -9,12 +9,15 @@ Header values are latin-1 decoded text, so that any byte passes through unchange
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from schema.errors import StoreError
+from schema.facts import Capabilities
 from schema.objects import (
-    ListedObject,
+    ListedEntry,
     ListedPart,
     ListedUpload,
     ObjectHead,
@@ -24,6 +27,7 @@ from schema.objects import (
 
 HeaderList = Sequence[tuple[str, str]]
 Body = bytes | bytearray | memoryview
+UNCLEAR_EXAMPLES = 5
 
 
 class Pin(NamedTuple):
@@ -40,6 +44,75 @@ class Guard(NamedTuple):
     """True: If-None-Match: * (create only)."""
     if_match: str | None = None
     """The destination's ETag as the plan saw it, without quotes."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a listing's pages held, to be compared with what came of it. Whole once the listing has ended."""
+
+    shown: int = 0
+    """Entries in the pages as the server sent them, counted before any was read."""
+    set_aside: int = 0
+    """Of these: not handed out, because they were listed twice or lie outside what the page was asked for."""
+    unclear_keys: int = 0
+    """Keys whose versions are of the same time, and of which the listing does not tell which is newer."""
+    unclear_examples: list[str] = field(default_factory=list)
+
+    @property
+    def due(self) -> int:
+        """Entries that must have been handed out."""
+        return self.shown - self.set_aside
+
+    def begin_again(self) -> None:
+        """The listing is read once more, from its beginning."""
+        self.shown = self.set_aside = 0
+
+    def unclear(self, key: str) -> None:
+        """The order of *key*'s versions cannot be told."""
+        self.unclear_keys += 1
+        if len(self.unclear_examples) < UNCLEAR_EXAMPLES:
+            self.unclear_examples.append(key)
+
+    def clear(self) -> None:
+        """It can be told after all."""
+        self.unclear_keys = 0
+        self.unclear_examples.clear()
+
+
+class Listing(Iterator[ListedEntry]):
+    """A listing under way, and the tally of its pages."""
+
+    def __init__(self, entries: Generator[ListedEntry, None, None], tally: Tally) -> None:
+        self._entries = entries
+        self.tally = tally
+
+    def __iter__(self) -> Iterator[ListedEntry]:  # noqa: PYI034  not self: a million calls fewer
+        return self._entries
+
+    def __next__(self) -> ListedEntry:
+        return next(self._entries)
+
+    def close(self) -> None:
+        """Stop listing, and end its threads."""
+        self._entries.close()
+
+
+class Believe(Enum):
+    """What of a listing is taken at its word."""
+
+    LISTING = "listing"
+    HEAD = "head"
+    """Listings were seen to be wrong: size and ETag of each object are asked by a HEAD."""
+
+
+def believing(can: Capabilities, believe: Believe) -> Capabilities:
+    """*can*, with what somebody knows of the end's listings."""
+    return replace(can, facts={**can.facts, "listed_etag": "ignored"}) if believe is Believe.HEAD else can
+
+
+def believed(can: Capabilities) -> Believe:
+    """How the listings of an end have to be taken, after what a probe found of it."""
+    return Believe.HEAD if can.facts.get("listed_etag") == "ignored" else Believe.LISTING
 
 
 UNPINNED = Pin()
@@ -85,16 +158,19 @@ class ObjectStore(Protocol):
     def bucket(self) -> str:
         """The bucket's name."""
 
-    def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:
+    def list_objects(
+        self, prefix: str, *, start_after: str = "", parallel: int = 1, believe: Believe = Believe.LISTING
+    ) -> Listing:
         """Each object under *prefix* once, keys strictly ascending. Raises ListingRefused; never ends early.
 
-        An unordered listing is sorted on disk within bounded memory. Pages are retried on retryable errors.
+        An unordered listing is sorted on disk within bounded memory. Pages are retried on retryable errors. What an
+        entry does not tell is asked by a HEAD; an entry of which it stays unknown is an UnsupportedEntry.
         """
 
     def ask_listing(self, prefix: str) -> None:
         """Raises what speaks against a LIST of *prefix*: one small request instead of a page of a thousand keys."""
 
-    def list_versions(self, prefix: str) -> Iterator[ListedObject]:
+    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
         """Each version and delete marker: keys ascending, within a key oldest first. Same promises."""
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:

@@ -8,7 +8,10 @@ from schema.facts import Fact
 
 
 def delete_extraneous(job: Job) -> Ended:
-    """Delete the destination's object if it is still what the plan saw; else a conflict. Gone already: deleted."""
+    """Delete the destination's object if it is still what the plan saw, and the source still has none of its name.
+
+    Else a conflict. Gone already: deleted.
+    """
     entry = job.entry
     intent = f"delete {entry.target!r} with ETag {entry.etag}"
     job.tools.ask_ledger(lambda ledger: ledger.checkpoints.record_intent(job.work.chunk, job.ord, intent))
@@ -17,6 +20,8 @@ def delete_extraneous(job: Job) -> Ended:
 
 def _delete_once(job: Job) -> Ended:
     route, entry = job.route, job.entry
+    if _is_at_source(job):
+        return job.conflict("the key has appeared at the source since the plan; not deleted, plan again")
     try:
         head = route.destination.head(entry.target)
         if head.etag != entry.etag or head.size != entry.size:
@@ -28,6 +33,19 @@ def _delete_once(job: Job) -> Ended:
     except DestinationChanged:
         return job.conflict()
     return job.deleted()
+
+
+def _is_at_source(job: Job) -> bool:
+    """Whether the source has an object that would be copied to the key. Where rules map keys it cannot be told."""
+    route = job.route
+    key = route.source_key_of(job.entry.target)
+    if key is None:
+        return False
+    try:
+        route.source.head(key)
+    except ObjectMissing:
+        return False
+    return True
 
 
 def lay_marker(job: Job) -> Ended:

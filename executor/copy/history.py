@@ -13,8 +13,9 @@ from functools import partial
 from executor.carry import carriage, integrity, readback
 from executor.copy.job import Ended, Job, Stored, Tools
 from executor.route import Route, pin
+from schema.errors import ObjectRefused
 from schema.facts import Capabilities
-from schema.objects import ListedObject, ObjectHead
+from schema.objects import ListedObject, ObjectHead, UnsupportedEntry
 from schema.plan import Action, Entry
 from storage.port import Pin
 
@@ -94,6 +95,8 @@ class KeyHistory:
             for version in self._route.destination.list_versions(self._target):
                 if version.key != self._target:
                     break
+                if isinstance(version, UnsupportedEntry):
+                    raise ObjectRefused(f"its history at the destination: {version.reason}", key=version.key)
                 found.append(version)
             return found
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from executor.attempts import AttemptCounter, Retrier
 from executor.carry import readback
+from executor.copy.disagreement import disagreement
 from executor.copy.patience import LedgerPatience
 from executor.events import Events, ObjectTrouble
 from executor.ledger.ledger import Ledger
@@ -19,6 +20,7 @@ from executor.machine.buffers import BufferPool
 from executor.route import Route
 from executor.stop import Stop
 from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError
+from schema.objects import ObjectHead
 from schema.plan import Action, Batch, Entry
 from storage.port import ObjectStore, Pin
 
@@ -198,6 +200,8 @@ class Job:
         """
         if not isinstance(error, StoreError) or error.scope is Scope.RUN:
             raise error
+        if isinstance(error, ObjectChanged) and error.operation not in WRITES:
+            error = disagreement(self.entry, error, self._source_head) or error
         if self.route.plan.policy.if_source_changes == "skip" and error.operation not in WRITES:
             for leaf, outcome in ((ObjectChanged, Outcome.SOURCE_CHANGED), (ObjectMissing, Outcome.SOURCE_GONE)):
                 if isinstance(error, leaf):
@@ -213,6 +217,10 @@ class Job:
             request_id=error.request_id,
         )
         return Ended(failure, why, error)
+
+    def _source_head(self) -> ObjectHead:
+        route, entry = self.route, self.entry
+        return self.repeat(lambda: route.source.head(entry.key, version_id=entry.version_id, extra=route.read_extra))
 
     def held_back(self) -> Ended:
         """An older version of the key did not arrive, so this one may not be written."""

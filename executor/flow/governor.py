@@ -292,6 +292,8 @@ class Governor:
         self._controller = ConcurrencyController(max_workers, initial=min(initial, max_workers))
         self._why = "starting" if workers is None else "fixed"
         self._most: int | None = None
+        self._room: int | None = None
+        self._room_why = ""
         self._window_at: float | None = None
         self._in_use = 0
         self._ticks = 0
@@ -299,7 +301,12 @@ class Governor:
     def target(self) -> int:
         """How many worker threads should be active now."""
         wanted = self._fixed or self._controller.target
-        return wanted if self._most is None else min(wanted, self._most)
+        bounds = [bound for bound in (self._most, self._room) if bound is not None]
+        return min(wanted, *bounds) if bounds else wanted
+
+    def bind(self, room: int, why: str) -> None:
+        """Never have more than *room* workers, and give *why* as the reason where more were wanted."""
+        self._room, self._room_why = room, why
 
     def tick(self, now: float, busy: int | None = None) -> None:
         """To be called about every 100 ms; *busy*: workers with a task in hand, when known."""
@@ -348,12 +355,18 @@ class Governor:
 
     def snapshot(self, now: float) -> GovernorSnapshot:
         """Workers, why, and every endpoint."""
-        capped = self._most is not None and self._most < (self._fixed or self._controller.target)
         return GovernorSnapshot(
             self.target(),
-            "limited" if capped else self._why,
+            self._reason(),
             {name: endpoint.snapshot(now) for name, endpoint in self.endpoints.items()},
         )
+
+    def _reason(self) -> str:
+        """Why there are as many workers as there are."""
+        wanted, target = self._fixed or self._controller.target, self.target()
+        if target == wanted:
+            return self._why
+        return self._room_why if target == self._room else "limited"
 
     def _close_window(self, seconds: float, now: float) -> None:
         well = all(endpoint.well for endpoint in self._distinct)

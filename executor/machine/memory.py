@@ -20,6 +20,9 @@ BASE = 150 * MIB
 """What a process holds beside its buffers: interpreter, libraries, connections, queues."""
 FLOOR = 16 * MIB
 """The least budget worth working with; smaller limits end in an out-of-memory kill, or an honest MemoryError."""
+PLENTY = 256 * MIB
+"""Buffers of all processes together are no more where no limits.memory is declared: 16 parts of 16 MiB on their way at
+once, or two thousand objects of 100 KB. 12 x 200 MB took 1,145 MiB without a bound, and longer than with 64 MiB."""
 M_ARENA_MAX = -8
 ARENAS = 2
 _CGROUP = "sys/fs/cgroup"
@@ -35,6 +38,11 @@ class MemoryLimit(NamedTuple):
 def default_budget(root: Path = Path("/"), machine: int | None = None, address_space: int | None = None) -> int:
     """Bytes for object buffers: 60 % of the limit, or what the base of 150 MiB leaves if less; at least 16 MiB."""
     return budget_of(memory_limit(root, machine, address_space).bytes)
+
+
+def undeclared_budget(processes: int) -> int:
+    """Bytes for the buffers of one of *processes* on this machine where no limits.memory is declared."""
+    return max(FLOOR, min(default_budget(), PLENTY) // processes)
 
 
 def budget_of(limit: int) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from executor.ledger.values import Outcome
 from executor.verify.expectation import Expected
-from schema.objects import ListedObject
+from schema.objects import ListedEntry, UnsupportedEntry
 from schema.plan import WRITE_ACTIONS, Action
 
 
@@ -28,6 +28,8 @@ class FindingKind(StrEnum):
     NOT_DELETED = "not-deleted"
     UNREADABLE = "unreadable"
     """A side could not be read, so nothing is proven."""
+    ORDER_UNKNOWN = "order-unknown"
+    """No difference that can be seen: the plan could not tell in which order the source's versions stand."""
     ARCHIVED = "archived"
     """No difference: level content could not read a side that lies in an archive; the detail says what proves it."""
 
@@ -43,11 +45,13 @@ class Finding(NamedTuple):
     detail: str
 
 
+NOTES = frozenset({FindingKind.ARCHIVED, FindingKind.ORDER_UNKNOWN})
+"""Reported, but nothing is wrong."""
 ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE})
 """The destination holds the object's bytes."""
 
 
-def source_findings(section: str, listing: Iterator[ListedObject], lines: Iterator[Expected]) -> Iterator[Finding]:
+def source_findings(section: str, listing: Iterator[ListedEntry], lines: Iterator[Expected]) -> Iterator[Finding]:
     """Source keys that the plan does not know, or knows otherwise."""
     for listed, line in merged(listing, lines, lambda e: e.entry.key):
         if line is None:
@@ -59,17 +63,24 @@ def source_findings(section: str, listing: Iterator[ListedObject], lines: Iterat
             yield Finding(
                 section, FindingKind.CHANGED_SINCE, entry.key, entry.target, "gone from the source since the plan"
             )
+        elif isinstance(listed, UnsupportedEntry):
+            if entry.action in WRITE_ACTIONS:
+                detail = f"at the source: {listed.reason}"
+                yield Finding(section, FindingKind.UNREADABLE, entry.key, entry.target, detail)
         elif entry.action in WRITE_ACTIONS and (listed.etag != entry.etag or listed.size != entry.size):
             detail = f"at the source now ETag {listed.etag}, {listed.size} bytes; planned {entry.etag}, {entry.size}"
             yield Finding(section, FindingKind.CHANGED_SINCE, entry.key, entry.target, detail)
 
 
-def destination_findings(section: str, listing: Iterator[ListedObject], lines: Iterator[Expected]) -> Iterator[Finding]:
+def destination_findings(section: str, listing: Iterator[ListedEntry], lines: Iterator[Expected]) -> Iterator[Finding]:
     """Destination keys that nobody accounts for, and planned ones that are not there as recorded."""
     for listed, line in merged(listing, lines, lambda e: e.entry.target):
         if line is None:
             if listed is not None:
-                detail = f"at the destination, in no manifest: {listed.size} bytes, ETag {listed.etag}"
+                told = f"{listed.size} bytes, ETag {listed.etag}"
+                if isinstance(listed, UnsupportedEntry):
+                    told = listed.reason
+                detail = f"at the destination, in no manifest: {told}"
                 yield Finding(section, FindingKind.UNACCOUNTED, listed.key, listed.key, detail)
             continue
         found = _judge(line, listed)
@@ -77,13 +88,15 @@ def destination_findings(section: str, listing: Iterator[ListedObject], lines: I
             yield Finding(section, found[0], line.entry.key, line.entry.target, found[1])
 
 
-def _judge(line: Expected, listed: ListedObject | None) -> tuple[FindingKind, str] | None:
+def _judge(line: Expected, listed: ListedEntry | None) -> tuple[FindingKind, str] | None:
     entry, row = line.entry, line.completion
     if entry.action is Action.DELETE:
         return (FindingKind.NOT_DELETED, "still at the destination") if listed is not None else None
     if entry.action is Action.SKIP:
         if listed is None:
             return FindingKind.MISSING, "was at the destination when planned, and is gone"
+        if isinstance(listed, UnsupportedEntry):
+            return FindingKind.UNREADABLE, f"at the destination: {listed.reason}"
         # Skipped because equal, or because the policy leaves what differs alone: either way it must still be there.
         if entry.destination_etag and listed.etag != entry.destination_etag:
             return (
@@ -99,6 +112,8 @@ def _judge(line: Expected, listed: ListedObject | None) -> tuple[FindingKind, st
         return FindingKind.DRIFTED, row.outcome.name.lower().replace("_", " ")
     if listed is None:
         return FindingKind.MISSING, "recorded as copied, not at the destination"
+    if isinstance(listed, UnsupportedEntry):
+        return FindingKind.UNREADABLE, f"at the destination: {listed.reason}"
     if listed.size != entry.size:
         return FindingKind.DIFFERENT, f"size: {listed.size} at the destination, {entry.size} planned"
     if row.destination_etag and listed.etag != row.destination_etag:
@@ -110,11 +125,11 @@ def _judge(line: Expected, listed: ListedObject | None) -> tuple[FindingKind, st
 
 
 def merged(
-    listing: Iterator[ListedObject], lines: Iterator[Expected], key: Callable[[Expected], str]
-) -> Iterator[tuple[ListedObject | None, Expected | None]]:
+    listing: Iterator[ListedEntry], lines: Iterator[Expected], key: Callable[[Expected], str]
+) -> Iterator[tuple[ListedEntry | None, Expected | None]]:
     """Pairs by key; several lines may have one key (a conflict and an extraneous line), each is paired."""
     listed, line = next(listing, None), next(lines, None)
-    last: ListedObject | None = None
+    last: ListedEntry | None = None
     while listed is not None or line is not None:
         if line is not None and last is not None and key(line) == last.key:
             yield last, line

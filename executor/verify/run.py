@@ -15,12 +15,13 @@ from executor.ledger.ledger import Ledger
 from executor.route import Route
 from executor.stop import Stop
 from executor.verify.expectation import Expectations, Expected
-from executor.verify.listing import ARRIVED, Finding, FindingKind, destination_findings, source_findings
+from executor.verify.listing import ARRIVED, NOTES, Finding, FindingKind, destination_findings, source_findings
 from executor.verify.objects import Level, ObjectProver
 from executor.verify.versions import version_findings
 from schema.errors import Scope, Stopped, StoreError
 from schema.manifest import ManifestStore
-from schema.plan import WRITE_ACTIONS, Action, Plan
+from schema.plan import VERSION_ORDER, WRITE_ACTIONS, Action, Plan
+from storage.port import believed
 
 AT_ONCE = 32
 Report = Callable[[Finding], None]
@@ -45,7 +46,7 @@ class Tallies:
         if finding.verdict is FindingKind.ARCHIVED:
             self.proven += 1
             self.archived += 1
-        else:
+        elif finding.verdict not in NOTES:
             self.findings[finding.verdict] = self.findings.get(finding.verdict, 0) + 1
 
     @property
@@ -77,6 +78,9 @@ class Verification:
         Raises StoreErrors of the listings, run-wide StoreErrors, IntegrityRefused, Stopped.
         """
         tallies = Tallies(sampled=self.sample is not None and self.level is not Level.LISTING)
+        for risk in self.plan.risks:
+            if risk.id == VERSION_ORDER:
+                report(Finding("", FindingKind.ORDER_UNKNOWN, "", "", risk.text))
         for route in self.routes.values():
             section = route.section
             not_moved = ("conflict", "unsupported", "excluded")
@@ -105,9 +109,11 @@ class Verification:
             yield from version_findings(route, lines)
             return
         section, parallel = route.section, self.parallel_listing
-        listing = route.source.list_objects(section.source.prefix, parallel=parallel)
+        believe = believed(route.source_facts)
+        listing = route.source.list_objects(section.source.prefix, parallel=parallel, believe=believe)
         yield from source_findings(section.id, listing, lines.by_source())
-        listing = route.destination.list_objects(section.destination.prefix, parallel=parallel)
+        believe = believed(route.destination_facts)
+        listing = route.destination.list_objects(section.destination.prefix, parallel=parallel, believe=believe)
         yield from destination_findings(section.id, listing, lines.by_target())
 
     def _objects(

@@ -9,9 +9,10 @@ from executor.ledger.values import Completion, Outcome
 from executor.route import Route
 from executor.verify.expectation import Expectations, Expected
 from executor.verify.listing import ARRIVED, Finding, FindingKind
-from schema.objects import ListedObject
+from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import HELD_MARKER, HELD_VERSION, Action
 from schema.quantities import counted_text
+from storage.port import believed
 
 LAID = ARRIVED | {Outcome.MARKER_LAID}
 """The destination holds the version, be it an object or a delete marker."""
@@ -20,7 +21,11 @@ LAID = ARRIVED | {Outcome.MARKER_LAID}
 def version_findings(route: Route, lines: Expectations) -> Iterator[Finding]:
     """One finding for each key whose history differs, is missing, or is in no manifest."""
     store, prefix = route.destination, route.section.destination.prefix
-    listing = store.list_objects(prefix) if route.destination_facts.never_versioned else store.list_versions(prefix)
+    believe = believed(route.destination_facts)
+    if route.destination_facts.never_versioned:
+        listing = store.list_objects(prefix, believe=believe)
+    else:
+        listing = store.list_versions(prefix, believe=believe)
     histories = groupby(listing, key=lambda v: v.key)
     planned = groupby(lines.by_target(), key=lambda e: e.entry.target)
     there, plan = next(histories, None), next(planned, None)
@@ -42,12 +47,19 @@ def version_findings(route: Route, lines: Expectations) -> Iterator[Finding]:
             wanted = (plan[0], list(plan[1])) if plan else None
 
 
-def _compare(section: str, key: str, versions: list[ListedObject], *, expected: list[Expected]) -> Finding | None:
+def _compare(section: str, key: str, listed: list[ListedEntry], *, expected: list[Expected]) -> Finding | None:
+    versions = list(supported(listed))
     moved = [e for e in expected if e.entry.action in (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER)]
     held = [e for e in expected if e.entry.action is Action.SKIP and e.entry.reason in (HELD_VERSION, HELD_MARKER)]
     if not expected:
-        detail = f"{counted_text(len(versions), 'version')} in no manifest"
+        detail = f"{counted_text(len(listed), 'version')} in no manifest"
         return Finding(section, FindingKind.UNACCOUNTED, key, key, detail)
+    unknown = next((entry for entry in listed if isinstance(entry, UnsupportedEntry)), None)
+    if unknown is not None:
+        if not (moved or held):
+            return None
+        detail = f"at the destination: {unknown.reason}"
+        return Finding(section, FindingKind.UNREADABLE, expected[0].entry.key, key, detail)
     if not moved:
         lost = _gone(held, versions)
         if lost:

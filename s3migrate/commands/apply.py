@@ -23,7 +23,7 @@ from executor.flow.governor import Governor
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import DRIFTED, ENDED, Progress, RunState
 from executor.ledger.workers import this_process
-from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
+from executor.machine.memory import calm_collector, set_malloc_arenas, undeclared_budget
 from executor.machine.processor_load import ProcessorLoad
 from executor.machine.scheduling import schedule_as_batch
 from executor.route import routes_of
@@ -36,7 +36,7 @@ from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
-from s3migrate.wiring import Governors, open_ledger, open_sections, preflight
+from s3migrate.wiring import Governors, open_ledger, open_sections, preflight, share_descriptors
 from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped
 from schema.escape import one_line
 from schema.manifest import ManifestStore
@@ -102,7 +102,7 @@ def apply_command(  # click passes one argument for each option
             if count > 1:
                 progress = _supervise(asked, plan_path, count, emit=emit)
             else:
-                budget = plan.limits.memory or default_budget() // (one_of[0] if one_of else 1)
+                budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
                 progress = _work(asked, manifests, _Ends(stores, governors), budget=budget)
     finally:
         if not stop.abandoning:
@@ -157,6 +157,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
         workers=plan.limits.workers,
         saturated=ProcessorLoad().saturated,
     )
+    share_descriptors(governor, stores)
     calm_collector()
     schedule_as_batch()
     sides = [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]

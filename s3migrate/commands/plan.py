@@ -34,7 +34,7 @@ from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from schema.planfile import load_plan, write_plan
 from schema.quantities import count_text
-from storage.port import ObjectStore
+from storage.port import Believe, ObjectStore
 
 
 @click.command("plan", short_help="List both sides, write plan and manifests.")
@@ -49,6 +49,13 @@ from storage.port import ObjectStore
     show_default=True,
     help="LIST requests at once, each side.",
 )
+@click.option(
+    "--believe",
+    type=click.Choice([each.value for each in Believe]),
+    default=Believe.LISTING.value,
+    show_default=True,
+    help="What says how large a source object is and which: 'head' asks each one.",
+)
 @json_option
 @told_as_json
 def plan_command(  # click passes one argument for each option
@@ -58,6 +65,7 @@ def plan_command(  # click passes one argument for each option
     base: Path | None,
     detailed_exitcode: bool,
     parallel_listing: int,
+    believe: str,
     as_json: bool,
 ) -> int:
     """List both sides of DECLARATION and write the plan, to be reviewed, and its manifests.
@@ -77,7 +85,7 @@ def plan_command(  # click passes one argument for each option
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
-        asked = _Asked(declaration, before, settings, endpoints, parallel_listing)
+        asked = _Asked(declaration, before, settings, endpoints, parallel_listing, Believe(believe))
         plan = _planned(asked, stores, manifests, tell=_teller(as_json))
         written = write_plan(path, plan, manifests)
     except OSError as error:
@@ -107,6 +115,8 @@ class _Asked(NamedTuple):
     endpoints: Mapping[str, Any]
     """Figures of the endpoints that were chosen among, by URL."""
     parallel_listing: int
+    believe: Believe
+    """Of the source's listings."""
 
 
 def _planned(
@@ -119,7 +129,9 @@ def _planned(
     """Probe and list every pair, and plan. Raises what build_plan raises, StoreErrors."""
     declaration = asked.declaration
     pairs = {
-        pair.id: probe_pair(declaration, pair, stores[pair.id], parallel=asked.parallel_listing)
+        pair.id: probe_pair(
+            declaration, pair, stores[pair.id], parallel=asked.parallel_listing, believe=asked.believe
+        )
         for pair in declaration.pairs
     }
     provenance = {
@@ -141,11 +153,12 @@ def _planned(
             provenance=provenance,
             on_progress=tell,
         )
-        try:
-            return build_plan(inputs)
-        except ListingUnordered:
-            # The store knows now that this bucket lists in no order, and sorts it from the start.
-            return build_plan(inputs)
+        for _bucket in range(2 * len(stores)):
+            try:
+                return build_plan(inputs)
+            except ListingUnordered:
+                continue  # the store knows now that this bucket lists in no order, and sorts it from the start
+        return build_plan(inputs)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from executor.machine.memory import calm_collector, default_budget, set_malloc_a
 from executor.machine.scheduling import schedule_as_batch
 from executor.route import routes_of
 from executor.stop import Stop
-from executor.verify.listing import Finding, FindingKind
+from executor.verify.listing import NOTES, Finding
 from executor.verify.objects import Level
 from executor.verify.run import Tallies, Verification
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
@@ -102,7 +102,7 @@ def _teller(
     def tell(finding: Finding) -> None:
         report.add(finding)
         if emit is not None:
-            kind = "note" if finding.verdict is FindingKind.ARCHIVED else "finding"
+            kind = "note" if finding.verdict in NOTES else "finding"
             emit({"type": kind, **finding._asdict()})
             return
         shown[finding.verdict] += 1

@@ -12,9 +12,10 @@ from typing import Any
 import click
 
 from s3migrate.console.output import ReaderGone, released
-from schema.errors import ExitCode, LocalDiskError, MigrationError
+from schema.errors import ExitCode, LocalDiskError, MigrationError, descriptors_exhausted
 from schema.escape import one_line
 
+DESCRIPTOR_CODES = frozenset({errno.EMFILE, errno.ENFILE})
 DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
@@ -65,6 +66,8 @@ def _unexpected(error: BaseException) -> int:
     """A disk that cannot be written any more, or a bug: keep its traceback, it is what the report needs."""
     if isinstance(error, OSError) and error.errno in DISK_CODES:
         return report(LocalDiskError(f"{error.filename or 'the output'} cannot be written: {error.strerror}"), None)
+    if isinstance(error, OSError) and error.errno in DESCRIPTOR_CODES:
+        return report(descriptors_exhausted(str(error.filename or "a file or connection")), None)
     with contextlib.suppress(OSError):
         traceback.print_exc()
         click.echo("s3migrate: this is a bug in s3migrate; nothing is lost, the ledger holds what was done", err=True)

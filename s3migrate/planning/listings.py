@@ -1,4 +1,4 @@
-"""Which source of listings a side's objects are read from. To add one: implement Listing, add a line to SOURCES."""
+"""Where a side's objects are listed from. To add a source: implement ListingSource, add a line to SOURCES."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from schema.declaration import Side
 from schema.facts import Capabilities
 from schema.plan import ListingKind
-from storage.listing.source import BucketListing, Listing
-from storage.port import ObjectStore
+from storage.listing.source import BucketSource, ListingSource
+from storage.port import ObjectStore, believed
 
 
 class ListingWishes(NamedTuple):
@@ -28,17 +28,18 @@ class ListingWishes(NamedTuple):
         return ListingKind.VERSIONS if self.all_versions and not self.can.never_versioned else ListingKind.OBJECTS
 
 
-def bucket_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> Listing:
+def bucket_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource:
     """The bucket itself."""
     origin = f"{wishes.end} bucket {side.bucket}"
-    return BucketListing(store, side.prefix, wishes.kind, origin, parallel=wishes.parallel)
+    believe = believed(wishes.can)
+    return BucketSource(store, side.prefix, wishes.kind, origin, wishes.parallel, believe)
 
 
-SOURCES: Sequence[Callable[[ObjectStore, Side, ListingWishes], Listing | None]] = (bucket_listing,)
+SOURCES: Sequence[Callable[[ObjectStore, Side, ListingWishes], ListingSource | None]] = (bucket_listing,)
 """The first that has a listing of a side gives it."""
 
 
-def listing_of(store: ObjectStore, side: Side, wishes: ListingWishes) -> Listing:
+def source_of(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource:
     """The listing that planning reads of *side*."""
     found = (source(store, side, wishes) for source in SOURCES)
     return next(listing for listing in found if listing is not None)

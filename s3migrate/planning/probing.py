@@ -9,16 +9,16 @@ from itertools import islice
 from planner.inputs import PairInputs
 from planner.losses import find_losses
 from planner.methods import choose_method, settle_method
-from s3migrate.planning.listings import ListingWishes, listing_of
+from s3migrate.planning.listings import ListingWishes, source_of
 from s3migrate.wiring import probe_token
 from schema.attributes.evidence import Evidence
 from schema.declaration import Declaration, Pair
 from schema.errors import StoreError
-from schema.objects import ListedObject
+from schema.objects import ListedObject, supported
 from schema.plan import Method
 from schema.storage_classes import STANDARD, target_storage_class
 from storage.open_store import open_store
-from storage.port import ObjectStore
+from storage.port import Believe, ObjectStore, believing
 from storage.probe.destination import Questions, probe_destination
 from storage.probe.source import survey_source
 
@@ -32,11 +32,11 @@ def sample_of(store: ObjectStore, prefix: str, all_versions: bool) -> tuple[List
     """The first objects of a source, and where all versions travel the first older ones too: what these carry (a
     retention, tags, a class) may be lost as well. Raises StoreErrors; an endpoint that lists no versions shows none.
     """
-    current = tuple(islice(store.list_objects(prefix), SAMPLED))
+    current = tuple(islice(supported(store.list_objects(prefix)), SAMPLED))
     if not all_versions:
         return current
     try:
-        listed = list(islice(store.list_versions(prefix), LISTED_FOR_OLDER))
+        listed = list(islice(supported(store.list_versions(prefix)), LISTED_FOR_OLDER))
     except StoreError:
         return current  # the plan's own listing tells what it means
     older = (version for version in listed if not version.is_latest and not version.delete_marker)
@@ -44,11 +44,11 @@ def sample_of(store: ObjectStore, prefix: str, all_versions: bool) -> tuple[List
 
 
 def probe_pair(
-    declaration: Declaration, pair: Pair, stores: tuple[ObjectStore, ObjectStore], *, parallel: int
+    declaration: Declaration, pair: Pair, stores: tuple[ObjectStore, ObjectStore], *, parallel: int, believe: Believe
 ) -> PairInputs:
     """What planning needs to know of *pair*; canaries are written at the destination and removed. Raises StoreErrors.
 
-    *parallel*: LIST requests at a time while planning.
+    *parallel*: LIST requests at a time while planning; *believe*: of the source's listings.
     """
     source, destination = stores
     preserve, all_versions = declaration.preserve, declaration.policy.versions == "all"
@@ -63,10 +63,11 @@ def probe_pair(
         token=probe_token(declaration),
     )
     evidence = Evidence(preserve, source_can, destination_can, sampled, all_versions=all_versions)
+    source_can = believing(source_can, believe)
     wishes = ListingWishes("source", source_can, all_versions, parallel)
     return PairInputs(
-        listing_of(source, pair.source, wishes),
-        listing_of(destination, pair.destination, wishes._replace(end="destination", can=destination_can)),
+        source_of(source, pair.source, wishes),
+        source_of(destination, pair.destination, wishes._replace(end="destination", can=destination_can)),
         source_can,
         destination_can,
         losses=find_losses(evidence, declaration.accept_loss),

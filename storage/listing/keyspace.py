@@ -47,7 +47,7 @@ class KeySpace:
                     here.add(character)
                     self._alphabets.pop(place, None)
 
-    def ahead(self, first: str, last: str, base: str, pages: int) -> str | None:
+    def ahead(self, first: str, last: str, base: str, *, pages: int) -> str | None:
         """Where the key *pages* pages after *base* might lie, if a page covers [first, last]. None: no idea."""
         common = _common_length(first, last)
         begin = max(0, min(common, _common_length(first, base)) - _CARRY)

@@ -19,12 +19,15 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from schema.errors import ListingRefused
-from schema.objects import ListedObject
+from storage.listing.entry import ShownEntry
 from storage.listing.keyspace import KeySpace
-from storage.listing.page import Page, Query
+from storage.listing.page import LONE_SURROGATE, Page, Query
+from storage.port import Tally
 
 PAGES_PER_RANGE = 4
 """How far ahead of a known key a new range is begun."""
+MOST_EMPTY = 10_000
+"""Pages without an entry in a row: delete markers and tombstones make some servers send very many."""
 _CLOSE_SECONDS = 5.0
 
 ReadPage = Callable[[str, Query], Page]
@@ -38,15 +41,29 @@ class OutOfOrder(Exception):
 
 
 class TokenLoop:
-    """Tells when a chain of continuations runs in a circle, in constant memory (Brent's algorithm)."""
+    """Tells when a chain of continuations has no end: it runs in a circle, or brings nothing for ever.
+
+    In constant memory (Brent's algorithm).
+    """
 
     def __init__(self) -> None:
         self._kept: Query = ()
         self._steps = 0
         self._limit = 1
+        self._empty = 0
 
-    def check(self, following: Query) -> None:
-        """Raises ListingRefused when *following* has been seen before, at the latest two circles later."""
+    def check(self, following: Query, entries: int) -> None:
+        """After a page with so many *entries*. Raises ListingRefused when *following* has been seen before, at the
+        latest two circles later, and after MOST_EMPTY pages without an entry.
+        """
+        self._empty = 0 if entries else self._empty + 1
+        if self._empty > MOST_EMPTY:
+            raise ListingRefused(
+                f"the server goes on after {MOST_EMPTY:,} empty pages in a row: the listing would never end. Nothing "
+                "is planned from a listing that cannot be trusted",
+                operation="LIST",
+                status=200,
+            )
         if following and following == self._kept:
             raise ListingRefused(
                 f"the server answers the same continuation again ({following[0][1][:80]!r}): the listing would never "
@@ -59,6 +76,17 @@ class TokenLoop:
             self._kept, self._steps, self._limit = following, 0, self._limit * 2
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is to be listed, and by how many."""
+
+    prefix: str = ""
+    start_after: str = ""
+    workers: int = 1
+    repeats: bool = False
+    """One key may come several times (versions)."""
+
+
 @dataclass(slots=True, eq=False)
 class Range:
     """Keys in (start, end]; end None: to the last key. Read up to *cursor*. Belongs to its `Ranges`."""
@@ -69,7 +97,7 @@ class Range:
     density: tuple[str, str] | None = None
     """First and last key of a full page in this neighbourhood."""
     following: Query = ()
-    pages: deque[list[ListedObject]] = field(default_factory=deque)
+    pages: deque[list[ShownEntry]] = field(default_factory=deque)
     loop: TokenLoop = field(default_factory=TokenLoop)
     fetching: bool = False
     done: bool = False
@@ -83,15 +111,16 @@ class Range:
 class Ranges:
     """Which page to ask for next, what an answer means, and what may be handed out. Pure; not thread-safe.
 
-    *repeats*: one key may come several times (versions).
+    *tally*: to be kept of all pages received.
     """
 
-    def __init__(self, *, prefix: str, start_after: str, workers: int, repeats: bool) -> None:
-        self._prefix = prefix
-        self._start_after = start_after
-        self._workers = workers
-        self._repeats = repeats
-        self._ranges = [Range(start_after, None, start_after)]
+    def __init__(self, span: Span, tally: Tally) -> None:
+        self._tally = tally
+        self._prefix = span.prefix
+        self._start_after = span.start_after
+        self._workers = span.workers
+        self._repeats = span.repeats
+        self._ranges = [Range(span.start_after, None, span.start_after)]
         self._space = KeySpace()
         self._useful = self._wasted = 0
 
@@ -114,7 +143,7 @@ class Ranges:
         """(start, end] of every range not yet handed out."""
         return [(each.start, each.end) for each in self._ranges]
 
-    def pop(self) -> list[ListedObject] | None:
+    def pop(self) -> list[ShownEntry] | None:
         """The next page in the order of keys; None when it is not there yet."""
         self._drop_finished()
         head = self._ranges[0]
@@ -161,11 +190,11 @@ class Ranges:
             if each.done or each.density is None:
                 continue
             first, last = each.density
-            point = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE)
+            point = self._space.ahead(first, last, each.cursor, pages=PAGES_PER_RANGE)
             if point is None or not point.startswith(self._prefix) or point <= each.cursor:
                 continue
             if each.end is not None:
-                beyond = self._space.ahead(first, last, each.cursor, PAGES_PER_RANGE + 2)
+                beyond = self._space.ahead(first, last, each.cursor, pages=PAGES_PER_RANGE + 2)
                 if point >= each.end or beyond is None or beyond >= each.end:
                     continue
             right = Range(point, each.end, point, density=each.density)
@@ -178,8 +207,9 @@ class Ranges:
         """Check a page's order, cut it at the range's end, and draw the conclusions."""
         taken.fetching = False
         entries = page.entries
+        self._tally.shown += page.shown
         if page.following:
-            taken.loop.check(page.following)
+            taken.loop.check(page.following, len(entries))
         if not page.ascending:
             raise OutOfOrder
         if entries and not self._after_cursor(taken, entries[0].key):
@@ -189,6 +219,7 @@ class Ranges:
         if taken.end is not None and entries and entries[-1].key > taken.end:
             kept = bisect_right(entries, taken.end, key=_key)
             beyond = entries[kept].key
+            self._tally.set_aside += sum(entry.key > taken.end for entry in entries[kept:])
             entries = entries[:kept]
         if entries and not taken.done:
             self._useful += 1
@@ -196,6 +227,7 @@ class Ranges:
             taken.cursor = entries[-1].key
         else:
             self._wasted += 1
+            self._tally.set_aside += len(entries)
         if beyond is not None or not page.following:
             taken.done = True
             self._close_gap(taken, beyond)
@@ -205,17 +237,20 @@ class Ranges:
     def _after_cursor(self, taken: Range, key: str) -> bool:
         return key > taken.cursor or (self._repeats and bool(taken.following) and key == taken.cursor)
 
-    def _without_ignored_start(self, taken: Range, entries: list[ListedObject]) -> list[ListedObject]:
+    def _without_ignored_start(self, taken: Range, entries: list[ShownEntry]) -> list[ShownEntry]:
         """The page without keys up to start_after, for a server that takes no notice of it; else OutOfOrder."""
         if self._workers > 1 or taken.cursor != self._start_after:
             raise OutOfOrder
-        return [listed for listed in entries if listed.key > self._start_after]
+        behind = [listed for listed in entries if listed.key > self._start_after]
+        self._tally.set_aside += len(entries) - len(behind)
+        return behind
 
-    def _learn(self, taken: Range, entries: Sequence[ListedObject]) -> None:
+    def _learn(self, taken: Range, entries: Sequence[ShownEntry]) -> None:
         """Note how dense keys lie here and what they are made of."""
         if self._workers > 1 and len(entries) > 1:
             taken.density = (entries[0].key, entries[-1].key)
-            self._space.learn(listed.key for listed in (*entries[:: max(1, len(entries) // 8)], entries[-1]))
+            some = (listed.key for listed in (*entries[:: max(1, len(entries) // 8)], entries[-1]))
+            self._space.learn(key for key in some if key.isascii() or not LONE_SURROGATE.search(key))
 
     def _close_gap(self, taken: Range, beyond: str | None) -> None:
         """No key lies between the end of *taken* and *beyond* (None: none at all): the ranges between are finished."""
@@ -229,22 +264,20 @@ class Ranges:
 class RangedPages:
     """Lists of objects whose keys ascend through all of them; with one worker, plain read-ahead.
 
-    *repeats*: one key may come several times (versions). Iterate once, then `close`, which ends every thread.
-    Iterating raises OutOfOrder, ListingRefused, and what *read* raises.
+    Iterate once, then `close`, which ends every thread. Iterating raises OutOfOrder, ListingRefused, and what *read*
+    raises.
     """
 
-    def __init__(
-        self, read: ReadPage, *, prefix: str = "", start_after: str = "", workers: int = 1, repeats: bool = False
-    ) -> None:
+    def __init__(self, read: ReadPage, span: Span, tally: Tally) -> None:
         self._read = read
-        self._workers = workers
-        self._ranges = Ranges(prefix=prefix, start_after=start_after, workers=workers, repeats=repeats)
+        self._workers = span.workers
+        self._ranges = Ranges(span, tally)
         self._changed = threading.Condition()
         self._stopped = False
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
 
-    def __iter__(self) -> Iterator[list[ListedObject]]:
+    def __iter__(self) -> Iterator[list[ShownEntry]]:
         for number in range(self._workers):
             thread = threading.Thread(target=self._work, name=f"listing-{number}", daemon=True)
             self._threads.append(thread)
@@ -260,7 +293,7 @@ class RangedPages:
         for thread in self._threads:
             thread.join(timeout=_CLOSE_SECONDS)
 
-    def _next_page(self) -> list[ListedObject] | None:
+    def _next_page(self) -> list[ShownEntry] | None:
         """Wait for the next page in the order of keys; None at the end."""
         with self._changed:
             while True:

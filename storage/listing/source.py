@@ -1,17 +1,15 @@
-"""Where planning reads a side's objects from: the port every source of listings implements, and a bucket behind it."""
+"""Where planning reads a side's objects from: the port of every such source, and a bucket behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from schema.objects import ListedObject
 from schema.plan import ListingKind
-from storage.port import ObjectStore
+from storage.port import Believe, Listing, ObjectStore
 
 
-class Listing(Protocol):
+class ListingSource(Protocol):
     """All objects of one side."""
 
     @property
@@ -24,16 +22,16 @@ class Listing(Protocol):
         """What is listed, for messages: 'source bucket b'."""
         ...
 
-    def objects(self) -> Iterator[ListedObject]:
-        """The objects under the side's prefix, keys ascending; of a history the oldest version first.
+    def listing(self) -> Listing:
+        """What is under the side's prefix, keys ascending; of a history the oldest version first.
 
-        May be called again for a new pass. Raises StoreErrors. A generator is closed when planning fails elsewhere.
+        May be called again, for another pass. Raises StoreErrors, also while it is read.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class BucketListing:
+class BucketSource:
     """A bucket, asked now."""
 
     store: ObjectStore
@@ -42,9 +40,10 @@ class BucketListing:
     origin: str
     parallel: int = 1
     """LIST requests at a time; versions are listed one page after the other."""
+    believe: Believe = Believe.LISTING
 
-    def objects(self) -> Iterator[ListedObject]:
-        """See Listing."""
+    def listing(self) -> Listing:
+        """See ListingSource."""
         if self.kind is ListingKind.VERSIONS:
-            return self.store.list_versions(self.prefix)
-        return self.store.list_objects(self.prefix, parallel=self.parallel)
+            return self.store.list_versions(self.prefix, believe=self.believe)
+        return self.store.list_objects(self.prefix, parallel=self.parallel, believe=self.believe)

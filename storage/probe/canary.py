@@ -20,7 +20,7 @@ from schema.errors import (
     Throttled,
     WrongRegion,
 )
-from schema.objects import ListedObject, WriteResult
+from schema.objects import ListedObject, WriteResult, supported
 from storage.port import UNGUARDED, Body, Guard, HeaderList, ObjectStore
 from storage.retrying import Retry
 from storage.wire.documents import refused_deletes
@@ -143,7 +143,7 @@ class Canary:
 
     def listing(self) -> dict[str, ListedObject] | StoreError:
         """What the bucket holds below the folder, by canary name."""
-        answer = self.ask(lambda: list(self.store.list_objects(self.folder)), tolerant=True)
+        answer = self.ask(lambda: list(supported(self.store.list_objects(self.folder))), tolerant=True)
         if isinstance(answer, StoreError):
             return answer
         self._server_ms = max([self._server_ms, *(found.modified_ms for found in answer)])
@@ -168,9 +168,9 @@ class Canary:
         for place in (self._root, "/" + self._root) if not self.prefix else (self._root,):
             with contextlib.suppress(StoreError):
                 if versioned:
-                    found += list(self.store.list_versions(place))
+                    found += supported(self.store.list_versions(place))
                 elif place != self._root:
-                    found += list(self.store.list_objects(place))
+                    found += supported(self.store.list_objects(place))
         left = [other for other in found if abandoned(other.key, other.modified_ms)]
         if not left:
             return  # uploads are aborted first, so none is left without a canary
@@ -205,7 +205,7 @@ class Canary:
     def _still_listed(self) -> list[str] | None:
         """Keys below the folder now; None when no listing is to be had. What other probes have there is noted."""
         try:
-            found = self._retry.call(lambda: list(self.store.list_objects(self._root)))
+            found = self._retry.call(lambda: list(supported(self.store.list_objects(self._root))))
         except StoreError:
             return None
         self._of_others = [other for other in found if not other.key.startswith(self.folder)]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from schema.errors import FeatureUnsupported, ObjectChanged, StoreError
 from schema.objects import ObjectHead, WriteResult
 from storage.port import Pin
-from storage.wire.curl import Answer
 from storage.wire.documents import bare_etag
+from storage.wire.exchange import Answer
 from storage.wire.wire import Operation, Wire
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")

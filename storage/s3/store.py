@@ -9,16 +9,28 @@ from dataclasses import replace
 
 from schema.declaration import Side
 from schema.errors import StoreError
-from schema.objects import ListedObject, ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
+from schema.objects import ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
 from storage.credentials import Credentials
 from storage.listing import listing
-from storage.port import UNGUARDED, UNPINNED, Body, Guard, HeaderList, Pin, RequestObserver, Unobserved
+from storage.listing.asking import ListedBucket
+from storage.port import (
+    UNGUARDED,
+    UNPINNED,
+    Believe,
+    Body,
+    Guard,
+    HeaderList,
+    Listing,
+    Pin,
+    RequestObserver,
+    Unobserved,
+)
 from storage.s3 import uploads
 from storage.s3.answers import object_head, pinned_range, write_result
 from storage.wire import documents
 from storage.wire.addressing import locate
-from storage.wire.curl import Answer, Patience
 from storage.wire.errors import Purpose, printable
+from storage.wire.exchange import Answer, Patience
 from storage.wire.signer import encode_path
 from storage.wire.wire import Operation, Wire
 
@@ -45,7 +57,7 @@ class S3Store:
             observer or Unobserved(),
             ca_bundle=ca_bundle or side.ca_bundle,
         )
-        self._order = listing.BucketOrder()
+        self._listed = ListedBucket(side.bucket, self.fetch_page, self._head_listed)
         self._always: tuple[tuple[str, str], ...] = ()
         if side.requester_pays:
             self._always = (("x-amz-request-payer", "requester"),)
@@ -57,23 +69,31 @@ class S3Store:
         """The bucket's name."""
         return self._side.bucket
 
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors a request takes at most while it is under way."""
+        return self._wire.descriptors
+
     def move_to(self, endpoint_url: str) -> None:
         """Send what follows to another endpoint of the same bucket."""
         self._wire.move(locate(replace(self._side, endpoint_url=endpoint_url)))
 
-    def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:
+    def list_objects(
+        self, prefix: str, *, start_after: str = "", parallel: int = 1, believe: Believe = Believe.LISTING
+    ) -> Listing:
         """See the port."""
-        return listing.list_objects(
-            self.fetch_page, self.bucket, prefix, start_after=start_after, parallel=parallel, order=self._order
-        )
+        return listing.list_objects(self._listed, prefix, start_after=start_after, parallel=parallel, believe=believe)
+
+    def _head_listed(self, key: str, version_id: str | None) -> ObjectHead:
+        return self.head(key, version_id=version_id)
 
     def ask_listing(self, prefix: str) -> None:
         """See the port."""
-        listing.ask_listing(self.fetch_page, self.bucket, prefix)
+        listing.ask_listing(self._listed, prefix)
 
-    def list_versions(self, prefix: str) -> Iterator[ListedObject]:
+    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
         """See the port."""
-        return listing.list_versions(self.fetch_page, self.bucket, prefix, order=self._order)
+        return listing.list_versions(self._listed, prefix, believe=believe)
 
     def fetch_page(self, query: list[tuple[str, str]]) -> bytes:
         """The body of a GET on the bucket with *query* (storage.listing.PageFetch)."""

@@ -10,8 +10,8 @@ from schema.objects import ListedPart, ListedUpload, PartResult, WriteResult
 from storage.port import Body, HeaderList
 from storage.s3.answers import write_result
 from storage.wire import documents
-from storage.wire.curl import Answer, Patience
 from storage.wire.errors import Purpose
+from storage.wire.exchange import Answer, Patience
 from storage.wire.wire import Operation, Wire
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
-"""S3 error codes, HTTP statuses and libcurl codes, each with the leaf of StoreError it means by itself.
+"""S3 error codes, HTTP statuses and faults of the exchange, each with the leaf of StoreError it means by itself.
 
-Sources: AWS's list of S3 error codes, MinIO's api-errors, libcurl's libcurl-errors(3). What depends on the call is
+Sources: AWS's list of S3 error codes, MinIO's api-errors. What depends on the call is
 decided in error_border.py.
 """
 
@@ -29,6 +29,7 @@ from schema.errors import (
     UploadMissing,
     WrongRegion,
 )
+from storage.wire.exchange import Fault
 
 BY_CODE: dict[str, type[StoreError]] = {
     **dict.fromkeys(
@@ -169,10 +170,11 @@ BY_STATUS: dict[int, type[StoreError]] = {
     509: Throttled,
 }
 
-BY_CURL: dict[int, type[StoreError]] = {
-    28: RequestTimedOut,
-    **dict.fromkeys((1, 8, 18, 23, 61), ResponseUnreadable),
-    **dict.fromkeys((53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91), TlsRefused),
-    3: ObjectRefused,
+BY_FAULT: dict[Fault, type[StoreError]] = {
+    Fault.TIMED_OUT: RequestTimedOut,
+    Fault.MALFORMED: ResponseUnreadable,
+    Fault.CUT_SHORT: ResponseUnreadable,
+    Fault.TLS_REFUSED: TlsRefused,
+    Fault.UNSENDABLE: ObjectRefused,
 }
-"""Everything else libcurl can fail with is a connection that could not be made or kept."""
+"""Every other fault is a connection that could not be made or kept, but for NO_DESCRIPTORS: no endpoint's fault."""

@@ -1,4 +1,4 @@
-"""One kept-alive HTTP connection: a libcurl easy handle and the callbacks that fill and drain it.
+"""One kept-alive HTTP connection over pycurl, with Python's callbacks on the data's way: where direct.py cannot go.
 
 A connection belongs to one thread. libcurl itself repeats a request whose reused connection turns out to be dead
 before any byte of an answer; that is why bodies can be rewound here.
@@ -6,99 +6,31 @@ before any byte of an answer; that is why bodies can be rewound here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import pycurl
 
-ERROR_BODY_LIMIT = 64 * 1024
-ANSWER_BODY_LIMIT = 64 * 1024 * 1024
-"""A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, is about 4 MB."""
+from storage.wire import exchange
+from storage.wire.exchange import (
+    ANSWER_BODY_LIMIT,
+    ERROR_BODY_LIMIT,
+    LOW_SPEED_BYTES,
+    Answer,
+    Patience,
+    ReaderFailed,
+    Request,
+)
+from storage.wire.failures import failed
+from storage.wire.http1 import header_line, parse_head
+
 RECEIVE_BUFFER = 128 * 1024
 SEND_BUFFER = 256 * 1024
-CONNECT_TIMEOUT_MS = 10_000
-LOW_SPEED_BYTES = 1024
-LOW_SPEED_SECONDS = 30
-
-
 KEPT_OUT = [b"Expect:", b"Accept:"]
 """Lines that keep libcurl from adding headers: a server that ignores Expect costs one second per PUT."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a request may be silent. 0: no bound. Connecting, TLS included, has CONNECT_TIMEOUT_MS beside it."""
-
-    slow_seconds: int
-    """Slower than 1 KiB/s for so long, in either direction, is a failure."""
-    seconds: int
-    """From beginning to end."""
-
-    DATA: ClassVar[Patience]
-    STREAM: ClassVar[Patience]
-    """The body comes from another request, which has its own limit."""
-    SILENT: ClassVar[Patience]
-    """Complete and copy: the server may say nothing for minutes while it works."""
-
-
-Patience.DATA = Patience(LOW_SPEED_SECONDS, 0)
-Patience.STREAM = Patience(600, 0)
-Patience.SILENT = Patience(0, 600)
-
-
-@dataclass(slots=True)
-class Request:
-    """One HTTP request, signed and encoded. At most one of *body*, *read*; at most one way to receive."""
-
-    method: str
-    url: str
-    headers: list[tuple[str, str]] = field(repr=False)
-    """Beside Host, User-Agent and Content-Length. No name or value may hold a line break."""
-    body: bytes | bytearray | memoryview | None = field(default=None, repr=False)
-    read: Callable[[int], bytes] | None = None
-    length: int = 0
-    """Bytes of *read*."""
-    into: memoryview | None = None
-    """Where a 2xx body goes. None: into Answer.body."""
-    patience: Patience = Patience.DATA
-    once: bool = False
-    """Sent on a new connection: on one it has used before, libcurl repeats a request that got no answer by itself."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """What came back. *received* counts the bytes placed in Request.into."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    received: int
-    seconds: float
-    first_byte_seconds: float
-    overflowed: bool = False
-    """More bytes came than Request.into holds, or an answer's text was longer than any we know."""
-
-
-class CurlFailed(Exception):
-    """libcurl gave up: no whole answer. Internal to storage; storage/wire/errors.py translates it."""
-
-    def __init__(self, code: int, text: str, seconds: float) -> None:
-        super().__init__(f"curl {code}: {text}")
-        self.code = code
-        self.text = text
-        self.seconds = seconds
-
-
-class ReaderFailed(Exception):
-    """Request.read raised *error*; libcurl's frames lie between, so it is carried in here. Internal to storage."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(repr(error))
-        self.error = error
-
-
-class Connection:
+class CurlConnection:
     """A reusable handle. Not safe to use from two threads at once."""
 
     def __init__(self, ca_bundle: str | None, user_agent: str) -> None:
@@ -128,7 +60,7 @@ class Connection:
         curl.setopt(pycurl.SEEKFUNCTION, self._seek)
 
     def perform(self, request: Request) -> Answer:
-        """Send and receive. Raises CurlFailed, or ReaderFailed with whatever *request.read* raised."""
+        """Send and receive. Raises ExchangeFailed, or ReaderFailed with whatever *request.read* raised."""
         curl = self._curl
         self._prepare(request)
         try:
@@ -138,7 +70,8 @@ class Connection:
                 raise ReaderFailed(self._read_error) from None
             if not self._overflowed:
                 code, text = cast(tuple[int, str], error.args)
-                raise CurlFailed(code, text, curl.getinfo(pycurl.TOTAL_TIME)) from None
+                os_error, begun = curl.getinfo(pycurl.OS_ERRNO), bool(self._lines)
+                raise failed(code, text, curl.getinfo(pycurl.TOTAL_TIME), os_error=os_error, begun=begun) from None
         finally:
             self._into = self._filling = None
             self._read = None
@@ -177,7 +110,10 @@ class Connection:
             curl.setopt(pycurl.FRESH_CONNECT, int(request.once))
             self._once = request.once
         curl.setopt(pycurl.URL, request.url)
-        curl.setopt(pycurl.HTTPHEADER, [*KEPT_OUT, *header_lines(request.headers)])
+        curl.setopt(
+            pycurl.HTTPHEADER,
+            [*KEPT_OUT, *[header_line(name, value).encode("latin-1") for name, value in request.headers]],
+        )
         sends = request.body is not None or request.read is not None
         # The mode is kept between requests of one kind, because each option set costs as much as a callback.
         mode = f"{request.method}+body" if sends else request.method
@@ -246,7 +182,7 @@ class Connection:
         return pycurl.SEEKFUNC_OK
 
     def _read_head(self) -> None:
-        self._status, self._headers = parse_head(self._lines)
+        self._status, self._headers = parse_head(b"".join(self._lines))
 
 
 def set_fixed_options(curl: Any, ca_bundle: str | None, user_agent: str) -> None:
@@ -261,7 +197,7 @@ def set_fixed_options(curl: Any, ca_bundle: str | None, user_agent: str) -> None
         (pycurl.SSL_VERIFYHOST, 2),
         (pycurl.TCP_NODELAY, 1),
         (pycurl.TCP_KEEPALIVE, 1),
-        (pycurl.CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS),
+        (pycurl.CONNECTTIMEOUT_MS, exchange.CONNECT_TIMEOUT_MS),
         (pycurl.LOW_SPEED_LIMIT, LOW_SPEED_BYTES),
         (pycurl.BUFFERSIZE, RECEIVE_BUFFER),
         (pycurl.UPLOAD_BUFFERSIZE, SEND_BUFFER),
@@ -286,36 +222,3 @@ def set_method(curl: Any, method: str, sends: bool) -> None:
         curl.unsetopt(pycurl.CUSTOMREQUEST)
     else:
         curl.setopt(pycurl.CUSTOMREQUEST, method)
-
-
-def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
-    """Status and headers of the last answer in *lines* (a 1xx may stand before it); trailers are left out.
-
-    Names in lower case, values latin-1 decoded and stripped; a repeated header is joined by ', '.
-    """
-    start = 0
-    if len(lines) > 1 and b"\r\n" in lines[:-1]:
-        start = max((index for index, line in enumerate(lines) if line.startswith(b"HTTP/")), default=0)
-    rows = b"".join(lines[start:]).decode("latin-1").replace("\r\n", "\n").split("\n") if lines else [""]
-    words = rows[0].split(None, 2)
-    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-    fields: dict[str, str] = {}
-    for row in rows[1:]:
-        name, colon, value = row.partition(":")
-        if not colon:
-            if not row:
-                break
-            continue
-        name = name.lower()
-        value = value.strip(" \t")
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return status, fields
-
-
-def header_lines(fields: Sequence[tuple[str, str]]) -> list[bytes]:
-    """Header lines as libcurl takes them: 'name: value', or 'name;' for an empty value, which ':' would suppress.
-
-    No name or value may hold a line break.
-    """
-    lines = "\n".join([f"{name}: {value}" if value else f"{name};" for name, value in fields])
-    return lines.encode("latin-1").split(b"\n") if lines else []

@@ -35,16 +35,16 @@ from schema.errors import (
     UploadConflicted,
     UploadMissing,
     WrongRegion,
+    descriptors_exhausted,
 )
-from storage.wire.codes import BY_CODE, BY_CURL, BY_STATUS
-from storage.wire.curl import CurlFailed
+from storage.wire.codes import BY_CODE, BY_FAULT, BY_STATUS
+from storage.wire.exchange import ExchangeFailed, Fault
 
 _CODE = re.compile(rb"<Code>\s*([^<]{1,200}?)\s*</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{0,2000})</Message>")
 _REQUEST_ID = re.compile(rb"<RequestId>([^<]{1,200})</RequestId>")
 _REGION = re.compile(rb"<Region>([^<]{1,60})</Region>")
 _CONDITION = re.compile(rb"<Condition>([^<]{1,200})</Condition>")
-_HANDSHAKE_REFUSED = re.compile(r"certificate|wrong version number|unsupported protocol|alert", re.IGNORECASE)
 _MESSAGE_SHOWN = 300
 _KEY_GONE = ("", "NoSuchKey", "NotFound")
 
@@ -91,16 +91,13 @@ _ADVICE: dict[type[StoreError], str] = {
 }
 
 
-def from_curl(failure: CurlFailed, call: Call) -> StoreError:
+def from_exchange(failure: ExchangeFailed, call: Call) -> StoreError:
     """The leaf for a request that brought no whole answer."""
-    leaf = BY_CURL.get(failure.code, ConnectionFailed)
-    text = failure.text
-    if failure.code == 35 and re.search(
-        r"certificate|wrong version number|unsupported protocol|alert", text, re.IGNORECASE
-    ):
-        # A TLS handshake that was answered and refused; without such words it was a connection that broke.
-        leaf = TlsRefused
-    message = f"{_subject(call)} at {call.endpoint} failed: {printable(text)} (curl {failure.code})"
+    if failure.fault is Fault.NO_DESCRIPTORS:
+        return descriptors_exhausted(f"{_subject(call)} was not sent", operation=call.operation, key=call.key)
+    leaf = BY_FAULT.get(failure.fault, ConnectionFailed)
+    number = f" (curl {failure.number})" if failure.number else ""
+    message = f"{_subject(call)} at {call.endpoint} failed: {printable(failure.text)}{number}"
     advice = _ADVICE.get(leaf)
     return leaf(f"{message}; {advice}" if advice else message, operation=call.operation, key=call.key)
 

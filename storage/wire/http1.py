@@ -127,3 +127,40 @@ class Pieces:
         self._start, self._have = 0, self._receive(self._view)
         if not self._have:
             raise HeadMalformed("the server closed the connection within a chunked body")
+
+
+def parse_head(raw: bytes) -> tuple[int, dict[str, str]]:
+    """Status and headers of the final answer in *raw*, which libcurl has found to be HTTP.
+
+    1xx answers before it and trailers behind it are left out. Status 0: there is none. Names in lower case, values
+    latin-1 decoded and stripped; a repeated header is joined by ', '.
+    """
+    rows = raw.decode("latin-1").replace("\r\n", "\n").split("\n")
+    start, status = 0, _status(rows[0])
+    while 100 <= status < 200 and "" in rows[start:-1]:
+        start = rows.index("", start) + 1
+        status = _status(rows[start])
+    fields: dict[str, str] = {}
+    for row in rows[start + 1 :]:
+        name, colon, value = row.partition(":")
+        if not colon:
+            if not row:
+                break
+            continue
+        name = name.lower()
+        value = value.strip(" \t")
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return status, fields
+
+
+def _status(row: str) -> int:
+    words = row.split(None, 2)
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+
+
+def header_line(name: str, value: str) -> str:
+    """A header as libcurl takes it: 'name: value', or 'name;' for an empty value, which ':' would suppress.
+
+    Neither may hold a line break.
+    """
+    return f"{name}: {value}" if value else f"{name};"

@@ -8,6 +8,7 @@ where the body can be sent again.
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import struct
@@ -17,14 +18,14 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
-from storage.wire.curl import (
+from storage.wire import exchange
+from storage.wire.exchange import (
     ANSWER_BODY_LIMIT,
-    CONNECT_TIMEOUT_MS,
     ERROR_BODY_LIMIT,
     LOW_SPEED_BYTES,
-    SEND_BUFFER,
     Answer,
-    CurlFailed,
+    ExchangeFailed,
+    Fault,
     Patience,
     ReaderFailed,
     Request,
@@ -37,9 +38,7 @@ FRESH_SECONDS: Final = 0.2
 """A connection used this recently is not looked at before the next request: no server closes an idle one so soon, and
 the look is a system call in which another thread takes the interpreter. One that is dead all the same gives no answer,
 and the request is sent again where it may be."""
-# libcurl's numbers: the error border knows them, and operators can look them up.
-NO_HOST, NO_CONNECTION, NOT_HTTP, CUT_SHORT, TIMED_OUT = 6, 7, 8, 18, 28
-NO_ANSWER, SEND_FAILED, RECEIVE_FAILED = 52, 55, 56
+SEND_BUFFER: Final = 256 * 1024
 
 
 class _Stale(Exception):
@@ -49,9 +48,7 @@ class _Stale(Exception):
 class SocketConnection:
     """Performs requests to one origin after the other. Not safe to use from two threads at once."""
 
-    def __init__(self, ca_bundle: str | None, user_agent: str) -> None:
-        """*ca_bundle* is taken so that both kinds of connection are made alike: nothing is verified without TLS."""
-        del ca_bundle
+    def __init__(self, user_agent: str) -> None:
         self._socket: socket.socket | None = None
         self._user_agent = user_agent
         self._origin = ""
@@ -67,7 +64,7 @@ class SocketConnection:
         self._view = memoryview(self._buffer)
 
     def perform(self, request: Request) -> Answer:
-        """Send and receive. Raises CurlFailed, or ReaderFailed with whatever *request.read* raised."""
+        """Send and receive. Raises ExchangeFailed, or ReaderFailed with whatever *request.read* raised."""
         started = time.monotonic()
         target = self._aim(request.url)
         if request.once:
@@ -79,15 +76,15 @@ class SocketConnection:
             except _Stale:
                 self.close()
             except TimeoutError:
-                raise self._failed(TIMED_OUT, "no byte for too long", started) from None
+                raise self._failed(Fault.TIMED_OUT, "no byte for too long", started) from None
             except HeadMalformed as error:
-                raise self._failed(NOT_HTTP, str(error), started) from None
-            except CurlFailed as failure:
+                raise self._failed(Fault.MALFORMED, str(error), started) from None
+            except ExchangeFailed as failure:
                 self.close()
                 failure.seconds = time.monotonic() - started
                 raise
             except OSError as error:
-                raise self._failed(RECEIVE_FAILED, error.strerror or str(error), started) from None
+                raise self._failed(Fault.RECEIVE_FAILED, error.strerror or str(error), started) from None
             except BaseException:
                 self.close()
                 raise
@@ -103,9 +100,9 @@ class SocketConnection:
         """A thread that ends takes its connection with it."""
         self.close()
 
-    def _failed(self, code: int, text: str, started: float) -> CurlFailed:
+    def _failed(self, fault: Fault, text: str, started: float) -> ExchangeFailed:
         self.close()
-        return CurlFailed(code, text, time.monotonic() - started)
+        return ExchangeFailed(fault, text, time.monotonic() - started)
 
     def _aim(self, url: str) -> str:
         """The request target; another origin than before ends the connection."""
@@ -128,7 +125,7 @@ class SocketConnection:
             if not self._has_answer(connection):
                 if may_repeat:
                     raise _Stale from None
-                raise CurlFailed(SEND_FAILED, "the connection was closed while sending", 0.0) from None
+                raise ExchangeFailed(Fault.SEND_FAILED, "the connection was closed while sending", 0.0) from None
         head, have = self._receive_head(connection, may_repeat)
         first_byte = time.monotonic() - started
         answer = self._receive_body(connection, request, head, have)
@@ -161,13 +158,15 @@ class SocketConnection:
         parts = urlsplit(self._origin)
         host, port = parts.hostname or "", parts.port or 80
         try:
-            opened = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_MS / 1000)
+            opened = socket.create_connection((host, port), timeout=exchange.CONNECT_TIMEOUT_MS / 1000)
         except socket.gaierror as error:
-            raise CurlFailed(NO_HOST, f"could not resolve host {host}: {error.strerror}", 0.0) from None
+            raise ExchangeFailed(Fault.NO_HOST, f"could not resolve host {host}: {error.strerror}", 0.0) from None
         except TimeoutError:
-            raise CurlFailed(TIMED_OUT, f"could not connect to {host}:{port} in time", 0.0) from None
+            raise ExchangeFailed(Fault.TIMED_OUT, f"could not connect to {host}:{port} in time", 0.0) from None
         except OSError as error:
-            raise CurlFailed(NO_CONNECTION, f"could not connect to {host}:{port}: {error.strerror}", 0.0) from None
+            spent = error.errno in (errno.EMFILE, errno.ENFILE)
+            fault = Fault.NO_DESCRIPTORS if spent else Fault.NO_CONNECTION
+            raise ExchangeFailed(fault, f"could not connect to {host}:{port}: {error.strerror}", 0.0) from None
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -224,12 +223,14 @@ class SocketConnection:
             except BaseException as error:
                 raise ReaderFailed(error) from None
             if not piece:
-                raise CurlFailed(CUT_SHORT, f"the body's reader ended {left} bytes early", 0.0)
+                raise ExchangeFailed(Fault.CUT_SHORT, f"the body's reader ended {left} bytes early", 0.0)
             connection.sendall(piece)
             left -= len(piece)
 
     def _has_answer(self, connection: socket.socket) -> bool:
-        return bool(select.select([connection], [], [], 0)[0])
+        readable = select.poll()  # select() knows no descriptor beyond 1,023
+        readable.register(connection, select.POLLIN)
+        return bool(readable.poll(0))
 
     def _receive(self, connection: socket.socket, into: memoryview) -> int:
         """Some bytes; 0 at the end. Raises TimeoutError, also for bytes that only drip."""
@@ -267,7 +268,7 @@ class SocketConnection:
                 if not have and may_be_stale:
                     raise _Stale
                 text = "the server closed the connection within its answer" if have else "the server sent no answer"
-                raise CurlFailed(CUT_SHORT if have else NO_ANSWER, text, 0.0)
+                raise ExchangeFailed(Fault.CUT_SHORT if have else Fault.NO_ANSWER, text, 0.0)
             have += got
             while (head := find_head(self._buffer, have)) is not None:
                 if head.status >= 200:
@@ -300,7 +301,7 @@ class SocketConnection:
         return answer
 
     def _fill(self, connection: socket.socket, into: memoryview, have: int) -> None:
-        """The rest of *into*. Raises TimeoutError below 1 KiB/s, CurlFailed when the body ends early."""
+        """The rest of *into*. Raises TimeoutError below 1 KiB/s, ExchangeFailed when the body ends early."""
         wanted = len(into)
         while have < wanted:
             began = time.monotonic()
@@ -309,7 +310,7 @@ class SocketConnection:
             except BlockingIOError:
                 raise TimeoutError from None
             if not got:
-                raise CurlFailed(CUT_SHORT, f"the body ended {wanted - have} bytes early", 0.0)
+                raise ExchangeFailed(Fault.CUT_SHORT, f"the body ended {wanted - have} bytes early", 0.0)
             seconds = time.monotonic() - began
             if seconds > 1.0 and got < LOW_SPEED_BYTES * seconds and have + got < wanted:
                 raise TimeoutError

@@ -37,8 +37,11 @@ def encode_path(key: str) -> str:
 
 
 def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
-    """A query in canonical form: encoded, sorted by name, then value; the same text is sent and signed."""
-    encoded = [(quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs]
+    """A query in canonical form: encoded, sorted by name, then value; the same text is sent and signed.
+
+    A lone surrogate U+DC80 to U+DCFF stands for a byte that is not UTF-8 (surrogateescape).
+    """
+    encoded = [(quote(name, safe="~"), quote(value, safe="~", errors="surrogateescape")) for name, value in pairs]
     encoded.sort()
     return "&".join([f"{name}={value}" for name, value in encoded])
 

@@ -1,6 +1,6 @@
 """Signed requests to one bucket: addressing, signing, the observer, expired credentials, errors.
 
-A Wire is used from many threads; each thread has its own kept-alive connection, so connections never outnumber
+A Wire is used from many threads; each request has a kept-alive connection to itself, so connections never outnumber
 the threads that ask.
 """
 
@@ -8,33 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schema.errors import CredentialsExpired, ObjectRefused, ResponseUnreadable, StoreError
-from storage.credentials import Credentials, Keys, proxy_named
+from storage.credentials import Credentials, Keys
 from storage.port import Body, RequestObserver, RequestSample
-from storage.wire import errors
+from storage.wire import connections, errors
 from storage.wire.addressing import BucketAddress
-from storage.wire.curl import Answer, Connection, CurlFailed, Patience, ReaderFailed, Request
 from storage.wire.errors import Call, Purpose
-from storage.wire.plain import SocketConnection
+from storage.wire.exchange import Answer, ExchangeFailed, Patience, ReaderFailed, Request
 from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
 
-USER_AGENT = "s3migrate"
-AnyConnection = Connection | SocketConnection
 _ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
 """S3 sends 200 at once and the result, or an <Error>, when it is known."""
 _UNSENDABLE = re.compile(r"[\x00\r\n]|[^\x00-\xff]")
-
-
-def kind_of(origin: str) -> type[AnyConnection]:
-    """Sockets for plain HTTP; libcurl for TLS, where its timeouts hold and large bodies cost less, and for proxies."""
-    return SocketConnection if origin.startswith("http://") and not proxy_named(origin) else Connection
 
 
 @dataclass(slots=True)
@@ -91,9 +81,8 @@ class Wire:
         self._ca_bundle = ca_bundle
         self._now = now
         self._signer = Signer(region, now=now)
-        self._local = threading.local()
-        self._connections: weakref.WeakSet[AnyConnection] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._connections = connections.connections_of(address.origin, ca_bundle)
+        self._closed = False
         self._signed_before = False
         self._encoding = ("Accept-Encoding", address.accept_encoding)
 
@@ -118,20 +107,23 @@ class Wire:
             self._signed_before,
         )
 
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors a request takes at most while it is under way."""
+        return connections.descriptors_each(self._address.origin)
+
     def move(self, address: BucketAddress) -> None:
         """Send what follows to *address*: the same bucket behind another endpoint. Safe while requests are sent."""
         self._encoding = ("Accept-Encoding", address.accept_encoding)
         self._address = address
-        self._local = threading.local()  # the next request of each thread opens what suits the new address
+        left, self._connections = self._connections, connections.connections_of(address.origin, self._ca_bundle)
+        connections.release(left)
 
     def close(self) -> None:
-        """Close the connections of all threads; none of them may be in use."""
-        with self._lock:
-            connections = list(self._connections)
-            self._connections.clear()
-            self._local = threading.local()
-        for connection in connections:
-            connection.close()
+        """Close the connections that no other wire to the same origin uses."""
+        if not self._closed:
+            self._closed = True
+            connections.release(self._connections)
 
     def _attempt(self, operation: Operation) -> Attempt:
         """Wait for the observer's leave, then sign (not before: a signature ages) and send."""
@@ -145,13 +137,13 @@ class Wire:
         error: StoreError | None = None
         try:
             keys = self._credentials.current()
-            answer = self._connection().perform(self._request(operation, keys))
+            answer = self._perform(self._request(operation, keys))
             seconds, first_byte = answer.seconds, answer.first_byte_seconds
             moved = answer.received or sent or len(answer.body)
             error = self._refusal(operation, answer)
-        except CurlFailed as failure:
+        except ExchangeFailed as failure:
             seconds = failure.seconds
-            error = errors.from_curl(failure, self.call(operation))
+            error = errors.from_exchange(failure, self.call(operation))
         except ReaderFailed as failure:
             # Another endpoint's error, or a bug: the sample does not blame this endpoint for it.
             raise failure.error from None
@@ -174,9 +166,7 @@ class Wire:
     def _refusal(self, operation: Operation, answer: Answer) -> StoreError | None:
         """What is wrong with an answer as far as every operation is concerned, or None."""
         if not 200 <= answer.status < 300:
-            return errors.from_answer(
-                answer.status, answer.headers, answer.body, self.call(operation), now=self._now()
-            )
+            return errors.from_answer(answer.status, answer.headers, answer.body, self.call(operation), now=self._now())
         self._signed_before = True
         if operation.purpose in _ANSWERED_LATE and errors.is_error_document(answer.body):
             return errors.from_error_document(answer.headers, answer.body, self.call(operation))
@@ -235,15 +225,13 @@ class Wire:
                     key=operation.key,
                 )
 
-    def _connection(self) -> AnyConnection:
-        held: AnyConnection | None = getattr(self._local, "connection", None)
-        if held is not None:
-            return held
-        connection = kind_of(self._address.origin)(self._ca_bundle, USER_AGENT)
-        with self._lock:
-            self._connections.add(connection)
-            self._local.connection = connection
-        return connection
+    def _perform(self, request: Request) -> Answer:
+        lent_by = self._connections
+        connection = lent_by.take()
+        try:
+            return connection.perform(request)
+        finally:
+            lent_by.give(connection)
 
     def __repr__(self) -> str:
         return f"Wire({self._address.origin}, {self.bucket!r})"

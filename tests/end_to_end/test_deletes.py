@@ -133,3 +133,14 @@ def test_the_intent_is_recorded_before_the_request(with_extras: Operator) -> Non
         intents = list(connection.execute(text("SELECT what FROM ledger.intent ORDER BY ord")).scalars())
     engine.dispose()
     assert [key for key in EXTRA if any(repr(key) in intent for intent in intents)] == list(EXTRA)
+
+
+def test_f7_a_key_that_appears_at_the_source_after_the_plan_is_not_deleted(with_extras: Operator) -> None:
+    """Control: the other two, which did not appear, go."""
+    assert with_extras.plan().code == 0
+    fill(with_extras.source.client(), with_extras.source_bucket, [CorpusObject(EXTRA[1], 20, 7)])
+    applied = with_extras.apply()
+
+    assert applied.code == 3, applied.err
+    assert "has appeared at the source since the plan; not deleted" in applied.err
+    assert extras_left(with_extras) == [EXTRA[1]]

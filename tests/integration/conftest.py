@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from support.certificates import shared_certificate
+from support.scripted_server import speaking
 from support.servers import S3Server
 
 from schema.declaration import Side
 from storage.open_store import open_store
 from storage.port import ObjectStore
 from storage.probe.canary import FOLDER
+from storage.wire import connections
+from storage.wire.curl import CurlConnection
+from storage.wire.direct import DirectConnection
+from storage.wire.exchange import Connection
 
 
 @pytest.fixture
@@ -40,3 +46,31 @@ def rclone(rclone_server: S3Server, bucket_name: str, keys: dict[str, str]) -> I
     yield store
     assert list(store.list_objects("")) == []
     store.close()
+
+
+CARRIERS = {
+    "sockets": False,
+    "direct over http": False,
+    "direct over https": True,
+    "pycurl over https": True,
+}
+"""Each kind of connection -> whether it is tried over TLS."""
+
+
+@pytest.fixture(params=CARRIERS)
+def carried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Requests to scripted servers go over this kind of connection; the servers speak TLS where it does."""
+    kind = request.param
+
+    def direct(_origin: str, ca_bundle: str | None) -> Connection:
+        library = connections.direct_library()
+        assert library is not None, "this platform calls libcurl without callbacks"
+        return DirectConnection(library, ca_bundle, connections.USER_AGENT)
+
+    def called_back(_origin: str, ca_bundle: str | None) -> Connection:
+        return CurlConnection(ca_bundle, connections.USER_AGENT)
+
+    if kind != "sockets":
+        monkeypatch.setattr(connections, "open_connection", direct if "direct" in kind else called_back)
+    with speaking(shared_certificate() if CARRIERS[kind] else None):
+        yield

@@ -21,6 +21,8 @@ from schema.errors import StoreError
 from storage.port import Pin
 from storage.s3.store import S3Store
 
+pytestmark = pytest.mark.usefixtures("carried")
+
 
 def test_no_answer_at_all() -> None:
     with scripted(CLOSE) as server, store_at(server) as store, pytest.raises(errors.ConnectionFailed):

@@ -12,15 +12,17 @@ from support.scripted_server import (
     get,
     renewed_keys,
     scripted,
+    side_at,
     store_at,
 )
 
 from schema import errors
-from schema.declaration import Side
 from schema.errors import StoreError
 from storage.credentials import FixedKeys, Keys
 from storage.port import Guard, Pin
 from storage.s3.store import S3Store
+
+pytestmark = pytest.mark.usefixtures("carried")
 
 
 @pytest.mark.parametrize(
@@ -151,8 +153,7 @@ def test_customer_key_and_requester_pays_go_with_data_calls() -> None:
     created = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
     head = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "e"\r\n\r\n'
     with scripted(*[answer(body=b"hello", ETag='"e"')] * 3, answer(body=created), head) as server:
-        at = Side("bucket", endpoint_url=f"http://127.0.0.1:{server.port}", requester_pays=True)
-        store = S3Store(at, KEYS, customer_key=bytes(32))
+        store = S3Store(side_at(server, requester_pays=True), KEYS, customer_key=bytes(32))
         get(store)
         store.put("k", b"x", [])
         store.upload_part("k", "u", 1, b"x")

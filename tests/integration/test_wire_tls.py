@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from support.certificates import self_signed
+from support.certificates import Certificate, self_signed
 
 from schema.declaration import Side
 from schema.errors import InputMissing, RequestTimedOut, StoreError, TlsRefused
@@ -21,10 +20,10 @@ from storage.credentials import FixedKeys
 from storage.open_store import open_store
 from storage.port import Unobserved
 from storage.retrying import Retry, RetryPolicy
-from storage.wire import curl
+from storage.wire import exchange
 from storage.wire.addressing import locate
-from storage.wire.curl import Patience
 from storage.wire.errors import Purpose
+from storage.wire.exchange import Patience
 from storage.wire.wire import Operation, Wire
 
 
@@ -44,15 +43,14 @@ class HeadOnly(BaseHTTPRequestHandler):
 @pytest.fixture
 def tls_server(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """Port and certificate of an https server."""
-    certificate, key = self_signed(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    certificate = self_signed(tmp_path)
+    context = certificate.server_context()
     server = ThreadingHTTPServer(("127.0.0.1", 0), HeadOnly)
     server.handle_error = lambda *_: None  # type: ignore[method-assign] - clients that refuse us are the test
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield server.server_port, certificate
+    yield server.server_port, certificate.file
     server.shutdown()
     thread.join(10)
     server.server_close()
@@ -101,20 +99,18 @@ def test_a_bundle_that_is_not_there() -> None:
 class Hesitant:
     """A server that meets its first connections with silence, at one point or another, or next to it, and then answers.
 
-    Without a *key* it speaks plain HTTP.
+    Without a *certificate* it speaks plain HTTP.
     """
 
-    def __init__(self, certificate: Path, key: Path | None, silences: list[str]) -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if key else None
-        if self._context is not None:
-            self._context.load_cert_chain(certificate, key)
+    def __init__(self, certificate: Certificate | None, silences: list[str]) -> None:
+        self._context = certificate.server_context() if certificate else None
         self._silences = silences
         self._held: list[socket.socket] = []
         self._over = threading.Event()
         self.met: list[str] = []
         """What each connection was met with."""
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"{'https' if key else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def __enter__(self) -> Self:
@@ -156,10 +152,10 @@ class Hesitant:
                 client.sendall(drop)
 
 
-def asked_twice(server: Hesitant, certificate: Path, patience: Patience) -> bytes | None:
+def asked_twice(server: Hesitant, certificate: Certificate, patience: Patience) -> bytes | None:
     """What at most two attempts at a document bring; None: both timed out."""
     address = locate(Side("bucket", endpoint_url=server.url))
-    wire = Wire("bucket", address, "us-east-1", FixedKeys(None), Unobserved(), ca_bundle=str(certificate))
+    wire = Wire("bucket", address, "us-east-1", FixedKeys(None), Unobserved(), ca_bundle=str(certificate.file))
     operation = Operation("ListObjectsV2", Purpose.READ, "GET", patience=patience)
     try:
         answer = Retry(RetryPolicy(attempts=2), wait=lambda _seconds: None).call(lambda: wire.send(operation))
@@ -178,9 +174,9 @@ SHORT = [pytest.param(Patience(1, 0), id="no data"), pytest.param(Patience(0, 1)
 def test_a_server_that_never_answers_the_handshake_times_out_each_time(
     tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curl, "CONNECT_TIMEOUT_MS", 300)
-    certificate, key = self_signed(tmp_path)
-    with Hesitant(certificate, key, ["no handshake", "no handshake"]) as server:
+    monkeypatch.setattr(exchange, "CONNECT_TIMEOUT_MS", 300)
+    certificate = self_signed(tmp_path)
+    with Hesitant(certificate, ["no handshake", "no handshake"]) as server:
         began = time.monotonic()
         assert asked_twice(server, certificate, patience) is None
         assert time.monotonic() - began >= 0.6, "the patience was used up, twice"
@@ -192,9 +188,9 @@ def test_a_server_that_never_answers_the_handshake_times_out_each_time(
 def test_after_a_silence_the_request_is_sent_again(
     tmp_path: Path, silence: str, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curl, "CONNECT_TIMEOUT_MS", 300)
-    certificate, key = self_signed(tmp_path)
-    with Hesitant(certificate, key, [silence]) as server:
+    monkeypatch.setattr(exchange, "CONNECT_TIMEOUT_MS", 300)
+    certificate = self_signed(tmp_path)
+    with Hesitant(certificate, [silence]) as server:
         assert asked_twice(server, certificate, patience) == b"<List/>"
         assert server.met == [silence, "none"]
 
@@ -202,7 +198,7 @@ def test_after_a_silence_the_request_is_sent_again(
 @pytest.mark.parametrize("patience", SHORT)
 @pytest.mark.parametrize("silence", SILENCES)
 def test_silence_without_tls_has_an_end_as_well(tmp_path: Path, silence: str, patience: Patience) -> None:
-    certificate, _ = self_signed(tmp_path)
-    with Hesitant(certificate, None, [silence]) as server:
+    certificate = self_signed(tmp_path)
+    with Hesitant(None, [silence]) as server:
         assert asked_twice(server, certificate, patience) == b"<List/>"
         assert server.met == [silence, "none"]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import ipaddress
+import shutil
+import ssl
+import tempfile
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -12,8 +18,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 (and not for localhost) that is its own authority; and its key."""
+class Certificate(NamedTuple):
+    """For 127.0.0.1 (and not for localhost), its own authority."""
+
+    file: Path
+    key: Path
+
+    def server_context(self) -> ssl.SSLContext:
+        """What a server wraps its connections with."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.file, self.key)
+        return context
+
+
+def self_signed(folder: Path) -> Certificate:
+    """A new one."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "s3migrate test")])
     now = dt.datetime.now(dt.UTC)
@@ -25,9 +44,17 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    certificate_file, key_file = folder / "server.pem", folder / "server.key"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
+    made = Certificate(folder / "server.pem", folder / "server.key")
+    made.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    return certificate_file, key_file
+    return made
+
+
+@cache
+def shared_certificate() -> Certificate:
+    """One for the whole run."""
+    folder = Path(tempfile.mkdtemp(prefix="s3migrate-certificate-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return self_signed(folder)

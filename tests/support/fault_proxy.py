@@ -19,9 +19,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
+from support.certificates import Certificate
 from support.fault_relay import Exchange, Relay, Upstream
 from support.fault_rules import Request, Respond, Rule, RuleBook, error, parse_request
 from support.http_relay import Connection
@@ -33,8 +34,10 @@ class FaultProxy:
     """The proxy as an object. `rules` may be replaced at any time; their counters start anew.
 
     *credentials* (access key, secret) are needed for EnforceConditions only. *wait* sleeps: tests may pass
-    their own.
+    their own. With a *certificate* it speaks TLS to its clients.
     """
+
+    relay: ClassVar[type[Relay]] = Relay
 
     def __init__(
         self,
@@ -44,12 +47,14 @@ class FaultProxy:
         port: int = 0,
         credentials: tuple[str, str] | None = None,
         wait: Callable[[float], object] | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         where = urlsplit(upstream)
         if where.scheme != "http" or where.hostname is None:
             raise ValueError(f"the upstream must be http://host:port, not {upstream}")
         self.upstream = upstream
         self._address = (where.hostname, where.port or 80)
+        self._context = certificate.server_context() if certificate else None
         self._seed = seed
         self._port = port
         self._credentials = credentials
@@ -93,7 +98,7 @@ class FaultProxy:
     @property
     def endpoint_url(self) -> str:
         """What clients are given."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._context else 'http'}://127.0.0.1:{self._port}"
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -152,7 +157,16 @@ class FaultProxy:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(Connection(sock),), daemon=True).start()
+            threading.Thread(target=self._welcome, args=(sock,), daemon=True).start()
+
+    def _welcome(self, sock: socket.socket) -> None:
+        """Shake hands first, where TLS is spoken."""
+        try:
+            spoken = sock if self._context is None else self._context.wrap_socket(sock, server_side=True)
+        except OSError:
+            sock.close()
+            return
+        self._serve(Connection(spoken))
 
     def _serve(self, client: Connection) -> None:
         upstream = Upstream(self._address)
@@ -184,7 +198,7 @@ class FaultProxy:
             struck = self._book.strike(request)
             self._in_flight += 1
             self.peak_in_flight = max(self.peak_in_flight, self._in_flight)
-        relay = Relay(self, client, upstream, head, request, struck)
+        relay = self.relay(self, client, upstream, head, request, struck)
         try:
             return relay.run() and (head.get("connection") or "").lower() != "close"
         finally:

@@ -27,7 +27,7 @@ from support.fault_rules import (
 )
 from support.http_relay import Connection, Head, PeerGone
 
-_HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "expect")
+HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "expect")
 
 
 class Exchange(NamedTuple):
@@ -164,7 +164,7 @@ class Relay:
             if wrong is not None:
                 self.request_bytes = len(body)
                 return self._answer(error(400, "BadDigest", f"{wrong} did not match what we received"))
-        head = self.head.without(*_HOP_BY_HOP)
+        head = self.head.without(*HOP_BY_HOP)
         if self._first(IgnoreConditions):
             head = head.without("if-none-match", "if-match")
         connection = self.upstream.connection()
@@ -213,7 +213,7 @@ class Relay:
                 return self._answer(replacement)
             return self._send_damaged(answer, body)
         self.status = self.upstream_status
-        self.client.send(answer.without(*_HOP_BY_HOP).encode())
+        self.client.send(answer.without(*HOP_BY_HOP).encode())
         self._send_body(blocks, chunked and not bodiless)
         if (answer.get("connection") or "").lower() == "close":
             self.upstream.close()
@@ -229,7 +229,7 @@ class Relay:
                 length = len(kept)
             elif isinstance(struck.action, Truncate):
                 kept = kept[: int(len(kept) * struck.action.share)]
-        head = answer.without(*_HOP_BY_HOP, "content-length", "transfer-encoding")
+        head = answer.without(*HOP_BY_HOP, "content-length", "transfer-encoding")
         head.fields.append(("Content-Length", str(length)))
         self.status = self.upstream_status
         self.client.send(head.encode())

@@ -6,10 +6,14 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import quote_plus
 from xml.sax.saxutils import escape
 
 from schema.objects import ListedObject
+from storage.listing import listing
+from storage.listing.asking import ListedBucket
+from storage.port import Listing
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 START_MS = int(START.timestamp()) * 1000
@@ -129,3 +133,19 @@ class ListingServer:
 def server_of(keys: Iterable[str], **settings: object) -> ListingServer:
     """A well-behaved server holding *keys*."""
     return ListingServer([listed(key) for key in sorted(set(keys))], **settings)  # type: ignore[arg-type]
+
+
+def bucket_of(fetch: Callable[[list[tuple[str, str]]], bytes], name: str = "bucket", **settings: Any) -> ListedBucket:
+    """A bucket whose pages *fetch* answers; what is None is at its default."""
+    return ListedBucket(name, fetch, **{name: value for name, value in settings.items() if value is not None})
+
+
+def list_objects(fetch: Any, name: str, prefix: str, **settings: Any) -> Listing:
+    """storage.listing.listing.list_objects with a ListedBucket made on the way."""
+    how = {name: settings.pop(name) for name in ("start_after", "parallel", "believe") if name in settings}
+    return listing.list_objects(bucket_of(fetch, name, **settings), prefix, **how)
+
+
+def list_versions(fetch: Any, name: str, prefix: str, **settings: Any) -> Listing:
+    """The same of list_versions."""
+    return listing.list_versions(bucket_of(fetch, name, **settings), prefix)

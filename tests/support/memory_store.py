@@ -18,7 +18,7 @@ from awscrt import checksums
 
 from schema import errors
 from schema.objects import ListedObject, ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
-from storage.port import UNGUARDED, UNPINNED, Body, Guard, HeaderList, Pin
+from storage.port import UNGUARDED, UNPINNED, Believe, Body, Guard, HeaderList, Listing, Pin, Tally
 
 CRC = "x-amz-checksum-crc64nvme"
 MODIFIED = 1_700_000_000_000
@@ -126,7 +126,9 @@ class MemoryStore:
 
     # Reading
 
-    def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:  # noqa: ARG002
+    def list_objects(
+        self, prefix: str, *, start_after: str = "", parallel: int = 1, believe: Believe = Believe.LISTING  # noqa: ARG002
+    ) -> Listing:
         """Ascending."""
 
         def act(_call: Call) -> list[ListedObject]:
@@ -136,13 +138,14 @@ class MemoryStore:
                 if key.startswith(prefix) and key > start_after
             ]
 
-        return iter(self._did("ListObjectsV2", prefix, act))
+        found = self._did("ListObjectsV2", prefix, act)
+        return Listing((entry for entry in found), Tally(len(found)))
 
     def ask_listing(self, prefix: str) -> None:
         """Always answered."""
         self._did("ListObjectsV2", prefix, lambda _call: None)
 
-    def list_versions(self, prefix: str) -> Iterator[ListedObject]:
+    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:  # noqa: ARG002
         """The bucket keeps no versions."""
         return self.list_objects(prefix)
 

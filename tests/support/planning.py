@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,8 +18,9 @@ from schema.declaration import Declaration, Filters, MappingRule, Pair, Policy, 
 from schema.errors import ManifestMissing
 from schema.facts import Capabilities
 from schema.manifest import read_entries
-from schema.objects import ListedObject
+from schema.objects import ListedEntry, ListedObject
 from schema.plan import Entry, Method, Plan
+from storage.port import Believe, Listing, Tally
 
 SOURCE = Side(bucket="from", endpoint_url="http://source.example:9000")
 DESTINATION = Side(bucket="to", endpoint_url="http://destination.example:9000")
@@ -36,24 +37,37 @@ def listed(key: str, size: int = 1, etag: str | None = None, modified: int = 1_0
     return ListedObject(key, size, md5(f"{size}") if etag is None else etag, modified, **more)
 
 
+def listing_of(entries: Iterable[ListedEntry]) -> Listing:
+    """A listing that gives *entries*."""
+    found = list(entries)
+    return Listing((entry for entry in found), Tally(len(found)))
+
+
 class Bucket:
     """Lists what it was given, in S3's order (or as given, when told not to sort); may fail on the way."""
 
     bucket = "fake"
 
     def __init__(
-        self, objects: Iterable[ListedObject] = (), *, fails_after: int | None = None, error: Exception | None = None,
+        self, objects: Iterable[ListedEntry] = (), *, fails_after: int | None = None, error: Exception | None = None,
         sort: bool = True,
     ) -> None:  # fmt: skip
         self.objects = list(objects)
         if sort:
             self.objects.sort(key=lambda item: item.key.encode("utf-8", "surrogatepass"))
+        self.believed: list[Believe] = []
         self._fails_after = fails_after
         self._error = error
 
-    def list_objects(self, prefix: str, *, start_after: str = "", parallel: int = 1) -> Iterator[ListedObject]:
+    def list_objects(
+        self, prefix: str, *, start_after: str = "", parallel: int = 1, believe: Believe = Believe.LISTING
+    ) -> Listing:
         assert start_after == ""
         assert parallel >= 1
+        self.believed.append(believe)
+        return Listing(self._listed(prefix), Tally(sum(item.key.startswith(prefix) for item in self.objects)))
+
+    def _listed(self, prefix: str) -> Generator[ListedEntry, None, None]:
         for number, item in enumerate(self.objects):
             if number == self._fails_after and self._error is not None:
                 raise self._error
@@ -65,8 +79,8 @@ class Bucket:
     def ask_listing(self, prefix: str) -> None:
         next(self.list_objects(prefix), None)
 
-    def list_versions(self, prefix: str) -> Iterator[ListedObject]:
-        return self.list_objects(prefix)
+    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
+        return self.list_objects(prefix, believe=believe)
 
 
 class MemoryManifests:
@@ -142,6 +156,7 @@ def pair_inputs(
     destination: Any,
     *,
     facts: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    parallel: int = 1,
 ) -> PairInputs:
     """The two buckets of the declaration's first pair, listed as the face would."""
     pair = declaration.pairs[0]
@@ -150,7 +165,7 @@ def pair_inputs(
         ("source", source, pair.source, facts[0]),
         ("destination", destination, pair.destination, facts[1]),
     ):
-        wishes = ListingWishes(end, Capabilities(found), declaration.policy.versions == "all", 1)
+        wishes = ListingWishes(end, Capabilities(found), declaration.policy.versions == "all", parallel)
         listings.append(bucket_listing(store, side, wishes))
     return PairInputs(*listings, Capabilities(facts[0]), Capabilities(facts[1]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -14,6 +14,7 @@ from schema.objects import ObjectHead
 from storage.credentials import Fetched, FixedKeys, Keys, RenewedKeys
 from storage.port import Pin, RequestSample
 from storage.s3.store import S3Store
+from support.certificates import Certificate
 
 KEYS = FixedKeys(Keys("AK", "canary-secret"))
 PINNED = Pin("e")
@@ -46,8 +47,15 @@ class ScriptedServer:
     script: Sequence[bytes]
     close_after: frozenset[int] = frozenset()
     """Answers after which the connection is closed, silently."""
+    certificate: Certificate | None = None
+    """It speaks TLS with it; None: plain HTTP."""
     requests: list[Received] = field(default_factory=list)
     port: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
 
     def serve(self, listener: socket.socket) -> None:
         """A thread for each connection, until the listener is gone."""
@@ -58,12 +66,18 @@ class ScriptedServer:
             except OSError:
                 return
             connections += 1
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a TLS record at a time, without a wait
             threading.Thread(target=self.converse, args=(client, connections), daemon=True).start()
 
     def converse(self, client: socket.socket, connection: int) -> None:
-        """One connection, from its first request to its end."""
-        with client, client.makefile("rb") as reader:
-            self.answer(client, reader, connection)
+        """One connection, from its first request to its end, which may be the client's."""
+        with suppress(OSError), self._secured(client) as secured, secured.makefile("rb") as reader:
+            self.answer(secured, reader, connection)
+
+    def _secured(self, client: socket.socket) -> socket.socket:
+        if self.certificate is None:
+            return client
+        return self.certificate.server_context().wrap_socket(client, server_side=True)
 
     def answer(self, client: socket.socket, reader: BinaryIO, connection: int) -> None:
         """Every request of a connection in turn."""
@@ -82,10 +96,21 @@ class ScriptedServer:
                 return
 
 
+_SPEAKS: list[Certificate | None] = [None]
+
+
+@contextmanager
+def speaking(certificate: Certificate | None) -> Iterator[None]:
+    """All scripted servers made meanwhile speak TLS with *certificate*; None: plain HTTP."""
+    _SPEAKS.append(certificate)
+    yield
+    _SPEAKS.pop()
+
+
 @contextmanager
 def scripted(*script: bytes, close_after: frozenset[int] = frozenset()) -> Iterator[ScriptedServer]:
     """A server with this script, on a port of its own."""
-    server = ScriptedServer(script, close_after)
+    server = ScriptedServer(script, close_after, _SPEAKS[-1])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.port = listener.getsockname()[1]
         thread = threading.Thread(target=server.serve, args=(listener,), daemon=True)
@@ -95,13 +120,18 @@ def scripted(*script: bytes, close_after: frozenset[int] = frozenset()) -> Itera
     thread.join(10)
 
 
+def side_at(server: ScriptedServer, **settings: bool) -> Side:
+    """The bucket `bucket` at *server*."""
+    trusted = str(server.certificate.file) if server.certificate else None
+    return Side("bucket", endpoint_url=server.url, ca_bundle=trusted, **settings)  # type: ignore[arg-type]
+
+
 @contextmanager
 def store_at(
     server: ScriptedServer, credentials: FixedKeys | RenewedKeys = KEYS, **options: object
 ) -> Iterator[S3Store]:
     """A store of the bucket `bucket` at *server*."""
-    side = Side("bucket", endpoint_url=f"http://127.0.0.1:{server.port}")
-    store = S3Store(side, credentials, **options)  # type: ignore[arg-type]
+    store = S3Store(side_at(server), credentials, **options)  # type: ignore[arg-type]
     try:
         yield store
     finally:

@@ -34,7 +34,8 @@ from schema.plan import Action, Gate, ListingKind, Plan
 from schema.plan_document import to_document
 from schema.planfile import load_plan, write_plan
 from schema.tiers import GIB, MIB
-from storage.listing.source import BucketListing
+from storage.listing.source import BucketSource
+from storage.port import Listing, Tally
 
 DELETING = Policy(delete_extraneous="after-verify")
 
@@ -168,9 +169,9 @@ def test_a_listing_whose_other_side_fails_is_closed(bench) -> None:
     closed = []
 
     class Watched(Bucket):
-        def list_objects(self, prefix, **options):
+        def _listed(self, prefix):
             try:
-                yield from super().list_objects(prefix, **options)
+                yield from super()._listed(prefix)
             finally:
                 closed.append(True)
 
@@ -375,8 +376,8 @@ def test_probes_losses_and_methods_are_passed_on(bench) -> None:
 
 def test_defaults_need_no_probe(bench) -> None:
     declaration: Declaration = declare(policy=Policy(on_destination_newer=OnDifferent.SKIP), manifests="m")
-    bucket = BucketListing(Bucket([listed("a")]), "", ListingKind.OBJECTS, "bucket")
-    inputs = PairInputs(bucket, BucketListing(Bucket(), "", ListingKind.OBJECTS, "bucket"))
+    bucket = BucketSource(Bucket([listed("a")]), "", ListingKind.OBJECTS, "bucket")
+    inputs = PairInputs(bucket, BucketSource(Bucket(), "", ListingKind.OBJECTS, "bucket"))
     made = build_plan(PlanInputs(declaration, {"main": inputs}, bench.manifests, bench.staging, BUDGET))
     assert made.manifest_store == "m"
     assert made.memory_budget == BUDGET
@@ -409,7 +410,8 @@ class Endless:
         self._size = size
 
     def list_objects(self, prefix: str, **_options: object):
-        return (listed(f"{prefix}data/{n:08d}", self._size, f"{n:032x}") for n in range(self._count))
+        found = (listed(f"{prefix}data/{n:08d}", self._size, f"{n:032x}") for n in range(self._count))
+        return Listing(found, Tally(self._count))
 
 
 def test_memory_does_not_grow_with_the_number_of_objects(tmp_path) -> None:

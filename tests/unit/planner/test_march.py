@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.planning import Bucket, listed
+from support.planning import Bucket, listed, listing_of
 
 from planner.march import AscendingMemory, march
 from planner.stocktaking import Stocktaker
 from schema.errors import ListingRefused
 from schema.plan import ListingKind
-from storage.listing.source import BucketListing
+from storage.listing.source import BucketSource
 
 keys = st.sets(st.text(min_size=1, max_size=3))
 
@@ -57,13 +57,13 @@ def test_memory_that_does_not_ascend_is_refused() -> None:
         memory.at("c")
 
 
-def given(kind: ListingKind) -> BucketListing:
-    return BucketListing(Bucket(), "", kind, "source bucket b")
+def given(kind: ListingKind) -> BucketSource:
+    return BucketSource(Bucket(), "", kind, "source bucket b")
 
 
 def take(kind: ListingKind, prefix: str, *objects):
     taker = Stocktaker(given(kind), prefix)
-    return taker, list(taker.take(iter(objects)))
+    return taker, list(taker.take(listing_of(objects)))
 
 
 @pytest.mark.parametrize("second", ["a", "b"])
@@ -90,7 +90,7 @@ def test_a_key_outside_the_prefix_is_refused() -> None:
 
 def test_an_unfinished_listing_has_no_inventory() -> None:
     taker = Stocktaker(given(ListingKind.OBJECTS), "")
-    next(taker.take(iter([listed("a"), listed("b")])))
+    next(taker.take(listing_of([listed("a"), listed("b")])))
     with pytest.raises(ListingRefused, match="not read to its end"):
         taker.finished()
 

@@ -7,11 +7,21 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.listing_server import START_MS, ListingServer, listed, objects_page, server_of
+from support.listing_server import (
+    START_MS,
+    ListingServer,
+    bucket_of,
+    list_objects,
+    list_versions,
+    listed,
+    objects_page,
+    server_of,
+)  # fmt: skip
 
 from schema.errors import BucketMissing, ListingRefused, ListingUnordered, ServerFault, StoreError, Throttled
-from schema.objects import ListedObject
-from storage.listing.listing import BucketOrder, PageFetch, ask_listing, list_objects, list_versions
+from schema.objects import ListedObject, UnsupportedEntry
+from storage.listing.asking import ListingHabits, PageFetch
+from storage.listing.listing import ask_listing
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0, clock=lambda: 0.0)
@@ -60,21 +70,21 @@ def test_an_unordered_bucket_is_sorted_or_asks_for_a_second_start(
     """Whatever was handed out before the refusal is ascending, and the second listing is whole."""
     entries = [listed(name) for name in sorted(names)]
     chance.shuffle(entries)  # type: ignore[attr-defined]
-    server, order = ListingServer(entries, page_size=page_size, ignores_start_after=True), BucketOrder()
+    server, order = ListingServer(entries, page_size=page_size, ignores_start_after=True), ListingHabits()
     got: list[str] = []
     try:
-        got.extend(e.key for e in list_objects(server, "bucket", "", parallel=parallel, retry=AT_ONCE, order=order))
+        got.extend(e.key for e in list_objects(server, "bucket", "", parallel=parallel, retry=AT_ONCE, habits=order))
     except ListingUnordered:
         assert got == sorted(set(got))
-        got = keys(server, parallel=parallel, order=order, sort_memory=10_000)
+        got = keys(server, parallel=parallel, habits=order, sort_memory=10_000)
     assert got == sorted(names)
 
 
 def test_disorder_on_the_first_pages_is_sorted_unseen() -> None:
     entries = [listed(f"k{number:04d}") for number in (*range(20), *range(40, 60), *range(20, 40))]
-    order = BucketOrder()
+    order = ListingHabits()
 
-    assert keys(ListingServer(entries, page_size=20), order=order) == [f"k{number:04d}" for number in range(60)]
+    assert keys(ListingServer(entries, page_size=20), habits=order) == [f"k{number:04d}" for number in range(60)]
     assert order.unordered
 
 
@@ -84,11 +94,11 @@ def late_disorder() -> ListingServer:
 
 
 def test_disorder_after_keys_were_handed_out_asks_for_a_second_start_that_succeeds() -> None:
-    order = BucketOrder()
+    order = ListingHabits()
     with pytest.raises(ListingUnordered, match="begun anew"):
-        keys(late_disorder(), order=order)
+        keys(late_disorder(), habits=order)
 
-    assert keys(late_disorder(), order=order) == sorted(entry.key for entry in late_disorder().entries)
+    assert keys(late_disorder(), habits=order) == sorted(entry.key for entry in late_disorder().entries)
 
 
 def test_a_repeated_page_in_mid_listing_does_not_disturb() -> None:
@@ -275,10 +285,26 @@ def test_unordered_versions_are_sorted() -> None:
 
 
 @pytest.mark.parametrize("flags", [(False, False), (True, True)])
-def test_a_key_without_exactly_one_latest_version_is_refused(flags: tuple[bool, bool]) -> None:
-    entries = [version("a", 2, 2, latest=flags[0]), version("a", 1, 1, latest=flags[1])]
-    with pytest.raises(ListingRefused, match="latest"):
-        list(list_versions(ListingServer(entries), "bucket", "", retry=AT_ONCE))
+@pytest.mark.parametrize("sort_memory", [1 << 20, 1024])
+def test_versions_latest_a_key_without_exactly_one_is_unsupported_and_the_rest_goes_on(
+    flags: tuple[bool, bool], sort_memory: int
+) -> None:
+    entries = [
+        version("a", 2, 2, latest=flags[0]),
+        version("a", 1, 1, latest=flags[1]),
+        version("b", 3, 3, latest=True),
+    ]
+    got = list(list_versions(ListingServer(entries), "bucket", "", retry=AT_ONCE, sort_memory=sort_memory))
+
+    assert [(entry.key, entry.version_id) for entry in got] == [("a", "v1"), ("a", "v2"), ("b", "v3")]
+    assert [isinstance(entry, UnsupportedEntry) for entry in got] == [True, True, False]
+    assert isinstance(got[0], UnsupportedEntry)
+    assert "latest" in got[0].reason
+
+
+def test_versions_latest_control_one_latest_version_is_planned() -> None:
+    entries = [version("a", 2, 2, latest=True), version("a", 1, 1)]
+    assert list(list_versions(ListingServer(entries), "bucket", "", retry=AT_ONCE)) == entries[::-1]
 
 
 def test_the_query_asks_for_encoded_keys() -> None:
@@ -305,16 +331,16 @@ def test_errors_of_fetch_pass_unchanged() -> None:
 
 def test_asking_takes_one_request_for_one_key_however_large_the_bucket() -> None:
     server = server_of([f"p/{number}" for number in range(5_000)])
-    ask_listing(server, "bucket", "p/", retry=AT_ONCE)
+    ask_listing(bucket_of(server, retry=AT_ONCE), "p/")
     assert [(query["max-keys"], query["prefix"]) for query in server.queries] == [("1", "p/")]
 
 
 def test_asking_raises_what_a_listing_would() -> None:
     with pytest.raises(ListingRefused):
-        ask_listing(lambda _query: b"<html>log in</html>", "bucket", "", retry=AT_ONCE)
+        ask_listing(bucket_of(lambda _query: b"<html>log in</html>", retry=AT_ONCE), "")
 
     def missing(_query: object) -> bytes:
         raise BucketMissing("no such bucket")
 
     with pytest.raises(BucketMissing):
-        ask_listing(missing, "bucket", "", retry=AT_ONCE)
+        ask_listing(bucket_of(missing, retry=AT_ONCE), "")

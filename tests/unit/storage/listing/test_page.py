@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,8 @@ from support.listing_server import START_MS, listed, objects_page, versions_page
 
 from schema.errors import ListingRefused, ResponseUnreadable, ServerFault, StoreError
 from schema.objects import ListedObject
-from storage.listing.page import Page, parse_page, parse_versions_page
+from storage.listing.entry import PartialEntry, ShownEntry
+from storage.listing.page import GROUPED, Page, parse_page, parse_versions_page
 
 ODD_KEYS = [
     "a//b", "/a", "a/", "./x", "a/../b", "a+b", "a b", "a%2Fb", "a%20b", "%", "%zz", "\n", "\r", "\x01", "\x7f", " ",
@@ -34,7 +37,7 @@ GOOD = {
 }
 
 
-def only(**replaced: str) -> ListedObject:
+def only(**replaced: str) -> ShownEntry:
     """The single entry of a page whose elements are *replaced*."""
     (entry,) = parse_page(page_of("".join({**GOOD, **replaced}.values())), "b").entries
     return entry
@@ -72,15 +75,17 @@ def test_white_space_between_elements_means_nothing(encode: bool) -> None:
 
 
 @pytest.mark.parametrize("sent", ["%FF", "%C3%28", "a%ED%A0%80", "%C0%AF"])
-def test_a_key_that_is_not_utf8_is_refused_by_name(sent: str) -> None:
-    with pytest.raises(ListingRefused, match=sent):
-        only(Key=f"<Key>{sent}</Key>")
+def test_a_key_that_is_not_utf8_is_kept_byte_for_byte_and_flawed_by_name(sent: str) -> None:
+    entry = only(Key=f"<Key>{sent}</Key>")
+
+    assert isinstance(entry, PartialEntry)
+    assert entry.key.encode("utf-8", "surrogateescape") == unquote_to_bytes(sent)
+    assert "not valid UTF-8" in entry.flaw
 
 
 @pytest.mark.parametrize("sent", ["100%", "%z1", "a b"])
-def test_a_key_declared_encoded_that_is_not_is_refused(sent: str) -> None:
-    with pytest.raises(ListingRefused, match="declares url-encoded"):
-        only(Key=f"<Key>{sent}</Key>")
+def test_a_key_declared_encoded_that_is_not_is_taken_as_it_is(sent: str) -> None:
+    assert only(Key=f"<Key>{sent}</Key>").key == sent
 
 
 def test_an_encoding_we_do_not_know_is_refused() -> None:
@@ -88,16 +93,37 @@ def test_an_encoding_we_do_not_know_is_refused() -> None:
         parse_page(page_of("".join(GOOD.values()), encoding="<EncodingType>base64</EncodingType>"), "b")
 
 
-@pytest.mark.parametrize("missing", ["Key", "LastModified", "Size"])
-def test_an_entry_without_what_every_entry_has_is_refused(missing: str) -> None:
-    with pytest.raises(ListingRefused):
-        only(**{missing: ""})
+def test_an_entry_without_a_key_is_refused() -> None:
+    with pytest.raises(ListingRefused, match="without a key"):
+        only(Key="")
 
 
-@pytest.mark.parametrize("size", ["-1", "1e3", "", "\u00b2", "0x10"])
-def test_a_size_that_is_no_number_is_refused(size: str) -> None:
-    with pytest.raises(ListingRefused):
-        only(Size=f"<Size>{size}</Size>")
+@pytest.mark.parametrize(("missing", "place"), [("LastModified", 3), ("Size", 1), ("ETag", 2)])
+def test_what_an_entry_does_not_tell_is_unknown(missing: str, place: int) -> None:
+    entry = only(**{missing: ""})
+
+    assert isinstance(entry, PartialEntry)
+    assert [value is None for value in entry[:4]] == [number == place for number in range(4)]
+    assert entry.flaw == ""
+
+
+@pytest.mark.parametrize("size", ["-1", "1e3", "", "\u00b2", "0x10", str(2**63), "9" * 5000])
+def test_a_size_that_is_no_size_is_unknown(size: str) -> None:
+    entry = only(Size=f"<Size>{size}</Size>")
+
+    assert isinstance(entry, PartialEntry)
+    assert entry.size is None
+
+
+def test_the_largest_size_and_an_empty_object_are_sizes() -> None:
+    assert only(Size=f"<Size>{2**63 - 1}</Size>").size == 2**63 - 1
+    assert isinstance(only(Size="<Size>0</Size>"), ListedObject)
+
+
+def test_no_bytes_in_several_parts_are_doubted() -> None:
+    entry = only(Size="<Size>0</Size>", ETag="<ETag>&quot;abc-2&quot;</ETag>")
+
+    assert isinstance(entry, PartialEntry)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +138,9 @@ def test_a_size_that_is_no_number_is_refused(size: str) -> None:
         ("2024-01-01T00:00:00", 0),
         ("1970-01-01T00:00:00.000Z", -START_MS),
         ("1969-12-31T23:59:59.250Z", -START_MS - 750),
+        ("Mon, 01 Jan 2024 00:00:05 GMT", 5000),
+        ("Mon, 01 Jan 2024 01:00:05 +0100", 5000),
+        ("2024-01-01 00:00:05", 5000),
     ],
 )
 def test_times_become_milliseconds(text: str, milliseconds: int) -> None:
@@ -123,9 +152,11 @@ def test_times_become_milliseconds(text: str, milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01T00:00:00Z", "2024-01-01T00:00:00.abcZ"])
-def test_a_time_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ListingRefused):
-        only(LastModified=f"<LastModified>{text}</LastModified>")
+def test_a_time_that_is_none_is_unknown(text: str) -> None:
+    entry = only(LastModified=f"<LastModified>{text}</LastModified>")
+
+    assert isinstance(entry, PartialEntry)
+    assert entry.modified_ms is None
 
 
 def test_what_an_entry_says_beside_key_and_size() -> None:
@@ -149,17 +180,22 @@ def test_a_restore_under_way_is_not_restored() -> None:
 def test_fields_of_the_page_may_stand_behind_the_entries() -> None:
     body = (
         b"<ListBucketResult><Contents><Key>a+b</Key><LastModified>2024-01-01T00:00:00Z</LastModified><Size>1</Size>"
-        b"</Contents><CommonPrefixes><Prefix>p%2B/</Prefix></CommonPrefixes><EncodingType>url</EncodingType>"
+        b"</Contents><EncodingType>url</EncodingType>"
         b"<NextContinuationToken>t</NextContinuationToken><IsTruncated>true</IsTruncated><Name>b</Name>"
         b"</ListBucketResult>"
     )
     page = parse_page(body, "b")
 
-    assert (page.entries[0].key, page.following, page.common_prefixes) == (
-        "a b",
-        (("continuation-token", "t"),),
-        ("p+/",),
-    )
+    assert (page.entries[0].key, page.following) == ("a b", (("continuation-token", "t"),))
+
+
+def test_prefixes_that_stand_for_their_keys_are_flawed_entries_in_their_place() -> None:
+    groups = "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in ("b%2B/", "d/", ""))
+    page = parse_page(objects_page([listed("a"), listed("c"), listed("d/x")], extra=groups), "bucket")
+
+    assert [entry.key for entry in page.entries] == ["a", "b+/", "c", "d/x"]
+    assert [getattr(entry, "flaw", "") for entry in page.entries] == ["", GROUPED, "", ""]
+    assert (page.ascending, page.shown) == (True, 4)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +222,7 @@ def test_what_is_no_page_is_unreadable_and_may_be_asked_for_again(body: bytes, s
         (objects_page().replace(b"<Name>bucket</Name>", b""), "does not name its bucket"),
         (objects_page(truncated=""), "no IsTruncated"),
         (objects_page(truncated="True"), "IsTruncated='True'"),
-        (objects_page(truncated="true"), "no continuation token"),
+        (objects_page(truncated="true"), "no continuation token and no key"),
         (b'<!DOCTYPE l [<!ENTITY k "v">]><l>&k;</l>', "document type"),
     ],
 )

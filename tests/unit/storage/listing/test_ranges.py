@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 from support.listing_server import listed
 
 from schema.errors import ListingRefused
+from schema.objects import ListedObject
 from storage.listing.keyspace import KeySpace
 from storage.listing.page import Page, Query
-from storage.listing.ranges import PAGES_PER_RANGE, OutOfOrder, Range, RangedPages, Ranges, TokenLoop
+from storage.listing.ranges import PAGES_PER_RANGE, OutOfOrder, Range, RangedPages, Ranges, Span, TokenLoop
+from storage.port import Tally
+
+
+def page_of(entries: list[ListedObject], following: Query) -> Page:
+    return Page([*entries], True, following, len(entries))
 
 
 class Bucket:
@@ -34,7 +40,7 @@ class Bucket:
         begin = int(following[0][1]) if following else bisect_right(self.names, start_after)
         end = begin + self.page_size
         more: Query = (("continuation-token", str(end)),) if end < len(self.names) else ()
-        return Page(self.entries[begin:end], True, more, ())
+        return page_of(self.entries[begin:end], more)
 
 
 def shape(kind: str, number: int, chance: random.Random) -> str:
@@ -60,7 +66,7 @@ class Play:
 
     def __init__(self, bucket: Bucket, workers: int, chance: random.Random) -> None:
         self.bucket = bucket
-        self.ranges = Ranges(prefix="", start_after="", workers=workers, repeats=False)
+        self.ranges = Ranges(Span(workers=workers), Tally())
         self.workers = workers
         self.chance = chance
         self.under_way: list[tuple[Range, Page]] = []
@@ -166,9 +172,9 @@ def test_keys_created_meanwhile_disturb_nothing() -> None:
             begin = bisect_right(bucket.names, following[0][1] if following else start_after)
             page = bucket.entries[begin : begin + 20]
             more: Query = (("continuation-token", page[-1].key),) if begin + 20 < len(bucket.names) else ()
-            return Page(page, True, more, ())
+            return page_of(page, more)
 
-    pages = RangedPages(read, workers=5)
+    pages = RangedPages(read, Span(workers=5), Tally())
     got = [entry.key for page in pages for entry in page]
     pages.close()
 
@@ -180,7 +186,7 @@ def test_keys_created_meanwhile_disturb_nothing() -> None:
 def test_disorder_across_pages_is_signalled(workers: int) -> None:
     bucket = Bucket([f"{number:04d}" for number in range(400)], 10)
     bucket.entries[200:210], bucket.entries[210:220] = bucket.entries[210:220], bucket.entries[200:210]
-    pages = RangedPages(bucket.read, workers=workers)
+    pages = RangedPages(bucket.read, Span(workers=workers), Tally())
     with pytest.raises(OutOfOrder):
         list(pages)
     pages.close()
@@ -192,21 +198,21 @@ def test_a_circle_is_found_whatever_leads_into_it(start: int, circle: int) -> No
     with pytest.raises(ListingRefused, match="never end"):
         for step in range(10 * (start + circle)):
             number = step if step < start else start + (step - start) % circle
-            loop.check((("continuation-token", str(number)),))
+            loop.check((("continuation-token", str(number)),), 1)
 
 
 @given(st.integers(1, 2000))
 def test_tokens_that_differ_are_no_circle(count: int) -> None:
     loop = TokenLoop()
     for step in range(count):
-        loop.check((("continuation-token", str(step)),))
+        loop.check((("continuation-token", str(step)),), 1)
 
 
 def test_a_guess_counts_as_the_keys_do() -> None:
     space = KeySpace()
     space.learn(f"img-{number:08d}.jpg" for number in (0, 123, 999, 54321))
 
-    guess = space.ahead("img-00001000.jpg", "img-00001999.jpg", "img-00001999.jpg", 4)
+    guess = space.ahead("img-00001000.jpg", "img-00001999.jpg", "img-00001999.jpg", pages=4)
     assert guess is not None
     assert "img-00005990.jpg" <= guess <= "img-00006000.jpg"
 
@@ -215,7 +221,7 @@ def test_there_is_no_guess_beyond_the_last_place_that_counts() -> None:
     space = KeySpace()
     space.learn(["8", "9"])
 
-    assert space.ahead("8", "9", "9", 4) is None
+    assert space.ahead("8", "9", "9", pages=4) is None
 
 
 @settings(deadline=None)
@@ -226,6 +232,6 @@ def test_there_is_no_guess_beyond_the_last_place_that_counts() -> None:
 def test_any_guess_is_valid_utf8(names: list[str], pages: int) -> None:
     space, ordered = KeySpace(), sorted(names)
     space.learn(ordered)
-    guess = space.ahead(ordered[0], ordered[1], ordered[-1], pages)
+    guess = space.ahead(ordered[0], ordered[1], ordered[-1], pages=pages)
 
     assert guess is None or guess.encode().decode() == guess

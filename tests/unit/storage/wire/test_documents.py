@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schema.objects import ListedPart, ListedUpload
 from storage.wire import documents
-from storage.wire.curl import header_lines, parse_head
+from storage.wire.http1 import header_line, parse_head
 
 READERS: list[Callable[[bytes], object]] = [
     documents.upload_id,
@@ -144,8 +144,8 @@ def test_complete_document_quotes_and_escapes() -> None:
     ],
 )
 def test_parse_head(lines: list[bytes], status: int, headers: dict[str, str]) -> None:
-    assert parse_head(lines) == (status, headers)
+    assert parse_head(b"".join(lines)) == (status, headers)
 
 
 def test_header_lines_keep_bytes_and_empty_values() -> None:
-    assert header_lines([("a", "\xc3\xa9"), ("b", "")]) == [b"a: \xc3\xa9", b"b;"]
+    assert [header_line("a", "\xc3\xa9"), header_line("b", "")] == ["a: \xc3\xa9", "b;"]

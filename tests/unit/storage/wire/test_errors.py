@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from schema import errors
 from schema.errors import StoreError
-from storage.wire.codes import BY_CODE, BY_CURL, BY_STATUS
-from storage.wire.curl import CurlFailed
+from storage.wire.codes import BY_CODE, BY_FAULT, BY_STATUS
 from storage.wire.errors import (
     Call,
     Purpose,
     from_answer,
-    from_curl,
     from_error_document,
+    from_exchange,
     is_error_document,
     printable,
     retry_after,
 )
+from storage.wire.failures import failed
 
 
 def call(
@@ -122,7 +122,7 @@ def test_answers(status: int, code: str, purpose: Purpose, guarded: bool, leaf: 
 
 
 def test_every_code_and_status_means_a_concrete_leaf() -> None:
-    for leaf in {*BY_CODE.values(), *BY_STATUS.values(), *BY_CURL.values()}:
+    for leaf in {*BY_CODE.values(), *BY_STATUS.values(), *BY_FAULT.values()}:
         assert issubclass(leaf, StoreError)
         assert isinstance(leaf.retryable, bool)
 
@@ -147,7 +147,7 @@ def test_every_code_and_status_means_a_concrete_leaf() -> None:
     ],
 )
 def test_curl_failures(code: int, text: str, leaf: type[StoreError]) -> None:
-    error = from_curl(CurlFailed(code, text, 0.1), call())
+    error = from_exchange(failed(code, text, 0.1), call())
     assert type(error) is leaf
     assert "https://s3.example" in str(error)
     assert f"curl {code}" in str(error)

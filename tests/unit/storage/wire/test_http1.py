@@ -6,10 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.wire.curl import Connection
 from storage.wire.http1 import HeadMalformed, Pieces, find_head
-from storage.wire.plain import SocketConnection
-from storage.wire.wire import kind_of
 
 
 def test_a_head() -> None:
@@ -88,8 +85,3 @@ def test_a_body_to_the_end(chunks: list[bytes], sizes: list[int], held: int) -> 
 def test_broken_chunks_are_refused(wire: bytes) -> None:
     with pytest.raises(HeadMalformed):
         b"".join(bytes(piece) for piece in pieces_of(wire, [], 0).chunks())
-
-
-def test_plain_http_goes_over_sockets_and_tls_over_libcurl() -> None:
-    assert kind_of("http://127.0.0.1:9000") is SocketConnection
-    assert kind_of("https://s3.example") is Connection

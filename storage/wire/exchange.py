@@ -1,0 +1,127 @@
+"""What every kind of connection takes, gives back and raises: the contract between the wire and what carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, Protocol
+
+ERROR_BODY_LIMIT = 64 * 1024
+"""So much of an error's body is kept."""
+ANSWER_BODY_LIMIT = 64 * 1024 * 1024
+"""A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, is about 4 MB."""
+CONNECT_TIMEOUT_MS = 10_000
+LOW_SPEED_BYTES = 1024
+LOW_SPEED_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request may be silent. 0: no bound. Connecting, TLS included, has CONNECT_TIMEOUT_MS beside it."""
+
+    slow_seconds: int
+    """Slower than 1 KiB/s for so long, in either direction, is a failure."""
+    seconds: int
+    """From beginning to end."""
+
+    DATA: ClassVar[Patience]
+    STREAM: ClassVar[Patience]
+    """The body comes from another request, which has its own limit."""
+    SILENT: ClassVar[Patience]
+    """Complete and copy: the server may say nothing for minutes while it works."""
+
+
+Patience.DATA = Patience(LOW_SPEED_SECONDS, 0)
+Patience.STREAM = Patience(600, 0)
+Patience.SILENT = Patience(0, 600)
+
+
+@dataclass(slots=True)
+class Request:
+    """One HTTP request, signed and encoded. At most one of *body*, *read*; at most one way to receive."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]] = field(repr=False)
+    """Beside Host, User-Agent and Content-Length. No name or value may hold a line break."""
+    body: bytes | bytearray | memoryview | None = field(default=None, repr=False)
+    read: Callable[[int], bytes] | None = None
+    length: int = 0
+    """Bytes of *read*."""
+    into: memoryview | None = None
+    """Where a 2xx body goes. None: into Answer.body. Its content is undefined after anything but a whole 2xx body."""
+    patience: Patience = Patience.DATA
+    once: bool = False
+    """Sent on a new connection: on one it has used before, libcurl repeats a request that got no answer by itself."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back. *received* counts the bytes placed in Request.into."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case; a repeated header is joined by ', '."""
+    body: bytes
+    received: int
+    seconds: float
+    first_byte_seconds: float
+    overflowed: bool = False
+    """More bytes came than Request.into holds, or an answer's text was longer than any we know."""
+
+
+class Fault(Enum):
+    """Why there is no whole answer."""
+
+    NO_HOST = "no host"
+    """The name does not resolve."""
+    NO_CONNECTION = "no connection"
+    TLS_REFUSED = "TLS refused"
+    """A certificate or a handshake that will not do, today or tomorrow."""
+    TLS_BROKEN = "TLS broken"
+    """The connection broke during the handshake."""
+    TIMED_OUT = "timed out"
+    NO_ANSWER = "no answer"
+    """The connection ended before the first byte of an answer."""
+    CUT_SHORT = "cut short"
+    SEND_FAILED = "send failed"
+    RECEIVE_FAILED = "receive failed"
+    MALFORMED = "malformed"
+    """What came is not HTTP as it should be."""
+    UNSENDABLE = "unsendable"
+    """No request can be made of this URL."""
+    NO_DESCRIPTORS = "no descriptors"
+    """This process may open no more files and connections."""
+    NO_MEMORY = "no memory"
+    """Of this machine."""
+
+
+class ExchangeFailed(Exception):
+    """No whole answer. Internal to the wire: errors.py makes a StoreError of it."""
+
+    def __init__(self, fault: Fault, text: str, seconds: float, *, number: int = 0) -> None:
+        """*number*: libcurl's, for who wants to look it up; 0: libcurl was not asked."""
+        super().__init__(f"{fault.value}: {text}")
+        self.fault = fault
+        self.text = text
+        self.seconds = seconds
+        self.number = number
+
+
+class ReaderFailed(Exception):
+    """Request.read raised *error*; C frames may lie between, so it is carried in here. Internal to storage."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(repr(error))
+        self.error = error
+
+
+class Connection(Protocol):
+    """One kept-alive connection to one origin after the other. Not to be used from two threads at once."""
+
+    def perform(self, request: Request) -> Answer:
+        """Send and receive. Raises ExchangeFailed, or ReaderFailed with whatever *request.read* raised."""
+
+    def close(self) -> None:
+        """Close the connection. In use by another thread, it is closed when that request has ended."""
