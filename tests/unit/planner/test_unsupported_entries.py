@@ -60,7 +60,7 @@ def test_one_bad_key_is_unsupported_by_name_and_the_rest_is_planned(bench: Bench
 
     assert bench.moved(made) == ["a", "c"]
     assert [(entry.key, entry.reason) for entry in bench.side(made, "unsupported")] == [(BAD, "it is odd")]
-    assert "unsupported" in [risk["id"] for risk in made.risks]
+    assert "unsupported" in [risk.id for risk in made.risks]
 
 
 def test_one_bad_key_exclude_works_on_it(bench: Bench) -> None:
@@ -142,9 +142,9 @@ def test_versions_in_the_same_second_are_a_risk_by_name_before_anything_moves(be
     history = [listed("a", version_id="1"), listed("a", version_id="2")]
     made = bench.plan(kind(history), policy=HISTORY)  # type: ignore[arg-type]
 
-    found = [risk for risk in made.risks if risk["id"] == VERSION_ORDER]
+    found = [risk for risk in made.risks if risk.id == VERSION_ORDER]
     assert len(found) == (kind is Unclear)
-    assert all(risk["level"] == "high" and "'a'" in risk["text"] for risk in found)
+    assert all(risk.level == "high" and "'a'" in risk.text for risk in found)
 
 
 @pytest.mark.parametrize("fact", ["ignored", "enforced"])
