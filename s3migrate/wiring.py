@@ -17,6 +17,7 @@ from executor.ledger.ledger import Ledger
 from executor.machine.descriptors import descriptors
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
+from schema.ends import endpoint_name
 from schema.errors import UsageError, WhichSide
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
@@ -65,11 +66,6 @@ def ledger_if_any(settings: Settings) -> Ledger | None:
     if settings.ledger_url is None and not (settings.state_folder / EMBEDDED_FOLDER).exists():
         return None
     return open_ledger(settings)
-
-
-def endpoint_name(side: Side) -> str:
-    """What an endpoint is called on the screen: host and port, or AWS and its region."""
-    return urlsplit(side.endpoint_url).netloc if side.endpoint_url else f"aws:{side.region}"
 
 
 def open_sections(

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-MIB = 1024 * 1024
-
 
 class Addressing(StrEnum):
     """How the bucket is named in a URL."""

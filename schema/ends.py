@@ -75,6 +75,18 @@ def listed_by_another_name(bucket: str) -> bool:
     return bucket.startswith("arn:") or bucket.endswith(_ALIASES)
 
 
+def same_endpoint(one: Side, other: Side) -> bool:
+    """Whether both are served by one endpoint. Copies between AWS regions are slow and fail late: these are two."""
+    return server_of(one.endpoint_url) == server_of(other.endpoint_url) and (
+        not is_aws(one) or one.region == other.region
+    )
+
+
+def endpoint_name(side: Side) -> str:
+    """What an endpoint is called on the screen: host and port, or AWS and its region."""
+    return urlsplit(side.endpoint_url).netloc if side.endpoint_url else f"aws:{side.region}"
+
+
 def overlap(one: Side, other: Side) -> bool:
     """Whether a key could lie in both."""
     if one.bucket != other.bucket or not servers_of(one) & servers_of(other):

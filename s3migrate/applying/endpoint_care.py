@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from itertools import cycle
 
 from executor.apply.endpoint_watch import EndpointCare
-from s3migrate.wiring import endpoint_name
 from schema.declaration import Side
+from schema.ends import endpoint_name
 from storage.s3.store import S3Store
 
 PROBE_KEY = ".s3migrate-probe/is-the-endpoint-back"

@@ -40,7 +40,7 @@ def explain_command(key: str, plan_path: Path | None, as_json: bool) -> None:
     ledger = ledger_if_any(read_settings())
     found = 0
     try:
-        for facts in _known(plan, manifests, ledger, {wanted, key}):
+        for facts in _known(plan, manifests, ledger, keys={wanted, key}):
             found += 1
             if as_json:
                 json_lines().emit({"type": "explain", **facts})
@@ -78,7 +78,9 @@ def _only_plan() -> Path:
     return plans[0]
 
 
-def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, keys: set[str]) -> Iterator[dict[str, Any]]:
+def _known(
+    plan: Plan, manifests: ManifestStore, ledger: Ledger | None, *, keys: set[str]
+) -> Iterator[dict[str, Any]]:
     run = ledger.runs.find(plan.plan_id) if ledger is not None else None
     reasons = {section.id: section.methods for section in plan.sections}
     for batch_no, batch in enumerate(plan.batches):

@@ -8,8 +8,7 @@ from executor.ledger.database import ledger_url
 from executor.ledger.embedded import ServerState
 from executor.ledger.migrate import ROLES, script
 from executor.ledger.watcher import read_idle
-from s3migrate.commands.common import told_as_json
-from s3migrate.commands.steer import chosen_run
+from s3migrate.commands.common import chosen_run, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
 from schema.errors import LedgerSchemaError, LedgerUnavailable

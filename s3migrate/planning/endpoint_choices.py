@@ -25,13 +25,13 @@ def with_chosen_endpoints(
     pairs = []
     for pair in declaration.pairs:
         known = before.get(pair.id)
-        source = _chosen(pair.source, known.source if known else None, figures, clock)
-        destination = _chosen(pair.destination, known.destination if known else None, figures, clock)
+        source = _chosen(pair.source, known.source if known else None, figures, clock=clock)
+        destination = _chosen(pair.destination, known.destination if known else None, figures, clock=clock)
         pairs.append(replace(pair, source=source, destination=destination))
     return replace(declaration, pairs=tuple(pairs)), figures
 
 
-def _chosen(side: Side, earlier: Side | None, figures: dict[str, Any], clock: Callable[[], float]) -> Side:
+def _chosen(side: Side, earlier: Side | None, figures: dict[str, Any], *, clock: Callable[[], float]) -> Side:
     if len(side.endpoint_candidates) < 2:
         return side
     probes = [_probe(side, url, clock) for url in side.endpoint_candidates]

@@ -18,7 +18,7 @@ from schema import errors
 from schema.declaration import Guards, Policy
 from schema.errors import WhichSide
 from schema.plan import Gate, Plan, Stage
-from schema.planfile import with_plan_id
+from schema.plan_document import with_plan_id
 
 ONE_STAGE = (Stage("bulk", (), Gate.COPIED),)
 BIG = bytes(range(256)) * (11 * MIB // 256)
