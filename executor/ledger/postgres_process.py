@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.05
 class DataFolder(NamedTuple):
     """A data folder as the kernel knows it, whatever becomes of its name."""
 
-    _device: int
+    device: int
     inode: int
 
     @staticmethod
