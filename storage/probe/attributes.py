@@ -8,9 +8,11 @@ from typing import Final
 
 from schema.attributes.attribute import Feature
 from schema.attributes.every import FEATURES
+from schema.attributes.headers import SYSTEM_HEADERS
 from schema.checksums import FINGERPRINT
 from schema.errors import ResponseUnreadable, StoreError
-from schema.facts import Fact, Facts, Finding, Setting
+from schema.facts import ABSENT, Fact, Facts, Finding, Setting
+from schema.server_headers import ServerHeaders
 from storage.probe.canary import TRANSIENT, Canary
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
 from storage.wire.documents import AccessControlPolicy, access_control
@@ -89,11 +91,52 @@ def _check_tags(canary: Canary, sent: bool) -> Facts:
         facts[Fact.TAGGING] = UNKNOWN if isinstance(put, TRANSIENT) else REJECTED
         return facts
     facts[Fact.TAGGING] = _tags_read_back(canary, other)
+    if facts[Fact.TAGGING] == ENFORCED:
+        head = canary.ask(lambda: canary.store.head(key))
+        told = UNKNOWN if isinstance(head, StoreError) else ENFORCED if head.tag_count == len(other) else IGNORED
+        facts[Fact.TAG_COUNT] = told
     return facts
 
 
-def _tags_read_back(canary: Canary, expected: Sequence[tuple[str, str]]) -> Finding:
-    found = canary.ask(lambda: canary.store.get_tags(canary.key("headers")))
+def check_upload_tags(canary: Canary) -> Facts:
+    """Tags sent with CreateMultipartUpload, read back from what Complete made."""
+    upload = canary.create_upload("tagged", [_TAGGING])
+    if isinstance(upload, StoreError):
+        return {Fact.TAGGING_UPLOAD: refusal(upload)}
+    key, store = canary.key("tagged"), canary.store
+    part = canary.ask(lambda: store.upload_part(key, upload, 1, BODY))
+    if isinstance(part, StoreError):
+        return {Fact.TAGGING_UPLOAD: UNKNOWN}
+    answer = canary.ask(lambda: store.complete_upload(key, upload, [(1, part.etag)]))
+    if isinstance(answer, StoreError):
+        return {Fact.TAGGING_UPLOAD: UNKNOWN}
+    canary.completed("tagged", upload, answer)
+    return {Fact.TAGGING_UPLOAD: _tags_read_back(canary, TAGS, "tagged")}
+
+
+def check_copy_tags(canary: Canary) -> Facts:
+    """Tags sent with a CopyObject that replaces metadata and tags, as the run's copies do."""
+    source, key = canary.key("base"), canary.key("copy")
+    headers = [("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"), _TAGGING]
+    answer = canary.ask(lambda: canary.store.copy(canary.store.bucket, source, key, headers))
+    if isinstance(answer, StoreError):
+        return {Fact.TAGGING_COPY: refusal(answer)}
+    canary.remember(key, answer)
+    return {Fact.TAGGING_COPY: _tags_read_back(canary, TAGS, "copy")}
+
+
+def check_server_headers(canary: Canary) -> Facts:
+    """What the server tells of canary "base", which was written without a header. Its Content-Type is no question:
+    where none was sent, none is compared."""
+    head = canary.ask(lambda: canary.store.head(canary.key("base")))
+    if isinstance(head, StoreError):
+        return {}
+    own = ServerHeaders.seen(head.headers, frozenset(SYSTEM_HEADERS) - {"content-type"})
+    return {Setting.SERVER_HEADERS: own.text() or ABSENT}
+
+
+def _tags_read_back(canary: Canary, expected: Sequence[tuple[str, str]], name: str = "headers") -> Finding:
+    found = canary.ask(lambda: canary.store.get_tags(canary.key(name)))
     if isinstance(found, ResponseUnreadable):
         return REJECTED
     if isinstance(found, StoreError):
