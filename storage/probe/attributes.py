@@ -18,7 +18,7 @@ from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, r
 from storage.wire.documents import AccessControlPolicy, access_control
 
 TAGS: Final = (("probe", "a b+c"), ("s3migrate", ""))
-_TAGGING: Final = ("x-amz-tagging", "probe=a%20b%2Bc&s3migrate=")
+TAGGING: Final = ("x-amz-tagging", "probe=a%20b%2Bc&s3migrate=")
 
 
 def check_headers(canary: Canary) -> Facts:
@@ -31,15 +31,15 @@ def check_headers(canary: Canary) -> Facts:
     tagged = False
     # What servers are known to choke on goes first: raw UTF-8, tags, checksums.
     for features, extra in (
-        (FEATURES, [_TAGGING, checksum]),
-        (ascii_only, [_TAGGING, checksum]),
+        (FEATURES, [TAGGING, checksum]),
+        (ascii_only, [TAGGING, checksum]),
         (FEATURES, [checksum]),
         (FEATURES, []),
     ):
         headers = [header for feature in features for header in feature.headers] + extra
         if not isinstance(canary.put("headers", BODY, headers), StoreError):
             facts |= _judge_head(canary, features)
-            taken, tagged = features, _TAGGING in extra
+            taken, tagged = features, TAGGING in extra
             break
     if tagged:
         facts |= _check_tags(canary, True)
@@ -75,12 +75,12 @@ def _check_tags(canary: Canary, sent: bool) -> Facts:
     """
     facts: Facts = {Fact.TAGGING: UNKNOWN}
     if not sent:
-        answer = canary.put("headers", BODY, [_TAGGING])
+        answer = canary.put("headers", BODY, [TAGGING])
         if isinstance(answer, StoreError):
             facts[Fact.TAGGING_HEADER] = UNKNOWN if isinstance(answer, TRANSIENT) else REJECTED
             if isinstance(canary.put("headers", BODY), StoreError):
                 return facts
-    read = _tags_read_back(canary, TAGS)
+    read = tags_read_back(canary, TAGS)
     facts.setdefault(Fact.TAGGING_HEADER, read)
     if read in (REJECTED, UNKNOWN):
         return facts | {Fact.TAGGING: read}
@@ -90,7 +90,7 @@ def _check_tags(canary: Canary, sent: bool) -> Facts:
     if isinstance(put, StoreError):
         facts[Fact.TAGGING] = UNKNOWN if isinstance(put, TRANSIENT) else REJECTED
         return facts
-    facts[Fact.TAGGING] = _tags_read_back(canary, other)
+    facts[Fact.TAGGING] = tags_read_back(canary, other)
     if facts[Fact.TAGGING] == ENFORCED:
         head = canary.ask(lambda: canary.store.head(key))
         told = UNKNOWN if isinstance(head, StoreError) else ENFORCED if head.tag_count == len(other) else IGNORED
@@ -98,31 +98,15 @@ def _check_tags(canary: Canary, sent: bool) -> Facts:
     return facts
 
 
-def check_upload_tags(canary: Canary) -> Facts:
-    """Tags sent with CreateMultipartUpload, read back from what Complete made."""
-    upload = canary.create_upload("tagged", [_TAGGING])
-    if isinstance(upload, StoreError):
-        return {Fact.TAGGING_UPLOAD: refusal(upload)}
-    key, store = canary.key("tagged"), canary.store
-    part = canary.ask(lambda: store.upload_part(key, upload, 1, BODY))
-    if isinstance(part, StoreError):
-        return {Fact.TAGGING_UPLOAD: UNKNOWN}
-    answer = canary.ask(lambda: store.complete_upload(key, upload, [(1, part.etag)]))
-    if isinstance(answer, StoreError):
-        return {Fact.TAGGING_UPLOAD: UNKNOWN}
-    canary.completed("tagged", upload, answer)
-    return {Fact.TAGGING_UPLOAD: _tags_read_back(canary, TAGS, "tagged")}
-
-
 def check_copy_tags(canary: Canary) -> Facts:
     """Tags sent with a CopyObject that replaces metadata and tags, as the run's copies do."""
     source, key = canary.key("base"), canary.key("copy")
-    headers = [("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"), _TAGGING]
+    headers = [("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"), TAGGING]
     answer = canary.ask(lambda: canary.store.copy(canary.store.bucket, source, key, headers))
     if isinstance(answer, StoreError):
         return {Fact.TAGGING_COPY: refusal(answer)}
     canary.remember(key, answer)
-    return {Fact.TAGGING_COPY: _tags_read_back(canary, TAGS, "copy")}
+    return {Fact.TAGGING_COPY: tags_read_back(canary, TAGS, "copy")}
 
 
 def check_server_headers(canary: Canary) -> Facts:
@@ -135,7 +119,8 @@ def check_server_headers(canary: Canary) -> Facts:
     return {Setting.SERVER_HEADERS: own.text() or ABSENT}
 
 
-def _tags_read_back(canary: Canary, expected: Sequence[tuple[str, str]], name: str = "headers") -> Finding:
+def tags_read_back(canary: Canary, expected: Sequence[tuple[str, str]], name: str = "headers") -> Finding:
+    """Whether canary *name* has exactly the tags *expected*."""
     found = canary.ask(lambda: canary.store.get_tags(canary.key(name)))
     if isinstance(found, ResponseUnreadable):
         return REJECTED

@@ -19,7 +19,6 @@ from storage.probe.attributes import (
     check_copy_tags,
     check_headers,
     check_server_headers,
-    check_upload_tags,
 )
 from storage.probe.bucket import (
     read_encryption,
@@ -69,7 +68,7 @@ def probe_destination(
     token: str,
     conduct: Conduct = Conduct(),
 ) -> Capabilities:
-    """What the destination enforces, by about forty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
+    """What the destination enforces, by about fifty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
 
     The canaries are gone afterwards; if not all can be removed, an error names those left. Those of a probe that was
     killed go, too. Where the bucket locks every new object by default nothing is written, because nothing could be
@@ -141,9 +140,7 @@ def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
     if acl:
         facts |= check_acl(canary)
     tagged = facts[Fact.TAGGING_HEADER] == ENFORCED
-    facts |= check_multipart(canary)
-    if tagged and facts[Fact.MULTIPART] == ENFORCED:
-        facts |= check_upload_tags(canary)
+    facts |= check_multipart(canary, tagged=tagged)
     facts |= check_part_numbers(canary)
     if asked.server_copy:
         facts |= check_copies(canary)
