@@ -14,6 +14,7 @@ from storage.port import Believe
 
 AskHead = Callable[[str, str | None], ObjectHead]
 """HEAD of a key and a version. Raises StoreError, ObjectMissing above all."""
+_WHOLE = frozenset({ListedObject})
 AT_ONCE = 16
 """HEADs in flight at a time."""
 
@@ -28,7 +29,7 @@ class Settler:
 
     def settle(self, entries: Sequence[ShownEntry]) -> Iterable[ListedEntry]:
         """The same entries, in the same order, each as it can be planned."""
-        if self.believe is Believe.LISTING and all(map(_is_whole, entries)):
+        if self.believe is Believe.LISTING and _WHOLE.issuperset(map(type, entries)):
             return entries  # type: ignore[return-value]  # every one a ListedObject
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="listing-head") as pool:
             return list(pool.map(self._one, entries))
@@ -87,10 +88,6 @@ def key_exists(head: AskHead, key: str, listed: ListedText) -> KeyExists:
 def unsupported(entry: ShownEntry, reason: str) -> UnsupportedEntry:
     """*entry*, which cannot be migrated for that *reason*."""
     return UnsupportedEntry(*entry[:4], entry.version_id, entry.delete_marker, reason)
-
-
-def _is_whole(entry: ShownEntry) -> bool:
-    return type(entry) is ListedObject
 
 
 def _untold(entry: ShownEntry) -> str:
