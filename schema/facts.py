@@ -62,6 +62,9 @@ class Fact(StrEnum):
     MULTIPART_ETAG = "multipart_etag"
     """The ETag of an object written in parts is the MD5 of their MD5s, '-' and their number."""
 
+    LISTED_ETAG = "listed_etag"
+    """Listings show the size and the ETag that HEAD answers."""
+
     # Operations.
     MULTIPART = "multipart"
     PART_NUMBERS = "part_numbers"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
 _OPAQUE_ETAG_ENCRYPTION: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx", "aws:backup"})
@@ -85,6 +86,16 @@ class ObjectHead:
     def last_modified(self) -> str | None:
         """The header's raw text (HTTP date, whole seconds). None: not told."""
         return self.headers.get("last-modified")
+
+    @property
+    def modified_seconds(self) -> int | None:
+        """Last-Modified in whole seconds since the epoch; None when it is not told or cannot be read."""
+        if self.last_modified is None:
+            return None
+        try:
+            return int(parsedate_to_datetime(self.last_modified).timestamp())
+        except (ValueError, IndexError):
+            return None
 
     @property
     def tag_count(self) -> int | None:

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from schema.errors import StoreError
-from schema.facts import Capabilities
+from schema.facts import Capabilities, Fact, Finding
 from schema.objects import (
     ListedEntry,
     ListedPart,
@@ -107,12 +107,14 @@ class Believe(Enum):
 
 def believing(can: Capabilities, believe: Believe) -> Capabilities:
     """*can*, with what somebody knows of the end's listings."""
-    return replace(can, facts={**can.facts, "listed_etag": "ignored"}) if believe is Believe.HEAD else can
+    if believe is Believe.LISTING:
+        return can
+    return replace(can, facts=dict(sorted({**can.facts, Fact.LISTED_ETAG.value: Finding.IGNORED.value}.items())))
 
 
 def believed(can: Capabilities) -> Believe:
     """How the listings of an end have to be taken, after what a probe found of it."""
-    return Believe.HEAD if can.facts.get("listed_etag") == "ignored" else Believe.LISTING
+    return Believe.HEAD if can.denies(Fact.LISTED_ETAG) else Believe.LISTING
 
 
 UNPINNED = Pin()

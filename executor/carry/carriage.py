@@ -95,9 +95,7 @@ def write_headers(section: Route, entry: Entry, source: Source) -> Outgoing:
     return write
 
 
-def attribute_differences(
-    section: Route, entry: Entry, source: Source, *, there: ObjectHead
-) -> list[Difference]:
+def attribute_differences(section: Route, entry: Entry, source: Source, *, there: ObjectHead) -> list[Difference]:
     """Field by field, what the destination's object does not hold as the plan wants it. Tags are read when due."""
     accepted = accepted_losses(section)
     version = section.version(there.version_id)

@@ -244,9 +244,7 @@ def _compare_read(mine: str, theirs: str, what: str, *, key: str) -> None:
         )
 
 
-def _check_etag(
-    answer: WriteResult | PartResult, expected: bytes | None, facts: Capabilities, *, key: str
-) -> None:
+def _check_etag(answer: WriteResult | PartResult, expected: bytes | None, facts: Capabilities, *, key: str) -> None:
     if expected is None or not facts.enforces(_ETAG_IS_MD5):
         return
     if etag_is_opaque(answer.headers):

@@ -7,7 +7,6 @@ listing again, so it must not be called a change.
 from __future__ import annotations
 
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 
 from schema.errors import ObjectChanged, ObjectRefused, StoreError
 from schema.objects import ObjectHead
@@ -27,7 +26,7 @@ def disagreement(entry: Entry, changed: ObjectChanged, head: Callable[[], Object
         return None
     same = (first.etag, first.size) == (second.etag, second.size)
     as_planned = (first.etag, first.size) == (entry.etag, entry.size)
-    modified = _seconds(first)
+    modified = first.modified_seconds
     if not same or as_planned or modified is None or modified > entry.modified_ms // 1000:
         return None
     return ObjectRefused(
@@ -39,13 +38,3 @@ def disagreement(entry: Entry, changed: ObjectChanged, head: Callable[[], Object
         status=changed.status,
         code=CODE,
     )
-
-
-def _seconds(head: ObjectHead) -> int | None:
-    """Last-Modified in whole seconds since the epoch; None when it is not told."""
-    if head.last_modified is None:
-        return None
-    try:
-        return int(parsedate_to_datetime(head.last_modified).timestamp())
-    except (ValueError, IndexError):
-        return None

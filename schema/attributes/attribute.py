@@ -68,9 +68,7 @@ class Outgoing:
     def refuse_control(self, name: str, value: str) -> None:
         """Raises ObjectRefused where *value* would end the header *name* early."""
         if _CONTROL.search(value):
-            raise ObjectRefused(
-                f"{self.key!r}: the value of {name} holds control characters: {value!r}", key=self.key
-            )
+            raise ObjectRefused(f"{self.key!r}: the value of {name} holds control characters: {value!r}", key=self.key)
 
 
 class Difference(NamedTuple):

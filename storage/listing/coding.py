@@ -122,11 +122,13 @@ class KeyCodings:
         left = _possible(self._candidates(declared), [each.text for each in texts])
         left = _distinct(left, {each.text for each in texts if _SPECIAL.search(each.text)}) or left
         asked = 0
-        for each in texts:
-            if len(left) == 1 or asked == MOST_AT_ONCE:
-                break
+        # The text that parts the most ways first: mostly one is enough.
+        doubtful = [each for each in texts if question.search(each.text)]
+        for each in sorted(doubtful, key=lambda each: -len({decoded(each.text, coding) for coding in left})):
             keys = {coding: decoded(each.text, coding) for coding in left}
-            if len(set(keys.values())) == 1 or not question.search(each.text):
+            if asked == MOST_AT_ONCE:
+                break
+            if len(set(keys.values())) == 1:
                 continue
             asked += 1
             left = _confirmed(left, keys, each, ask=ask)
@@ -169,9 +171,17 @@ def _confirmed(
     left: tuple[Coding, ...], keys: dict[Coding, str], each: ListedText, *, ask: AskKey
 ) -> tuple[Coding, ...]:
     """The ways whose key exists as listed; else those whose key exists; *left* when that tells nothing."""
-    found = {key: ask(key, each) for key in dict.fromkeys(keys.values())}
+    found: dict[str, KeyExists] = {}
+    for key in dict.fromkeys(keys.values()):
+        # Where one exists as listed, only its twin with a plus for a space may well exist besides, with that content.
+        if not any(found[other] is KeyExists.SAME and not _are_twins(key, other) for other in found):
+            found[key] = ask(key, each)
     for wanted in (KeyExists.SAME, KeyExists.OTHER):
-        those = tuple(coding for coding in left if found[keys[coding]] is wanted)
+        those = tuple(coding for coding in left if found.get(keys[coding]) is wanted)
         if those:
             return those
     return left
+
+
+def _are_twins(key: str, other: str) -> bool:
+    return key.replace("+", " ") == other.replace("+", " ")

@@ -129,8 +129,6 @@ def tags_read_back(canary: Canary, expected: Sequence[tuple[str, str]], name: st
     return ENFORCED if sorted(found) == sorted(expected) else IGNORED
 
 
-
-
 def check_acl(canary: Canary) -> Facts:
     """A harmless grant (READ_ACP to the object's own owner) sent with a PUT of canary "base" and read back."""
     key = canary.key("base")

@@ -53,6 +53,8 @@ class Canary:
         self.folder = f"{self._root}{token}/"
         self._retry = retry
         self._written: dict[tuple[str, str | None], None] = {}
+        self.etags: dict[str, str] = {}
+        """What the last write of each key answered."""
         self._uploads: list[tuple[str, str]] = []
         self._lost_upload = False
         """An upload may be open whose id never reached us."""
@@ -132,6 +134,7 @@ class Canary:
         self._written[(key, None)] = None
         if self.versioned:
             self.versions_told = self.versions_told is not False and answer.version_id is not None
+        self.etags[key] = answer.etag
         if answer.version_id not in (None, "null"):
             self._written[(key, answer.version_id)] = None
 

@@ -65,5 +65,3 @@ def check_digests(canary: Canary) -> Facts:
             # Refused, but with words of its own: is it the digest or the header that it minds?
             facts[name] = REJECTED if isinstance(canary.put("digest", BODY, [right[name]]), StoreError) else ENFORCED
     return facts
-
-

@@ -33,6 +33,7 @@ from storage.probe.conditions import check_conditions, check_digests
 from storage.probe.copies import check_copies, check_part_copies
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN
 from storage.probe.keys import judge_odd_keys, judge_storage_classes, write_odd_keys, write_storage_classes
+from storage.probe.listings import judge_listing
 from storage.probe.multipart import check_multipart, check_part_numbers
 from storage.retrying import Retry, RetryPolicy
 
@@ -154,6 +155,7 @@ def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
     facts |= judge_odd_keys(keys, taken, listed)
     if canary.versions_told is not None:
         facts[Fact.VERSIONS_TOLD] = ENFORCED if canary.versions_told else IGNORED
+    facts[Fact.LISTED_ETAG] = judge_listing(canary, listed)
     return facts | judge_storage_classes(canary, asked.storage_classes, refused, listed=listed)
 
 

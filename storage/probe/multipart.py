@@ -125,5 +125,3 @@ def _complete(canary: Canary, upload: str, asked: HeaderList, *, tags: HeaderLis
 def _etag_formula(etag: str) -> Finding:
     digest = hashlib.md5(BODY, usedforsecurity=False).digest()
     return ENFORCED if etag == hashlib.md5(digest, usedforsecurity=False).hexdigest() + "-1" else IGNORED
-
-

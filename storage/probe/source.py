@@ -20,6 +20,7 @@ from storage.probe.bucket import read_requester_pays, read_versioning, reader
 from storage.probe.canary import TRANSIENT, Canary
 from storage.probe.destination import PROBE_RETRY
 from storage.probe.findings import ENFORCED, IGNORED, NO_ETAG, REJECTED, UNKNOWN, refusal
+from storage.probe.listings import agrees
 from storage.retrying import Retry
 from storage.wire.documents import access_control, annotation_count
 
@@ -132,6 +133,7 @@ class _Survey:
         returned = any(n.startswith("x-amz-checksum-") and n != "x-amz-checksum-type" for n in head.headers)
         if returned or Fact.CHECKSUMS_RETURNED not in self.facts:
             self.facts[Fact.CHECKSUMS_RETURNED] = ENFORCED if returned else IGNORED
+        self._hold_against_listing(entry, head)
         tags: tuple[tuple[str, str], ...] | None = None
         # A count of 0 may mean that the tags may not be read, so one object is asked in any case.
         # So is any whose head tells no count, which by itself need not mean that there are none.
@@ -163,6 +165,14 @@ class _Survey:
         own = ServerHeaders.seen(now.headers, frozenset({_EXPIRES}))
         if own.of(before.head.headers):
             self.facts[Setting.SERVER_HEADERS] = own.text()
+
+    def _hold_against_listing(self, entry: ListedObject, head: ObjectHead) -> None:
+        """LISTED_ETAG. Of an object that has changed since it was listed nothing is concluded."""
+        if self.facts.get(Fact.LISTED_ETAG) == IGNORED:
+            return
+        found = agrees(self.canary, entry, head)
+        if found is not None:
+            self.facts[Fact.LISTED_ETAG] = ENFORCED if found else IGNORED
 
     def _read_tags(self, key: str, version: str | None) -> tuple[tuple[str, str], ...] | None:
         answer = self.canary.ask(lambda: self.canary.store.get_tags(key, version_id=version))

@@ -128,9 +128,7 @@ def abort_upload(wire: Wire, key: str, upload_id: str, headers: HeaderList) -> N
         return
 
 
-def list_parts(
-    wire: Wire, key: str, upload_id: str, *, headers: HeaderList, after: int = 0
-) -> Iterator[ListedPart]:
+def list_parts(wire: Wire, key: str, upload_id: str, *, headers: HeaderList, after: int = 0) -> Iterator[ListedPart]:
     """ListParts, page by page. *after*: only parts of higher numbers."""
     marker: str | None = str(after or "")
     while marker is not None:

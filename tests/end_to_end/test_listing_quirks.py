@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 from support.corpus import CorpusObject
-from support.operator import Operator, Ran
+from support.operator import Operator, Ran, moved
 from support.oracle import compare, fill, write
 from support.quirk_proxy import Quirk, QuirkProxy, Refuses, Rewrites, Which
 
@@ -88,6 +88,9 @@ NO_SIZE = of_plain(lambda entry: re.sub(rb"<Size>\d+", b"<Size>0", re.sub(rb"([0
 
 
 def test_list_head_disagree_is_no_change_but_a_failure_by_name_with_a_way_on(filled: Operator) -> None:
+    # The survey looks at the first two hundred only: `plain` is behind them.
+    more = [CorpusObject(f"m{number:03d}", 1, number) for number in range(210)]
+    fill(filled.source_side.client, filled.source_bucket, more)
     planned, applied, _ = migrated(filled, OTHER_ETAG)
 
     assert [planned.code, applied.code] == [0, 3], applied.err
@@ -177,3 +180,21 @@ def test_versions_latest_one_key_is_unsupported_and_the_other_arrives(on_moto: O
     client = on_moto.destination_side.client
     there = client.list_objects_v2(Bucket=on_moto.destination_bucket).get("Contents", [])
     assert [found["Key"] for found in there] == (["k", "other"] if how == "control" else ["k"])
+
+
+EVERY_ETAG = Rewrites(
+    lambda body: re.sub(rb"(?<=<ETag>)[^<]*", lambda found: found[0].replace(b"a", b"b").replace(b"1", b"2"), body),
+    Which(operations=("list",)),
+)
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_list_etag_differs_is_seen_by_the_probe_and_each_object_is_asked(filled: Operator, side: str) -> None:
+    """Plan, apply, verify at every level, and a plan after it that finds nothing to do."""
+    with QuirkProxy(filled.source.endpoint_url, EVERY_ETAG) as proxy:
+        setattr(filled, f"{side}_url", proxy.endpoint_url)
+        filled.declare()
+        moved(filled, levels=("listing", "content"))
+    assert compare(filled.source_side, filled.destination_side) == []
+    facts = yaml.safe_load(filled.plan_path.read_text())["sections"][0][f"{side}_capabilities"]
+    assert facts["listed_etag"] == "ignored"

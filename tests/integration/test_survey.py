@@ -25,6 +25,7 @@ def test_a_source_is_only_read(moto: ObjectStore, moto_server: S3Server) -> None
     assert dict(capabilities.facts) == {
         "acl_readable": "enforced", "bucket_payer": "none", "bucket_versioning": "none",
         "checksums_returned": "enforced", "etag_is_md5": "enforced", "get_if_match": "enforced",
+        "listed_etag": "enforced",
         "sample_carries": "tags, website-redirect", "server_headers": "none", "tag_count": "enforced",
         "tags_readable": "enforced",
     }  # fmt: skip
