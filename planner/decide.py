@@ -91,6 +91,18 @@ def decide(
     return judge_difference(source, destination, reason, policy=rules.policy, earlier=earlier)
 
 
+def alike_reason(rules: Rules) -> Reason | None:
+    """Why any two objects of one size and one ETag (there is one) are skipped that no earlier copy speaks of.
+
+    None: it depends on more than these.
+    """
+    if Comparison.MODIFIED in rules.policy.compare:
+        return None
+    if not {Comparison.ETAG, Comparison.CHECKSUM}.intersection(rules.policy.compare):
+        return Reason.SAME_SIZE
+    return Reason.SAME_ETAG if rules.facts.etags_from_content else None
+
+
 EQUAL = frozenset({Reason.SAME_SIZE, Reason.SAME_ETAG, Reason.NOT_OLDER, Reason.COPIED_EARLIER, Reason.SAME_MARKER})
 """The answers of `compare` that mean: nothing to do."""
 

@@ -20,6 +20,18 @@ KeyEntries = tuple[list[Entry], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class PutAside:
+    """Entries of many keys, ascending, all with one action that moves nothing."""
+
+    entries: list[Entry]
+
+
+Decided = KeyEntries | PutAside
+RUN = 1_000
+"""Entries put aside at a time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """What a section's entries became."""
 
@@ -60,12 +72,16 @@ class Delivery:
         self._cutters: dict[Group, BatchCutter] = {}
         self._sides: dict[Action, ManifestWriter] = {}
 
-    def deliver(self, decided: Iterable[KeyEntries]) -> None:
+    def deliver(self, decided: Iterable[Decided]) -> None:
         """Count each entry and write it where it belongs. The first transfer waits for the second (see Router)."""
         by_action = self.by_action
         waiting: KeyEntries | None = None
         router: Router | None = None
-        for entries, restore in decided:
+        for each in decided:
+            if isinstance(each, PutAside):
+                self._put_aside(each.entries)
+                continue
+            entries, restore = each
             moving = entries
             for entry in entries:
                 action, size = entry[3], entry[1]
@@ -90,6 +106,13 @@ class Delivery:
             self._dispatch((moving, restore), router)
         if router is None and waiting is not None:
             self._dispatch(waiting, self._make_router(0))
+
+    def _put_aside(self, run: list[Entry]) -> None:
+        action = run[0][3]
+        tally = self.by_action[action]
+        tally[0] += len(run)
+        tally[1] += sum(entry[1] for entry in run)
+        self._side(action).add_run(run)
 
     def _dispatch(self, moving: KeyEntries, router: Router) -> None:
         entries, restore = moving

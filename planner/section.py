@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import itemgetter
 from pathlib import Path
 
 from planner.batches import sticky_cuts
-from planner.decide import Rules, decide, end_facts, needs_restore
-from planner.delivery import Delivered, Delivery, KeyEntries, conserved
+from planner.decide import Earlier, Rules, alike_reason, decide, end_facts, needs_restore
+from planner.delivery import RUN, Decided, Delivered, Delivery, KeyEntries, PutAside, conserved
 from planner.filters import compile_filters, compile_globs, compile_key_filter
 from planner.histories import History, decide_history, histories
 from planner.inputs import PlanInputs, PlanProgress
@@ -24,7 +24,7 @@ from planner.stocktaking import Stocktaker
 from schema.attributes.evidence import Counted
 from schema.declaration import Pair
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
-from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
+from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally, new_entry
 from storage.disk_sort import sort_on_disk
 from storage.port import Listing
 
@@ -97,7 +97,7 @@ class SectionPlanner:
             cleanup.callback(self._discard)
             if self._fold is not None:
                 self._folded = FoldedKeys(self._fold, self._in.staging)
-            decided = self._histories() if self._policy.versions == "all" else self._objects()
+            decided: Iterator[Decided] = self._histories() if self._policy.versions == "all" else self._objects()
             if not self._mapping.preserves_order:
                 decided = _by_source_key(decided, self._in.staging)
             self._delivery.deliver(decided)
@@ -162,31 +162,53 @@ class SectionPlanner:
 
     # --- decisions
 
-    def _objects(self) -> Iterator[KeyEntries]:
+    def _objects(self) -> Iterator[Decided]:
+        """The greater part of most plans is there already: such keys are put aside many at a time."""
         source, destination = self._listings()
-        rules, at = self._rules, self._memory.at
+        at = self._memory.at
+        alike = alike_reason(self._rules) if self._mapping.is_identity else None
+        run: list[ListedObject] = []
         for left, right in march(self._rows(source), destination):
-            if left is None:
-                if right is not None:
-                    yield [self._destination_only(right)], False
-                continue
-            target, item, excluded = left
-            there = None
-            if right is not None:
-                self._matched += 1
-                there = right[2]
-            if isinstance(item, UnsupportedEntry) or isinstance(right, UnsupportedEntry):
-                yield [_unsupported(left, right)], False
-                continue
-            if excluded is not None:
-                yield [_entry(item, target, Action.EXCLUDED, destination_etag=there, reason=excluded._value_)], False
-                continue
-            earlier = () if right is None else at(target)
-            action, reason = decide(item, target, right, rules=rules, earlier=earlier)
-            if action is Action.COPY or action is Action.OVERWRITE:
-                yield [_entry(item, target, action, destination_etag=there)], needs_restore(item)
-            else:
-                yield [_entry(item, target, action, destination_etag=there, reason=reason._value_)], False
+            earlier = () if left is None or right is None else at(left[0])
+            if alike is not None and left is not None and right is not None and left[2] is None and not earlier:
+                ours = left[1]
+                if ours[1:3] == right[1:3] and ours[2] and type(ours) is type(right) is ListedObject:
+                    run.append(ours)
+                    if len(run) == RUN:
+                        yield self._skipped(run, alike)
+                        run.clear()
+                    continue
+            if run:
+                yield self._skipped(run, alike or Reason.SAME_SIZE)
+                run.clear()
+            yield self._decided(left, right, earlier)
+        if run:
+            yield self._skipped(run, alike or Reason.SAME_SIZE)
+
+    def _skipped(self, run: list[ListedObject], reason: Reason) -> PutAside:
+        self._matched += len(run)
+        keys, sizes, etags, times, classes, _, versions, *_ = zip(*run, strict=True)
+        actions, targets, reasons = repeat(Action.SKIP), repeat(None), repeat(reason._value_)
+        rows = zip(keys, sizes, etags, actions, times, targets, etags, versions, classes, reasons, strict=False)
+        return PutAside(list(map(new_entry, rows)))
+
+    def _decided(self, left: SourceRow | None, right: ListedEntry | None, earlier: Earlier) -> KeyEntries:
+        """What happens to one key, of which at least one side has an object."""
+        if left is None:
+            return ([], False) if right is None else ([self._destination_only(right)], False)
+        target, item, excluded = left
+        there = None
+        if right is not None:
+            self._matched += 1
+            there = right[2]
+        if isinstance(item, UnsupportedEntry) or isinstance(right, UnsupportedEntry):
+            return [_unsupported(left, right)], False
+        if excluded is not None:
+            return [_entry(item, target, Action.EXCLUDED, destination_etag=there, reason=excluded._value_)], False
+        action, reason = decide(item, target, right, rules=self._rules, earlier=earlier)
+        if action is Action.COPY or action is Action.OVERWRITE:
+            return [_entry(item, target, action, destination_etag=there)], needs_restore(item)
+        return [_entry(item, target, action, destination_etag=there, reason=reason._value_)], False
 
     def _histories(self) -> Iterator[KeyEntries]:
         source, destination = self._listings()
@@ -298,10 +320,10 @@ def _entry(
 ) -> Entry:
     """The manifest line for *item*. Positions, because a line is made for every object."""
     key, size, etag, modified, storage_class, _, version_id = item[:7]
-    return Entry(
-        key, size, etag, action, modified, None if target == key else target, destination_etag, version_id,
-        storage_class, reason,
-    )  # fmt: skip
+    destination_key = None if target == key else target
+    return new_entry(
+        (key, size, etag, action, modified, destination_key, destination_etag, version_id, storage_class, reason)
+    )
 
 
 def _as_listed(entry: ListedEntry) -> ListedObject:
@@ -332,11 +354,11 @@ def _kept(item: ListedEntry) -> Entry:
     return _entry(_as_listed(item), item.key, Action.EXTRANEOUS, destination_etag=item.etag, reason=reason)
 
 
-def _by_source_key(decided: Iterator[KeyEntries], staging: Path) -> Iterator[KeyEntries]:
+def _by_source_key(decided: Iterator[Decided], staging: Path) -> Iterator[KeyEntries]:
     """Manifests ascend by source key: after a march in another order, back to it."""
     rows = (
         (key, list(same_key), restore)
-        for entries, restore in decided
+        for entries, restore in (each if isinstance(each, tuple) else (each.entries, False) for each in decided)
         for key, same_key in groupby(entries, key=itemgetter(0))
     )
     for _, entries, restore in sort_on_disk(rows, itemgetter(0), folder=staging):

@@ -14,22 +14,24 @@ from s3migrate.console.failure import run_click
 from schema.errors import ExitCode
 
 COMMANDS = {
-    "init": "init:init_command",
-    "schema": "schema:schema_command",
-    "plan": "plan:plan_command",
-    "show": "show:show_command",
-    "check": "check:check_command",
-    "apply": "apply:apply_command",
-    "status": "status:status_command",
-    "verify": "verify:verify_command",
-    "retry": "retry:retry_command",
-    "explain": "explain:explain_command",
-    "cleanup": "cleanup:cleanup_command",
-    "limit": "limit:limit_command",
-    "unlock": "unlock:unlock_command",
-    "ledger": "ledger:ledger_group",
+    "init": ("init:init_command", "Write a commented declaration."),
+    "schema": ("schema:schema_command", "Print a JSON Schema: migration or plan."),
+    "plan": ("plan:plan_command", "List both sides, write plan and manifests."),
+    "show": ("show:show_command", "Render a plan, or one of its batches."),
+    "check": ("check:check_command", "Check a plan and its manifests, offline."),
+    "apply": ("apply:apply_command", "Carry out a plan, or go on where it stopped."),
+    "status": ("status:status_command", "Progress, outcomes, failures, flow."),
+    "verify": ("verify:verify_command", "Prove that source and destination are equal."),
+    "retry": ("retry:retry_command", "Make failed objects ready again; then apply."),
+    "explain": ("explain:explain_command", "Everything known of one key."),
+    "cleanup": ("cleanup:cleanup_command", "Abort multipart uploads that a run left open."),
+    "limit": ("limit:limit_command", "Change a limit of a run while it works."),
+    "unlock": ("unlock:unlock_command", "Take the destination lock from a run."),
+    "ledger": ("ledger:ledger_group", "The ledger: its schema, its state, its server."),
 }
-"""Name -> module below s3migrate.commands and the command in it; imported when it is asked for, not before."""
+"""Name -> module below s3migrate.commands and the command in it, imported when it is asked for, not before; and its
+short help (a test holds it against the command's own), so that --help imports none of them.
+"""
 
 EXIT_CODES = "\b\nExit codes:\n" + "".join(f"  {code:<4}{code.meaning}\n" for code in ExitCode)
 """The end of --help; \\b: click keeps the lines as they are."""
@@ -44,16 +46,20 @@ class LazyGroup(click.Group):
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, or None."""
-        place = COMMANDS.get(cmd_name)
-        if place is None:
+        if cmd_name not in COMMANDS:
             return None
-        module, _, name = place.partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         # Nothing that is imported becomes garbage: looking for it took a tenth of the start-up.
         gc.disable()
         found = getattr(import_module(f"s3migrate.commands.{module}"), name)
         gc.freeze()
         gc.enable()
         return found if isinstance(found, click.Command) else None
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands in --help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short_help) for name, (_, short_help) in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,4 +1,7 @@
-"""The composition root: stores, ledger, manifests and governor from settings and plan."""
+"""The composition root: stores, ledger, manifests and governor from settings and plan.
+
+What only some commands need is imported where it is opened: `show` waits for no database, `status` for no S3.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from executor.flow.governor import EndpointGovernor, Governor
-from executor.ledger.embedded import EmbeddedPostgres, Reviver
-from executor.ledger.ledger import Ledger
 from executor.machine.descriptors import descriptors
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
@@ -21,11 +22,13 @@ from schema.ends import endpoint_name
 from schema.errors import UsageError, WhichSide
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
-from storage.manifest_bucket import ManifestBucket
-from storage.open_store import open_store
-from storage.port import ObjectStore, RequestObserver
-from storage.s3.store import S3Store
-from storage.wire.connections import keep_open
+
+if TYPE_CHECKING:
+    from executor.flow.governor import EndpointGovernor, Governor
+    from executor.ledger.embedded import EmbeddedPostgres
+    from executor.ledger.ledger import Ledger
+    from storage.port import ObjectStore, RequestObserver
+    from storage.s3.store import S3Store
 
 PLANNED_BUDGET = 1024**3
 """Bytes that part sizes are cut for when the declaration sets no limits.memory: fixed, so that a plan does not
@@ -40,6 +43,8 @@ def planned_budget(declaration: Declaration) -> int:
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
     """The embedded server of this state folder, not started."""
+    from executor.ledger.embedded import EmbeddedPostgres
+
     return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER, idle_seconds=settings.ledger_idle_seconds)
 
 
@@ -49,6 +54,9 @@ def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
     The embedded server is started again when it dies; its schema is brought up to date. A server of yours is only
     checked.
     """
+    from executor.ledger.embedded import Reviver
+    from executor.ledger.ledger import Ledger
+
     if settings.ledger_url is not None:
         ledger = Ledger(settings.ledger_url)
     else:
@@ -72,6 +80,8 @@ def open_sections(
     pairs: Iterable[tuple[str, Side, Side]], observer_of: Callable[[Side], RequestObserver | None]
 ) -> dict[str, tuple[S3Store, S3Store]]:
     """(source, destination) stores by section id."""
+    from storage.open_store import open_store
+
     return {
         name: (
             open_store(source, observer=observer_of(source), which=WhichSide.SOURCE),
@@ -89,6 +99,8 @@ class Governors:
 
     def of(self, side: Side) -> EndpointGovernor:
         """The endpoint's governor."""
+        from executor.flow.governor import EndpointGovernor
+
         name = endpoint_name(side)
         if name not in self.by_name:
             self.by_name[name] = EndpointGovernor(name)
@@ -97,6 +109,8 @@ class Governors:
 
 def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3Store]]) -> None:
     """Keep *governor*'s workers, and the connections to all origins together, within what this process may open."""
+    from storage.wire.connections import keep_open
+
     room = descriptors()
     each = max((source.descriptors + destination.descriptors for source, destination in stores.values()), default=2)
     workers = room.workers(each)
@@ -125,6 +139,9 @@ def manifest_store(name: str, beside: Path, destination: Side) -> ManifestStore:
         if Path(name).is_absolute() or not root.is_relative_to(beside.resolve()):
             raise UsageError(f"manifests: {name!r} leaves the plan's folder; name a folder beside the plan")
         return ManifestFolder(root)
+
+    from storage.manifest_bucket import ManifestBucket
+    from storage.open_store import open_store
 
     parts = urlsplit(name)
     side = replace(destination, bucket=parts.netloc, prefix="")

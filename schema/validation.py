@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
-
-from jsonschema import Draft202012Validator, validators
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from schema.yaml_strict import Lines
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_COMPLAINTS = 50
 
@@ -26,16 +26,19 @@ def schema_text(name: str) -> str:
 
 @cache
 def _validator(name: str) -> Any:
-    return _Validator(json.loads(schema_text(name)))
+    # Imported here, and below, because it takes longer than anything else in commands that validate nothing.
+    from jsonschema import Draft202012Validator, validators
+
+    ours: Any = validators.extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+    return ours(json.loads(schema_text(name)))
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     """JSON Schema's `pattern`, with a `$` that means the end: Python's lets a line feed follow."""
+    from jsonschema.exceptions import ValidationError
+
     if isinstance(instance, str) and not re.search(re.sub(r"\$\Z", r"\\Z", pattern), instance):
         yield ValidationError("does not match")
-
-
-_Validator: Any = validators.extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
 def complaints(name: str, document: Any, lines: Lines) -> list[str]:

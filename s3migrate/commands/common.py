@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
-from executor.ledger.ledger import Ledger
-from executor.ledger.values import Run
 from s3migrate.console.failure import report
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.wiring import manifest_store
 from schema.errors import MigrationError, UsageError
 from schema.manifest import ManifestStore
 from schema.plan import Plan
-from schema.planfile import load_plan
+
+if TYPE_CHECKING:
+    from executor.ledger.ledger import Ledger
+    from executor.ledger.values import Run
 
 P = ParamSpec("P")
 JSON_LINES = "s3migrate.json_lines"
@@ -42,6 +43,8 @@ def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
 
 def read_plan(path: Path) -> tuple[Plan, ManifestStore]:
     """The checked plan and the store of its manifests. Raises InputMissing, PlanCorrupt, UsageError."""
+    from schema.planfile import load_plan  # and the validation with it, of which `status` has no need
+
     beside = path.absolute().parent
     plan = load_plan(path, lambda name, destination: manifest_store(name, beside, destination))
     return plan, manifest_store(plan.manifest_store, beside, plan.sections[0].destination)

@@ -78,9 +78,7 @@ def _only_plan() -> Path:
     return plans[0]
 
 
-def _known(
-    plan: Plan, manifests: ManifestStore, ledger: Ledger | None, *, keys: set[str]
-) -> Iterator[dict[str, Any]]:
+def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, *, keys: set[str]) -> Iterator[dict[str, Any]]:
     run = ledger.runs.find(plan.plan_id) if ledger is not None else None
     reasons = {section.id: section.methods for section in plan.sections}
     for batch_no, batch in enumerate(plan.batches):

@@ -129,9 +129,7 @@ def _planned(
     """Probe and list every pair, and plan. Raises what build_plan raises, StoreErrors."""
     declaration = asked.declaration
     pairs = {
-        pair.id: probe_pair(
-            declaration, pair, stores[pair.id], parallel=asked.parallel_listing, believe=asked.believe
-        )
+        pair.id: probe_pair(declaration, pair, stores[pair.id], parallel=asked.parallel_listing, believe=asked.believe)
         for pair in declaration.pairs
     }
     provenance = {

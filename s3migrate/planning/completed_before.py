@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
-from executor.ledger.ledger import Ledger
-from executor.ledger.values import EarlierCompletion
 from planner.march import EarlierCopy
 from schema.errors import ManifestMissing
 from schema.manifest import ManifestStore, read_entries
 from storage.disk_sort import sort_on_disk
+
+if TYPE_CHECKING:
+    from executor.ledger.ledger import Ledger
+    from executor.ledger.values import EarlierCompletion
 
 
 def completed_before(ledger: Ledger, manifests: ManifestStore, *, lineage: str, section: str) -> Iterator[EarlierCopy]:
