@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
+from schema.declaration import Filters, Guards, Policy, Preserve, Side
+from schema.limits import Limits
 from schema.tiers import FEW_PARTS, MAX_PART, MAX_PARTS
 
 API_VERSION = "s3migrate/v1"

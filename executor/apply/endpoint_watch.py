@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from executor.events import Events
-from executor.flow.breaker import BreakerState
-from executor.flow.governor import EndpointGovernor
+from executor.flow.endpoint import EndpointGovernor
 from schema.errors import ConnectionFailed, StoreError
+from schema.process_view import BreakerState
 
 
 @dataclass(frozen=True, slots=True)

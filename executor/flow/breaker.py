@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import NamedTuple
+
+from schema.process_view import BreakerState
 
 WINDOW_SECONDS = 10.0
 LEAST_SAMPLES = 20
@@ -18,14 +19,6 @@ LONGEST_OPEN_SECONDS = 60.0
 PROBE_SECONDS = 120.0
 """A probe that has not answered by then is given up, and another may go."""
 REMEMBERED = 1000
-
-
-class BreakerState(StrEnum):
-    """Closed lets all pass, open none, half-open one probe."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half-open"
 
 
 class _Sample(NamedTuple):

@@ -32,6 +32,7 @@ from executor.ledger.values import (
     WorkerSeen,
 )
 from schema.plan import Plan
+from schema.process_view import ProcessView
 
 
 class Ledger:
@@ -83,7 +84,7 @@ class Ledger:
         """The run's processes that have not left, oldest first; a dead one is among them until it is buried."""
         return workers.workers(self._database, run_id)
 
-    def show(self, worker: Worker, seen: Mapping[str, Any]) -> None:
+    def show(self, worker: Worker, seen: ProcessView) -> None:
         """Keep what the process sees for `status`, and note that it lives."""
         workers.show(self._database, worker, seen)
 

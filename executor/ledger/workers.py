@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from sqlalchemy import text
 
@@ -12,6 +11,7 @@ from executor.ledger.database import Database, audit
 from executor.ledger.local_workers import ProcessPlace
 from executor.ledger.runs import canonical
 from executor.ledger.values import Worker, WorkerSeen
+from schema.process_view import ProcessView
 
 
 def workers(database: Database, run_id: int) -> list[WorkerSeen]:
@@ -33,18 +33,18 @@ def workers(database: Database, run_id: int) -> list[WorkerSeen]:
             ProcessPlace(row.place, row.pid, row.pid_started),
             row.started_at,
             row.silent,
-            row.seen or {},
+            ProcessView.from_json(row.seen) if row.seen else None,
         )
         for row in rows
     ]
 
 
-def show(database: Database, worker: Worker, seen: Mapping[str, Any]) -> None:
+def show(database: Database, worker: Worker, seen: ProcessView) -> None:
     """Note what *worker* sees, and that it lives."""
     with database.transaction() as connection:
         connection.execute(
             text("UPDATE ledger.worker SET seen = CAST(:seen AS json), last_seen = now() WHERE worker_id = :id"),
-            {"seen": json.dumps(seen, default=str), "id": worker.worker_id},
+            {"seen": json.dumps(seen.to_json()), "id": worker.worker_id},
         )
 
 

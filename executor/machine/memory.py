@@ -22,6 +22,8 @@ FLOOR = 16 * MIB
 """The least budget worth working with; smaller limits end in an out-of-memory kill, or an honest MemoryError."""
 M_ARENA_MAX = -8
 ARENAS = 2
+IDLE_SECONDS = 5.0
+"""After so long without use, buffers are given back to the system: a run may wait for hours."""
 _CGROUP = "sys/fs/cgroup"
 
 
@@ -119,3 +121,19 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+class IdleMemory:
+    """Says once that nothing has been lent for five seconds and memory is still held."""
+
+    def __init__(self) -> None:
+        self._idle_since: float | None = None
+
+    def due(self, lent: int, held: int, now: float) -> bool:
+        """Whether to release what is idle. *lent*: bytes in use, *held*: these and the idle ones."""
+        if lent or not held:
+            self._idle_since = None
+            return False
+        if self._idle_since is None:
+            self._idle_since = now
+        return now - self._idle_since >= IDLE_SECONDS

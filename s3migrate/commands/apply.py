@@ -23,8 +23,7 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.local_workers import this_process
 from executor.ledger.values import DRIFTED, Progress, RunState
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
-from executor.machine.processor_load import ProcessorLoad
-from executor.machine.scheduling import schedule_as_batch
+from executor.machine.processor import ProcessorLoad, schedule_as_batch
 from executor.route import routes_of
 from executor.stop import Stop
 from s3migrate import __version__

@@ -15,7 +15,7 @@ from executor.attempts import Retrier
 from executor.copy.job import Tools
 from executor.machine.buffers import BufferPool, ByteBudget
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
-from executor.machine.scheduling import schedule_as_batch
+from executor.machine.processor import schedule_as_batch
 from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.listing import Finding, FindingKind

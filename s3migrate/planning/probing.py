@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from urllib.parse import urlsplit
 
 from planner.losses import Ends, find_losses
 from planner.methods import MethodChoice
-from s3migrate.wiring import endpoint_name, probe_token
-from schema.declaration import Declaration, Pair, Preserve, Side
+from s3migrate.wiring import probe_token
+from schema.declaration import Declaration, Pair, Preserve
+from schema.ends import endpoint_of
 from schema.errors import DeclarationError, StoreError
 from schema.objects import ListedObject
 from schema.plan import Capabilities, Loss, Method
@@ -92,7 +92,7 @@ def choose_method(declaration: Declaration, pair: Pair, may_read: Callable[[], s
         return MethodChoice(Method.STREAM, "policy.transfer is stream")
     obstacle = _obstacle(pair) or may_read()
     if not obstacle:
-        why = f"both sides are at {endpoint_name(pair.destination)}, which copies by itself"
+        why = f"both sides are at {endpoint_of(pair.destination)}, which copies by itself"
         return MethodChoice(Method.SERVER_COPY, why, insisted=_insists(declaration))
     return _streamed(declaration, pair, obstacle)
 
@@ -150,7 +150,7 @@ def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[]
 def _obstacle(pair: Pair) -> str:
     """What speaks against a server-side copy before anything is asked; '' for nothing."""
     source, destination = pair.source, pair.destination
-    if _address(source) != _address(destination):
+    if endpoint_of(source) != endpoint_of(destination):
         return "the two sides are different endpoints"
     if source.sse_customer_key_env is not None:
         return "the source is encrypted with a customer's key, which the endpoint would have to be given for each copy"
@@ -159,15 +159,6 @@ def _obstacle(pair: Pair) -> str:
     if source.requester_pays and not destination.requester_pays:
         return "the source's requester pays, and the destination's requests do not say that they will"
     return ""
-
-
-def _address(side: Side) -> tuple[str, str]:
-    """Equal for the same endpoint. Copies between AWS regions are slow and fail late, so the region counts there."""
-    if side.endpoint_url is None:
-        return "aws", side.region
-    parts = urlsplit(side.endpoint_url)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-    return f"{parts.hostname}:{port}", parts.path.rstrip("/")
 
 
 def _insists(declaration: Declaration) -> bool:

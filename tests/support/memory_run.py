@@ -16,7 +16,8 @@ from executor.apply import feeder, runner
 from executor.apply.settings import ApplySettings
 from executor.apply.surroundings import RunSurroundings
 from executor.events import ObjectTrouble, Silent
-from executor.flow.governor import EndpointGovernor, Governor
+from executor.flow.endpoint import EndpointGovernor
+from executor.flow.governor import Governor
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Progress
 from executor.route import routes_of
