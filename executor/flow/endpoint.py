@@ -180,7 +180,7 @@ class EndpointGovernor:
         with self._lock:
             self._windows.append(_Window(now, seconds, window))
             self._retries.earn(window.ok, now)
-            self._paced.set_rate(self._pace.on_window(window.ok, window.throttled, seconds, now), now)
+            self._paced.set_rate(self._pace.on_window(window.ok, window.throttled, seconds, now=now), now)
             self._troubled = now - self._last_bad < WINDOW_SECONDS or not self.well
             self._gate()
             if self._pace.bears_with(window.throttled, window.ended):
@@ -199,24 +199,24 @@ class EndpointGovernor:
         seconds = sum(window.seconds for window in recent) or 1.0
         ended = totals.ended or 1
         throttled, failed = totals.throttled / ended, (totals.timeouts + totals.faults) / ended
-        rtt = self._rtt()
         return EndpointView(
             in_flight=self.in_flight,
             held=self._held,
-            rtt_ms=round(rtt * 1000, 1),
+            rtt_ms=round(self._rtt() * 1000, 1),
             bytes_per_second=totals.bytes / seconds,
             requests_per_second=totals.ended / seconds,
             throttled=throttled,
             failed=failed,
             pace=None if math.isinf(pace) else pace,
-            quality=self._quality(state, throttled, failed, rtt),
+            quality=self._quality(state, throttled, failed),
             breaker=state,
             retry_in=None if state is BreakerState.CLOSED else max(0.0, until - now),
         )
 
-    def _quality(self, state: BreakerState, throttled: float, failed: float, rtt: float) -> Quality:
+    def _quality(self, state: BreakerState, throttled: float, failed: float) -> Quality:
         if state is not BreakerState.CLOSED or failed >= POOR_FAILURES or throttled >= POOR_THROTTLED:
             return Quality.POOR
+        rtt = self._rtt()
         slow = rtt > SLOW_FACTOR * self._best_rtt and rtt > self._best_rtt + SLOW_SECONDS
         return Quality.DEGRADED if slow or failed >= DEGRADED_SHARE or throttled >= DEGRADED_SHARE else Quality.GOOD
 

@@ -30,7 +30,7 @@ FAILURES_SHOWN = 20
 @click.option("--watch", is_flag=True, help="Again every two seconds until the run ends.")
 @json_option
 @told_as_json
-def status_command(run_id: int | None, all_runs: bool, watch: bool, as_json: bool) -> None:
+def status_command(run_id: int | None, *, all_runs: bool, watch: bool, as_json: bool) -> None:
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
     ledger = open_ledger(read_settings())
     lines = json_lines() if as_json else None
@@ -43,7 +43,7 @@ def status_command(run_id: int | None, all_runs: bool, watch: bool, as_json: boo
         while True:
             if watch and lines is None and sys.stdout.isatty():
                 click.clear()
-            ended = _show(ledger, run.run_id, rate, lines)
+            ended = _show(ledger, run.run_id, rate, lines=lines)
             if not watch or ended:
                 return
             time.sleep(WATCH_SECONDS)
@@ -64,7 +64,7 @@ def _list(ledger: Ledger, lines: JsonLines | None) -> None:
             )
 
 
-def _show(ledger: Ledger, run_id: int, rate: Rate, lines: JsonLines | None) -> bool:
+def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -> bool:
     progress = ledger.progress(run_id)
     failures = ledger.failures(run_id, FAILURES_SHOWN)
     workers = ledger.workers(run_id) if progress.state not in ENDED else []

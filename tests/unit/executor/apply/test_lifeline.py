@@ -166,7 +166,7 @@ def test_what_was_set_wins_over_the_calendar_and_that_over_the_plan(
     found = limits_at(declared, moment, {} if said is None else {name: said})
     assert (found.figures.get(name), found.why[name]) == expected
     others = [other for other in LIMITS if other != name]
-    assert [(found.figures.get(other), found.why[other]) for other in others] == 2 * [(None, "plan")]
+    assert [(found.figures.get(other), found.why[other]) for other in others] == len(others) * [(None, "plan")]
 
 
 def test_a_limit_that_the_row_does_not_name_stays_as_declared_or_set() -> None:
@@ -175,7 +175,7 @@ def test_a_limit_that_the_row_does_not_name_stays_as_declared_or_set() -> None:
     declared = Limits(bandwidth=1000, requests_per_second=300, calendar=(row, always))
     found = limits_at(declared, MONDAY_NOON, {})
     assert found.figures == {"bandwidth": 50, "requests_per_second": 300, "concurrent_requests": 4}
-    assert found.why == {"bandwidth": "calendar", "requests_per_second": "plan", "concurrent_requests": "calendar"}
+    assert found.why == {**dict.fromkeys(LIMITS, "plan"), "bandwidth": "calendar", "concurrent_requests": "calendar"}
     assert limits_at(declared, MONDAY_NOON, {"requests_per_second": 6.0}).figures["requests_per_second"] == 6
     second = limits_at(declared, SATURDAY, {})
     assert second.figures == {"bandwidth": 7, "requests_per_second": 8, "concurrent_requests": 9}
