@@ -20,6 +20,7 @@ from schema.ends import endpoint_of
 from schema.errors import UsageError
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
+from schema.timeouts import Timeouts
 from storage.manifest_bucket import ManifestBucket
 from storage.open_store import open_store
 from storage.port import ObjectStore, RequestObserver
@@ -67,13 +68,16 @@ def ledger_if_any(settings: Settings) -> Ledger | None:
 
 
 def open_sections(
-    pairs: Iterable[tuple[str, Side, Side]], observer_of: Callable[[Side], RequestObserver | None]
+    pairs: Iterable[tuple[str, Side, Side]],
+    observer_of: Callable[[Side], RequestObserver | None] = lambda _side: None,
+    *,
+    timeouts: Timeouts,
 ) -> dict[str, tuple[S3Store, S3Store]]:
     """(source, destination) stores by section id."""
     return {
         name: (
-            open_store(source, observer=observer_of(source)),
-            open_store(destination, observer=observer_of(destination)),
+            open_store(source, observer=observer_of(source), timeouts=timeouts),
+            open_store(destination, observer=observer_of(destination), timeouts=timeouts),
         )
         for name, source, destination in pairs
     }

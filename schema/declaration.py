@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from schema.limits import Limits
+from schema.timeouts import Timeouts
 
 MIB = 1024 * 1024
 
@@ -156,6 +157,7 @@ class Declaration:
     policy: Policy = Policy()
     preserve: Preserve = Preserve()
     limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     guards: Guards = Guards()
     accept_loss: tuple[str, ...] = ()
     manifests: str = "manifests"

@@ -17,6 +17,7 @@ from schema.declaration_checks import Complaints, instant_ms
 from schema.errors import DeclarationError, InputMissing
 from schema.limits import LIMITS, Limits, parse_row
 from schema.plain import build
+from schema.timeouts import Timeouts, parse_timeout, timeouts_of
 from schema.validation import complaints
 
 SCHEMA = "migration-v1.schema.json"
@@ -68,6 +69,7 @@ def _declaration(document: Mapping[str, Any], said: Complaints, digest: str) -> 
         policy=build(Policy, document.get("policy", {})),
         preserve=build(Preserve, document.get("preserve", {})),
         limits=_limits(document.get("limits", {}), said),
+        timeouts=_timeouts(document.get("timeouts", {}), said),
         guards=_guards(document.get("guards", {}), said),
         accept_loss=tuple(document.get("accept_loss", ())),
         manifests=document.get("manifests", "manifests"),
@@ -136,6 +138,12 @@ def _limits(document: Mapping[str, Any], said: Complaints) -> Limits:
         for index, row in enumerate(document.get("calendar", ()))
     ]
     return Limits(calendar=tuple(row for row in rows if row is not None), **figures)
+
+
+def _timeouts(document: Mapping[str, Any], said: Complaints) -> Timeouts:
+    return timeouts_of(
+        {name: said.parsed(parse_timeout, value, ("timeouts", name)) for name, value in document.items()}
+    )
 
 
 def _guards(document: Mapping[str, Any], said: Complaints) -> Guards:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from schema.declaration import Filters, Guards, Policy, Preserve, Side
 from schema.limits import Limits
 from schema.tiers import FEW_PARTS, MAX_PART, MAX_PARTS
+from schema.timeouts import Timeouts
 
 API_VERSION = "s3migrate/v1"
 PLAN_KIND = "MigrationPlan"
@@ -265,6 +266,7 @@ class Plan:
     batches: tuple[Batch, ...]
     manifest_store: str
     """A folder relative to the plan file, or s3://bucket/prefix."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def section(self, section_id: str) -> Section:

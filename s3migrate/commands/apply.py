@@ -81,7 +81,8 @@ def apply_command(
     emit = emitter(as_json)
     events = JsonRun(emit) if emit else HumanRun(settings.stderr_is_terminal, many=len(plan.sections) > 1)
     governors = Governors()
-    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), governors.of)
+    ends = ((s.id, s.source, s.destination) for s in plan.sections)
+    stores = open_sections(ends, governors.of, timeouts=plan.timeouts)
     try:
         preflight(stores, plan)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:

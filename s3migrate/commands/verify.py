@@ -59,7 +59,7 @@ def verify_command(plan_path: Path, level: str, sample: int | None, report_path:
     stop = Stop()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop.request)
-    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), lambda _side: None)
+    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
     budget = plan.limits.memory or default_budget()
     tools = Tools(BufferPool(ByteBudget(budget)), Retrier(stop, random.random, lambda _stop: None), stop)
     emit = emitter(as_json)

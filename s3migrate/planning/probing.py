@@ -17,6 +17,7 @@ from schema.plan import Capabilities, Loss, Method
 from schema.quantities import size_text
 from schema.storage_classes import STANDARD, target_storage_class
 from schema.tiers import MAX_PART
+from schema.timeouts import Timeouts
 from storage.open_store import open_store
 from storage.port import ObjectStore
 from storage.probe.probe import probe_destination, survey_source
@@ -65,7 +66,7 @@ def _probe(
     declaration: Declaration, pair: Pair, source: ObjectStore, destination: ObjectStore, sample: Sequence[ListedObject]
 ) -> Probed:
     preserve = declaration.preserve
-    choice = choose_method(declaration, pair, destination_reads(pair, sample))
+    choice = choose_method(declaration, pair, destination_reads(pair, sample, declaration.timeouts))
     source_facts, sampled = survey_source(source, sample, tags=preserve.tags, acl=preserve.acl)
     classes = sorted({target_storage_class(listed.storage_class, preserve) for listed in sample} - {STANDARD})
     destination_facts = probe_destination(
@@ -127,7 +128,7 @@ def _who_needs_parts(preserve: Preserve) -> str:
     return f"which objects above {size_text(MAX_PART)}{kept} need"
 
 
-def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[], str]:
+def destination_reads(pair: Pair, sample: Sequence[ListedObject], timeouts: Timeouts) -> Callable[[], str]:
     """For choose_method: the same reference to credentials reads the same, any other has to show it by one HEAD."""
 
     def ask() -> str:
@@ -135,7 +136,7 @@ def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[]
             return ""
         if not sample:
             return "the source is empty, so nothing shows that the destination's credentials may read it"
-        store = open_store(replace(pair.destination, bucket=pair.source.bucket, prefix=""))
+        store = open_store(replace(pair.destination, bucket=pair.source.bucket, prefix=""), timeouts=timeouts)
         try:
             store.head(sample[0].key, version_id=sample[0].version_id)
         except StoreError as error:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from schema.declaration import Side
 from schema.errors import StoreError
 from schema.objects import ListedObject, ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
+from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials
 from storage.listing import listing
 from storage.port import UNGUARDED, UNPINNED, Body, Guard, HeaderList, Pin, RequestObserver, Unobserved
@@ -17,7 +18,7 @@ from storage.s3 import uploads
 from storage.s3.answers import object_head, pinned_range, write_result
 from storage.wire import documents
 from storage.wire.addressing import locate
-from storage.wire.curl import Answer, Patience
+from storage.wire.curl import Answer
 from storage.wire.errors import Purpose, printable
 from storage.wire.signer import encode_path
 from storage.wire.wire import Operation, Wire
@@ -34,6 +35,7 @@ class S3Store:
         observer: RequestObserver | None = None,
         ca_bundle: str | None = None,
         customer_key: bytes | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         """*ca_bundle*: PEM file; None: side.ca_bundle or libcurl's own. *customer_key*: 32 bytes of SSE-C key."""
         self._side = side
@@ -44,6 +46,7 @@ class S3Store:
             credentials,
             observer or Unobserved(),
             ca_bundle=ca_bundle or side.ca_bundle,
+            timeouts=timeouts,
         )
         self._order = listing.BucketOrder()
         self._always: tuple[tuple[str, str], ...] = ()
@@ -217,7 +220,6 @@ class S3Store:
             document=b"",
             guarded=guard != UNGUARDED,
             once=guard == UNGUARDED,
-            patience=Patience.SILENT,
         )
         answer = self._wire.send(operation)
         try:

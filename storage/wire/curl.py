@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import pycurl
 
@@ -17,7 +17,6 @@ ANSWER_BODY_LIMIT = 64 * 1024 * 1024
 """A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, is about 4 MB."""
 RECEIVE_BUFFER = 128 * 1024
 SEND_BUFFER = 256 * 1024
-CONNECT_TIMEOUT_MS = 10_000
 LOW_SPEED_BYTES = 1024
 LOW_SPEED_SECONDS = 30
 
@@ -28,23 +27,14 @@ KEPT_OUT = [b"Expect:", b"Accept:"]
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a request may be silent. 0: no bound. Connecting, TLS included, has CONNECT_TIMEOUT_MS beside it."""
+    """How long a request may be silent. 0: no bound."""
 
     slow_seconds: int
     """Slower than 1 KiB/s for so long, in either direction, is a failure."""
     seconds: int
     """From beginning to end."""
-
-    DATA: ClassVar[Patience]
-    STREAM: ClassVar[Patience]
-    """The body comes from another request, which has its own limit."""
-    SILENT: ClassVar[Patience]
-    """Complete and copy: the server may say nothing for minutes while it works."""
-
-
-Patience.DATA = Patience(LOW_SPEED_SECONDS, 0)
-Patience.STREAM = Patience(600, 0)
-Patience.SILENT = Patience(0, 600)
+    connect_seconds: float = 10.0
+    """To connect, TLS included."""
 
 
 @dataclass(slots=True)
@@ -61,7 +51,7 @@ class Request:
     """Bytes of *read*."""
     into: memoryview | None = None
     """Where a 2xx body goes. None: into Answer.body."""
-    patience: Patience = Patience.DATA
+    patience: Patience = Patience(LOW_SPEED_SECONDS, 0)
     once: bool = False
     """Sent on a new connection: on one it has used before, libcurl repeats a request that got no answer by itself."""
 
@@ -172,6 +162,7 @@ class Connection:
         if request.patience is not self._patience:
             curl.setopt(pycurl.LOW_SPEED_TIME, request.patience.slow_seconds)
             curl.setopt(pycurl.TIMEOUT, request.patience.seconds)
+            curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(request.patience.connect_seconds * 1000))
             self._patience = request.patience
         if request.once is not self._once:
             curl.setopt(pycurl.FRESH_CONNECT, int(request.once))
@@ -261,7 +252,6 @@ def set_fixed_options(curl: Any, ca_bundle: str | None, user_agent: str) -> None
         (pycurl.SSL_VERIFYHOST, 2),
         (pycurl.TCP_NODELAY, 1),
         (pycurl.TCP_KEEPALIVE, 1),
-        (pycurl.CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS),
         (pycurl.LOW_SPEED_LIMIT, LOW_SPEED_BYTES),
         (pycurl.BUFFERSIZE, RECEIVE_BUFFER),
         (pycurl.UPLOAD_BUFFERSIZE, SEND_BUFFER),

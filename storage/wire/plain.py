@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 from storage.wire.curl import (
     ANSWER_BODY_LIMIT,
-    CONNECT_TIMEOUT_MS,
     ERROR_BODY_LIMIT,
     LOW_SPEED_BYTES,
     SEND_BUFFER,
@@ -147,7 +146,7 @@ class SocketConnection:
             self.close()  # readable without a request: closed, or bytes that nobody asked for
             held = None
         if held is None:
-            held = self._connect()
+            held = self._connect(patience.connect_seconds)
             self._patience = None
         if patience is not self._patience:
             seconds = max(patience.slow_seconds, patience.seconds)
@@ -157,11 +156,11 @@ class SocketConnection:
             self._patience = patience
         return held
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, seconds: float) -> socket.socket:
         parts = urlsplit(self._origin)
         host, port = parts.hostname or "", parts.port or 80
         try:
-            opened = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_MS / 1000)
+            opened = socket.create_connection((host, port), timeout=seconds)
         except socket.gaierror as error:
             raise CurlFailed(NO_HOST, f"could not resolve host {host}: {error.strerror}", 0.0) from None
         except TimeoutError:

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schema.errors import CredentialsExpired, ObjectRefused, ResponseUnreadable, StoreError
+from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials, Keys, proxy_named
 from storage.port import Body, RequestObserver, RequestSample
 from storage.wire import errors
 from storage.wire.addressing import BucketAddress
 from storage.wire.curl import Answer, Connection, CurlFailed, Patience, ReaderFailed, Request
+from storage.wire.deadlines import Deadlines
 from storage.wire.errors import Call, Purpose
 from storage.wire.plain import SocketConnection
 from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
@@ -59,7 +61,8 @@ class Operation:
     guarded: bool = False
     once: bool = False
     """A repetition would do it twice: a write without a precondition may make a version, or lay a marker."""
-    patience: Patience = Patience.DATA
+    patience: Patience | None = None
+    """None: what Timeouts say of its kind."""
 
 
 class Attempt(NamedTuple):
@@ -82,6 +85,7 @@ class Wire:
         observer: RequestObserver,
         *,
         ca_bundle: str | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.bucket = bucket
@@ -89,6 +93,7 @@ class Wire:
         self._credentials = credentials
         self._observer = observer
         self._ca_bundle = ca_bundle
+        self._deadlines = Deadlines(timeouts)
         self._now = now
         self._signer = Signer(region, now=now)
         self._local = threading.local()
@@ -217,7 +222,7 @@ class Wire:
             operation.read,
             operation.length,
             operation.into,
-            operation.patience,
+            operation.patience or self._deadlines.of(operation.name, streamed=operation.read is not None),
             operation.once,
         )
 

@@ -21,7 +21,6 @@ from storage.credentials import FixedKeys
 from storage.open_store import open_store
 from storage.port import Unobserved
 from storage.retrying import Retry, RetryPolicy
-from storage.wire import curl
 from storage.wire.addressing import locate
 from storage.wire.curl import Patience
 from storage.wire.errors import Purpose
@@ -171,14 +170,11 @@ def asked_twice(server: Hesitant, certificate: Path, patience: Patience) -> byte
 
 
 SILENCES = ["no answer", "half a head", "a head that drips", "chunks that drip"]
-SHORT = [pytest.param(Patience(1, 0), id="no data"), pytest.param(Patience(0, 1), id="no end")]
+SHORT = [pytest.param(Patience(1, 0, 0.3), id="no data"), pytest.param(Patience(0, 1, 0.3), id="no end")]
 
 
 @pytest.mark.parametrize("patience", SHORT)
-def test_a_server_that_never_answers_the_handshake_times_out_each_time(
-    tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(curl, "CONNECT_TIMEOUT_MS", 300)
+def test_a_server_that_never_answers_the_handshake_times_out_each_time(tmp_path: Path, patience: Patience) -> None:
     certificate, key = self_signed(tmp_path)
     with Hesitant(certificate, key, ["no handshake", "no handshake"]) as server:
         began = time.monotonic()
@@ -189,10 +185,7 @@ def test_a_server_that_never_answers_the_handshake_times_out_each_time(
 
 @pytest.mark.parametrize("patience", SHORT)
 @pytest.mark.parametrize("silence", ["no handshake", *SILENCES])
-def test_after_a_silence_the_request_is_sent_again(
-    tmp_path: Path, silence: str, patience: Patience, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(curl, "CONNECT_TIMEOUT_MS", 300)
+def test_after_a_silence_the_request_is_sent_again(tmp_path: Path, silence: str, patience: Patience) -> None:
     certificate, key = self_signed(tmp_path)
     with Hesitant(certificate, key, [silence]) as server:
         assert asked_twice(server, certificate, patience) == b"<List/>"

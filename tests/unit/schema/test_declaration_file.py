@@ -25,6 +25,7 @@ from schema.declaration import (
 from schema.declaration_file import load_declaration, parse_declaration
 from schema.errors import DeclarationError, InputMissing
 from schema.limits import CalendarRow, Limits
+from schema.timeouts import Timeouts
 from schema.validation import schema_text
 
 CALENDAR = (
@@ -117,6 +118,7 @@ def test_every_key_arrives() -> None:
         calendar=CALENDAR,
         concurrent_requests=9,
     )
+    assert declaration.timeouts == Timeouts(5, 600, 90, 120, 45, 3600, 1200, 7)
     assert declaration.guards == Guards(1, 2 * 2**40, 3, 4)
     assert (declaration.accept_loss, declaration.manifests) == (("acl",), "s3://bucket/some/prefix")
 
