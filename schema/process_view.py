@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from schema.limits import RunLimits
 
@@ -33,6 +33,19 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half-open"
 
 
+class WaitingKey(NamedTuple):
+    """A key that its endpoint goes on throttling."""
+
+    key: str
+    """Unescaped."""
+    code: str
+    """The error code of the refusals, or their HTTP status."""
+    times: int
+    """Refusals between any two of which others were answered."""
+    seconds: float
+    """Since the first of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointView:
     """One endpoint over the last five seconds or so."""
@@ -54,10 +67,12 @@ class EndpointView:
     breaker: BreakerState = BreakerState.CLOSED
     retry_in: float | None = None
     """Seconds until the breaker lets a probe pass; None: closed."""
+    waiting_keys: tuple[WaitingKey, ...] = ()
+    """Keys that are throttled time and again while others are served; the worst ten."""
 
     def to_json(self) -> dict[str, Any]:
         """A map of plain values."""
-        return asdict(self)
+        return {**asdict(self), "waiting_keys": [key._asdict() for key in self.waiting_keys]}
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> EndpointView:
@@ -67,7 +82,8 @@ class EndpointView:
             word = known.pop(name, None)
             if word in set(kind):
                 known[name] = kind(word)
-        return cls(**known)
+        keys = known.pop("waiting_keys", ())
+        return cls(**known, waiting_keys=tuple(WaitingKey(*(key[n] for n in WaitingKey._fields)) for key in keys))
 
     def with_other(self, other: EndpointView) -> EndpointView:
         """The endpoint as two processes see it: sums of what is counted, the worse of what is judged."""
@@ -85,6 +101,7 @@ class EndpointView:
             quality=self.quality.worse_of(other.quality),
             breaker=self.breaker if other.breaker is BreakerState.CLOSED else other.breaker,
             retry_in=max(waits, default=None),
+            waiting_keys=self.waiting_keys + other.waiting_keys,
         )
 
 

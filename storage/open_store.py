@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from ssl import get_default_verify_paths
 
@@ -22,11 +23,10 @@ def open_store(
     DeclarationError for an endpoint that is no URL. No request is sent but those to fetch credentials.
     """
     return S3Store(
-        side,
+        replace(side, ca_bundle=certificate_authorities(side.ca_bundle)),
         resolve_credentials(side.credentials, region=side.region),
         observer=observer or Unobserved(),
         timeouts=timeouts,
-        ca_bundle=certificate_authorities(side.ca_bundle),
         customer_key=None if side.sse_customer_key_env is None else customer_key(side.sse_customer_key_env),
     )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from executor.carry.acl import acl_grants, missing_grants
 from executor.carry.attributes import Difference, WriteHeaders, differences, headers_for
 from executor.route import Route
-from schema.errors import ObjectRefused
+from schema.errors import ObjectRefused, ServerFault
 from schema.objects import ObjectHead
 from schema.plan import Entry
+from schema.quantities import counted_text
 from storage.port import ObjectStore
 
 Tags = tuple[tuple[str, str], ...]
@@ -78,6 +80,22 @@ def write_headers(section: Route, entry: Entry, source: Source) -> WriteHeaders:
                 key=entry.key,
             )
     return carried
+
+
+def with_burden(error: ServerFault, entry: Entry, headers: Iterable[tuple[str, str]]) -> ServerFault:
+    """*error*, with what the refused write asked the server to hold beside the bytes: some break on it."""
+    sizes = [len(name) + len(value.encode()) for name, value in user_metadata(headers)]
+    carried = f"{counted_text(len(sizes), 'metadata header')} of {counted_text(sum(sizes), 'byte')}"
+    return error.explained(
+        f"the object carries {carried if sizes else 'no metadata'} under a key of "
+        f"{counted_text(len(entry.target.encode()), 'byte')}"
+    )
+
+
+def user_metadata(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Names without their prefix, and values, of the user metadata among *headers*."""
+    prefix = "x-amz-meta-"
+    return [(name[len(prefix) :], value) for name, value in headers if name.lower().startswith(prefix)]
 
 
 def attribute_differences(section: Route, entry: Entry, source: Source, destination: ObjectHead) -> list[Difference]:

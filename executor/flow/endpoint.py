@@ -6,7 +6,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
@@ -15,8 +16,9 @@ from executor.flow.breaker import WINDOW_SECONDS, Breaker
 from executor.flow.counters import RequestCounters, RequestTotals
 from executor.flow.pace import AdaptiveRate
 from executor.flow.retry_budget import RetryBudget
+from executor.flow.throttled_keys import ThrottledKeys
 from executor.flow.token_bucket import TokenBucket
-from schema.errors import ConnectionFailed, RequestTimedOut, ResponseUnreadable, ServerFault, StoreError
+from schema.errors import ConnectionFailed, RequestTimedOut, ResponseUnreadable, ServerFault, StoreError, Throttled
 from schema.limits import LIMITS, Bounds, Limit
 from schema.process_view import BreakerState, EndpointView, Quality
 from storage.port import RequestSample
@@ -24,6 +26,9 @@ from storage.port import RequestSample
 POLL_SECONDS = 0.5
 """How often a request held back looks whether limits or breaker have changed."""
 SNAPSHOT_SECONDS = 5.0
+COUNT_SECONDS = 0.1
+ASK_AFTER_SECONDS = 2.0
+"""After so long without any answer, while objects are throttled, the endpoint is asked whether it serves anybody."""
 POOR_FAILURES = 0.1
 POOR_THROTTLED = 0.2
 DEGRADED_SHARE = 0.01
@@ -94,6 +99,12 @@ class EndpointGovernor:
         self._gated = False
         self._last_bad = -math.inf
         self._troubled = False
+        self._throttled_keys = ThrottledKeys()
+        self._answered = 0
+        self._answered_at = now
+        """When an answer was last seen to have come."""
+        self._counted_at = -math.inf
+        self._local = threading.local()
 
     def before(self, operation: str, size: int) -> None:  # noqa: ARG002  the port's signature
         """Hold the request back as long as limits, pace and breaker ask for."""
@@ -111,8 +122,9 @@ class EndpointGovernor:
             mine.seconds += sample.seconds
             self._first_bytes.append(sample.first_byte_seconds)
         else:
-            mine.count_error(sample.error)
             sample.error.endpoint = self.name
+            if not (isinstance(sample.error, Throttled) and self._is_keys_own(sample.error)):
+                mine.count_error(sample.error)
         if self._troubled or sample.error is not None:
             self._consult_breaker(sample)
 
@@ -139,6 +151,44 @@ class EndpointGovernor:
         """A retry paid for worked: its cost comes back."""
         with self._lock:
             self._retries.refund(now)
+
+    def key_served(self, key: str) -> None:
+        """An object whose request had been refused went through after all."""
+        if self._throttled_keys:
+            with self._lock:
+                self._throttled_keys.served(key)
+
+    def hopeless(self, key: str) -> str:
+        """Why the throttled object *key* is given up, which is forgotten then; '': it is not."""
+        now = self._clock()
+        with self._lock:
+            why = self._throttled_keys.hopeless(key, answered=self._answers(now), now=now)
+            if why:
+                self._throttled_keys.given_up(key)
+        return why
+
+    def to_be_asked(self, now: float) -> bool:
+        """Only a question of ours can tell whether the endpoint is well: every object in hand is refused, or fails."""
+        if self._breaker.in_doubt:
+            return True
+        if not self._throttled_keys:
+            return False
+        with self._lock:
+            self._answers(now)
+            return now - self._answered_at >= ASK_AFTER_SECONDS
+
+    def askable(self) -> None:
+        """Somebody asks the endpoint, within `asking`, when it is `to_be_asked`."""
+        self._breaker.askable = True
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """What this thread sends meanwhile is a question of ours: no object depends on the answer."""
+        self._local.asking = True
+        try:
+            yield
+        finally:
+            self._local.asking = False
 
     def set_limits(self, figures: Mapping[str, float]) -> None:
         """This process's limits at this endpoint by name; one not named there is lifted. Held requests follow soon."""
@@ -195,6 +245,7 @@ class EndpointGovernor:
         with self._lock:
             recent = [w for w in self._windows if w.ended_at > now - SNAPSHOT_SECONDS] or list(self._windows)[-1:]
             state, until, pace = self._breaker.state, self._breaker.opens_until, self._pace.rate
+            waiting = self._throttled_keys.waiting(now)
         totals = sum((window.totals for window in recent), RequestTotals())
         seconds = sum(window.seconds for window in recent) or 1.0
         ended = totals.ended or 1
@@ -211,6 +262,7 @@ class EndpointGovernor:
             quality=self._quality(state, throttled, failed),
             breaker=state,
             retry_in=None if state is BreakerState.CLOSED else max(0.0, until - now),
+            waiting_keys=waiting,
         )
 
     def _quality(self, state: BreakerState, throttled: float, failed: float) -> Quality:
@@ -250,6 +302,24 @@ class EndpointGovernor:
             return seconds
         return max(self._breaker.opens_until - now, 0.1)
 
+    def _is_keys_own(self, error: Throttled) -> bool:
+        """Whether a refusal is for the object's own sake."""
+        if not error.key or getattr(self._local, "asking", False):
+            return False
+        now = self._clock()
+        with self._lock:
+            code = error.code or f"HTTP {error.status}"
+            return self._throttled_keys.throttled(error.key, code, answered=self._answers(now), now=now)
+
+    def _answers(self, now: float) -> int:
+        """Requests answered so far, counted at most ten times a second. The lock is held."""
+        if now - self._counted_at >= COUNT_SECONDS:
+            self._counted_at = now
+            answered = self._counters.totals().ok
+            if answered != self._answered:
+                self._answered, self._answered_at = answered, now
+        return self._answered
+
     def _consult_breaker(self, sample: RequestSample) -> None:
         with self._lock:
             now = self._clock()
@@ -257,7 +327,10 @@ class EndpointGovernor:
             if not ok:
                 self._last_bad = now
                 self._troubled = True
-            self._breaker.record(ok, now, started=now - sample.seconds, subject=subject)
+            if self._breaker.in_doubt and getattr(self._local, "asking", False):
+                self._breaker.asked(ok, now)
+            else:
+                self._breaker.record(ok, now, started=now - sample.seconds, subject=subject)
             self._gate()
 
 
@@ -296,6 +369,12 @@ class EndpointRetries:
         now = self._clock()
         for endpoint in self._concerned(error):
             endpoint.retry_succeeded(now)
+            if isinstance(error, Throttled):
+                endpoint.key_served(error.key)
+
+    def hopeless(self, error: Throttled) -> str:
+        """Why the object that *error* refused is given up; '': it is waited for."""
+        return next((why for endpoint in self._concerned(error) if (why := endpoint.hopeless(error.key))), "")
 
     def _concerned(self, error: StoreError) -> list[EndpointGovernor]:
         one = self._by_name.get(error.endpoint)

@@ -46,6 +46,11 @@ def _view_lines(seen: ProcessView) -> Iterator[str]:
         url = seen.moved.get(name)
         moved = f", requests go to {one_line(url)}" if url else ""
         yield f"  {one_line(name)}: {endpoint_words(end)}{moved}"
+        for key in end.waiting_keys:
+            yield (
+                f"    waits: {one_line(key.key)}: {one_line(key.code)} {counted_text(key.times, 'time')} in "
+                f"{duration_text(key.seconds)} while others are served"
+            )
     if seen.waiting:
         yield f"  waiting: {one_line(seen.waiting)}"
     if seen.limits is not None and seen.limits.figures:

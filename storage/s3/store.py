@@ -33,11 +33,10 @@ class S3Store:
         credentials: Credentials,
         *,
         observer: RequestObserver | None = None,
-        ca_bundle: str | None = None,
         customer_key: bytes | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        """*ca_bundle*: PEM file; None: side.ca_bundle or libcurl's own. *customer_key*: 32 bytes of SSE-C key."""
+        """*customer_key*: 32 bytes of SSE-C key. Without side.ca_bundle libcurl's own authorities hold."""
         self._side = side
         self._wire = Wire(
             side.bucket,
@@ -45,7 +44,7 @@ class S3Store:
             side.region,
             credentials,
             observer or Unobserved(),
-            ca_bundle=ca_bundle or side.ca_bundle,
+            ca_bundle=side.ca_bundle,
             timeouts=timeouts,
         )
         self._order = listing.BucketOrder()
