@@ -158,6 +158,7 @@ def _assembled(outcomes: list[tuple[Pair, SectionOutcome]], context: _Context, l
         policy=declaration.policy,
         preserve=declaration.preserve,
         limits=declaration.limits,
+        timeouts=declaration.timeouts,
         guards=declaration.guards,
         memory_budget=context.budget,
         sections=sections,

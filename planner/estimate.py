@@ -14,7 +14,8 @@ from typing import Any
 
 from planner.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.workload import TierWork
-from schema.declaration import Limits, Policy, Preserve
+from schema.declaration import Policy, Preserve
+from schema.limits import Limits
 from schema.plan import DELETES, Tally
 from schema.quantities import duration_text, size_text
 from schema.tiers import MIB, WHOLE_MAX, held_bytes

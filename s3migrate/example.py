@@ -1,6 +1,11 @@
 """The declaration that `s3migrate init` writes."""
 
-EXAMPLE = """\
+from schema.limits import LIMITS
+from schema.timeouts import DEFAULT_TIMEOUTS, NAMES
+
+_LIMIT_LINES = "\n".join(f"#   {name + ': ' + limit.example:<38}# {limit.says}" for name, limit in LIMITS.items())
+_TIMEOUT_LINES = "\n".join(f"#   {name}: {getattr(DEFAULT_TIMEOUTS, name)}s" for name in NAMES)
+_EXAMPLE = """\
 # What to migrate. Next: `s3migrate plan migration.yaml`, review the plan it writes, `s3migrate apply` it.
 # Every key is checked: an unknown one is an error with its line.
 apiVersion: s3migrate/v1
@@ -46,15 +51,16 @@ policy:
 #   object_lock: none                     # none | governance | compliance
 # accept_loss: []                         # names of losses the plan reports and you accept
 
-# limits:                                 # bounds of one apply process
+# limits:                                 # memory and workers: of one apply process
 #   memory: 3.5GiB
 #   workers: auto
-#   requests_per_second: 500
-#   bandwidth: 200MiB/s
-#   concurrent_requests: 64               # of the whole run, like the two above
+@LIMITS@
 #   calendar:                             # the first row that matches holds; what it does not name stays as above
 #     - mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s
 #     - sat,sun 00:00-24:00 Europe/Berlin: {requests_per_second: 2000, concurrent_requests: 256}
+
+# timeouts:                               # how long a request may be silent; these are the defaults
+@TIMEOUTS@
 
 guards:                                   # apply refuses a plan that does more
   max_overwrites: 0
@@ -64,3 +70,5 @@ guards:                                   # apply refuses a plan that does more
 
 manifests: manifests                      # a folder beside the plan, or s3://bucket/prefix
 """
+
+EXAMPLE = _EXAMPLE.replace("@LIMITS@", _LIMIT_LINES).replace("@TIMEOUTS@", _TIMEOUT_LINES)

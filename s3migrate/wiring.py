@@ -11,15 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from executor.flow.governor import EndpointGovernor, Governor
+from executor.flow.endpoint import EndpointGovernor, wait_asleep
+from executor.flow.governor import Governor
 from executor.ledger.embedded import EmbeddedPostgres, Reviver
 from executor.ledger.ledger import Ledger
 from executor.machine.descriptors import descriptors
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
+from schema.ends import endpoint_of
 from schema.errors import UsageError
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
+from schema.timeouts import Timeouts
 from storage.manifest_bucket import ManifestBucket
 from storage.open_store import open_store
 from storage.port import ObjectStore, RequestObserver
@@ -67,35 +70,37 @@ def ledger_if_any(settings: Settings) -> Ledger | None:
     return open_ledger(settings)
 
 
-def endpoint_name(side: Side) -> str:
-    """What an endpoint is called on the screen: host and port, or AWS and its region."""
-    return urlsplit(side.endpoint_url).netloc if side.endpoint_url else f"aws:{side.region}"
-
-
 def open_sections(
-    pairs: Iterable[tuple[str, Side, Side]], observer_of: Callable[[Side], RequestObserver | None]
+    pairs: Iterable[tuple[str, Side, Side]],
+    observer_of: Callable[[Side], RequestObserver | None] = lambda _side: None,
+    *,
+    timeouts: Timeouts,
 ) -> dict[str, tuple[S3Store, S3Store]]:
     """(source, destination) stores by section id."""
     return {
         name: (
-            open_store(source, observer=observer_of(source)),
-            open_store(destination, observer=observer_of(destination)),
+            open_store(source, observer=observer_of(source), timeouts=timeouts),
+            open_store(destination, observer=observer_of(destination), timeouts=timeouts),
         )
         for name, source, destination in pairs
     }
 
 
 class Governors:
-    """One EndpointGovernor for each endpoint, shared by all stores that speak to it."""
+    """One EndpointGovernor for each endpoint, however it is spelled, shared by all stores that speak to it."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, wait: Callable[[float], bool] = wait_asleep
+    ) -> None:
         self.by_name: dict[str, EndpointGovernor] = {}
+        self._clock = clock
+        self._wait = wait
 
     def of(self, side: Side) -> EndpointGovernor:
         """The endpoint's governor."""
-        name = endpoint_name(side)
+        name = endpoint_of(side)
         if name not in self.by_name:
-            self.by_name[name] = EndpointGovernor(name)
+            self.by_name[name] = EndpointGovernor(name, clock=self._clock, wait=self._wait)
         return self.by_name[name]
 
 

@@ -12,6 +12,8 @@ AWS = "aws"
 """The server that all of AWS is: its bucket names are one name space, whatever the URL."""
 _AWS_HOST = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?\Z")
 
+_AWS_REGION = re.compile(r"(?:^|[.-])([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.(?:vpce\.)?amazonaws\.com")
+
 
 @lru_cache(maxsize=4096)
 def server_of(endpoint_url: str | None) -> str:
@@ -27,6 +29,19 @@ def server_of(endpoint_url: str | None) -> str:
     except ValueError:
         port = 0
     return f"{host}:{port}{parts.path.rstrip('/')}"
+
+
+def endpoint_of(side: Side) -> str:
+    """What governors, views and methods call the endpoint of *side*: its server, at AWS the region of it.
+
+    Equal for equal endpoints, however they are spelled. At AWS each region is an endpoint: copies between regions are
+    slow and fail late, and one region's trouble is not another's.
+    """
+    server = server_of(side.endpoint_url)
+    if server != AWS:
+        return server
+    told = _AWS_REGION.search((urlsplit(side.endpoint_url).hostname or "") if side.endpoint_url else "")
+    return f"{AWS}:{told[1] if told else side.region}"
 
 
 def servers_of(side: Side) -> frozenset[str]:

@@ -25,8 +25,9 @@ MigrationError                       something the operator can act on; anything
 
 from __future__ import annotations
 
+from copy import copy
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class MigrationError(Exception):
@@ -186,9 +187,18 @@ class StoreError(MigrationError):
         self.retry_after = retry_after
         self.endpoint = ""
 
+    def explained(self, text: str) -> Self:
+        """The same error with *text* after its message."""
+        twin = copy(self)
+        twin.args = (f"{self}; {text}",)
+        return twin
+
 
 class Throttled(StoreError):
-    """The endpoint asks for fewer requests (503 SlowDown, 429). Never fails an object."""
+    """The endpoint asks for fewer requests (503 SlowDown, 429).
+
+    Fails an object only when it goes on for that object alone while others are served.
+    """
 
     retryable = True
 

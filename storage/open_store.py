@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from ssl import get_default_verify_paths
 
 from schema.declaration import Side
 from schema.errors import InputMissing
+from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import ca_bundle_named, customer_key, resolve_credentials
 from storage.port import RequestObserver, Unobserved
 from storage.s3.store import S3Store
 
 
-def open_store(side: Side, *, observer: RequestObserver | None = None) -> S3Store:
+def open_store(
+    side: Side, *, observer: RequestObserver | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS
+) -> S3Store:
     """A store for *side*: credentials resolved, certificate authorities found, the SSE-C key read.
 
     Raises CredentialsRefused naming what was looked for, InputMissing for a ca_bundle that is not there,
     DeclarationError for an endpoint that is no URL. No request is sent but those to fetch credentials.
     """
     return S3Store(
-        side,
+        replace(side, ca_bundle=certificate_authorities(side.ca_bundle)),
         resolve_credentials(side.credentials, region=side.region),
         observer=observer or Unobserved(),
-        ca_bundle=certificate_authorities(side.ca_bundle),
+        timeouts=timeouts,
         customer_key=None if side.sse_customer_key_env is None else customer_key(side.sse_customer_key_env),
     )
 

@@ -14,7 +14,7 @@ from executor.copy.job import Ended, Job, Stored
 from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
 from executor.route import Route, pin
-from schema.errors import DestinationChanged, DigestMismatch, ObjectChanged
+from schema.errors import DestinationChanged, DigestMismatch, ObjectChanged, ServerFault
 from schema.facts import Fact, Setting
 from schema.objects import ObjectHead
 from schema.plan import Entry
@@ -46,6 +46,8 @@ def _once(job: Job, write: GuardedWrite) -> Ended:
         )
     except DestinationChanged as error:
         return write.refused(source, None, error)
+    except ServerFault as error:
+        raise carriage.with_burden(error, entry, carried.headers) from None
     try:
         require_unchanged(route, entry, source.head)
     except ObjectChanged as error:

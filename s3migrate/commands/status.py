@@ -17,6 +17,7 @@ from s3migrate.views.run_view import Rate, figures, progress_line
 from s3migrate.views.worker_view import worker_figures, worker_lines
 from s3migrate.wiring import open_ledger
 from schema.escape import one_line
+from schema.limits import LIMITS
 from schema.quantities import count_text, counted_text, size_text
 
 WATCH_SECONDS = 2.0
@@ -29,7 +30,7 @@ FAILURES_SHOWN = 20
 @click.option("--watch", is_flag=True, help="Again every two seconds until the run ends.")
 @json_option
 @told_as_json
-def status_command(run_id: int | None, all_runs: bool, watch: bool, as_json: bool) -> None:
+def status_command(run_id: int | None, *, all_runs: bool, watch: bool, as_json: bool) -> None:
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
     ledger = open_ledger(read_settings())
     lines = json_lines() if as_json else None
@@ -42,7 +43,7 @@ def status_command(run_id: int | None, all_runs: bool, watch: bool, as_json: boo
         while True:
             if watch and lines is None and sys.stdout.isatty():
                 click.clear()
-            ended = _show(ledger, run.run_id, rate, lines)
+            ended = _show(ledger, run.run_id, rate, lines=lines)
             if not watch or ended:
                 return
             time.sleep(WATCH_SECONDS)
@@ -63,7 +64,7 @@ def _list(ledger: Ledger, lines: JsonLines | None) -> None:
             )
 
 
-def _show(ledger: Ledger, run_id: int, rate: Rate, lines: JsonLines | None) -> bool:
+def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -> bool:
     progress = ledger.reports.progress(run_id)
     failures = ledger.reports.failures(run_id, FAILURES_SHOWN)
     workers = ledger.workers.present(run_id) if progress.state not in ENDED else []
@@ -90,7 +91,8 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, lines: JsonLines | None) -> b
             click.echo(f"  proven on the way: {progress.verified}, not proven: {progress.verify_failed}")
         for name, figure in sorted(progress.limits.items()):
             if figure != AS_PLANNED:
-                click.echo(f"  limit set while running: {name} " + (f"{figure:g}" if figure else "none"))
+                text = LIMITS[name].text if name in LIMITS else str  # a newer version may know more
+                click.echo(f"  limit set while running: {name} " + (text(figure) if figure else "none"))
         for worker in workers:
             for line in worker_lines(worker):
                 click.echo(f"  {line}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from urllib.parse import urlsplit
 
 from planner.losses import find_losses
 from planner.methods import MethodChoice
-from s3migrate.wiring import endpoint_name, probe_token
+from s3migrate.wiring import probe_token
 from schema.attributes.evidence import Evidence
-from schema.declaration import Declaration, Pair, Preserve, Side
+from schema.declaration import Declaration, Pair, Preserve
+from schema.ends import endpoint_of
 from schema.errors import DeclarationError, StoreError
 from schema.facts import Capabilities, Fact, Finding
 from schema.objects import ListedObject, supported
@@ -19,6 +19,7 @@ from schema.plan import Loss, Method
 from schema.quantities import size_text
 from schema.storage_classes import STANDARD, target_storage_class
 from schema.tiers import MAX_PART
+from schema.timeouts import Timeouts
 from storage.open_store import open_store
 from storage.port import ObjectStore
 from storage.probe.destination import Questions, probe_destination
@@ -68,7 +69,7 @@ def _probe(
     declaration: Declaration, pair: Pair, source: ObjectStore, destination: ObjectStore, sample: Sequence[ListedObject]
 ) -> Probed:
     preserve = declaration.preserve
-    choice = choose_method(declaration, pair, destination_reads(pair, sample))
+    choice = choose_method(declaration, pair, destination_reads(pair, sample, declaration.timeouts))
     source_facts, sampled = survey_source(source, sample, tags=preserve.tags, acl=preserve.acl)
     classes = sorted({target_storage_class(listed.storage_class, preserve) for listed in sample} - {STANDARD})
     destination_facts = probe_destination(
@@ -94,7 +95,7 @@ def choose_method(declaration: Declaration, pair: Pair, may_read: Callable[[], s
         return MethodChoice(Method.STREAM, "policy.transfer is stream")
     obstacle = _obstacle(pair) or may_read()
     if not obstacle:
-        why = f"both sides are at {endpoint_name(pair.destination)}, which copies by itself"
+        why = f"both sides are at {endpoint_of(pair.destination)}, which copies by itself"
         return MethodChoice(Method.SERVER_COPY, why, insisted=_insists(declaration))
     return _streamed(declaration, pair, obstacle)
 
@@ -129,7 +130,7 @@ def _who_needs_parts(preserve: Preserve) -> str:
     return f"which objects above {size_text(MAX_PART)}{kept} need"
 
 
-def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[], str]:
+def destination_reads(pair: Pair, sample: Sequence[ListedObject], timeouts: Timeouts) -> Callable[[], str]:
     """For choose_method: the same reference to credentials reads the same, any other has to show it by one HEAD."""
 
     def ask() -> str:
@@ -137,7 +138,7 @@ def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[]
             return ""
         if not sample:
             return "the source is empty, so nothing shows that the destination's credentials may read it"
-        store = open_store(replace(pair.destination, bucket=pair.source.bucket, prefix=""))
+        store = open_store(replace(pair.destination, bucket=pair.source.bucket, prefix=""), timeouts=timeouts)
         try:
             store.head(sample[0].key, version_id=sample[0].version_id)
         except StoreError as error:
@@ -152,7 +153,7 @@ def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[]
 def _obstacle(pair: Pair) -> str:
     """What speaks against a server-side copy before anything is asked; '' for nothing."""
     source, destination = pair.source, pair.destination
-    if _address(source) != _address(destination):
+    if endpoint_of(source) != endpoint_of(destination):
         return "the two sides are different endpoints"
     if source.sse_customer_key_env is not None:
         return "the source is encrypted with a customer's key, which the endpoint would have to be given for each copy"
@@ -161,15 +162,6 @@ def _obstacle(pair: Pair) -> str:
     if source.requester_pays and not destination.requester_pays:
         return "the source's requester pays, and the destination's requests do not say that they will"
     return ""
-
-
-def _address(side: Side) -> tuple[str, str]:
-    """Equal for the same endpoint. Copies between AWS regions are slow and fail late, so the region counts there."""
-    if side.endpoint_url is None:
-        return "aws", side.region
-    parts = urlsplit(side.endpoint_url)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-    return f"{parts.hostname}:{port}", parts.path.rstrip("/")
 
 
 def _insists(declaration: Declaration) -> bool:

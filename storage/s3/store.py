@@ -10,6 +10,7 @@ from dataclasses import replace
 from schema.declaration import Side
 from schema.errors import StoreError
 from schema.objects import ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
+from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials
 from storage.listing import listing
 from storage.listing.asking import ListedBucket
@@ -30,7 +31,7 @@ from storage.s3.answers import object_head, pinned_range, write_result
 from storage.wire import documents
 from storage.wire.addressing import locate
 from storage.wire.errors import Purpose, printable
-from storage.wire.exchange import Answer, Patience
+from storage.wire.exchange import Answer
 from storage.wire.signer import encode_path
 from storage.wire.wire import Operation, Wire
 
@@ -44,10 +45,10 @@ class S3Store:
         credentials: Credentials,
         *,
         observer: RequestObserver | None = None,
-        ca_bundle: str | None = None,
         customer_key: bytes | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        """*ca_bundle*: PEM file; None: side.ca_bundle or libcurl's own. *customer_key*: 32 bytes of SSE-C key."""
+        """*customer_key*: 32 bytes of SSE-C key. Without side.ca_bundle libcurl's own authorities hold."""
         self._side = side
         self._wire = Wire(
             side.bucket,
@@ -55,7 +56,8 @@ class S3Store:
             side.region,
             credentials,
             observer or Unobserved(),
-            ca_bundle=ca_bundle or side.ca_bundle,
+            ca_bundle=side.ca_bundle,
+            timeouts=timeouts,
         )
         self._listed = ListedBucket(side.bucket, self.fetch_page, self._head_listed)
         self._always: tuple[tuple[str, str], ...] = ()
@@ -237,7 +239,6 @@ class S3Store:
             document=b"",
             guarded=guard != UNGUARDED,
             once=guard == UNGUARDED,
-            patience=Patience.SILENT,
         )
         answer = self._wire.send(operation)
         try:

@@ -11,7 +11,7 @@ from storage.port import Body, HeaderList
 from storage.s3.answers import write_result
 from storage.wire import documents
 from storage.wire.errors import Purpose
-from storage.wire.exchange import Answer, Patience
+from storage.wire.exchange import Answer
 from storage.wire.wire import Operation, Wire
 
 T = TypeVar("T")
@@ -55,7 +55,6 @@ def upload_part(
         body=body,
         read=read,
         length=length,
-        patience=Patience.DATA if read is None else Patience.STREAM,
     )
     result = write_result(wire, operation, wire.send(operation))
     return PartResult(number, result.etag, result.headers)
@@ -71,7 +70,6 @@ def copy_part(wire: Wire, key: str, upload_id: str, number: int, headers: Header
         part_query(upload_id, number),
         headers,
         document=b"",
-        patience=Patience.SILENT,
     )
     answer = wire.send(operation)
     etag = read_answer(wire, operation, answer, lambda body: documents.copied_etag(body, "CopyPartResult"))
@@ -97,7 +95,6 @@ def complete_upload(
         headers,
         document=documents.complete_document(parts),
         guarded=guarded,
-        patience=Patience.SILENT,
     )
     answer = wire.send(operation)
     etag = read_answer(wire, operation, answer, documents.completed_etag)

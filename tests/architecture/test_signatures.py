@@ -48,10 +48,6 @@ PARAMETERS_TO_DO: frozenset[str] = frozenset(
 )
 POSITIONS_TO_DO: frozenset[str] = frozenset(
     {
-        "executor/flow/governor.py:_quality",
-        "executor/flow/pace.py:_in_vain",
-        "executor/flow/pace.py:_learn",
-        "executor/flow/pace.py:on_window",
         "planner/batches.py:__init__",
         "planner/cost.py:cost",
         "planner/decide.py:compare",
@@ -80,8 +76,6 @@ POSITIONS_TO_DO: frozenset[str] = frozenset(
         "s3migrate/commands/plan.py:plan_command",
         "s3migrate/commands/show.py:_show_batch",
         "s3migrate/commands/show.py:show_command",
-        "s3migrate/commands/status.py:_show",
-        "s3migrate/commands/status.py:status_command",
         "s3migrate/commands/verify.py:verify_command",
         "s3migrate/console/output.py:__init__",
         "s3migrate/planning/completed_before.py:completed_before",

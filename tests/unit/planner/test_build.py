@@ -24,8 +24,9 @@ from support.planning import (
 from planner.batches import TARGETS
 from planner.build import SectionStores, build_plan
 from planner.reasons import Reason
-from schema.declaration import Declaration, Filters, Guards, Limits, MappingRule, OnDifferent, Pair, Policy
+from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy
 from schema.errors import DeclarationError, ListingRefused, Throttled
+from schema.limits import Limits
 from schema.manifest import ManifestFolder
 from schema.plan import Action, Gate, Plan
 from schema.plan_checks import check_plan
