@@ -19,7 +19,7 @@ help:
 	@echo 'make bench    ours, rclone and boto3 side by side (long; make bench-quick: under three minutes)'
 	@echo 'make soak     the tests that take minutes: crashes and faults in numbers, with a new seed each time'
 	@echo 'make strict   the tests against a third, stricter S3 server, which it installs by itself (200 MB)'
-	@echo 'make lint     only ruff, mypy and import-linter'
+	@echo 'make lint     only ruff, mypy, import-linter, vulture and deptry'
 	@echo 'make clean    remove what the others made'
 
 venv: $(STAMP)
@@ -47,6 +47,9 @@ lint: $(STAMP)
 	@$(PY) -m mypy
 	@echo '== import rules'
 	@$(BIN)/lint-imports --no-logo
+	@echo '== dead code, unused dependencies'
+	@$(BIN)/vulture
+	@$(BIN)/deptry . >$(VENV)/deptry.log 2>&1 || { cat $(VENV)/deptry.log >&2; exit 1; }
 
 unit: $(STAMP)
 	@echo '== tests, $(WORKERS) at a time'

@@ -62,6 +62,7 @@ class BatchCutter:
         group: BatchGroup,
         target: int,
         open_writer: Callable[[], ManifestWriter],
+        *,
         store: ManifestStore,
         sticky: Sticky | None = None,
     ) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
 from planner import prices
-from planner.workload import ClassWork
-from schema.declaration import Policy, Preserve
+from planner.workload import ClassWork, Largest
+from schema.attributes.evidence import Counted
+from schema.declaration import Declaration, Policy
 from schema.ends import is_aws
 from schema.plan import Section
 from schema.storage_classes import target_storage_class
 
+NOTHING = Counted(0, ())
+
 
 class SectionWork(NamedTuple):
-    """A section and what it carries, by the source's storage class."""
+    """A section and what it carries."""
 
     section: Section
-    classes: dict[str, ClassWork]
+    classes: Mapping[str, ClassWork]
+    """By the source's storage class."""
+    largest: Largest
+    unclear_order: Counted = NOTHING
+    """Source keys whose listing does not tell the order of their versions."""
 
 
 ASSUMPTIONS: dict[str, str] = {
@@ -41,9 +48,7 @@ def restore_assumptions(work: Sequence[SectionWork], policy: Policy) -> dict[str
     return {"usd_of_restores": f"tier {policy.restore_tier}: {usd}; {kept}"}
 
 
-def cost(
-    work: Sequence[SectionWork], requests: dict[str, int], preserve: Preserve, policy: Policy
-) -> dict[str, Any] | None:
+def cost(work: Sequence[SectionWork], requests: Mapping[str, int], declaration: Declaration) -> dict[str, Any] | None:
     """US dollars as quoted decimals; None unless both ends of every section are at AWS: no other prices are known.
 
     Reads at the source class, writes at the destination's, retrieval by the source class (of archived objects by
@@ -55,15 +60,15 @@ def cost(
         return None
     thousands = requests["list"] * prices.LIST_1K + requests["delete"] * prices.DELETE_1K
     retrieval = traffic = Decimal(0)
-    for section, classes in work:
+    for section, classes, *_ in work:
         same_region = section.source.region == section.destination.region
         by_traffic = prices.SAME_REGION_GB if same_region else prices.INTER_REGION_GB
         for name, carried in classes.items():
-            there = _price(target_storage_class(name, preserve))
+            there = _price(target_storage_class(name, declaration.preserve))
             here = _price(name)
             thousands += carried.reads * here.get_1k
             thousands += carried.writes * there.put_1k
-            restore = _restore_price(name, policy)
+            restore = _restore_price(name, declaration.policy)
             thousands += carried.restores * restore.request_1k
             retrieval += carried.bytes * here.retrieve_gb / prices.GB
             retrieval += carried.restored_bytes * restore.gb / prices.GB

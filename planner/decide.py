@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from planner.mapping import key_complaint, refused_kinds_of
 from planner.reasons import Reason
-from schema.declaration import Addressing, Comparison, OnDifferent, Policy, Side
+from schema.declaration import Addressing, Comparison, OnDifferent, Pair, Policy
 from schema.facts import Capabilities, Fact
 from schema.objects import ListedObject
 from schema.plan import Action
 from schema.storage_classes import ARCHIVED
 from schema.tiers import MAX_PART, MAX_PARTS
 
-Decision = tuple[Action, Reason]
+Ruling = tuple[Action, Reason]
+"""What happens to an object, and why."""
 Earlier = Sequence[tuple[str, str]]
 """(source ETag, destination ETag) of what this lineage has written to the key before."""
 
@@ -43,7 +44,15 @@ class EndFacts:
     """False when a probe saw that the destination bucket holds one object a key and no history."""
 
 
-def end_facts(source: Side, destination: Side, source_can: Capabilities, destination_can: Capabilities) -> EndFacts:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides besides the listing: the declared policy, and the facts of the two ends."""
+
+    policy: Policy
+    facts: EndFacts
+
+
+def end_facts(pair: Pair, source_can: Capabilities, destination_can: Capabilities) -> EndFacts:
     """The facts of one section. What no probe has looked at is taken to be as at AWS."""
     return EndFacts(
         etags_from_content=not any(can.denies(Fact.ETAG_IS_MD5) for can in (source_can, destination_can)),
@@ -51,7 +60,7 @@ def end_facts(source: Side, destination: Side, source_can: Capabilities, destina
         most_parts=destination_can.most_parts,
         virtual_hosted=any(
             side.addressing is Addressing.VIRTUAL or (side.addressing is Addressing.AUTO and side.endpoint_url is None)
-            for side in (source, destination)
+            for side in (pair.source, pair.destination)
         ),
         keeps_versions=not destination_can.denies(Fact.VERSIONING),
     )
@@ -61,39 +70,33 @@ def decide(
     source: ListedObject,
     target: str,
     destination: ListedObject | None,
-    policy: Policy,
-    facts: EndFacts,
+    *,
+    rules: Rules,
     earlier: Earlier = (),
-) -> Decision:
+) -> Ruling:
     """The action for *source*, to become *target* where the *destination* object now is (None: nothing).
 
     Equal beats everything: a key that needs no copy is SKIP even when it could not be copied. Then what cannot be
     copied is UNSUPPORTED; then the policy speaks. `unproven` is handled as different.
     """
     if destination is None:
-        complaint = unsupported(source, target, policy, facts)
+        complaint = unsupported(source, target, rules)
         return (Action.COPY, Reason.ABSENT) if complaint is None else (Action.UNSUPPORTED, complaint)
-    reason = compare(source, destination, policy.compare, facts, earlier)
+    reason = compare(source, destination, rules, earlier=earlier)
     if reason in EQUAL:
         return Action.SKIP, reason
-    complaint = unsupported(source, target, policy, facts)
+    complaint = unsupported(source, target, rules)
     if complaint is not None:
         return Action.UNSUPPORTED, complaint
-    return judge_difference(source, destination, policy, reason, earlier)
+    return judge_difference(source, destination, reason, policy=rules.policy, earlier=earlier)
 
 
 EQUAL = frozenset({Reason.SAME_SIZE, Reason.SAME_ETAG, Reason.NOT_OLDER, Reason.COPIED_EARLIER, Reason.SAME_MARKER})
 """The answers of `compare` that mean: nothing to do."""
 
 
-def compare(
-    source: ListedObject,
-    destination: ListedObject,
-    comparisons: Sequence[Comparison],
-    facts: EndFacts,
-    earlier: Earlier = (),
-) -> Reason:
-    """Whether the two are equal as far as *comparisons* ask, and why.
+def compare(source: ListedObject, destination: ListedObject, rules: Rules, *, earlier: Earlier = ()) -> Reason:
+    """Whether the two are equal as far as the policy's comparisons ask, and why.
 
     A size that differs is always a difference. Equal ETags prove equality, and two MD5-shaped ones that differ prove
     a difference, where both come from content; anything else proves nothing, and only the ledger's memory may
@@ -104,9 +107,10 @@ def compare(
         return Reason.OTHER_SIZE
     if earlier and (source.etag, destination.etag) in earlier:
         return Reason.COPIED_EARLIER
+    comparisons = rules.policy.compare
     reason = Reason.SAME_SIZE
     if Comparison.ETAG in comparisons or Comparison.CHECKSUM in comparisons:
-        reason = _compare_etags(source.etag, destination.etag, facts)
+        reason = _compare_etags(source.etag, destination.etag, rules.facts)
         if reason is not Reason.SAME_ETAG:
             return reason
     if Comparison.MODIFIED in comparisons:
@@ -126,8 +130,8 @@ def _compare_etags(source: str, destination: str, facts: EndFacts) -> Reason:
 
 
 def judge_difference(
-    source: ListedObject, destination: ListedObject, policy: Policy, reason: Reason, earlier: Earlier
-) -> Decision:
+    source: ListedObject, destination: ListedObject, reason: Reason, *, policy: Policy, earlier: Earlier
+) -> Ruling:
     """The policy's word on two objects that differ (or are not proven equal).
 
     A destination that is newer only because this lineage wrote it is not protected: its source has changed since.
@@ -140,14 +144,15 @@ def judge_difference(
     return _BY_NAME[policy.on_different], reason
 
 
-def unsupported(source: ListedObject, target: str, policy: Policy, facts: EndFacts) -> Reason | None:
+def unsupported(source: ListedObject, target: str, rules: Rules) -> Reason | None:
     """Why *source* cannot be copied to *target* at all, or None."""
+    facts = rules.facts
     complaint = key_complaint(target, refused_kinds=facts.refused_kinds, virtual_hosted=facts.virtual_hosted)
     if complaint is not None or source.delete_marker:
         return complaint
     if source.size > facts.most_parts * MAX_PART:
         return Reason.TOO_LARGE
-    if policy.on_archived != "restore" and needs_restore(source):
+    if rules.policy.on_archived != "restore" and needs_restore(source):
         return Reason.ARCHIVED
     return None
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from planner.batches import BatchCutter, BatchGroup, DraftBatch, Sticky
+from planner.inputs import PlanInputs
 from planner.stages import CANARY_MAX, Group, Router
 from planner.workload import ClassWork, Largest, PartCount, TierMethod
 from schema.errors import PlanCorrupt
-from schema.manifest import ManifestStore, ManifestWriter
+from schema.manifest import ManifestWriter
 from schema.plan import SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally
 from schema.storage_classes import ARCHIVED
 from schema.tiers import MAX_PART, WHOLE_MAX, copied_part_size, part_size
 
-Verdict = tuple[list[Entry], bool]
+KeyEntries = tuple[list[Entry], bool]
 """What happens to one key (several entries: its versions), and whether it must be restored first."""
 
 
@@ -33,28 +33,26 @@ class Delivered:
 
 
 class Delivery:
-    """Takes the verdicts of one section, ascending by key. Call finish() or discard()."""
+    """Takes what was decided for one section, ascending by key. Call finish() or discard()."""
 
     def __init__(
         self,
         section: str,
-        manifests: ManifestStore,
-        staging: Path,
+        inputs: PlanInputs,
+        *,
         make_router: Callable[[int], Router],
-        targets: Mapping[str, int],
         sticky: Mapping[BatchGroup, Sticky],
-        budget: int,
         most_parts: int,
     ) -> None:
         self.by_action: dict[Action, list[int]] = {action: [0, 0] for action in Action}
         """Objects and bytes."""
         self._section = section
-        self._manifests = manifests
-        self._staging = staging
+        self._manifests = inputs.manifests
+        self._staging = inputs.staging
         self._make_router = make_router
-        self._targets = targets
+        self._targets = inputs.targets
         self._sticky = sticky
-        self._budget = budget
+        self._budget = inputs.budget
         self._most_parts = most_parts
         self._parts: dict[TierMethod, PartCount] = {}
         self._classes: dict[str, ClassWork] = {}
@@ -62,12 +60,12 @@ class Delivery:
         self._cutters: dict[Group, BatchCutter] = {}
         self._sides: dict[Action, ManifestWriter] = {}
 
-    def deliver(self, verdicts: Iterable[Verdict]) -> None:
+    def deliver(self, decided: Iterable[KeyEntries]) -> None:
         """Count each entry and write it where it belongs. The first transfer waits for the second (see Router)."""
         by_action = self.by_action
-        waiting: Verdict | None = None
+        waiting: KeyEntries | None = None
         router: Router | None = None
-        for entries, restore in verdicts:
+        for entries, restore in decided:
             moving = entries
             for entry in entries:
                 action, size = entry[3], entry[1]
@@ -93,7 +91,7 @@ class Delivery:
         if router is None and waiting is not None:
             self._dispatch(waiting, self._make_router(0))
 
-    def _dispatch(self, moving: Verdict, router: Router) -> None:
+    def _dispatch(self, moving: KeyEntries, router: Router) -> None:
         entries, restore = moving
         group = router.route(entries, restore)
         cutter = self._cutters.get(group) or self._open_cutter(group)
@@ -131,8 +129,8 @@ class Delivery:
             name,
             self._targets[group[1]],
             lambda: ManifestWriter(self._staging),
-            self._manifests,
-            self._sticky.get(name),
+            store=self._manifests,
+            sticky=self._sticky.get(name),
         )
         return cutter
 
@@ -157,7 +155,7 @@ class Delivery:
 
 
 def conserved(
-    by_action: dict[Action, list[int]], source: Inventory, destination: Inventory, matched: int
+    by_action: dict[Action, list[int]], source: Inventory, destination: Inventory, *, matched: int
 ) -> dict[str, Tally]:
     """The section's summary. Raises PlanCorrupt when an object of either listing is unaccounted for."""
     summary = {str(action): Tally(*by_action[action]) for action in Action}

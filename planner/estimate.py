@@ -14,7 +14,7 @@ from typing import Any
 
 from planner.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.workload import TierWork
-from schema.declaration import Policy, Preserve
+from schema.declaration import Declaration
 from schema.limits import Limits
 from schema.plan import DELETES, Tally
 from schema.quantities import duration_text, size_text
@@ -36,18 +36,13 @@ _SHORT = ("tiny", "markers", DELETES)
 
 
 def estimate(
-    tiers: Mapping[str, TierWork],
-    work: Sequence[SectionWork],
-    limits: Limits,
-    preserve: Preserve,
-    budget: int,
-    largest: int,
-    policy: Policy,
+    tiers: Mapping[str, TierWork], work: Sequence[SectionWork], declaration: Declaration, *, budget: int
 ) -> dict[str, Any]:
-    """The plan's `estimate`. *largest*: bytes of the largest object to be streamed (-1: none)."""
-    concurrency = limits.workers or CONCURRENCY
+    """The plan's `estimate`."""
+    concurrency = declaration.limits.workers or CONCURRENCY
     requests = _requests(work)
-    seconds, bound_by = _seconds(tiers, requests, limits, concurrency)
+    seconds, bound_by = _seconds(tiers, sum(requests.values()), declaration.limits)
+    largest = max(item.largest.size for item in work)
     total = sum(tier.tally.objects for tier in tiers.values())
     unit = _largest_unit(tiers, largest, budget)
     document: dict[str, Any] = {
@@ -76,10 +71,10 @@ def estimate(
             "source": "constants of this build; no probe of the network was made",
         },
     }
-    charged = cost(work, requests, preserve, policy)
+    charged = cost(work, requests, declaration)
     if charged is not None:
         document["cost_usd"] = charged
-        document["assumptions"] |= ASSUMPTIONS | restore_assumptions(work, policy)
+        document["assumptions"] |= ASSUMPTIONS | restore_assumptions(work, declaration.policy)
     if "restore" in requests:
         document["assumptions"]["restore_wait"] = (
             "not in the duration: minutes to 48 hours by tier and class; the archived stage waits for it"
@@ -90,7 +85,7 @@ def estimate(
 def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
     """GET, PUT-class, DELETE, LIST and (where there are any) restore requests when nothing has to be repeated."""
     requests = {"get": 0, "put": 0, "delete": 0, "list": 0}
-    for section, classes in work:
+    for section, classes, *_ in work:
         requests["get"] += sum(carried.reads for carried in classes.values())
         requests["put"] += sum(carried.writes for carried in classes.values())
         requests["delete"] += sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker"))
@@ -102,9 +97,9 @@ def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
     return requests
 
 
-def _seconds(
-    tiers: Mapping[str, TierWork], requests: Mapping[str, int], limits: Limits, concurrency: int
-) -> tuple[int, str]:
+def _seconds(tiers: Mapping[str, TierWork], requests: int, limits: Limits) -> tuple[int, str]:
+    """How long, and what makes it so."""
+    concurrency = limits.workers or CONCURRENCY
     rate = THROUGHPUT_MIB * MIB * PROCESSES
     rate = min(rate, limits.bandwidth) if limits.bandwidth else rate
     waiting = moving = total = 0
@@ -118,7 +113,7 @@ def _seconds(
         total += max(by_latency, by_bytes)
     bound_by = "bandwidth" if moving > waiting else "latency"
     if limits.requests_per_second:
-        by_requests = int(sum(requests.values()) * 1000 / limits.requests_per_second)
+        by_requests = int(requests * 1000 / limits.requests_per_second)
         if by_requests > total:
             total, bound_by = by_requests, "requests_per_second"
     return -(-total // 1000), bound_by if tiers else "nothing to do"

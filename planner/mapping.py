@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from planner.losses import KEY_FACTS, key_kinds
 from planner.reasons import Reason
-from planner.sorting import DiskSorter
 from schema.declaration import MappingRule
 from schema.errors import DeclarationError
 from schema.facts import Capabilities, Fact
+from storage.disk_sort import DiskSort
 
 MAX_KEY_BYTES = 1024
 _SURELY_SHORT = MAX_KEY_BYTES // 4
@@ -64,7 +65,7 @@ def _compile(rule: MappingRule) -> tuple[re.Pattern[str], str]:
 def key_complaint(
     target: str, *, refused_kinds: frozenset[str] = frozenset(), virtual_hosted: bool = False
 ) -> Reason | None:
-    """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes (s3-facts, 5.3).
+    """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes.
 
     *refused_kinds* are kinds of odd key (planner.losses.key_kinds) the destination was seen to refuse or rename.
     """
@@ -146,7 +147,7 @@ class FoldedKeys:
 
     def __init__(self, fold: Fold, staging: Path) -> None:
         self._fold = fold
-        self._sorter: DiskSorter[tuple[str, str]] = DiskSorter(staging)
+        self._sorter: DiskSort[tuple[str, str]] = DiskSort(itemgetter(0), folder=staging)
         self._last: str | None = None
 
     def add(self, target: str, source_key: str) -> None:

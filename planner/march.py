@@ -9,7 +9,7 @@ from schema.errors import ListingRefused
 
 Left = TypeVar("Left", bound="tuple[Any, ...]")
 Right = TypeVar("Right", bound="tuple[Any, ...]")
-Completion = tuple[str, str, str]
+EarlierCopy = tuple[str, str, str]
 """(destination key, source ETag, destination ETag) of an object this lineage has copied."""
 
 
@@ -17,7 +17,7 @@ def march(left: Iterator[Left], right: Iterator[Right]) -> Iterator[tuple[Left |
     """Pair the items of two streams by their first field, which ascends strictly in both.
 
     Yields (left, right) where both have the key, (left, None), (None, right) otherwise; each item exactly once,
-    ascending. The order is relied on, not checked: see Inventory.take and AscendingMemory.
+    ascending. The order is relied on, not checked: see Stocktaker.take and AscendingMemory.
     """
     one, two = next(left, None), next(right, None)
     while one is not None and two is not None:
@@ -41,7 +41,7 @@ def march(left: Iterator[Left], right: Iterator[Right]) -> Iterator[tuple[Left |
 class AscendingMemory:
     """What this lineage has completed, walked beside the march: asked for ascending keys only, holds one key's rows."""
 
-    def __init__(self, completions: Iterator[Completion]) -> None:
+    def __init__(self, completions: Iterator[EarlierCopy]) -> None:
         self._completions = completions
         self._next = next(completions, None)
 
@@ -65,7 +65,7 @@ class AscendingMemory:
             row = self._advance(key)
         return tuple(found)
 
-    def _advance(self, last: str) -> Completion | None:
+    def _advance(self, last: str) -> EarlierCopy | None:
         row = self._next = next(self._completions, None)
         if row is not None and row[0] < last:
             raise ListingRefused(f"the ledger gave {row[0]!r} after {last!r}; its completions must ascend", key=row[0])

@@ -1,7 +1,8 @@
 """AWS list prices, as data. Printed beside every cost estimate with their source and date.
 
-USD, us-east-1; requests per 1,000, traffic and retrieval per GB (10**9 bytes). From the AWS price list as kept in
-reference/s3-facts.md, section 6 ("G" rows); GLACIER_IR and traffic between regions are recalled figures, not read.
+USD, us-east-1; requests per 1,000, traffic and retrieval per GB (10**9 bytes). From the AWS price list as the tests of
+Infracost record it (last changed in July 2024), not read from AWS itself; GLACIER_IR, deletes and traffic between
+regions are recalled figures.
 What a restore from an archive costs depends on its tier; reading the restored copy costs no retrieval.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 AS_OF = "2026-11-23"
-SOURCE = "AWS list prices, us-east-1, s3-facts.md section 6; inter-region traffic recalled"
+SOURCE = "AWS price list, us-east-1, as Infracost's tests record it (July 2024); GLACIER_IR and traffic recalled"
 GB = 10**9
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from schema.histories import HELD_MARKER, HELD_VERSION
+from schema.plan import HELD_MARKER, HELD_VERSION
 
 
 class Reason(StrEnum):

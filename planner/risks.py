@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from planner.cost import SectionWork
 from planner.losses import risks_of_probes
-from planner.workload import ClassWork, Largest
 from schema.attributes.evidence import Counted
-from schema.declaration import Policy, Preserve
+from schema.declaration import Declaration, Policy, Preserve
 from schema.facts import Fact, Finding
 from schema.plan import VERSION_ORDER, Level, Risk, Section, Tally
 from schema.quantities import count_text, counted_text, size_text
 from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
 from schema.tiers import WHOLE_MAX, part_size
 
-NOTHING = Counted(0, ())
 _WORST_FIRST = tuple(Level)
 
 
-def risks_of(
-    sections: Sequence[Section],
-    policy: Policy,
-    largest: Sequence[Largest],
-    budget: int,
-    preserve: Preserve | None = None,
-    classes: Sequence[Mapping[str, ClassWork]] = (),
-    unclear_orders: Sequence[Counted] = (),
-) -> tuple[Risk, ...]:
-    """The plan's `risks`. *largest*: of each section.
-
-    *unclear_orders*: of each section, the keys whose listing does not tell the order of their versions.
-    *preserve* given: what the probes found is judged by it, too, and where the objects of *classes* (for each section
-    what it carries, by the source's storage class) will land.
-    """
+def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: int) -> tuple[Risk, ...]:
+    """The plan's `risks`."""
     found: list[Risk] = []
-    carried = classes or [{}] * len(sections)
-    unclear = unclear_orders or [NOTHING] * len(sections)
-    for section, biggest, work, order in zip(sections, largest, carried, unclear, strict=True):
-        prefix = f"{section.id}: " if len(sections) > 1 else ""
-        probed = risks_of_probes(section, preserve) if preserve is not None else ()
-        archived = _of_archives(section, policy, preserve, work) if preserve is not None else ()
+    policy, preserve = declaration.policy, declaration.preserve
+    for item in work:
+        section = item.section
+        prefix = f"{section.id}: " if len(work) > 1 else ""
         of_section = (
             *_of_actions(section, policy),
-            *_of_order(order),
+            *_of_order(item.unclear_order),
             *_of_ends(section),
-            *probed,
-            *archived,
-            *_of_size(biggest, budget, section.destination_capabilities.most_parts, preserve),
+            *risks_of_probes(section, preserve),
+            *_of_archives(item, policy, preserve),
+            *_of_size(item, preserve, budget),
         )
         found += [replace(risk, text=prefix + risk.text) for risk in of_section]
     return tuple(sorted(found, key=lambda risk: _WORST_FIRST.index(risk.level)))
@@ -113,14 +97,12 @@ def _of_ends(section: Section) -> Iterator[Risk]:
         yield Risk(f"loss-{loss.id}", level, text)
 
 
-def _of_archives(
-    section: Section, policy: Policy, preserve: Preserve, work: Mapping[str, ClassWork]
-) -> Iterator[Risk]:
+def _of_archives(item: SectionWork, policy: Policy, preserve: Preserve) -> Iterator[Risk]:
     """Objects that cannot be read back where they land, and restores that the class does not know."""
     landing: dict[str, int] = {}
-    for name, carried in work.items():
+    for name, carried in item.classes.items():
         wanted = target_storage_class(name, preserve)
-        refused = section.destination_capabilities.denies(class_fact(wanted))
+        refused = item.section.destination_capabilities.denies(class_fact(wanted))
         if wanted in ARCHIVED and not refused:
             landing[wanted] = landing.get(wanted, 0) + carried.objects
     if landing:
@@ -130,20 +112,19 @@ def _of_archives(
             "their checksums and heads, and say so of each"
         )
         yield Risk("archived-destination", Level.MEDIUM, text)
-    unknown = work.get("DEEP_ARCHIVE")
+    unknown = item.classes.get("DEEP_ARCHIVE")
     if unknown is not None and unknown.restores and policy.restore_tier == "Expedited":
         text = f"DEEP_ARCHIVE knows no Expedited restore: {counted_text(unknown.restores, 'object')} would fail"
         yield Risk("restore-tier", Level.HIGH, text)
 
 
-def _of_size(
-    largest: Largest, budget: int, most_parts: int, preserve: Preserve | None
-) -> Iterator[Risk]:
-    size, key, etag = largest
+def _of_size(item: SectionWork, preserve: Preserve, budget: int) -> Iterator[Risk]:
+    size, key, etag = item.largest
+    most_parts = item.section.destination_capabilities.most_parts
     if size <= WHOLE_MAX:
         return
     cut_at_source = etag.rpartition("-")[2] if "-" in etag else ""
-    if preserve is not None and preserve.part_layout and cut_at_source.isdecimal():
+    if preserve.part_layout and cut_at_source.isdecimal():
         cuts = f"{counted_text(int(cut_at_source), 'part')}, cut as at the source"
     else:
         part = part_size(size, budget, most_parts)

@@ -2,75 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
 
-from planner.batches import BatchGroup, Sticky
-from planner.decide import EndFacts, decide, needs_restore
-from planner.delivery import Delivered, Delivery, Verdict, conserved
+from planner.batches import sticky_cuts
+from planner.decide import Rules, decide, end_facts, needs_restore
+from planner.delivery import Delivered, Delivery, KeyEntries, conserved
 from planner.filters import compile_filters, compile_globs, compile_key_filter
-from planner.inventory import OBJECTS, VERSIONS, InventoryTaker
+from planner.histories import History, decide_history, histories
+from planner.inputs import PlanInputs, PlanProgress
 from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, collision, fold_of, holds_keys_beneath_keys
-from planner.march import AscendingMemory, Completion, march
-from planner.methods import MethodChoice, chooser
+from planner.march import AscendingMemory, march
+from planner.methods import chooser
 from planner.reasons import Reason
-from planner.sorting import sort_on_disk
 from planner.stages import Router
-from planner.versions import History, decide_history, histories
+from planner.stocktaking import Stocktaker
 from schema.attributes.evidence import Counted
-from schema.declaration import Declaration, Pair
-from schema.facts import Capabilities
-from schema.manifest import ManifestStore
+from schema.declaration import Pair
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally
-from schema.storage_classes import STANDARD
-from storage.port import Listing, ObjectStore, believed
+from storage.disk_sort import sort_on_disk
+from storage.port import Listing
 
 EXAMPLES = 3
 
 SourceRow = tuple[str, ListedEntry, Reason | None]
 """Destination key, entry, and why it takes no part."""
-
-
-class SectionStores(NamedTuple):
-    """The two ends of one section."""
-
-    source: ObjectStore
-    destination: ObjectStore
-
-
-class PlanProgress(NamedTuple):
-    """How far planning is."""
-
-    section: str
-    source_listed: int
-    destination_listed: int
-    finished: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SectionInputs:
-    """All that a section's planning needs beside the two stores."""
-
-    declaration: Declaration
-    pair: Pair
-    facts: EndFacts
-    source_capabilities: Capabilities
-    destination_capabilities: Capabilities
-    manifests: ManifestStore
-    staging: Path
-    choice: MethodChoice
-    completions: Iterator[Completion]
-    sticky: dict[BatchGroup, Sticky]
-    targets: Mapping[str, int]
-    budget: int
-    on_progress: Callable[[PlanProgress], None]
-    parallel_listing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,50 +50,42 @@ class SectionOutcome:
 class SectionPlanner:
     """Plans one section. Call plan() once; whatever it raises, it leaves no temporary file behind."""
 
-    def __init__(self, inputs: SectionInputs, stores: SectionStores) -> None:
+    def __init__(self, pair: Pair, inputs: PlanInputs) -> None:
+        self._pair = pair
         self._in = inputs
-        self._stores = stores
-        self._policy = inputs.declaration.policy
-        pair = inputs.pair
-        self._mapping = KeyMapping(pair.source.prefix, pair.destination.prefix, inputs.declaration.mapping)
-        self._versions = self._policy.versions == "all"
-        self._source = InventoryTaker(
-            self._kind(inputs.source_capabilities),
-            pair.source.prefix,
-            f"source bucket {pair.source.bucket}",
-            self._tell,
-        )
-        self._destination = InventoryTaker(
-            self._kind(inputs.destination_capabilities),
-            pair.destination.prefix,
-            f"destination bucket {pair.destination.bucket}",
-            self._tell,
-        )
-        self._memory = AscendingMemory(inputs.completions)
-        self._judge_key = compile_key_filter(inputs.declaration.filters)
+        self._ends = ends = inputs.pairs[pair.id]
+        declaration = inputs.declaration
+        self._policy = declaration.policy
+        self._rules = Rules(declaration.policy, end_facts(pair, ends.source_can, ends.destination_can))
+        self._mapping = KeyMapping(pair.source.prefix, pair.destination.prefix, declaration.mapping)
+        self._source = Stocktaker(ends.source, pair.source.prefix, self._tell)
+        self._destination = Stocktaker(ends.destination, pair.destination.prefix, self._tell)
+        self._memory = AscendingMemory(inputs.memory(pair.id))
+        self._judge_key = compile_key_filter(declaration.filters)
         self._told = 0
         self._matched = 0
         self._examples: list[tuple[str, str]] = []
         self._folded: FoldedKeys | None = None
-        can = inputs.destination_capabilities
-        self._fold = fold_of(can)
-        self._keeps_keys = self._fold is None and not inputs.facts.refused_kinds
-        self._nested = None if holds_keys_beneath_keys(can) else NestedKeys()
+        self._fold = fold_of(ends.destination_can)
+        self._keeps_keys = self._fold is None and not self._rules.facts.refused_kinds
+        self._nested = None if holds_keys_beneath_keys(ends.destination_can) else NestedKeys()
         self._open_listings: list[Listing] = []
         self._delivery = Delivery(
             pair.id,
-            inputs.manifests,
-            inputs.staging,
-            lambda canary_max: Router(
-                compile_globs(self._policy.markers),
-                len(pair.source.prefix),
-                chooser(inputs.choice, inputs.declaration.preserve, pair.id),
-                canary_max,
-            ),
-            inputs.targets,
-            inputs.sticky,
-            inputs.budget,
-            can.most_parts,
+            inputs,
+            make_router=self._router,
+            sticky=sticky_cuts(batch for batch in inputs.base.batches if batch.section == pair.id)
+            if inputs.base is not None
+            else {},
+            most_parts=ends.destination_can.most_parts,
+        )
+
+    def _router(self, canary_max: int) -> Router:
+        return Router(
+            compile_globs(self._policy.markers),
+            len(self._pair.source.prefix),
+            chooser(self._ends.choice, self._in.declaration.preserve, self._pair.id),
+            canary_max=canary_max,
         )
 
     def plan(self) -> SectionOutcome:
@@ -144,10 +97,10 @@ class SectionPlanner:
             cleanup.callback(self._discard)
             if self._fold is not None:
                 self._folded = FoldedKeys(self._fold, self._in.staging)
-            verdicts = self._histories() if self._versions else self._objects()
+            decided = self._histories() if self._policy.versions == "all" else self._objects()
             if not self._mapping.preserves_order:
-                verdicts = _by_source_key(verdicts, self._in.staging)
-            self._delivery.deliver(verdicts)
+                decided = _by_source_key(decided, self._in.staging)
+            self._delivery.deliver(decided)
             if self._folded is not None:
                 self._folded.refuse_collisions()
             return self._outcome()
@@ -155,20 +108,9 @@ class SectionPlanner:
     # --- the two streams
 
     def _listings(self) -> tuple[Iterator[ListedEntry], Iterator[ListedEntry]]:
-        source, destination = self._stores
-        one = self._listed(source, self._in.pair.source.prefix, self._in.source_capabilities)
-        two = self._listed(destination, self._in.pair.destination.prefix, self._in.destination_capabilities)
+        one, two = self._ends.source.listing(), self._ends.destination.listing()
         self._open_listings = [one, two]
         return self._source.take(one), self._destination.take(two)
-
-    def _listed(self, store: ObjectStore, prefix: str, can: Capabilities) -> Listing:
-        believe = believed(can)
-        if self._kind(can) == VERSIONS:
-            return store.list_versions(prefix, believe=believe)
-        return store.list_objects(prefix, parallel=self._in.parallel_listing, believe=believe)
-
-    def _kind(self, can: Capabilities) -> str:
-        return VERSIONS if self._versions and not can.never_versioned else OBJECTS
 
     def _tell(self, _objects: int) -> None:
         seen = self._source.objects + self._destination.objects
@@ -177,14 +119,14 @@ class SectionPlanner:
             self._report(finished=False)
 
     def _report(self, *, finished: bool) -> None:
-        self._in.on_progress(PlanProgress(self._in.pair.id, self._source.objects, self._destination.objects, finished))
+        self._in.on_progress(PlanProgress(self._pair.id, self._source.objects, self._destination.objects, finished))
 
     def _rows(self, listing: Iterator[ListedEntry]) -> Iterator[SourceRow]:
         """The source in the order of the destination's keys, and no two participants with one destination key."""
         rows = self._mapped(listing)
         if not self._mapping.preserves_order:
             tagged = (((row[0], row[2] is not None), row) for row in rows)
-            rows = self._distinct(row for _, row in sort_on_disk(tagged, self._in.staging))
+            rows = self._distinct(row for _, row in sort_on_disk(tagged, itemgetter(0), folder=self._in.staging))
         return rows if self._nested is None else self._unnested(rows, self._nested)
 
     def _mapped(self, listing: Iterator[ListedEntry]) -> Iterator[SourceRow]:
@@ -220,9 +162,9 @@ class SectionPlanner:
 
     # --- decisions
 
-    def _objects(self) -> Iterator[Verdict]:
+    def _objects(self) -> Iterator[KeyEntries]:
         source, destination = self._listings()
-        policy, facts, at = self._policy, self._in.facts, self._memory.at
+        rules, at = self._rules, self._memory.at
         for left, right in march(self._rows(source), destination):
             if left is None:
                 if right is not None:
@@ -234,30 +176,19 @@ class SectionPlanner:
                 self._matched += 1
                 there = right[2]
             if isinstance(item, UnsupportedEntry) or isinstance(right, UnsupportedEntry):
-                yield [self._unsupported(left, right)], False
+                yield [_unsupported(left, right)], False
                 continue
-            key, size, etag, modified, storage_class = item[:5]
-            other_key = None if target == key else target
             if excluded is not None:
-                entry = Entry(
-                    key, size, etag, Action.EXCLUDED, modified, other_key, there, None, storage_class, str(excluded)
-                )
-                yield [entry], False
+                yield [_entry(item, target, Action.EXCLUDED, destination_etag=there, reason=excluded._value_)], False
                 continue
-            action, reason = decide(item, target, right, policy, facts, () if right is None else at(target))
-            if action is Action.COPY:
-                entry = Entry(key, size, etag, action, modified, other_key, None, item[6], storage_class)
-                yield [entry], needs_restore(item)
-            elif action is Action.OVERWRITE:
-                entry = Entry(key, size, etag, action, modified, other_key, there, item[6], storage_class)
-                yield [entry], needs_restore(item)
+            earlier = () if right is None else at(target)
+            action, reason = decide(item, target, right, rules=rules, earlier=earlier)
+            if action is Action.COPY or action is Action.OVERWRITE:
+                yield [_entry(item, target, action, destination_etag=there)], needs_restore(item)
             else:
-                entry = Entry(
-                    key, size, etag, action, modified, other_key, there, item[6], storage_class, reason._value_
-                )
-                yield [entry], False
+                yield [_entry(item, target, action, destination_etag=there, reason=reason._value_)], False
 
-    def _histories(self) -> Iterator[Verdict]:
+    def _histories(self) -> Iterator[KeyEntries]:
         source, destination = self._listings()
         for left, right in march(_histories_of(self._rows(source)), histories(destination)):
             if left is None:
@@ -272,44 +203,28 @@ class SectionPlanner:
             there = list(supported(listed))
             if len(there) < len(listed):
                 unknown = next(entry for entry in listed if isinstance(entry, UnsupportedEntry))
-                yield [self._unsupported(row, unknown) for row in rows], False
+                yield [_unsupported(row, unknown) for row in rows], False
             else:
                 yield self._history(target, rows, there)
 
-    def _unsupported(self, row: SourceRow, there: ListedEntry | None) -> Entry:
-        """EXCLUDED or UNSUPPORTED: of a key that one of the two listings does not tell enough of."""
-        target, item, excluded = row
-        action, reason = Action.EXCLUDED, str(excluded)
-        if excluded is None:
-            action = Action.UNSUPPORTED
-            reason = item.reason if isinstance(item, UnsupportedEntry) else ""
-        if not reason and isinstance(there, UnsupportedEntry):
-            reason = f"at the destination: {there.reason}"
-        storage_class = STANDARD if isinstance(item, UnsupportedEntry) else item.storage_class
-        return Entry(
-            item.key, item.size or 0, item.etag or "", action, item.modified_ms or 0,
-            None if target == item.key else target, None if there is None else there.etag, item.version_id,
-            storage_class, reason,
-        )  # fmt: skip
-
-    def _history(self, target: str, rows: list[SourceRow], there: list[ListedObject]) -> Verdict:
+    def _history(self, target: str, rows: list[SourceRow], there: list[ListedObject]) -> KeyEntries:
         entries: list[Entry] = []
         restore = False
         taking_part = [item for _, item, excluded in rows if excluded is None and isinstance(item, ListedObject)]
         earlier = self._memory.at(target) if there else ()
-        decisions = decide_history(taking_part, target, there, self._policy, self._in.facts, earlier)
+        decisions = decide_history(taking_part, target, there, rules=self._rules, earlier=earlier)
         for row in rows:
             _, item, excluded = row
             if isinstance(item, UnsupportedEntry):
-                entries.append(self._unsupported(row, None))
+                entries.append(_unsupported(row, None))
                 continue
             if excluded is not None:
-                entries.append(_version_entry(item, target, Action.EXCLUDED, str(excluded), None))
+                entries.append(_entry(item, target, Action.EXCLUDED, reason=str(excluded)))
                 continue
             _, action, reason, etag = next(decisions)
             moved = action in TRANSFER_ACTIONS
             restore = restore or (moved and needs_restore(item))
-            entries.append(_version_entry(item, target, action, "" if moved else str(reason), etag))
+            entries.append(_entry(item, target, action, destination_etag=etag, reason="" if moved else str(reason)))
         return entries, restore
 
     def _destination_only(self, item: ListedEntry) -> Entry:
@@ -318,24 +233,25 @@ class SectionPlanner:
         A destination that folds keys lists a copied '/a' as 'a': deleting what "is not at the source" would delete it.
         """
         if isinstance(item, UnsupportedEntry):
-            return self._kept(item)
-        key, size, etag, modified, storage_class = item[:5]
+            return _kept(item)
+        key = item.key
         if self._judge_key is not None and self._judge_key(key[len(self._mapping.destination_prefix) :]) is not None:
             reason = Reason.FILTERED_AT_DESTINATION
         elif self._policy.delete_extraneous == "after-verify" and not self._keeps_keys:
             reason = Reason.FOLDED_AT_DESTINATION
         elif self._policy.delete_extraneous == "after-verify":
-            return Entry(key, size, etag, Action.DELETE, modified, None, etag, None, storage_class)
+            # Without a version: a delete of a version would end its history.
+            return _entry(item, key, Action.DELETE, destination_etag=item.etag)._replace(version_id=None)
         else:
             reason = Reason.NOT_AT_SOURCE
-        return Entry(key, size, etag, Action.EXTRANEOUS, modified, None, etag, item[6], storage_class, str(reason))
+        return _entry(item, key, Action.EXTRANEOUS, destination_etag=item.etag, reason=str(reason))
 
     def _destination_history(self, history: History) -> list[Entry]:
         """At most the current version is deleted (a delete marker is laid over it); history itself is kept."""
         versions = history[1]
         if any(isinstance(item, UnsupportedEntry) for item in versions):
-            return [self._kept(item) for item in versions]
-        entries = [self._kept(item) for item in versions[:-1]]
+            return [_kept(item) for item in versions]
+        entries = [_kept(item) for item in versions[:-1]]
         current = self._destination_only(versions[-1])
         if versions[-1].delete_marker and current.action is Action.DELETE:
             current = current._replace(
@@ -343,20 +259,11 @@ class SectionPlanner:
             )
         return [*entries, current]
 
-    @staticmethod
-    def _kept(item: ListedEntry) -> Entry:
-        """EXTRANEOUS: a version at the destination that is left alone."""
-        return Entry(
-            item.key, item.size or 0, item.etag or "", Action.EXTRANEOUS, item.modified_ms or 0, None, item.etag,
-            item.version_id, STANDARD if isinstance(item, UnsupportedEntry) else item.storage_class,
-            item.reason if isinstance(item, UnsupportedEntry) else str(Reason.OLDER_VERSION),
-        )  # fmt: skip
-
     def _outcome(self) -> SectionOutcome:
         source, destination = self._source.finished(), self._destination.finished()
         self._report(finished=True)
         delivered = self._delivery.finish()
-        summary = conserved(self._delivery.by_action, source, destination, self._matched)
+        summary = conserved(self._delivery.by_action, source, destination, matched=self._matched)
         unclear = Counted(self._source.unclear_keys, self._source.unclear_examples)
         return SectionOutcome(source, destination, summary, delivered, tuple(self._examples), unclear)
 
@@ -386,20 +293,51 @@ def _histories_of(rows: Iterator[SourceRow]) -> Iterator[tuple[str, list[SourceR
         yield group[0][0], group
 
 
-def _version_entry(item: ListedObject, target: str, action: Action, reason: str, etag: str | None) -> Entry:
-    other_key = None if target == item.key else target
+def _entry(
+    item: ListedObject, target: str, action: Action, *, destination_etag: str | None = None, reason: str = ""
+) -> Entry:
+    """The manifest line for *item*. Positions, because a line is made for every object."""
+    key, size, etag, modified, storage_class, _, version_id = item[:7]
     return Entry(
-        item.key, item.size, item.etag, action, item.modified_ms, other_key, etag, item.version_id,
-        item.storage_class, reason,
+        key, size, etag, action, modified, None if target == key else target, destination_etag, version_id,
+        storage_class, reason,
     )  # fmt: skip
 
 
-def _by_source_key(verdicts: Iterator[Verdict], staging: Path) -> Iterator[Verdict]:
+def _as_listed(entry: ListedEntry) -> ListedObject:
+    """*entry* for a manifest line, with nothing in place of what is not known."""
+    if isinstance(entry, ListedObject):
+        return entry
+    return ListedObject(
+        entry.key, entry.size or 0, entry.etag or "", entry.modified_ms or 0, version_id=entry.version_id
+    )
+
+
+def _unsupported(row: SourceRow, there: ListedEntry | None) -> Entry:
+    """EXCLUDED or UNSUPPORTED: of a key that one of the two listings does not tell enough of."""
+    target, item, excluded = row
+    action, reason = Action.EXCLUDED, str(excluded)
+    if excluded is None:
+        action = Action.UNSUPPORTED
+        reason = item.reason if isinstance(item, UnsupportedEntry) else ""
+    if not reason and isinstance(there, UnsupportedEntry):
+        reason = f"at the destination: {there.reason}"
+    etag = None if there is None else there.etag
+    return _entry(_as_listed(item), target, action, destination_etag=etag, reason=reason)
+
+
+def _kept(item: ListedEntry) -> Entry:
+    """EXTRANEOUS: a version at the destination that is left alone."""
+    reason = item.reason if isinstance(item, UnsupportedEntry) else str(Reason.OLDER_VERSION)
+    return _entry(_as_listed(item), item.key, Action.EXTRANEOUS, destination_etag=item.etag, reason=reason)
+
+
+def _by_source_key(decided: Iterator[KeyEntries], staging: Path) -> Iterator[KeyEntries]:
     """Manifests ascend by source key: after a march in another order, back to it."""
     rows = (
         (key, list(same_key), restore)
-        for entries, restore in verdicts
+        for entries, restore in decided
         for key, same_key in groupby(entries, key=itemgetter(0))
     )
-    for _, entries, restore in sort_on_disk(rows, staging):
+    for _, entries, restore in sort_on_disk(rows, itemgetter(0), folder=staging):
         yield entries, restore

@@ -57,7 +57,7 @@ class Router:
     """
 
     def __init__(
-        self, is_marker: Matcher, prefix_length: int, method_of: MethodOf, canary_max: int = CANARY_MAX
+        self, is_marker: Matcher, prefix_length: int, method_of: MethodOf, *, canary_max: int = CANARY_MAX
     ) -> None:
         self._is_marker = is_marker
         self._prefix_length = prefix_length

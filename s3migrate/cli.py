@@ -11,48 +11,28 @@ import click
 from executor.machine.descriptors import raise_limit
 from s3migrate import __version__
 from s3migrate.console.failure import run_click
+from schema.errors import ExitCode
 
 COMMANDS = {
     "init": "init:init_command",
-    "schema": "init:schema_command",
+    "schema": "schema:schema_command",
     "plan": "plan:plan_command",
     "show": "show:show_command",
-    "check": "show:check_command",
+    "check": "check:check_command",
     "apply": "apply:apply_command",
     "status": "status:status_command",
     "verify": "verify:verify_command",
-    "retry": "steer:retry_command",
+    "retry": "retry:retry_command",
     "explain": "explain:explain_command",
     "cleanup": "cleanup:cleanup_command",
-    "limit": "steer:limit_command",
-    "unlock": "steer:unlock_command",
+    "limit": "limit:limit_command",
+    "unlock": "unlock:unlock_command",
     "ledger": "ledger:ledger_group",
 }
 """Name -> module below s3migrate.commands and the command in it; imported when it is asked for, not before."""
 
-EXIT_CODES = """\b
-Exit codes:
-  0   done, or nothing to do
-  1   unexpected: a bug, its traceback is on stderr
-  2   plan --detailed-exitcode: the plan has changes
-  3   finished, but some objects failed, drifted or are parked
-  4   refused: the plan is stale
-  5   refused: plan or manifest is not what it claims to be
-  6   refused: another plan holds the destination
-  7   refused: not the approved plan, a loss not accepted, or a guard exceeded
-  8   verify found differences
-  64  usage
-  65  the declaration is malformed
-  66  a named file is not there
-  68  no such bucket, or the wrong region
-  69  endpoint or ledger cannot be reached, or the destination is full
-  71  no more files and connections may be opened (ulimit -n)
-  74  the local disk is full or read-only
-  75  stopped; apply the same plan again to go on
-  76  an answer that cannot be trusted (listing, protocol)
-  77  credentials or permissions refused, clock skewed, certificate not verified
-  78  the ledger's schema does not fit this build, or the ledger was altered
-"""
+EXIT_CODES = "\b\nExit codes:\n" + "".join(f"  {code:<4}{code.meaning}\n" for code in ExitCode)
+"""The end of --help; \\b: click keeps the lines as they are."""
 
 
 class LazyGroup(click.Group):

@@ -21,6 +21,8 @@ class Settings:
     """S3MIGRATE_LEDGER; None: the embedded PostgreSQL under `state_folder`."""
     state_folder: Path
     """S3MIGRATE_HOME, else .s3migrate in the working directory."""
+    ledger_idle_seconds: float
+    """S3MIGRATE_LEDGER_IDLE: how long the embedded server may run unused; 0: until `ledger stop`."""
     expected_plan_id: str | None
     """S3MIGRATE_EXPECT: the plan id that was approved."""
     restore_poll_seconds: float
@@ -31,16 +33,17 @@ class Settings:
     stderr_is_terminal: bool
 
 
-def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+def _seconds(env: Mapping[str, str], name: str, default: float, *, or_none: bool = False) -> float:
+    """*or_none*: 0 is allowed, and means that there is no such time."""
     said = env.get(name)
     if not said:
         return default
     try:
         seconds = float(said)
     except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < 1e6:
-        raise UsageError(f"{name} is {said!r}; it is a number of seconds, more than 0")
+        seconds = -1.0
+    if not 0.0 <= seconds < 1e6 or (seconds == 0.0 and not or_none):
+        raise UsageError(f"{name} is {said!r}; it is a number of seconds, {'0 or more' if or_none else 'more than 0'}")
     return seconds
 
 
@@ -55,6 +58,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         ledger_url=env.get("S3MIGRATE_LEDGER") or None,
         state_folder=Path(env.get("S3MIGRATE_HOME") or ".s3migrate").absolute(),
+        ledger_idle_seconds=_seconds(env, "S3MIGRATE_LEDGER_IDLE", 300.0, or_none=True),
         expected_plan_id=env.get("S3MIGRATE_EXPECT") or None,
         restore_poll_seconds=_seconds(env, "S3MIGRATE_RESTORE_POLL", 900.0),
         who=f"{user}@{host}",

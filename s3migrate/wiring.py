@@ -19,7 +19,7 @@ from executor.machine.descriptors import descriptors
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
 from schema.ends import endpoint_of
-from schema.errors import UsageError
+from schema.errors import UsageError, WhichSide
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from schema.timeouts import Timeouts
@@ -42,7 +42,7 @@ def planned_budget(declaration: Declaration) -> int:
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
     """The embedded server of this state folder, not started."""
-    return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER)
+    return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER, idle_seconds=settings.ledger_idle_seconds)
 
 
 def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
@@ -79,8 +79,8 @@ def open_sections(
     """(source, destination) stores by section id."""
     return {
         name: (
-            open_store(source, observer=observer_of(source), timeouts=timeouts),
-            open_store(destination, observer=observer_of(destination), timeouts=timeouts),
+            open_store(source, observer=observer_of(source), timeouts=timeouts, which=WhichSide.SOURCE),
+            open_store(destination, observer=observer_of(destination), timeouts=timeouts, which=WhichSide.DESTINATION),
         )
         for name, source, destination in pairs
     }

@@ -10,8 +10,6 @@ from typing import Any
 from schema.limits import Limits
 from schema.timeouts import Timeouts
 
-MIB = 1024 * 1024
-
 
 class Addressing(StrEnum):
     """How the bucket is named in a URL."""
@@ -55,6 +53,8 @@ class Side:
     requester_pays: bool = False
     sse_customer_key_env: str | None = None
     """Name of the environment variable that holds the base64 SSE-C key of this side."""
+    signed_payload: bool = False
+    """Bodies are signed by their SHA-256 from the start: for endpoints known to refuse UNSIGNED-PAYLOAD."""
     endpoint_candidates: tuple[str, ...] = ()
     """Every URL when several were declared; endpoint_url is then the first."""
 

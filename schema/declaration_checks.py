@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
-from schema.ends import overlap
+from schema.ends import access_point, overlap
 from schema.errors import DeclarationError
 from schema.losses import LOSSES
 from schema.validation import path_text
@@ -132,6 +132,7 @@ def _check_side(side: Side, path: Path, said: Complaints) -> None:
                 raise ValueError
         except ValueError:
             said.say((*path, "endpoint_url"), "the port is not between 1 and 65535")
+    said.parsed(access_point, side.bucket, (*path, "bucket"))
     if len(side.prefix.encode("utf-8")) > 1024:
         said.say((*path, "prefix"), "a key has at most 1,024 bytes, and this prefix alone has more")
     for message in _credential_complaints(side.credentials, anonymous_allowed=True):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from schema.declaration import Side
 
 AWS = "aws"
 """The server that all of AWS is: its bucket names are one name space, whatever the URL."""
+_ACCESS_POINT = re.compile(
+    r"arn:aws[a-z-]*:s3:([a-z0-9-]+):([0-9]{12}):accesspoint[:/]([a-z0-9][a-z0-9-]{1,48}[a-z0-9])"
+)
+_ALIASES = ("-s3alias", "--ol-s3", ".mrap")
+"""No bucket may be called so."""
 _AWS_HOST = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?\Z")
 
 _AWS_REGION = re.compile(r"(?:^|[.-])([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.(?:vpce\.)?amazonaws\.com")
@@ -52,6 +58,36 @@ def servers_of(side: Side) -> frozenset[str]:
 def is_aws(side: Side) -> bool:
     """Whether *side* is at AWS, as far as its endpoint tells."""
     return server_of(side.endpoint_url) == AWS
+
+
+class AccessPoint(NamedTuple):
+    """An S3 access point, as its ARN names it."""
+
+    region: str
+    account: str
+    name: str
+
+
+def access_point(bucket: str) -> AccessPoint | None:
+    """The access point that *bucket* is the ARN of; None: it is a bucket's name, or an access point's alias.
+
+    Raises ValueError for ARNs that need another service or another signature than S3's: of several regions, of
+    Outposts, of Object Lambda.
+    """
+    if not bucket.startswith("arn:"):
+        return None
+    found = _ACCESS_POINT.fullmatch(bucket)
+    if found is None:
+        raise ValueError(
+            f"{bucket} is not the ARN of an S3 access point in one region "
+            "(arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME); name the bucket itself, or the access point's alias"
+        )
+    return AccessPoint(*found.groups())
+
+
+def listed_by_another_name(bucket: str) -> bool:
+    """Whether a listing may name another bucket than was asked: an access point's listing does, for ARN and alias."""
+    return bucket.startswith("arn:") or bucket.endswith(_ALIASES)
 
 
 def overlap(one: Side, other: Side) -> bool:

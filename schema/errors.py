@@ -1,69 +1,111 @@
 """The one error tree.
 
 MigrationError                       something the operator can act on; anything else is a bug
-├── UsageError             64        words on the command line
-├── DeclarationError       65        migration.yaml is malformed or contradicts itself
-├── InputMissing           66        a named file is not there
-├── LocalDiskError         74        the local disk is full or read-only
+├── UsageError                       words on the command line
+├── DeclarationError                 migration.yaml is malformed or contradicts itself
+├── InputMissing                     a named file is not there
+├── LocalDiskError                   the local disk is full or read-only
 ├── LedgerError
-│   ├── LedgerUnavailable  69        PostgreSQL cannot be reached (retryable)
-│   ├── LedgerSchemaError  78        the ledger's schema is older or newer than this build
-│   └── LeaseLost           1        another worker owns the chunk now; drop the local work
-├── FinishedWithFailures    3
-├── StalePlan               4
-├── IntegrityRefused        5
+│   ├── LedgerUnavailable            PostgreSQL cannot be reached (retryable)
+│   ├── LedgerSchemaError            the ledger's schema is older or newer than this build
+│   └── LeaseLost                    another worker owns the chunk now; drop the local work
+├── FinishedWithFailures
+├── StalePlan
+├── IntegrityRefused
 │   ├── PlanCorrupt                  schema, plan_id, sums, DAG
 │   ├── ManifestCorrupt              digest, order, count
 │   └── ManifestMissing
-├── LockHeld                6
-├── NotApproved             7        other plan id than expected, loss not accepted
-├── GuardExceeded           7
-├── VerifyFailed            8
-├── Stopped                75        drained on request; run again to go on
-└── StoreError                       an S3 endpoint said no; `retryable` and `scope` answered by every leaf
+├── LockHeld
+├── NotApproved                      other plan id than expected, loss not accepted
+├── GuardExceeded
+├── VerifyFailed
+├── Stopped                          drained on request; run again to go on
+├── KeyUnknown                       `explain`: the key is in no manifest of the plan
+└── StoreError                       an S3 endpoint said no; `retryable`, `scope` and an exit code of its own are
+                                     answered by every leaf, the side it speaks of by every error
 """
 
 from __future__ import annotations
 
 from copy import copy
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import ClassVar, Self
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code means. --help and README print this table."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """A member with its line of the table."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    DONE = 0, "done, or nothing to do"
+    UNEXPECTED = 1, "unexpected: a bug, its traceback is on stderr"
+    CHANGES = 2, "plan --detailed-exitcode: the plan has changes"
+    FAILURES = 3, "finished, but some objects failed, drifted or are parked"
+    STALE = 4, "refused: the plan is stale, or what it saw has changed"
+    CORRUPT = 5, "refused: plan or manifest is not what it claims to be"
+    LOCK_HELD = 6, "refused: another plan holds the destination"
+    NOT_APPROVED = 7, "refused: not the approved plan, a loss not accepted, or a guard exceeded"
+    DIFFERENCES = 8, "verify found differences"
+    USAGE = 64, "usage"
+    DECLARATION = 65, "the declaration is malformed"
+    INPUT_MISSING = 66, "a named file is not there, or explain's key is in no manifest"
+    WRONG_BUCKET = 68, "no such bucket or object, wrong region, or http:// where https:// is spoken"
+    UNREACHABLE = 69, "an endpoint, the ledger or credentials cannot be reached, or a quota or disk is full"
+    DESCRIPTORS = 71, "no more files and connections may be opened (ulimit -n)"
+    LOCAL_DISK = 74, "the local disk is full or read-only"
+    STOPPED = 75, "stopped; apply the same plan again to go on"
+    UNTRUSTWORTHY = 76, "an answer that cannot be trusted or used (listing, protocol, unsupported request)"
+    REFUSED = 77, "credentials or permissions refused, clock skewed, certificate not verified"
+    LEDGER_UNFIT = 78, "the ledger does not fit this build or was altered, or ~/.aws/config is malformed"
 
 
 class MigrationError(Exception):
     """Something the operator can act on. Anything else is a bug and keeps its traceback."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
 
 
 class UsageError(MigrationError):
     """The command line does not make sense."""
 
-    exit_code = 64
+    exit_code = ExitCode.USAGE
 
 
 class DeclarationError(MigrationError):
     """The declaration is malformed; the message lists every complaint with path and line."""
 
-    exit_code = 65
+    exit_code = ExitCode.DECLARATION
 
 
 class InputMissing(MigrationError):
     """A file named on the command line does not exist or cannot be read."""
 
-    exit_code = 66
+    exit_code = ExitCode.INPUT_MISSING
+
+
+class KeyUnknown(MigrationError):
+    """A key that was asked about is in no manifest of the plan."""
+
+    exit_code = ExitCode.INPUT_MISSING
 
 
 class LocalDiskError(MigrationError):
     """The local disk is full, read-only or broken."""
 
-    exit_code = 74
+    exit_code = ExitCode.LOCAL_DISK
 
 
 class LedgerError(MigrationError):
     """The ledger said no."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNREACHABLE
     retryable: ClassVar[bool]
 
 
@@ -76,33 +118,33 @@ class LedgerUnavailable(LedgerError):
 class LedgerSchemaError(LedgerError):
     """The ledger's schema is not one this build can use."""
 
-    exit_code = 78
+    exit_code = ExitCode.LEDGER_UNFIT
     retryable = False
 
 
 class LeaseLost(LedgerError):
     """The chunk is held under another lease now; whatever was done locally must be dropped."""
 
-    exit_code = 1
+    exit_code = ExitCode.UNEXPECTED
     retryable = False
 
 
 class FinishedWithFailures(MigrationError):
     """The run ended, but some objects failed, drifted or are parked."""
 
-    exit_code = 3
+    exit_code = ExitCode.FAILURES
 
 
 class StalePlan(MigrationError):
     """The plan is older than what has been accepted, or the world has moved."""
 
-    exit_code = 4
+    exit_code = ExitCode.STALE
 
 
 class IntegrityRefused(MigrationError):
     """A document is not what it claims to be."""
 
-    exit_code = 5
+    exit_code = ExitCode.CORRUPT
 
 
 class PlanCorrupt(IntegrityRefused):
@@ -120,31 +162,31 @@ class ManifestMissing(IntegrityRefused):
 class LockHeld(MigrationError):
     """Another plan holds the destination scope."""
 
-    exit_code = 6
+    exit_code = ExitCode.LOCK_HELD
 
 
 class NotApproved(MigrationError):
     """This is not the plan that was approved, or it has losses the declaration does not accept."""
 
-    exit_code = 7
+    exit_code = ExitCode.NOT_APPROVED
 
 
 class GuardExceeded(MigrationError):
     """The plan does more than its guards allow."""
 
-    exit_code = 7
+    exit_code = ExitCode.NOT_APPROVED
 
 
 class VerifyFailed(MigrationError):
     """Source and destination differ, or a key is unaccounted for."""
 
-    exit_code = 8
+    exit_code = ExitCode.DIFFERENCES
 
 
 class Stopped(MigrationError):
     """The run was drained on request and can be resumed."""
 
-    exit_code = 75
+    exit_code = ExitCode.STOPPED
 
 
 class Scope(Enum):
@@ -156,12 +198,22 @@ class Scope(Enum):
     """Every object; the run stops, resumably, with one message."""
 
 
+class WhichSide(Enum):
+    """At which end of a pair an error arose."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    UNKNOWN = "unknown"
+    """Not told: nothing may be concluded about either end."""
+
+
 class StoreError(MigrationError):
     """An S3 endpoint refused or failed.
 
-    `operation` is the S3 operation's name, `key` the key concerned (unescaped), `status` the HTTP
-    status (0: none received), `code` the S3 error code, `retry_after` seconds the server asked for,
-    `endpoint` the name under which the endpoint is observed ("": nobody observed it, or both sides are concerned).
+    `side` is the end of the pair the error speaks of: a copy that is asked of the destination and does not find its
+    source speaks of the source. `operation` is the S3 operation's name, `key` the key concerned (unescaped), `status`
+    the HTTP status (0: none received), `code` the S3 error code, `retry_after` seconds the server asked for, `endpoint`
+    the name under which the endpoint is observed ("": nobody observed it, or both sides are concerned).
     """
 
     retryable: ClassVar[bool]
@@ -177,6 +229,7 @@ class StoreError(MigrationError):
         code: str = "",
         request_id: str = "",
         retry_after: float | None = None,
+        side: WhichSide = WhichSide.UNKNOWN,
     ) -> None:
         super().__init__(message)
         self.operation = operation
@@ -185,13 +238,18 @@ class StoreError(MigrationError):
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.side = side
         self.endpoint = ""
+
+    def retold(self, message: str) -> Self:
+        """The same error, with its facts, in other words."""
+        twin = copy(self)
+        twin.args = (message,)
+        return twin
 
     def explained(self, text: str) -> Self:
         """The same error with *text* after its message."""
-        twin = copy(self)
-        twin.args = (f"{self}; {text}",)
-        return twin
+        return self.retold(f"{self}; {text}")
 
 
 class Throttled(StoreError):
@@ -200,26 +258,32 @@ class Throttled(StoreError):
     Fails an object only when it goes on for that object alone while others are served.
     """
 
+    exit_code = ExitCode.UNREACHABLE
     retryable = True
 
 
 class ServerFault(StoreError):
     """The endpoint failed inside (500, 502, 504, 200 with an error body). A write may have happened."""
 
+    exit_code = ExitCode.UNREACHABLE
     retryable = True
 
 
 class ConnectionFailed(StoreError):
     """No connection, DNS failure, reset. A write may have happened."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNREACHABLE
     retryable = True
+
+
+class EndpointUnreachable(ConnectionFailed):
+    """The host's name does not resolve, or nothing listens at its port: nothing was sent, nothing was written."""
 
 
 class DescriptorsExhausted(StoreError):
     """This process may open no more files and connections: a limit of this machine, not of the endpoint."""
 
-    exit_code = 71
+    exit_code = ExitCode.DESCRIPTORS
     retryable = True
 
 
@@ -236,27 +300,28 @@ def descriptors_exhausted(what: str, *, operation: str = "", key: str = "") -> D
 class RequestTimedOut(StoreError):
     """No answer, or bytes too slow. A write may have happened."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNREACHABLE
     retryable = True
 
 
 class ResponseUnreadable(StoreError):
     """The answer was cut short, too long, or not what the protocol promises."""
 
-    exit_code = 76
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = True
 
 
 class DigestMismatch(StoreError):
     """Bytes changed on the way; nothing bad was published."""
 
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = True
 
 
 class CredentialsExpired(StoreError):
     """The session token is no longer valid; a refresh may help."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = True
     scope = Scope.RUN
 
@@ -264,7 +329,7 @@ class CredentialsExpired(StoreError):
 class CredentialsRefused(StoreError):
     """The access key or the signature is wrong."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = False
     scope = Scope.RUN
 
@@ -272,7 +337,7 @@ class CredentialsRefused(StoreError):
 class ClockSkewed(StoreError):
     """This machine's clock is too far from the server's."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = False
     scope = Scope.RUN
 
@@ -280,7 +345,7 @@ class ClockSkewed(StoreError):
 class TlsRefused(StoreError):
     """The server's certificate does not verify."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = False
     scope = Scope.RUN
 
@@ -288,7 +353,7 @@ class TlsRefused(StoreError):
 class BucketMissing(StoreError):
     """No such bucket."""
 
-    exit_code = 68
+    exit_code = ExitCode.WRONG_BUCKET
     retryable = False
     scope = Scope.RUN
 
@@ -296,15 +361,46 @@ class BucketMissing(StoreError):
 class WrongRegion(StoreError):
     """The bucket lives in another region than declared, or the endpoint redirects elsewhere."""
 
-    exit_code = 68
+    exit_code = ExitCode.WRONG_BUCKET
     retryable = False
     scope = Scope.RUN
+
+
+class WrongScheme(StoreError):
+    """http:// to a port that speaks TLS, or https:// to one that does not."""
+
+    exit_code = ExitCode.WRONG_BUCKET
+    retryable = False
+    scope = Scope.RUN
+
+
+class CredentialsMisconfigured(StoreError):
+    """What says where the keys come from is malformed: ~/.aws/config, a credential process, a region."""
+
+    exit_code = ExitCode.LEDGER_UNFIT
+    retryable = False
+    scope = Scope.RUN
+
+
+class AllowanceSpent(StoreError):
+    """The account's cap on reads, traffic or requests is reached; no waiting of ours ends it."""
+
+    exit_code = ExitCode.UNREACHABLE
+    retryable = False
+    scope = Scope.RUN
+
+
+class UnsignedPayloadRefused(StoreError):
+    """The endpoint takes no body whose SHA-256 is not signed, and this body cannot be hashed before it is sent."""
+
+    exit_code = ExitCode.UNTRUSTWORTHY
+    retryable = False
 
 
 class StorageFull(StoreError):
     """The destination's quota or disk is full."""
 
-    exit_code = 69
+    exit_code = ExitCode.UNREACHABLE
     retryable = False
     scope = Scope.RUN
 
@@ -312,68 +408,77 @@ class StorageFull(StoreError):
 class AccessRefused(StoreError):
     """403 AccessDenied."""
 
-    exit_code = 77
+    exit_code = ExitCode.REFUSED
     retryable = False
 
 
 class ObjectMissing(StoreError):
     """404: the key or version is not there."""
 
+    exit_code = ExitCode.WRONG_BUCKET
     retryable = False
 
 
 class ObjectChanged(StoreError):
     """The source is no longer the object the plan saw (412, other ETag, other length)."""
 
+    exit_code = ExitCode.STALE
     retryable = False
 
 
 class DestinationChanged(StoreError):
     """The destination is not what the plan saw (412 on a guarded write), or our own lost success."""
 
+    exit_code = ExitCode.STALE
     retryable = False
 
 
 class ObjectArchived(StoreError):
     """The object must be restored before it can be read."""
 
+    exit_code = ExitCode.UNREACHABLE
     retryable = False
 
 
 class FeatureUnsupported(StoreError):
     """The endpoint does not implement what was asked."""
 
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False
 
 
 class ObjectRefused(StoreError):
     """The endpoint will never accept this object as it is (key too long, metadata too large...)."""
 
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False
 
 
 class UploadMissing(StoreError):
     """NoSuchUpload: completed, aborted, or never there."""
 
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False
 
 
 class UploadConflicted(StoreError):
     """409 on Complete: the upload must be started anew."""
 
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False
 
 
 class PartRefused(StoreError):
     """InvalidPart: the server does not hold the part we name."""
 
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False
 
 
 class ListingRefused(StoreError):
     """A listing that cannot be trusted: wrong bucket, no IsTruncated, no token, token loop, not XML."""
 
-    exit_code = 76
+    exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False
     scope = Scope.RUN
 

@@ -77,15 +77,10 @@ def markdown_code(text: str, *, in_table: bool = False) -> str:
 def csv_cell(text: str) -> str:
     """*text*, escaped to one line, as the value of a CSV cell that no spreadsheet takes for a formula.
 
-    Quoting of commas and quotes is the csv module's work. from_csv_cell() gives *text* back.
+    Quoting of commas and quotes is the csv module's work.
     """
     inside = one_line(text)
     return f"'{inside}" if inside.startswith(_FORMULA) else inside
-
-
-def from_csv_cell(cell: str) -> str:
-    """The text that csv_cell() escaped. ValueError as from_one_line()."""
-    return from_one_line(cell.removeprefix("'"))
 
 
 def html_text(text: str) -> str:

@@ -27,19 +27,6 @@ from schema.errors import LocalDiskError, ManifestCorrupt, ManifestMissing, desc
 from schema.manifest_lines import decode, encode, follows
 from schema.plan import Entry
 
-__all__ = [
-    "ManifestFolder",
-    "ManifestStore",
-    "ManifestSummary",
-    "ManifestWriter",
-    "decode",
-    "digest_hex",
-    "encode",
-    "read_entries",
-    "read_lines",
-    "verify_manifest",
-]
-
 MAX_LINE = 64 * 1024
 """Bytes. Two keys of 1,024 bytes, each byte escaped six-fold, with every other field, stay under 20 KiB."""
 READ_BLOCK = 256 * 1024
@@ -245,7 +232,9 @@ class ManifestWriter:
         self.discard()
 
 
-def read_entries(store: ManifestStore, digest: str, lo: int = 0, hi: int | None = None) -> Iterator[tuple[int, Entry]]:
+def read_entries(
+    store: ManifestStore, digest: str, *, lo: int = 0, hi: int | None = None
+) -> Iterator[tuple[int, Entry]]:
     """(ord, entry) for lo <= ord < hi of the manifest *digest*, in order; hi None: to its end.
 
     Lines before *lo* are skipped undecoded. Fewer than *hi* lines, a cut or doctored gzip, an over-long or wrong

@@ -63,6 +63,11 @@ SOURCE_ACTIONS = WRITE_ACTIONS | {
 """What becomes of a listed source key; their tallies sum to `listed`."""
 
 
+HELD_VERSION = "the destination's history holds this version in its place"
+HELD_MARKER = "a delete marker on both sides"
+"""Reasons of skipped versions: the planner writes them into the manifest of skipped keys, verify reads them."""
+
+
 class Entry(NamedTuple):
     """One manifest line. A named tuple: made by the million. Line number (zero-based) = `ord`."""
 
@@ -116,12 +121,18 @@ class Gate(StrEnum):
     VERIFIED = "verified"
 
 
+class ListingKind(StrEnum):
+    """What a listing holds."""
+
+    OBJECTS = "list-objects-v2"
+    VERSIONS = "list-object-versions"
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """What a listing of one side found, after which this plan was made."""
 
-    kind: str
-    """list-objects-v2 | list-object-versions"""
+    kind: ListingKind
     objects: int
     bytes: int
     sha256: str

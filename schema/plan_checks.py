@@ -23,13 +23,6 @@ SIDE_ACTIONS = (Action.SKIP, Action.CONFLICT, Action.UNSUPPORTED, Action.EXCLUDE
 _ADVICE = "It was edited or cut: restore it, or plan again"
 
 
-def check_plan(document: Mapping[str, Any], plan: Plan, lines: Lines | None = None) -> None:
-    """Prove that *document*, of which *plan* was made, is one this build may apply. Raises PlanCorrupt."""
-    lines = lines or Lines("plan")
-    check_shape(document, lines)
-    check_content(document, plan, lines)
-
-
 def check_shape(document: Mapping[str, Any], lines: Lines) -> None:
     """PlanCorrupt with everything the JSON Schema finds wrong with *document*."""
     found = complaints("plan-v1.schema.json", document, lines)

@@ -51,7 +51,7 @@ def _section_document(section: Section) -> dict[str, Any]:
 def from_document(document: Mapping[str, Any], batches: Sequence[Batch] | None = None) -> Plan:
     """The plan a *document* holds; *batches* are those of its batch index, where it has one.
 
-    Shape only: no sums and no plan_id (plan_checks.check_plan). Raises PlanCorrupt naming the field.
+    Shape only: no sums and no plan_id (plan_checks.check_content). Raises PlanCorrupt naming the field.
     """
     if not isinstance(document, Mapping):
         raise PlanCorrupt("the plan is not a map; plan again")

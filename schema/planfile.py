@@ -16,21 +16,8 @@ from schema.errors import InputMissing, LocalDiskError, PlanCorrupt
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plain import build
 from schema.plan import Plan
-from schema.plan_checks import check_content, check_guards, check_plan, check_shape
-from schema.plan_document import compute_plan_id, from_document, to_document, with_plan_id
-
-__all__ = [
-    "check_guards",
-    "check_plan",
-    "compute_plan_id",
-    "dumps",
-    "from_document",
-    "load_plan",
-    "read_document",
-    "to_document",
-    "with_plan_id",
-    "write_plan",
-]
+from schema.plan_checks import check_content, check_shape
+from schema.plan_document import from_document, to_document
 
 OpenStore = Callable[[str, Side], ManifestStore]
 """(manifest_store of the plan, destination of its first section) -> the store."""
@@ -47,7 +34,7 @@ def dumps(plan: Plan) -> str:
 
 
 def load_plan(path: Path, open_store: OpenStore | None = None) -> Plan:
-    """The plan in the file *path*, checked (plan_checks.check_plan).
+    """The plan in the file *path*, checked (plan_checks).
 
     Only a plan with a batch index needs its manifest store here: *open_store* opens it; None: it must be the folder
     beside the plan. Raises InputMissing, PlanCorrupt naming file and line, ManifestMissing and ManifestCorrupt for the

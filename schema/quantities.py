@@ -66,17 +66,6 @@ def size_text(size: int) -> str:
     return f"{tenths // 10:,}.{tenths % 10} {_BINARY[power]}"
 
 
-def exact_size_text(size: int) -> str:
-    """The shortest spelling that parse_size() reads back to exactly *size*: '3.5GiB' only where it is exact."""
-    for power in range(len(_BINARY) - 1, 0, -1):
-        unit = 1024**power
-        if size and size % unit == 0:
-            return f"{size // unit}{_BINARY[power]}"
-        if size > unit and size * 2 % unit == 0:
-            return f"{size // unit}.5{_BINARY[power]}"
-    return str(size)
-
-
 def rate_text(bytes_per_second: float) -> str:
     """'35.4 MiB/s'."""
     return f"{size_text(int(bytes_per_second))}/s"

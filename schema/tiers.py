@@ -7,7 +7,6 @@ from dataclasses import dataclass
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
-TIB = 1024 * GIB
 
 MIN_PART = 5 * MIB
 """Smallest part S3 takes, the last one excepted."""

@@ -213,7 +213,7 @@ def dump(document: Mapping[str, Any]) -> str:
     out: list[str] = []
     after_block = False
     for key, value in document.items():
-        lines = list(_entry(key, value, 0, 1))
+        lines = list(_entry(key, value, indent=0, depth=1))
         is_block = len(lines) > 1
         if out and (is_block or after_block):
             out.append("")
@@ -278,7 +278,7 @@ def _flow(value: Any, depth: int) -> str:
     return "[" + ", ".join(_flow(item, depth + 1) for item in value) + "]"
 
 
-def _entry(key: str, value: Any, indent: int, depth: int) -> Iterator[str]:
+def _entry(key: str, value: Any, *, indent: int, depth: int) -> Iterator[str]:
     """The lines of one key of a block map."""
     head = f"{' ' * indent}{_key_text(key)}:"
     flow = _flow(value, depth + 1)
@@ -301,7 +301,7 @@ def _block(value: Mapping[str, Any] | list[Any], indent: int, depth: int) -> Ite
     """The lines of a map or list that does not go on one."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _entry(key, item, indent, depth)
+            yield from _entry(key, item, indent=indent, depth=depth)
         return
     margin = " " * indent
     for item in value:

@@ -17,13 +17,16 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from schema.errors import ConnectionFailed, CredentialsRefused
+from schema.errors import CredentialsRefused, StoreError
+from storage.credential_errors import credential_failure
 
 ROLE_SESSION_NAME = "s3migrate"
 RENEW_BEFORE_S = 300.0
 """Temporary credentials are renewed this long before they end."""
 RECHECK_S = 5.0
 """How long one answer of botocore's own (refreshing) credentials is used before it is asked again."""
+RETRY_S = 30.0
+"""After keys could not be renewed while the old ones hold: so much later it is tried again."""
 
 
 class Keys(NamedTuple):
@@ -41,7 +44,7 @@ class Credentials(Protocol):
     """A source of keys that stays current during a run. Safe to use from many threads."""
 
     def current(self) -> Keys | None:
-        """The keys to sign with now; None: do not sign. Raises CredentialsRefused, ConnectionFailed."""
+        """The keys to sign with now; None: do not sign. Raises a StoreError (storage/credential_errors.py)."""
 
     def refresh(self, stale: Keys | None) -> bool:
         """The server calls *stale* expired: get newer ones. True when current() now answers other keys."""
@@ -70,13 +73,18 @@ class Fetched(NamedTuple):
 
     keys: Keys
     use_until: float
+    valid_until: float | None = None
+    """When the keys themselves end; None: not known."""
 
     def __repr__(self) -> str:
-        return f"Fetched(<hidden>, use_until={self.use_until})"
+        return f"Fetched(<hidden>, use_until={self.use_until}, valid_until={self.valid_until})"
 
 
 class RenewedKeys:
-    """Keys fetched anew when their time is up, once for all threads."""
+    """Keys fetched anew when their time is up, once for all threads.
+
+    A failure to fetch does no harm while the old keys are known to hold: they are used, and it is tried again.
+    """
 
     def __init__(self, fetch: Callable[[bool], Fetched], *, now: Callable[[], float] = time.time) -> None:
         """*fetch(anew)* gets keys; *anew*: what was fetched before has been refused as expired."""
@@ -91,9 +99,20 @@ class RenewedKeys:
         if held is not None and self._now() < held.use_until:
             return held.keys
         with self._lock:
-            if self._held is None or self._now() >= self._held.use_until:
+            if self._held is None:
                 self._held = self._fetch(False)
+            elif self._now() >= self._held.use_until:
+                self._held = self._renewed(self._held)
             return self._held.keys
+
+    def _renewed(self, held: Fetched) -> Fetched:
+        try:
+            return self._fetch(False)
+        except StoreError:
+            now = self._now()
+            if held.valid_until is None or now >= held.valid_until:
+                raise
+            return held._replace(use_until=min(now + RETRY_S, held.valid_until))
 
     def refresh(self, stale: Keys | None) -> bool:
         """Fetch anew unless another thread has already replaced *stale*."""
@@ -111,7 +130,8 @@ def resolve_credentials(
 ) -> Credentials:
     """The credentials that *reference* names; the first keys are fetched at once, so that errors show early.
 
-    Raises CredentialsRefused that says what was looked for, ConnectionFailed when STS cannot be reached.
+    Raises CredentialsRefused that says what was looked for, CredentialsMisconfigured for a malformed configuration,
+    ConnectionFailed (RequestTimedOut, TlsRefused) when whoever gives the keys cannot be reached.
     """
     if reference.get("anonymous"):
         return FixedKeys(None)
@@ -162,39 +182,38 @@ def _from_environment(prefix: str, environ: Mapping[str, str]) -> Keys:
     names = [f"{prefix}_AWS_ACCESS_KEY_ID", f"{prefix}_AWS_SECRET_ACCESS_KEY"]
     missing = [name for name in names if not environ.get(name)]
     if missing:
-        raise CredentialsRefused(
-            f"credentials {{env: {prefix}}}: the environment variable {' and '.join(missing)} is not set; export it"
-        )
+        unset = f"variable {missing[0]} is not set; export it"
+        if len(missing) > 1:
+            unset = f"variables {' and '.join(missing)} are not set; export them"
+        raise CredentialsRefused(f"credentials {{env: {prefix}}}: the environment {unset}")
     return Keys(environ[names[0]], environ[names[1]], environ.get(f"{prefix}_AWS_SESSION_TOKEN") or None)
 
 
 def _from_botocore(profile: str | None) -> RenewedKeys:
     """botocore's default chain, or a named profile. botocore's own refreshing is kept."""
-    import botocore.exceptions  # here and below: 70 ms of every start that keys from the environment do not need
-
     holder: list[Any] = []
 
     def fetch(anew: bool) -> Fetched:
-        if anew or not holder:
-            # A new session, because that is the public way to make botocore forget what it has cached.
-            holder[:] = [_botocore_credentials(profile)]
         try:
+            if anew or not holder:
+                # A new session, because that is the public way to make botocore forget what it has cached.
+                holder[:] = [_botocore_credentials(profile)]
             frozen = holder[0].get_frozen_credentials()
-        except botocore.exceptions.BotoCoreError as error:
-            raise CredentialsRefused(f"credentials {_label(profile)} could not be refreshed: {error}") from error
-        return Fetched(Keys(frozen.access_key, frozen.secret_key, frozen.token), time.time() + RECHECK_S)
+        except Exception as error:  # a credential process, a parser, a broken service: anything may come through
+            raise credential_failure(error, f"credentials {_label(profile)}") from error
+        keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
+        # botocore tells it of no other way; without it a failed renewal is an error at once.
+        end = getattr(holder[0], "_expiry_time", None)
+        valid_until = end.timestamp() if isinstance(end, datetime) else None
+        return Fetched(keys, time.time() + RECHECK_S, valid_until)
 
     return RenewedKeys(fetch)
 
 
 def _botocore_credentials(profile: str | None) -> Any:
-    import botocore.exceptions
-    import botocore.session
+    import botocore.session  # here and below: 70 ms of every start that keys from the environment do not need
 
-    try:
-        found = botocore.session.Session(profile=profile).get_credentials()
-    except botocore.exceptions.BotoCoreError as error:
-        raise CredentialsRefused(f"credentials {_label(profile)}: {error}") from error
+    found = botocore.session.Session(profile=profile).get_credentials()
     if found is None:
         raise CredentialsRefused(
             f"credentials {_label(profile)}: none found; looked in the environment (AWS_ACCESS_KEY_ID), the shared "
@@ -222,13 +241,16 @@ def _assumed_role(reference: Mapping[str, Any], region: str, environ: Mapping[st
             keys = source.current()
         if keys is None:
             raise CredentialsRefused(f"credentials {{role_arn: {arn}}}: an anonymous source cannot assume a role")
-        return _call_assume_role(keys, request, region)
+        try:
+            return _call_assume_role(keys, request, region)
+        except Exception as error:  # as above
+            raise credential_failure(error, f"credentials {{role_arn: {arn}}}", "AssumeRole") from error
 
     return RenewedKeys(fetch)
 
 
 def _call_assume_role(keys: Keys, request: Mapping[str, Any], region: str) -> Fetched:
-    import botocore.exceptions
+    """The role's keys. Raises whatever botocore does."""
     import botocore.session
 
     client: Any = botocore.session.Session().create_client(
@@ -240,21 +262,9 @@ def _call_assume_role(keys: Keys, request: Mapping[str, Any], region: str) -> Fe
     )
     try:
         answer = client.assume_role(**request)["Credentials"]
-    except botocore.exceptions.ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        raise CredentialsRefused(
-            f"STS refused to assume {request['RoleArn']} ({code}); check the role's trust policy and external_id",
-            operation="AssumeRole",
-            code=code,
-        ) from error
-    except botocore.exceptions.BotoCoreError as error:
-        raise ConnectionFailed(
-            f"STS could not be asked to assume {request['RoleArn']}: {error}", operation="AssumeRole"
-        ) from error
     finally:
         client.close()
-    expires: datetime = answer["Expiration"]
+    end = answer["Expiration"].timestamp()
     return Fetched(
-        Keys(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"]),
-        expires.timestamp() - RENEW_BEFORE_S,
+        Keys(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"]), end - RENEW_BEFORE_S, end
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from ssl import get_default_verify_paths
 
 from schema.declaration import Side
-from schema.errors import InputMissing
+from schema.errors import InputMissing, WhichSide
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import ca_bundle_named, customer_key, resolve_credentials
 from storage.port import RequestObserver, Unobserved
@@ -15,11 +15,16 @@ from storage.s3.store import S3Store
 
 
 def open_store(
-    side: Side, *, observer: RequestObserver | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS
+    side: Side,
+    *,
+    observer: RequestObserver | None = None,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    which: WhichSide = WhichSide.UNKNOWN,
 ) -> S3Store:
     """A store for *side*: credentials resolved, certificate authorities found, the SSE-C key read.
 
-    Raises CredentialsRefused naming what was looked for, InputMissing for a ca_bundle that is not there,
+    *which* end of a pair the store is, so that its errors can say so. Raises CredentialsRefused naming what was
+    looked for, CredentialsMisconfigured, ConnectionFailed, InputMissing for a ca_bundle that is not there,
     DeclarationError for an endpoint that is no URL. No request is sent but those to fetch credentials.
     """
     return S3Store(
@@ -27,6 +32,7 @@ def open_store(
         resolve_credentials(side.credentials, region=side.region),
         observer=observer or Unobserved(),
         timeouts=timeouts,
+        which=which,
         customer_key=None if side.sse_customer_key_env is None else customer_key(side.sse_customer_key_env),
     )
 

@@ -37,7 +37,7 @@ class ChunkLoader:
         batch = self._plan.batches[chunk.batch_no]
         self._check(batch)
         done = self._ledger.checkpoints.recorded(chunk) if chunk.token > 1 else frozenset()
-        entries = read_entries(self._manifests, batch.manifest, chunk.lo, chunk.hi)
+        entries = read_entries(self._manifests, batch.manifest, lo=chunk.lo, hi=chunk.hi)
         items = [(ord, entry) for ord, entry in entries if ord not in done]
         route, tools = self._routes[batch.section].for_batch(batch), self._tasks.tools
         work = OpenChunk(chunk, batch, len(items))

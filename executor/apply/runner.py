@@ -9,13 +9,12 @@ from executor.apply.chunking import chunks_of
 from executor.apply.surroundings import Membership, RunSurroundings, join
 from executor.apply.workshop import Workshop, open_workshop
 from executor.flow.governor import Governor
-from executor.ledger.values import Progress, RunState
+from executor.ledger.values import ENDED, Progress
 from schema.errors import MigrationError, Stopped, UsageError
 from schema.limits import RunLimits
 from schema.plan import Plan
 
 TICK_SECONDS = 0.1
-ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
 
 
 def apply(given: RunSurroundings) -> Progress:

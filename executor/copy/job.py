@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from executor.attempts import AttemptCounter, Retrier
 from executor.carry import readback
 from executor.copy.disagreement import disagreement
+from executor.copy.late import LATENESS, Lateness, shown
 from executor.copy.patience import LedgerPatience
 from executor.events import Events, ObjectTrouble
 from executor.ledger.ledger import Ledger
@@ -19,15 +20,12 @@ from executor.ledger.values import DRIFTED, Chunk, Completion, Failure, Outcome
 from executor.machine.buffers import BufferPool
 from executor.route import Route
 from executor.stop import Stop
-from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError
+from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError, WhichSide
 from schema.objects import ObjectHead
 from schema.plan import Action, Batch, Entry
 from storage.port import ObjectStore, Pin
 
 T = TypeVar("T")
-
-WRITES = frozenset({"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObjectTagging"})
-"""Operations at the destination: their 404s and 412s do not speak of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,11 @@ class CopyTools(Tools):
 
     ledger: Ledger
     events: Events
+    late: Lateness = LATENESS
+
+    def shown(self, look: Callable[[], T]) -> T:
+        """*look*'s answer at the destination, which may take its time to show what it has taken (see late.shown)."""
+        return shown(look, self.stop, self.late)
 
     def ask_ledger(self, call: Callable[[Ledger], T]) -> T:
         """*call*'s answer, waiting while the ledger is away. Raises LeaseLost, and Stopped at a second stop."""
@@ -200,9 +203,9 @@ class Job:
         """
         if not isinstance(error, StoreError) or error.scope is Scope.RUN:
             raise error
-        if isinstance(error, ObjectChanged) and error.operation not in WRITES:
+        if isinstance(error, ObjectChanged) and error.side is WhichSide.SOURCE:
             error = disagreement(self.entry, error, self._source_head) or error
-        if self.route.plan.policy.if_source_changes == "skip" and error.operation not in WRITES:
+        if self.route.plan.policy.if_source_changes == "skip" and error.side is WhichSide.SOURCE:
             for leaf, outcome in ((ObjectChanged, Outcome.SOURCE_CHANGED), (ObjectMissing, Outcome.SOURCE_GONE)):
                 if isinstance(error, leaf):
                     return self._ended(outcome, why, size=self.entry.size, attempts=self.attempts)._replace(error=error)

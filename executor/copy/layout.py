@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ from executor.copy.job import Job
 from executor.ledger.values import PartRecord
 from executor.route import Route
 from schema.attributes.layout import PartLayout
-from schema.errors import ObjectRefused
+from schema.errors import FeatureUnsupported, ObjectRefused
 from schema.facts import Fact
-from schema.objects import ObjectHead
+from schema.objects import ListedPart, ObjectHead
 from schema.plan import Entry
 from schema.tiers import MAX_PARTS
 
@@ -49,7 +49,10 @@ def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
 
     def ask(number: int) -> ObjectHead:
         query = [("partNumber", str(number))] + ([("versionId", entry.version_id)] if entry.version_id else [])
-        return job.repeat(lambda: route.source.subresource("HEAD", entry.key, query)[0])
+        try:
+            return job.repeat(lambda: route.source.subresource("HEAD", entry.key, query)[0])
+        except FeatureUnsupported:
+            return ObjectHead({}, 0, "")  # a source without partNumber does not tell
 
     return layout_of(route, entry, ask, each=each)
 
@@ -115,6 +118,17 @@ def require_same_etag(route: Route, entry: Entry, parts: Sequence[PartRecord]) -
             operation="CompleteMultipartUpload",
             key=entry.target,
         )
+
+
+def uneven(parts: Sequence[PartRecord]) -> bool:
+    """Whether parts but the last differ in size, which some servers (R2) refuse at Complete."""
+    return len({part.size for part in sorted(parts)[:-1]}) > 1
+
+
+def holds(listed: Iterable[ListedPart], parts: Sequence[PartRecord]) -> bool:
+    """Whether an upload that lists *listed* consists of *parts*."""
+    there = {(part.number, part.etag, part.size) for part in listed}
+    return there == {(part.part_no, part.etag, part.size) for part in parts}
 
 
 def _count(etag: str) -> int:

@@ -13,7 +13,8 @@ from functools import partial
 from executor.carry import carriage, integrity
 from executor.carry.carriage import Source
 from executor.copy.job import Ended, Job, Stored
-from executor.copy.layout import PartRange, cut_again, cut_parts
+from executor.copy.late import published
+from executor.copy.layout import PartRange, cut_again, cut_parts, holds, uneven
 from executor.copy.part import send_part
 from executor.copy.reconcile import reconcile
 from executor.copy.server import read_planned, require_unchanged
@@ -40,6 +41,7 @@ from schema.errors import (
     StoreError,
     UploadConflicted,
     UploadMissing,
+    WhichSide,
 )
 from schema.plan import Action
 
@@ -179,9 +181,11 @@ class PartedCopy:
         except UploadMissing:
             # Complete's answer was lost, or somebody aborted the upload: only a look can tell.
             return self._after_missing(crc)
-        except (UploadConflicted, PartRefused):
+        except (UploadConflicted, PartRefused) as refused:
+            if isinstance(refused, PartRefused) and (self._restarts or self._refuses_the_cuts(parts)):
+                raise
             # Spoiled: some servers drop an upload's parts after one of them was sent twice.
-            return self._restart(upload.parts)
+            return self._restart(upload.parts, refused)
         except DestinationChanged:
             ended = _judged(job, self._source, crc)
             if ended is None:
@@ -189,7 +193,12 @@ class PartedCopy:
             return self._abort_and_end(ended)
         if crc is not None:
             integrity.check_completed(answer, crc, key=entry.target)
-        return self._finish(crc, route.version(answer.version_id))
+        return self._finish(crc, route.version(answer.version_id), answer.etag)
+
+    def _refuses_the_cuts(self, parts: list[PartRecord]) -> bool:
+        """Whether all *parts* are there, uneven as the source's: then sending them again would change nothing."""
+        ask = partial(self._job.route.destination.list_parts, self._job.entry.target, self._upload.id)
+        return uneven(parts) and holds(self._job.repeat(lambda: list(ask())), parts)
 
     def _combined(self, parts: list[PartRecord]) -> int | None:
         """The whole's CRC64NVME, the source's own where it tells one; None: the endpoint copied on its own."""
@@ -201,17 +210,16 @@ class PartedCopy:
         integrity.check_combined(crc, head, key=job.entry.key)
         return crc
 
-    def _finish(self, crc: int | None, version: str | None) -> Next:
+    def _finish(self, crc: int | None, version: str | None, etag: str) -> Next:
         """Look at what was published: its ETag is the one that listings will show."""
         job, route, entry = self._job, self._job.route, self._job.entry
-        head = job.repeat(
-            lambda: route.destination.head(entry.target, version_id=version, extra=route.destination_read_extra)
-        )
+        head = job.repeat(lambda: job.tools.shown(lambda: published(route, entry, version=version, etag=etag)))
         if head.size != entry.size:
             raise ObjectChanged(
                 f"{entry.target!r} has {head.size} bytes at the destination after Complete, {entry.size} were sent",
                 operation="CompleteMultipartUpload",
                 key=entry.target,
+                side=WhichSide.DESTINATION,
             )
         tags = carriage.write_headers(route, entry, self._source).tags_after
         if tags is not None:
@@ -239,16 +247,17 @@ class PartedCopy:
         abort_upload(self._job, self._upload.id)
         return self._end(ended)
 
-    def _restart(self, parts: list[PartRange]) -> Next:
-        """The upload is gone or spoiled (409): begin a new one, all parts again."""
+    def _restart(self, parts: list[PartRange], refused: StoreError | None = None) -> Next:
+        """The upload is gone or spoiled (409): begin a new one, all parts again. *refused*: what the server said."""
         job = self._job
         self._restarts += 1
         if self._restarts > MOST_RESTARTS:
-            raise UploadMissing(
+            raise refused or UploadMissing(
                 f"{job.entry.target!r}: the destination lost the multipart upload {self._restarts} times; "
                 "does a lifecycle rule abort uploads too early?",
                 operation="CompleteMultipartUpload",
                 key=job.entry.target,
+                side=WhichSide.DESTINATION,
             )
         abort_upload(job, self._upload.id)
         # Taken for ours before the ledger knows of it: what is still sent of the old one does not count any more.

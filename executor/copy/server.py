@@ -14,7 +14,7 @@ from executor.copy.job import Ended, Job, Stored
 from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
 from executor.route import Route, pin
-from schema.errors import DestinationChanged, DigestMismatch, ObjectChanged, ServerFault
+from schema.errors import DestinationChanged, DigestMismatch, ObjectChanged, ServerFault, WhichSide
 from schema.facts import Fact, Setting
 from schema.objects import ObjectHead
 from schema.plan import Entry
@@ -54,8 +54,9 @@ def _once(job: Job, write: GuardedWrite) -> Ended:
         return job.failed(error, CHANGED_MEANWHILE)
     _check_copied(route, entry, source.head, etag=answer.etag)
     version = route.version(answer.version_id)
-    if carried.tags_after is not None:
-        route.destination.put_tags(entry.target, carried.tags_after, version_id=version)
+    tags = carried.tags_after
+    if tags is not None:
+        job.tools.shown(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
     return job.copied(Stored(answer.etag, version))
 
 
@@ -101,6 +102,7 @@ def require_planned(entry: Entry, head: ObjectHead) -> None:
             f"{entry.key!r} changed at the source since the plan: ETag {head.etag}, {head.size} bytes",
             operation="HeadObject",
             key=entry.key,
+            side=WhichSide.SOURCE,
         )
 
 
@@ -115,7 +117,10 @@ def require_unchanged(route: Route, entry: Entry, before: ObjectHead) -> None:
     now = route.source.head(entry.key)
     if (now.etag, now.size, now.last_modified) != (before.etag, before.size, before.last_modified):
         raise ObjectChanged(
-            f"{entry.key!r} changed at the source while the endpoint copied it", operation="HeadObject", key=entry.key
+            f"{entry.key!r} changed at the source while the endpoint copied it",
+            operation="HeadObject",
+            key=entry.key,
+            side=WhichSide.SOURCE,
         )
 
 

@@ -51,6 +51,7 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
         write.replace(answer.etag)
         raise
     version = route.version(answer.version_id)
-    if carried.tags_after is not None:
-        route.destination.put_tags(entry.target, carried.tags_after, version_id=version)
+    tags = carried.tags_after
+    if tags is not None:
+        job.tools.shown(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
     return job.copied(Stored(answer.etag, version, checksums.crc_bytes(proof.crc64nvme)))

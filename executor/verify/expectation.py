@@ -8,14 +8,12 @@ from itertools import chain, groupby, islice
 from typing import NamedTuple
 
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import Completion, Outcome
+from executor.ledger.values import Completion
 from schema.manifest import ManifestStore, read_entries
-from schema.objects import ListedObject
 from schema.plan import SOURCE_ACTIONS, Action, Batch, Entry, Plan, Section
-from storage.listing.sorting import ExternalSort
+from storage.disk_sort import sort_on_disk
 
 PAGE = 1000
-SORT_MEMORY = 32 * 1024 * 1024
 
 
 class Expected(NamedTuple):
@@ -91,37 +89,5 @@ class Expectations:
     def _ordered(self, key: Callable[[Expected], str], streams: list[Iterator[Expected]]) -> Iterator[Expected]:
         if not self._reordered:
             return heapq.merge(*streams, key=key)
-        return self._sorted(key, chain.from_iterable(streams))
-
-    def _sorted(self, key: Callable[[Expected], str], lines: Iterator[Expected]) -> Iterator[Expected]:
-        """A mapping by rules does not keep the order: sort on disk, then look each line up by its place."""
-        with ExternalSort(lambda item: (item[1].key, item[0]), SORT_MEMORY) as sort:
-            for line in lines:
-                sort.add(_packed(key(line), line))
-            for _, listed in sort.sorted():
-                yield _unpacked(listed)
-
-
-def _packed(key: str, line: Expected) -> ListedObject:
-    """An Expected in the shape that the external sort takes; what verify compares survives."""
-    entry, row = line.entry, line.completion
-    place = f"{line.batch_no}/{line.ord}/{entry.action.value}"
-    recorded = f"0/{entry.destination_etag or ''}" if row is None else f"{row.outcome:d}/{row.destination_etag}"
-    other = entry.key if key == entry.target and key != entry.key else entry.target
-    side = "target" if key == entry.target else "source"
-    return ListedObject(key, entry.size, entry.etag, entry.modified_ms, f"{side}|{recorded}", place, other)
-
-
-def _unpacked(listed: ListedObject) -> Expected:
-    batch_no, ord, action = listed.checksum.split("/", 2)
-    side, _, recorded = listed.storage_class.partition("|")
-    other = listed.version_id or ""
-    key, target = (other, listed.key) if side == "target" else (listed.key, other)
-    entry = Entry(key, listed.size, listed.etag, Action(action), listed.modified_ms, target)
-    row = None
-    outcome, _, etag = recorded.partition("/")
-    if outcome == "0":
-        entry = entry._replace(destination_etag=etag or None)
-    else:
-        row = Completion(int(batch_no), int(ord), Outcome(int(outcome)), 1, listed.size, etag, b"")
-    return Expected(entry, row, int(batch_no), int(ord))
+        # A mapping by rules does not keep the order.
+        return sort_on_disk(chain.from_iterable(streams), key)

@@ -9,9 +9,8 @@ from executor.ledger.values import Completion, Outcome
 from executor.route import Route
 from executor.verify.expectation import Expectations, Expected
 from executor.verify.listing import ARRIVED, Finding, FindingKind
-from schema.histories import HELD_MARKER, HELD_VERSION
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
-from schema.plan import Action
+from schema.plan import HELD_MARKER, HELD_VERSION, Action
 from schema.quantities import counted_text
 from storage.port import believed
 

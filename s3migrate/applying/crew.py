@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import click
-
 from executor.events import Events, ObjectTrouble
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Progress
@@ -44,15 +42,6 @@ _PR_SET_PDEATHSIG = 1
 MOST = 64
 OBJECTS_EACH = 5_000
 """A process takes 0.7 s of processor time to start and about 80 MiB; fewer objects are not worth one."""
-
-
-def asked_for(_context: object, _option: object, text: str) -> int | None:
-    """The value of `--processes`: the number asked for; None: auto, `processes_for` decides. Raises BadParameter."""
-    if text == "auto":
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
-        raise click.BadParameter(f"{text!r} is neither a number from 1 to {MOST} nor 'auto'")
-    return int(text)
 
 
 def processes_for(objects: int, cores: int) -> int:
@@ -94,10 +83,10 @@ class Ending:
 
 
 class Crew:
-    """*count* processes running *command*; *note(kind, text)* is told of deaths and replacements."""
+    """*count* processes running *command*; *note(text)* is called on deaths and replacements."""
 
     def __init__(
-        self, command: Sequence[str], count: int, events: Events, stop: Stop, note: Callable[[str], None]
+        self, command: Sequence[str], count: int, *, events: Events, stop: Stop, note: Callable[[str], None]
     ) -> None:
         self._command = list(command)
         self._events = events
@@ -127,10 +116,6 @@ class Crew:
             if rounds % round(PROGRESS_SECONDS / POLL_SECONDS) == 0 and (found := progress()) is not None:
                 self._events.progress(found, combined([child.flow for child in self._children]))
         return Ending(self._ended, self._refused, self._broken)
-
-    def pids(self) -> list[int]:
-        """Of the processes at work."""
-        return [child.process.pid for child in self._children]
 
     def _start(self) -> Child:
         process = subprocess.Popen(
@@ -211,33 +196,34 @@ class Crew:
             case "object_error":
                 self._events.object_trouble(trouble_of(said))
             case "waiting":
-                self._heard_waiting(child.process.pid, said["for"], said["back"], said["message"])
+                self._heard_waiting(child.process.pid, said)
             case "diagnostic":
                 child.diagnostic = said
 
-    def _heard_waiting(self, pid: int, what: str, back: bool, message: str) -> None:
-        """Told once when the first process waits, and once when the last does no more."""
+    def _heard_waiting(self, pid: int, said: Mapping[str, Any]) -> None:
+        """Passed on once when the first process waits, and once when the last one no longer does."""
+        what, back = said["for"], said["back"]
         with self._lock:
             members = self._waiting.setdefault(what, set())
             was = bool(members)
             members.discard(pid) if back else members.add(pid)
             now = bool(members)
         if was != now:
-            self._events.waiting(what, ConnectionFailed(message) if now else None)
+            self._events.waiting(what, ConnectionFailed(said["message"]) if now else None)
 
 
 def trouble_of(said: Mapping[str, Any]) -> ObjectTrouble:
     """An object_error line as the event it was."""
     return ObjectTrouble(
-        "",
-        said["batch"],
-        said["ord"],
-        said["key"],
-        said["class"],
-        said["message"],
-        said["http"],
-        said["attempt"],
-        said["final"],
+        section=said["section"],
+        batch=said["batch"],
+        ord=said["ord"],
+        key=said["key"],
+        reason=said["class"],
+        message=said["message"],
+        status=said["http"],
+        attempt=said["attempt"],
+        final=said["final"],
     )
 
 

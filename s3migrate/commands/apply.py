@@ -7,27 +7,28 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from executor.apply.chunking import chunks_of
-from executor.apply.runner import ENDED, apply, chosen_batches
+from executor.apply.runner import apply, chosen_batches
 from executor.apply.settings import ApplySettings
 from executor.apply.surroundings import RunSurroundings
 from executor.events import Events
 from executor.flow.governor import Governor
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import DRIFTED, Progress, RunState
+from executor.ledger.values import DRIFTED, ENDED, Progress, RunState
 from executor.ledger.workers import this_process
 from executor.machine.memory import calm_collector, set_malloc_arenas, undeclared_budget
 from executor.machine.processor import ProcessorLoad, schedule_as_batch
 from executor.route import routes_of
 from executor.stop import Stop
 from s3migrate import __version__
-from s3migrate.applying.crew import Crew, asked_for, end_with_parent, patient_progress, processes_for
+from s3migrate.applying.crew import MOST, Crew, end_with_parent, patient_progress, processes_for
 from s3migrate.applying.endpoint_care import care_for
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.console import output
@@ -47,6 +48,15 @@ MAX_WORKERS = 512
 """Threads one process may grow to; each costs about 100 KiB beside its buffers."""
 
 
+def asked_for(_context: object, _option: object, text: str) -> int | None:
+    """The value of `--processes`: the number asked for; None: auto, `processes_for` decides. Raises BadParameter."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
+        raise click.BadParameter(f"{text!r} is neither a number from 1 to {MOST} nor 'auto'")
+    return int(text)
+
+
 @click.command("apply", short_help="Carry out a plan, or go on where it stopped.")
 @plan_argument
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
@@ -55,7 +65,8 @@ MAX_WORKERS = 512
 @click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's number.")
 @json_option
 @told_as_json
-def apply_command(
+def apply_command(  # click passes one argument for each option
+    *,
     plan_path: Path,
     expect_plan_id: str | None,
     only: tuple[str, ...],
@@ -86,12 +97,13 @@ def apply_command(
     try:
         preflight(stores, plan)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
+            asked = _Asked(plan, ledger, settings, only, events, stop)
             count = processes or processes_for(plan.transfer.objects, os.cpu_count() or 1)
             if count > 1:
-                progress = _supervise(plan_path, plan, ledger, settings, count, only, events, stop, emit)
+                progress = _supervise(asked, plan_path, count, emit=emit)
             else:
                 budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
-                progress = _work(plan, manifests, stores, governors, ledger, settings, budget, only, events, stop)
+                progress = _work(asked, manifests, _Ends(stores, governors), budget=budget)
     finally:
         if not stop.abandoning:
             for pair in stores.values():
@@ -116,21 +128,31 @@ def closing_but_abandoned(ledger: Ledger, stop: Stop) -> Iterator[Ledger]:
             ledger.close()
 
 
-def _work(
-    plan: Plan,
-    manifests: ManifestStore,
-    stores: Mapping[str, tuple[S3Store, S3Store]],
-    governors: Governors,
-    ledger: Ledger,
-    settings: Settings,
-    budget: int,
-    only: tuple[str, ...],
-    events: Events,
-    stop: Stop,
-) -> Progress:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be applied, and who hears of it."""
+
+    plan: Plan
+    ledger: Ledger
+    settings: Settings
+    only: tuple[str, ...]
+    """Stages or batches; empty: all."""
+    events: Events
+    stop: Stop
+
+
+class _Ends(NamedTuple):
+    """The stores of every section, and the governors they ask."""
+
+    stores: Mapping[str, tuple[S3Store, S3Store]]
+    governors: Governors
+
+
+def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) -> Progress:
     """Take part in the run as this one process."""
+    plan, stores = asked.plan, ends.stores
     governor = Governor(
-        governors.by_name,
+        ends.governors.by_name,
         plan.limits.workers or MAX_WORKERS,
         workers=plan.limits.workers,
         saturated=ProcessorLoad().saturated,
@@ -145,16 +167,16 @@ def _work(
                 plan=plan,
                 routes=routes_of(plan, stores, budget),
                 manifests=manifests,
-                ledger=ledger,
+                ledger=asked.ledger,
                 governor=governor,
-                settings=_apply_settings(settings, budget, only),
-                events=events,
-                stop=stop,
+                settings=_apply_settings(asked.settings, budget, asked.only),
+                events=asked.events,
+                stop=asked.stop,
                 care=care_for(sides),
             )
         )
     except Stopped as stopped:
-        if stop.abandoning:
+        if asked.stop.abandoning:
             click.echo(f"s3migrate: {stopped}", err=True)
             output.deliver()
             os._exit(Stopped.exit_code)  # threads in flight are let go; the ledger is the truth
@@ -162,20 +184,13 @@ def _work(
 
 
 def _supervise(
-    plan_path: Path,
-    plan: Plan,
-    ledger: Ledger,
-    settings: Settings,
-    processes: int,
-    only: tuple[str, ...],
-    events: Events,
-    stop: Stop,
-    emit: Callable[[dict[str, Any]], None] | None,
+    asked: _Asked, plan_path: Path, processes: int, *, emit: Callable[[dict[str, Any]], None] | None
 ) -> Progress | int:
     """Start the processes and watch over them; the run's progress at the end, or the exit code of a refusal."""
+    plan, ledger, only = asked.plan, asked.ledger, asked.only
     chosen_batches(plan, frozenset(only) or None)
-    run = ledger.runs.accept(plan, list(chunks_of(plan)), who=settings.who, tool_version=__version__)
-    events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
+    run = ledger.runs.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
+    asked.events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
     command = [sys.executable, "-m", "s3migrate", "apply", str(plan_path), "--json", "--expect-plan-id", plan.plan_id]
     command += ["--one-of", str(processes), str(os.getpid()), *(word for name in only for word in ("--only", name))]
 
@@ -185,7 +200,8 @@ def _supervise(
         else:
             click.echo(f"s3migrate: {text}", err=True)
 
-    ending = Crew(command, processes, events, stop, note).run(partial(patient_progress, ledger, run.run_id))
+    crew = Crew(command, processes, events=asked.events, stop=asked.stop, note=note)
+    ending = crew.run(partial(patient_progress, ledger, run.run_id))
     if ending.refused is not None:
         click.echo("s3migrate: " + one_line(str(ending.refused["summary"])), err=True)
         if emit:

@@ -9,8 +9,7 @@ import click
 from executor.copy.upload import sweep_uploads
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Run
-from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
-from s3migrate.commands.steer import chosen_run
+from s3migrate.commands.common import chosen_run, json_lines, json_option, read_plan, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger, open_sections
 from schema.errors import UsageError

@@ -1,4 +1,4 @@
-"""What several commands share: options, the plan they are given, errors as JSON."""
+"""What several commands share: options, the plan or the run they are given, errors as JSON."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any, ParamSpec
 
 import click
 
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Run
 from s3migrate.console.failure import report
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.wiring import manifest_store
-from schema.errors import MigrationError
+from schema.errors import MigrationError, UsageError
 from schema.manifest import ManifestStore
 from schema.plan import Plan
 from schema.planfile import load_plan
@@ -43,6 +45,19 @@ def read_plan(path: Path) -> tuple[Plan, ManifestStore]:
     beside = path.absolute().parent
     plan = load_plan(path, lambda name, destination: manifest_store(name, beside, destination))
     return plan, manifest_store(plan.manifest_store, beside, plan.sections[0].destination)
+
+
+def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
+    """The run named, or the latest. Raises UsageError when there is none."""
+    if run_id is None:
+        latest = ledger.runs.latest()
+        if latest is None:
+            raise UsageError("the ledger has no run yet; `s3migrate apply PLAN` begins one")
+        return latest
+    for run in ledger.runs.all():
+        if run.run_id == run_id:
+            return run
+    raise UsageError(f"the ledger has no run {run_id}; `s3migrate status --all` lists them")
 
 
 def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:

@@ -14,7 +14,7 @@ from executor.ledger.values import ChunkKind, ChunkState, Lane, Outcome
 from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import ledger_if_any
-from schema.errors import UsageError
+from schema.errors import KeyUnknown, UsageError
 from schema.escape import from_one_line, one_line
 from schema.manifest import ManifestStore, read_entries
 from schema.plan import Entry, Plan
@@ -40,7 +40,7 @@ def explain_command(key: str, plan_path: Path | None, as_json: bool) -> None:
     ledger = ledger_if_any(read_settings())
     found = 0
     try:
-        for facts in _known(plan, manifests, ledger, {wanted, key}):
+        for facts in _known(plan, manifests, ledger, keys={wanted, key}):
             found += 1
             if as_json:
                 json_lines().emit({"type": "explain", **facts})
@@ -52,7 +52,7 @@ def explain_command(key: str, plan_path: Path | None, as_json: bool) -> None:
         if ledger is not None:
             ledger.close()
     if not found:
-        raise UsageError(f"{one_line(key)} is in no manifest of this plan; it was not listed when the plan was made")
+        raise KeyUnknown(f"{one_line(key)} is in no manifest of this plan; it was not listed when the plan was made")
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -78,7 +78,9 @@ def _only_plan() -> Path:
     return plans[0]
 
 
-def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, keys: set[str]) -> Iterator[dict[str, Any]]:
+def _known(
+    plan: Plan, manifests: ManifestStore, ledger: Ledger | None, *, keys: set[str]
+) -> Iterator[dict[str, Any]]:
     run = ledger.runs.find(plan.plan_id) if ledger is not None else None
     reasons = {section.id: section.methods for section in plan.sections}
     for batch_no, batch in enumerate(plan.batches):

@@ -1,4 +1,4 @@
-"""init: a commented declaration to start from. schema: the JSON Schemas, for editors."""
+"""init: a commented declaration to start from."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from pathlib import Path
 
 import click
 
-from s3migrate.example import EXAMPLE
 from schema.errors import LocalDiskError, UsageError
+from schema.limits import LIMITS
+from schema.timeouts import DEFAULT_TIMEOUTS, NAMES
 
-SCHEMAS = {"migration": "migration-v1.schema.json", "plan": "plan-v1.schema.json"}
+_TEMPLATE = files("s3migrate") / "example.migration.yaml"
+_LIMITS = "\n".join(f"#   {name + ': ' + limit.example:<38}# {limit.says}" for name, limit in LIMITS.items())
+_TIMEOUTS = "\n".join(f"#   {name}: {getattr(DEFAULT_TIMEOUTS, name)}s" for name in NAMES)
+
+
+def example() -> str:
+    """The commented declaration, with the limits and timeouts there are."""
+    text = _TEMPLATE.read_text(encoding="utf-8")
+    return text.replace("# @LIMITS@", _LIMITS).replace("# @TIMEOUTS@", _TIMEOUTS)
 
 
 @click.command("init", short_help="Write a commented declaration.")
@@ -19,16 +28,9 @@ def init_command(path: Path) -> None:
     """Write a commented declaration to PATH (default: migration.yaml)."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(EXAMPLE)
+            file.write(example())
     except FileExistsError:
         raise UsageError(f"{path} exists already; name another file or remove it first") from None
     except OSError as error:
         raise LocalDiskError(f"{path} cannot be written: {error.strerror}") from error
     click.echo(f"Wrote {path}. Edit it, then: s3migrate plan {path}")
-
-
-@click.command("schema", short_help="Print a JSON Schema: migration or plan.")
-@click.argument("kind", type=click.Choice(sorted(SCHEMAS)))
-def schema_command(kind: str) -> None:
-    """Print the JSON Schema of a declaration (migration) or of a plan."""
-    click.echo((files("schema") / "json" / SCHEMAS[kind]).read_text(encoding="utf-8"), nl=False)

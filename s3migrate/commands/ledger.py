@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from executor.ledger.database import ledger_url
+from executor.ledger.embedded import ServerState
 from executor.ledger.migrate import ROLES, script
-from s3migrate.commands.common import told_as_json
-from s3migrate.commands.steer import chosen_run
+from executor.ledger.watcher import read_idle
+from s3migrate.commands.common import chosen_run, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
-from schema.errors import LedgerSchemaError
+from schema.errors import LedgerSchemaError, LedgerUnavailable
+from schema.escape import one_line
 
 
 @click.group("ledger", short_help="The ledger: its schema, its state, its server.")
@@ -70,8 +72,33 @@ def url() -> None:
 def stop() -> None:
     """Stop the embedded server; the next command that needs it starts it again."""
     server = embedded(read_settings())
-    if server.running():
-        server.stop()
-        click.echo("Stopped.")
-    else:
+    if server.state() is ServerState.STOPPED:
         click.echo("Not running.")
+        return
+    server.stop()
+    if server.state() is not ServerState.STOPPED:
+        raise LedgerUnavailable(f"the server of the ledger in {server.data} (pid {server.process()}) does not end")
+    click.echo("Stopped.")
+
+
+@ledger_group.command("status")
+@told_as_json
+def status() -> None:
+    """Whether the embedded server runs, and until when. Starts nothing."""
+    settings = read_settings()
+    if settings.ledger_url is not None:
+        click.echo("S3MIGRATE_LEDGER names a server of yours; there is no embedded one to speak of.")
+        return
+    server = embedded(settings)
+    click.echo(one_line(f"{_STATES[server.state()].format(pid=server.process())} Its data: {server.data}"))
+    if server.state() is ServerState.RUNNING:
+        idle, _ = read_idle(server.folder)
+        until = f"when no command has needed it for {idle:g} s" if idle else "only by `s3migrate ledger stop`"
+        click.echo(f"It is stopped {until}.")
+
+
+_STATES = {
+    ServerState.STOPPED: "Not running; the next command that needs it starts it.",
+    ServerState.RUNNING: "Running (pid {pid}).",
+    ServerState.UNREACHABLE: "Running (pid {pid}), but it cannot be reached; the next command starts it anew.",
+}

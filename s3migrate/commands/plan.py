@@ -5,37 +5,36 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from executor.machine.memory import set_malloc_arenas
-from planner.build import PlanProgress, SectionStores, build_plan, nothing_completed
+from planner.build import build_plan
+from planner.inputs import PlanInputs, PlanProgress, nothing_completed
 from planner.lineage import lineage_of
-from planner.march import Completion
+from planner.march import EarlierCopy
 from s3migrate import __version__
 from s3migrate.commands.common import emitter, json_option, told_as_json
 from s3migrate.console.output import outlive_readers
 from s3migrate.planning.completed_before import completed_before
 from s3migrate.planning.endpoint_choices import with_chosen_endpoints
-from s3migrate.planning.probing import probe_pairs, sample_of
+from s3migrate.planning.probing import probe_pair
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
 from schema.declaration import Declaration
 from schema.declaration_file import load_declaration
-from schema.errors import IntegrityRefused, ListingUnordered, LocalDiskError
+from schema.errors import ExitCode, IntegrityRefused, ListingUnordered, LocalDiskError
 from schema.escape import one_line
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from schema.planfile import load_plan, write_plan
 from schema.quantities import count_text
-from storage.port import Believe, ObjectStore, believing
-
-CHANGES_PRESENT = 2
+from storage.port import Believe, ObjectStore
 
 
 @click.command("plan", short_help="List both sides, write plan and manifests.")
@@ -59,7 +58,8 @@ CHANGES_PRESENT = 2
 )
 @json_option
 @told_as_json
-def plan_command(
+def plan_command(  # click passes one argument for each option
+    *,
     declaration_path: Path,
     output: Path | None,
     base: Path | None,
@@ -85,15 +85,8 @@ def plan_command(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
-        arguments = (declaration, stores, manifests, before, settings, parallel_listing, _teller(as_json), endpoints)
-        for _bucket in range(2 * len(stores)):
-            try:
-                plan = _build(*arguments, believe=Believe(believe))
-                break
-            except ListingUnordered:
-                continue  # the store knows now that this bucket lists in no order, and sorts it from the start
-        else:
-            plan = _build(*arguments, believe=Believe(believe))
+        asked = _Asked(declaration, before, settings, endpoints, parallel_listing, Believe(believe))
+        plan = _planned(asked, stores, manifests, tell=_teller(as_json))
         written = write_plan(path, plan, manifests)
     except OSError as error:
         raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
@@ -110,65 +103,92 @@ def plan_command(
         click.echo(f"{'Wrote' if written else 'Unchanged:'} {path}", err=True)
         if plan.batches:
             click.echo(f"Review it, then: s3migrate apply {path}", err=True)
-    return CHANGES_PRESENT if detailed_exitcode and plan.batches else 0
+    return ExitCode.CHANGES if detailed_exitcode and plan.batches else ExitCode.DONE
 
 
-def _build(
-    declaration: Declaration,
+class _Asked(NamedTuple):
+    """What is to be planned."""
+
+    declaration: Declaration
+    base: Plan | None
+    settings: Settings
+    endpoints: Mapping[str, Any]
+    """Figures of the endpoints that were chosen among, by URL."""
+    parallel_listing: int
+    believe: Believe
+    """Of the source's listings."""
+
+
+def _planned(
+    asked: _Asked,
     stores: Mapping[str, tuple[ObjectStore, ObjectStore]],
     manifests: ManifestStore,
-    base: Plan | None,
-    settings: Settings,
-    parallel_listing: int,
-    tell: Callable[[PlanProgress], None],
-    endpoints: Mapping[str, Any],
     *,
-    believe: Believe,
+    tell: Callable[[PlanProgress], None],
 ) -> Plan:
-    samples = {
-        pair.id: sample_of(stores[pair.id][0], pair.source.prefix, declaration.policy.versions == "all")
+    """Probe and list every pair, and plan. Raises what build_plan raises, StoreErrors."""
+    declaration = asked.declaration
+    pairs = {
+        pair.id: probe_pair(
+            declaration, pair, stores[pair.id], parallel=asked.parallel_listing, believe=asked.believe
+        )
         for pair in declaration.pairs
     }
-    probed = probe_pairs(declaration, stores, samples)
     provenance = {
         "generated_by": f"s3migrate {__version__}",
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": settings.host,
-        **({"endpoints": endpoints} if endpoints else {}),
+        "host": asked.settings.host,
+        **({"endpoints": asked.endpoints} if asked.endpoints else {}),
     }
-    ledger = ledger_if_any(settings)
+    lineage = lineage_of(declaration)
+    with _staging(manifests) as staging, closing(_Memory(asked.settings, manifests, lineage)) as memory:
+        inputs = PlanInputs(
+            declaration,
+            pairs,
+            manifests,
+            staging,
+            planned_budget(declaration),
+            base=asked.base,
+            memory=memory.of_section,
+            provenance=provenance,
+            on_progress=tell,
+        )
+        for _bucket in range(2 * len(stores)):
+            try:
+                return build_plan(inputs)
+            except ListingUnordered:
+                continue  # the store knows now that this bucket lists in no order, and sorts it from the start
+        return build_plan(inputs)
 
-    def memory(section_id: str) -> Iterator[Completion]:
-        if ledger is None:
-            return nothing_completed(section_id)
-        return completed_before(ledger, manifests, lineage_of(declaration), section_id)
 
-    # Staged beside the manifests where they live in a folder, so that publishing is a rename, not a copy.
+@contextmanager
+def _staging(manifests: ManifestStore) -> Iterator[Path]:
+    """A folder for temporary files, beside the manifests where they live in one: publishing is then a rename."""
     root = manifests.root if isinstance(manifests, ManifestFolder) else None
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".staging-", dir=root) as staging, closing(ledger or _Nothing()):
-        return build_plan(
-            declaration,
-            {name: SectionStores(*pair) for name, pair in stores.items()},
-            manifests=manifests,
-            staging=Path(staging),
-            base=base,
-            capabilities={name: (believing(p.source, believe), p.destination) for name, p in probed.items()},
-            losses={name: p.losses for name, p in probed.items()},
-            methods={name: p.choice for name, p in probed.items()},
-            memory=memory,
-            budget=planned_budget(declaration),
-            manifest_store_name=declaration.manifests,
-            provenance=provenance,
-            on_progress=tell,
-            parallel_listing=parallel_listing,
-        )
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=root) as folder:
+        yield Path(folder)
 
 
-class _Nothing:
+class _Memory:
+    """What this lineage has copied before, as the ledger knows it; nothing where there is no ledger."""
+
+    def __init__(self, settings: Settings, manifests: ManifestStore, lineage: str) -> None:
+        self._ledger = ledger_if_any(settings)
+        self._manifests = manifests
+        self._lineage = lineage
+
+    def of_section(self, section: str) -> Iterator[EarlierCopy]:
+        """See planner.inputs.CompletedBefore."""
+        if self._ledger is None:
+            return nothing_completed(section)
+        return completed_before(self._ledger, self._manifests, lineage=self._lineage, section=section)
+
     def close(self) -> None:
-        """There is no ledger to close."""
+        """Let the ledger go."""
+        if self._ledger is not None:
+            self._ledger.close()
 
 
 def _base(path: Path, named: Path | None, lineage: str) -> Plan | None:

@@ -1,4 +1,4 @@
-"""show and check: a plan without any network."""
+"""show: a plan, or one of its batches, without any network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import json_lines, json_option, plan_argument, read_plan, told_as_json
-from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_markdown, plan_text, summary_of
-from schema.errors import IntegrityRefused, UsageError
+from s3migrate.commands.common import plan_argument, read_plan, told_as_json
+from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_markdown, plan_text
+from schema.errors import UsageError
 from schema.escape import one_line
-from schema.manifest import ManifestStore, read_entries, verify_manifest
+from schema.manifest import ManifestStore, read_entries
 from schema.plain import plain
 from schema.plan import Plan
-from schema.plan_checks import check_guards
 from schema.plan_document import to_document
-from schema.quantities import counted_text
 
 
 @click.command("show", short_help="Render a plan, or one of its batches.")
@@ -28,11 +26,11 @@ from schema.quantities import counted_text
 )
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Objects shown of a batch.")
 @told_as_json
-def show_command(plan_path: Path, form: str, batch_id: str | None, limit: int) -> None:
+def show_command(*, plan_path: Path, form: str, batch_id: str | None, limit: int) -> None:
     """Render PLAN for people (text, md) or machines (json)."""
     plan, manifests = read_plan(plan_path)
     if batch_id is not None:
-        _show_batch(plan, manifests, batch_id, limit, form)
+        _show_batch(plan, manifests, batch_id, limit=limit, form=form)
     elif form == "json":
         # With the batches of a plan so large that its document only names their index.
         click.echo(json.dumps({**to_document(plan), "batches": plain(plan.batches)}, indent=1))
@@ -44,7 +42,7 @@ def show_command(plan_path: Path, form: str, batch_id: str | None, limit: int) -
             click.echo(line)
 
 
-def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, limit: int, form: str) -> None:
+def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, *, limit: int, form: str) -> None:
     batch = next((batch for batch in plan.batches if batch.id == batch_id), None)
     digests = [] if batch is None else [batch.manifest]
     digests += [s.side_manifests[batch_id] for s in plan.sections if batch_id in s.side_manifests]
@@ -66,34 +64,3 @@ def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, limit: int,
             target = "" if entry.target == entry.key else f" -> {one_line(entry.target)}"
             why = f"  ({one_line(entry.reason)})" if entry.reason else ""
             click.echo(f"{ord:7} {entry.action:10} {entry.size:14,} {one_line(entry.key)}{target}{why}")
-
-
-@click.command("check", short_help="Check a plan and its manifests, offline.")
-@plan_argument
-@json_option
-@told_as_json
-def check_command(plan_path: Path, as_json: bool) -> None:
-    """Check PLAN offline: schema, plan_id, sums, DAG, guards, and every manifest's digest, order and counts."""
-    plan, manifests = read_plan(plan_path)
-    check_guards(plan)
-    complaints = []
-    for batch in plan.batches:
-        try:
-            verify_manifest(manifests, batch.manifest, objects=batch.objects, bytes=batch.bytes, keys=batch.keys)
-        except IntegrityRefused as error:
-            complaints.append(f"{batch.id}: {error}")
-    for section in plan.sections:
-        for name, digest in section.side_manifests.items():
-            tally = section.summary[name]
-            try:
-                verify_manifest(manifests, digest, objects=tally.objects, bytes=tally.bytes, keys=None)
-            except IntegrityRefused as error:
-                complaints.append(f"{section.id}/{name}: {error}")
-    if complaints:
-        raise IntegrityRefused("\n".join(complaints))
-    if as_json:
-        json_lines().emit({"type": "check", "plan_id": plan.plan_id, **summary_of(plan)})
-    else:
-        click.echo(
-            f"{plan_path} is whole: {plan.plan_id}, {counted_text(len(plan.batches), 'batch')}, every manifest checked."
-        )

@@ -9,8 +9,8 @@ import click
 
 from executor.flow.limits import AS_PLANNED
 from executor.ledger.ledger import Ledger
-from s3migrate.commands.common import json_lines, json_option, told_as_json
-from s3migrate.commands.steer import ENDED, chosen_run
+from executor.ledger.values import ENDED
+from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.views.run_view import Rate, figures, progress_line
@@ -30,7 +30,7 @@ FAILURES_SHOWN = 20
 @click.option("--watch", is_flag=True, help="Again every two seconds until the run ends.")
 @json_option
 @told_as_json
-def status_command(run_id: int | None, *, all_runs: bool, watch: bool, as_json: bool) -> None:
+def status_command(*, run_id: int | None, all_runs: bool, watch: bool, as_json: bool) -> None:
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
     ledger = open_ledger(read_settings())
     lines = json_lines() if as_json else None

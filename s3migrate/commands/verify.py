@@ -46,7 +46,9 @@ FINDINGS_SHOWN = 20
 )
 @json_option
 @told_as_json
-def verify_command(plan_path: Path, level: str, sample: int | None, report_path: Path | None, as_json: bool) -> int:
+def verify_command(
+    *, plan_path: Path, level: str, sample: int | None, report_path: Path | None, as_json: bool
+) -> int:
     """Prove that source and destination are equal for every object of PLAN.
 
     listing: both sides are listed and every key is accounted for. head: and every object's headers, metadata,

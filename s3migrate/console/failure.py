@@ -12,11 +12,9 @@ from typing import Any
 import click
 
 from s3migrate.console.output import ReaderGone, released
-from schema.errors import LocalDiskError, MigrationError, UsageError, descriptors_exhausted
+from schema.errors import ExitCode, LocalDiskError, MigrationError, descriptors_exhausted
 from schema.escape import one_line
 
-UNEXPECTED = 1
-USAGE = UsageError.exit_code
 DESCRIPTOR_CODES = frozenset({errno.EMFILE, errno.ENFILE})
 DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -51,15 +49,15 @@ def run_click(command: click.Command, arguments: list[str] | None = None) -> int
         except click.ClickException as error:
             with contextlib.suppress(OSError):
                 error.show(sys.stderr)
-            return USAGE
+            return ExitCode.USAGE
         except click.Abort:
             with contextlib.suppress(OSError):
                 click.echo("s3migrate: interrupted", err=True)
-            return 75
+            return ExitCode.STOPPED
         except MigrationError as error:
             return report(error, None)
         except ReaderGone:
-            return 0  # it has seen enough; commands that do more than show outlive their readers
+            return ExitCode.DONE  # it has seen enough; commands that do more than show outlive their readers
         except (Exception, SystemExit) as error:  # click makes an exit of a broken pipe, wherever that was
             return _unexpected(error)
 
@@ -73,4 +71,4 @@ def _unexpected(error: BaseException) -> int:
     with contextlib.suppress(OSError):
         traceback.print_exc()
         click.echo("s3migrate: this is a bug in s3migrate; nothing is lost, the ledger holds what was done", err=True)
-    return UNEXPECTED
+    return ExitCode.UNEXPECTED

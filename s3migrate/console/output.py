@@ -2,7 +2,10 @@
 
 A pipe that nobody reads holds up whoever writes to it, and a run that is held up loses its leases. So a run's words
 go through `detached`: a thread of each stream's own writes them, and saying something neither waits nor fails.
-Commands that must show all they find wait for their reader (`unbroken`), and go on without one that has left.
+Commands that must show all they find wait for their reader (`Unbroken`), and go on without one that has left.
+
+These streams stand in for sys.stdout and sys.stderr while a command runs, rather than being handed to the views:
+click, warnings and tracebacks write there too, and one word past the streams would be enough to hold the run up.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class Detached(io.TextIOBase):
     encoding = "utf-8"
 
     def __init__(
-        self, target: TextIO, left_out: Callable[[int], str], room: int = ROOM, patience: float = PATIENCE
+        self, target: TextIO, left_out: Callable[[int], str], *, room: int = ROOM, patience: float = PATIENCE
     ) -> None:
         self.target = target
         target.flush()

@@ -8,32 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from operator import itemgetter
 
 from executor.ledger.ledger import Ledger
-from planner.march import Completion
+from executor.ledger.values import EarlierCompletion
+from planner.march import EarlierCopy
 from schema.errors import ManifestMissing
 from schema.manifest import ManifestStore, read_entries
-from schema.objects import ListedObject
-from storage.listing.sorting import ExternalSort
-
-SORT_MEMORY = 16 * 1024 * 1024
+from storage.disk_sort import sort_on_disk
 
 
-def completed_before(ledger: Ledger, manifests: ManifestStore, lineage: str, section: str) -> Iterator[Completion]:
+def completed_before(ledger: Ledger, manifests: ManifestStore, *, lineage: str, section: str) -> Iterator[EarlierCopy]:
     """(destination key, source ETag, destination ETag), ascending by key; a key may come several times.
 
-    A manifest that is no longer kept is as if it had never been: its objects are compared like any others.
+    A manifest that no longer exists is ignored: its objects are compared like any others.
     """
-    with ExternalSort(lambda item: (item[1].key, item[0]), SORT_MEMORY) as sort:
-        for digest, rows in groupby(ledger.reports.completed_before(lineage, section), key=lambda row: row.manifest):
-            lines = read_entries(manifests, digest)
-            try:
-                ord, entry = next(lines)
-                for row in rows:
-                    while ord < row.ord:
-                        ord, entry = next(lines)
-                    sort.add(ListedObject(entry.target, entry.size, row.destination_etag, 0, checksum=entry.etag))
-            except (ManifestMissing, StopIteration):
-                continue
-        for _, listed in sort.sorted():
-            yield listed.key, listed.checksum, listed.etag
+    return sort_on_disk(_copies(ledger.reports.completed_before(lineage, section), manifests), itemgetter(0))
+
+
+def _copies(completions: Iterator[EarlierCompletion], manifests: ManifestStore) -> Iterator[EarlierCopy]:
+    """In the order of the ledger's rows."""
+    for digest, rows in groupby(completions, key=lambda row: row.manifest):
+        lines = read_entries(manifests, digest)
+        try:
+            ord, entry = next(lines)
+            for row in rows:
+                while ord < row.ord:
+                    ord, entry = next(lines)
+                yield entry.target, entry.etag, row.destination_etag
+        except (ManifestMissing, StopIteration):
+            continue

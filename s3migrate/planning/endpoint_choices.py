@@ -28,14 +28,14 @@ def with_chosen_endpoints(
     pairs = []
     for pair in declaration.pairs:
         known = before.get(pair.id)
-        source = _chosen(pair.source, known.source if known else None, figures, ask)
-        destination = _chosen(pair.destination, known.destination if known else None, figures, ask)
+        source = _chosen(pair.source, known.source if known else None, figures, ask=ask)
+        destination = _chosen(pair.destination, known.destination if known else None, figures, ask=ask)
         pairs.append(replace(pair, source=source, destination=destination))
     return replace(declaration, pairs=tuple(pairs)), figures
 
 
 def _chosen(
-    side: Side, earlier: Side | None, figures: dict[str, Any], ask: Callable[[Side, str], CandidateProbe]
+    side: Side, earlier: Side | None, figures: dict[str, Any], *, ask: Callable[[Side, str], CandidateProbe]
 ) -> Side:
     if len(side.endpoint_candidates) < 2:
         return side

@@ -8,8 +8,8 @@ from itertools import chain, islice, pairwise
 
 from schema.objects import ListedEntry
 from storage.listing.entry import PartialEntry, ShownEntry
+from storage.listing.order import by_age, listing_sort, without_positions
 from storage.listing.settle import Settler, unsupported
-from storage.listing.sorting import ExternalSort, by_age, without_positions
 from storage.port import Tally
 
 _VERSION_BYTES = 1024
@@ -78,14 +78,14 @@ class Histories:
             self.order.look(few)
             yield from self._judged(_by_age(few), _latest_of(few))
             return
-        with ExternalSort(by_age, self.sort_memory) as sorter:
+        with listing_sort(by_age, self.sort_memory) as sorter:
             latest: dict[str | None, None] = {}
-            for entry in chain(few, (more,), listed):
+            for position, entry in enumerate(chain(few, (more,), listed)):
                 if entry.is_latest:
                     latest[entry.version_id] = None
-                sorter.add(entry)
+                sorter.add((position, entry))
             few.clear()
-            yield from self._judged(without_positions(sorter.sorted()), len(latest))
+            yield from self._judged(without_positions(sorter.ascending()), len(latest))
 
     def _judged(self, versions: Iterable[ShownEntry], latest: int) -> Iterator[ListedEntry]:
         held: ShownEntry | None = None

@@ -22,10 +22,10 @@ from storage.listing.asking import Kind, ListedBucket, PageSource
 from storage.listing.coding import KeyExists, ListedText
 from storage.listing.entry import PartialEntry, ShownEntry
 from storage.listing.history import Histories, VersionOrder
+from storage.listing.order import by_age, by_key, sorted_listing
 from storage.listing.page import WHICH_KEY
 from storage.listing.ranges import OutOfOrder, RangedPages, Span, TokenLoop
 from storage.listing.settle import Settler, settled
-from storage.listing.sorting import ExternalSort, by_age, by_key, without_positions
 from storage.port import Believe, Listing, Tally
 
 HELD_BACK = 4
@@ -164,15 +164,17 @@ class _Walk:
 
     def _sorted_behind(self, source: PageSource, handed_out: _HandedOut) -> Iterator[ShownEntry]:
         """List everything into the sorter; give what comes after the last key handed out."""
-        with ExternalSort(_SORT_KEY[self.kind], self.bucket.sort_memory) as sorter:
-            for page in self._pages_as_they_come(source):
-                for listed in page:
-                    if listed.key > self.span.start_after:
-                        sorter.add(listed)
-                    else:
-                        self.tally.set_aside += 1
-            entries = self._without_repeats(without_positions(sorter.sorted()), source)
-            yield from self._rest(entries, handed_out)
+        listing = self._within_the_span(self._pages_as_they_come(source))
+        entries = sorted_listing(listing, _SORT_KEY[self.kind], self.bucket.sort_memory)
+        yield from self._rest(self._without_repeats(entries, source), handed_out)
+
+    def _within_the_span(self, pages: Iterable[list[ShownEntry]]) -> Iterator[ShownEntry]:
+        for page in pages:
+            for listed in page:
+                if listed.key > self.span.start_after:
+                    yield listed
+                else:
+                    self.tally.set_aside += 1
 
     def _pages_as_they_come(self, source: PageSource) -> Iterator[list[ShownEntry]]:
         """The pages of one chain of continuations, whatever their order. Raises ListingRefused when it has no end."""

@@ -19,6 +19,7 @@ from itertools import islice
 from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
+from schema.ends import listed_by_another_name
 from schema.errors import ListingRefused, ResponseUnreadable, ServerFault
 from storage.listing import ordinary, salvage
 from storage.listing.coding import AskKey, Coding, KeyCodings, KeyExists, ListedText, decoded, spellings
@@ -366,8 +367,8 @@ def parse_versions_page(body: bytes, bucket: str, *, prefix: str = "") -> Page:
 
 def _names(said: str, bucket: str) -> bool:
     """Whether a page that says it is of *said* is of *bucket*: an access point's pages name what is behind it."""
-    through = bucket.startswith("arn:") or bucket.endswith(("-s3alias", "--ol-s3"))
-    return said == bucket or (through and said != "") or said.casefold() == bucket.casefold()
+    through = listed_by_another_name(bucket) and said != ""
+    return said == bucket or through or said.casefold() == bucket.casefold()
 
 
 def _flaw(key: str, text: str) -> str:

@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 from schema.errors import (
     BucketMissing,
     ConnectionFailed,
+    EndpointUnreachable,
     ListingRefused,
     RequestTimedOut,
     ResponseUnreadable,
@@ -54,6 +55,8 @@ class Canary:
         self._uploads: list[tuple[str, str]] = []
         self._lost_upload = False
         """An upload may be open whose id never reached us."""
+        self._reached = False
+        """Something was sent to the endpoint: until then no write can have left anything behind."""
         self._of_others: list[ListedObject] = []
         self._server_ms = 0
         """The server's time when it wrote our last canary that was listed."""
@@ -71,13 +74,17 @@ class Canary:
 
         def once() -> Result | StoreError:
             try:
-                return call()
-            except TRANSIENT:
+                result = call()
+            except TRANSIENT as error:
+                self._reached = self._reached or not isinstance(error, EndpointUnreachable)
                 raise
             except StoreError as error:
                 if error.scope is Scope.RUN and not (tolerant and isinstance(error, _CONFUSED)):
                     raise
+                self._reached = True
                 return error
+            self._reached = True
+            return result
 
         try:
             return self._retry.call(once)
@@ -111,7 +118,7 @@ class Canary:
         answer = self.ask(lambda: self.store.put(key, body, headers, guard=guard), tolerant=tolerant)
         if not isinstance(answer, StoreError):
             self.remember(key, answer)
-        elif new and not isinstance(answer, TRANSIENT):
+        elif new and not (self._reached and isinstance(answer, TRANSIENT)):
             del self._written[(key, None)]
         return answer
 

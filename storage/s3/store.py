@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from schema.declaration import Side
-from schema.errors import StoreError
+from schema.errors import ObjectMissing, ResponseUnreadable, StoreError, WhichSide
 from schema.objects import ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials
@@ -29,7 +29,7 @@ from storage.port import (
 from storage.s3 import uploads
 from storage.s3.answers import object_head, pinned_range, write_result
 from storage.wire import documents
-from storage.wire.addressing import locate
+from storage.wire.addressing import copy_source, locate
 from storage.wire.errors import Purpose, printable
 from storage.wire.exchange import Answer
 from storage.wire.signer import encode_path
@@ -47,17 +47,24 @@ class S3Store:
         observer: RequestObserver | None = None,
         customer_key: bytes | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        which: WhichSide = WhichSide.UNKNOWN,
     ) -> None:
-        """*customer_key*: 32 bytes of SSE-C key. Without side.ca_bundle libcurl's own authorities hold."""
+        """*customer_key*: 32 bytes of SSE-C key. *which*: the end of the pair this store is; its errors say so.
+
+        Without side.ca_bundle libcurl's own authorities hold.
+        """
         self._side = side
+        address = locate(side)
         self._wire = Wire(
             side.bucket,
-            locate(side),
-            side.region,
+            address,
+            address.region,
             credentials,
             observer or Unobserved(),
             ca_bundle=side.ca_bundle,
             timeouts=timeouts,
+            side=which,
+            signed_payload=side.signed_payload,
         )
         self._listed = ListedBucket(side.bucket, self.fetch_page, self._head_listed)
         self._always: tuple[tuple[str, str], ...] = ()
@@ -108,10 +115,28 @@ class S3Store:
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
         """See the port."""
         operation = Operation("HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra)
-        answer = self._read(operation)
+        try:
+            answer = self._read(operation)
+        except ObjectMissing as missing:
+            if self._wire.side is WhichSide.SOURCE and missing.status == 404:
+                raise self._why_missing(operation, missing) from None
+            raise
         if "etag" not in answer.headers and "last-modified" not in answer.headers:
             raise self._wire.unreadable(operation, answer, "it has neither ETag nor Last-Modified: no object's head")
         return object_head(answer.headers)
+
+    def _why_missing(self, head: Operation, missing: ObjectMissing) -> StoreError:
+        """What the source says of an object whose HEAD is 404: an answer without a word, a missing bucket's as well.
+
+        Only a GET tells the code. One that reads the object makes the HEAD an answer that cannot be trusted.
+        """
+        first = [("range", "bytes=0-0")]
+        try:
+            self._read(Operation("GetObject", Purpose.READ, "GET", head.key, head.query, first))
+        except StoreError as error:
+            return error
+        told = f"{missing}; yet GetObject reads it"
+        return ResponseUnreadable(told, operation=head.name, key=head.key, status=missing.status, side=missing.side)
 
     def get(
         self,
@@ -145,6 +170,7 @@ class S3Store:
             operation="GetObject",
             key=key,
             status=answer.status,
+            side=self._wire.side,
         )
 
     def put(self, key: str, body: Body, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
@@ -287,7 +313,12 @@ class S3Store:
         """See the port."""
         query = [("tagging", ""), *version_query(version_id)]
         operation = Operation("GetObjectTagging", Purpose.READ, "GET", key, query, self._always)
-        answer = self._wire.send(operation)
+        try:
+            answer = self._wire.send(operation)
+        except ObjectMissing as missing:
+            if missing.code != "NoSuchTagSet":
+                raise
+            return ()
         try:
             return documents.tags(answer.body)
         except ValueError as error:
@@ -361,7 +392,7 @@ def guard_headers(guard: Guard) -> list[tuple[str, str]]:
 
 def copy_source_headers(bucket: str, key: str, pin: Pin) -> list[tuple[str, str]]:
     """The source of a server-side copy and its precondition."""
-    source = encode_path(f"{bucket}/{key}")
+    source = encode_path(copy_source(bucket, key))
     if pin.version_id is not None:
         source += f"?versionId={encode_path(pin.version_id)}"
     headers = [("x-amz-copy-source", source)]

@@ -1,7 +1,7 @@
 """S3 error codes, HTTP statuses and faults of the exchange, each with the leaf of StoreError it means by itself.
 
-Sources: AWS's list of S3 error codes, MinIO's api-errors. What depends on the call is
-decided in error_border.py.
+Sources: AWS's list of S3 error codes, MinIO's api-errors. What depends on the call is decided in
+errors.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from schema.errors import (
     CredentialsExpired,
     CredentialsRefused,
     DigestMismatch,
+    EndpointUnreachable,
     FeatureUnsupported,
     ObjectArchived,
     ObjectMissing,
@@ -109,13 +110,24 @@ BY_CODE: dict[str, type[StoreError]] = {
         WrongRegion,
     ),
     **dict.fromkeys(
-        ("XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage"), StorageFull
+        (
+            "XMinioStorageFull",
+            "QuotaExceeded",
+            "XMinioAdminBucketQuotaExceeded",
+            "InsufficientStorage",
+            "InsufficientCapacity",
+            "InsufficientStorageSpace",
+        ),
+        StorageFull,
     ),
     **dict.fromkeys(("AccessDenied", "AccessDeniedException", "Forbidden", "KMS.DisabledException"), AccessRefused),
     **dict.fromkeys(
         ("KMS.NotFoundException", "KMS.KMSInvalidStateException", "KMS.AccessDeniedException"), AccessRefused
     ),
-    **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "NoSuchTagSet", "NotFound"), ObjectMissing),
+    **dict.fromkeys(
+        ("NoSuchKey", "NoSuchVersion", "NoSuchTagSet", "NotFound", "NoSuchObject", "ObjectNotFound", "KeyNotFound"),
+        ObjectMissing,
+    ),
     **dict.fromkeys(("InvalidObjectState", "ObjectNotInActiveTierError", "RestoreAlreadyInProgress"), ObjectArchived),
     **dict.fromkeys(
         (
@@ -171,6 +183,8 @@ BY_STATUS: dict[int, type[StoreError]] = {
 }
 
 BY_FAULT: dict[Fault, type[StoreError]] = {
+    Fault.NO_HOST: EndpointUnreachable,
+    Fault.NO_CONNECTION: EndpointUnreachable,
     Fault.TIMED_OUT: RequestTimedOut,
     Fault.MALFORMED: ResponseUnreadable,
     Fault.CUT_SHORT: ResponseUnreadable,

@@ -65,7 +65,7 @@ def parse_document(body: bytes, *roots: str) -> ET.Element:
     parser.buffer_text = True
     try:
         parser.Parse(body.strip(), True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # also an encoding that nobody knows
         raise ValueError(f"the answer is not XML: {error}") from None
     tree: ET.Element = builder.close()
     for element in tree.iter():

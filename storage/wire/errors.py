@@ -15,6 +15,7 @@ from html import unescape
 
 from schema.errors import (
     AccessRefused,
+    AllowanceSpent,
     BucketMissing,
     ClockSkewed,
     ConnectionFailed,
@@ -22,7 +23,9 @@ from schema.errors import (
     CredentialsRefused,
     DestinationChanged,
     DigestMismatch,
+    EndpointUnreachable,
     FeatureUnsupported,
+    ObjectArchived,
     ObjectChanged,
     ObjectMissing,
     ObjectRefused,
@@ -32,9 +35,12 @@ from schema.errors import (
     StoreError,
     Throttled,
     TlsRefused,
+    UnsignedPayloadRefused,
     UploadConflicted,
     UploadMissing,
+    WhichSide,
     WrongRegion,
+    WrongScheme,
     descriptors_exhausted,
 )
 from storage.wire.codes import BY_CODE, BY_FAULT, BY_STATUS
@@ -45,8 +51,39 @@ _MESSAGE = re.compile(rb"<Message>([^<]{0,2000})</Message>")
 _REQUEST_ID = re.compile(rb"<RequestId>([^<]{1,200})</RequestId>")
 _REGION = re.compile(rb"<Region>([^<]{1,60})</Region>")
 _CONDITION = re.compile(rb"<Condition>([^<]{1,200})</Condition>")
+_NOT_TLS = re.compile(
+    r"wrong version number|packet length too long|record too long|unexpected TLS packet|unknown protocol|http request",
+    re.IGNORECASE,
+)
+"""What TLS libraries say of a server that answers a handshake with something else."""
+_TLS_WANTED = re.compile(
+    rb"plain HTTP request was sent to (?:an? )?(?:HTTPS|TLS)|HTTP request to an? (?:HTTPS|TLS)|"
+    rb"speaking plain HTTP to an SSL|requires? TLS|use HTTPS|https scheme",
+    re.IGNORECASE,
+)
+"""What servers say in plain HTTP from a port that speaks TLS (nginx, Go, Apache and their like)."""
+_TLS_ALERT = b"\x15\x03"
 _MESSAGE_SHOWN = 300
 _KEY_GONE = ("", "NoSuchKey", "NotFound")
+_FULL_CODE = re.compile(
+    r"(?:quota|storage|capacity|disk|space|cap)_?(?:limit_?)?(?:has_?been_?)?(?:exceeded|reached|full|exhausted)|"
+    r"insufficient_?(?:storage|space|capacity)|no_?space|over_?quota|quota",
+    re.IGNORECASE,
+)
+_FULL_WORDS = re.compile(
+    r"\bquota\b|\b(?:storage|usage|data|bucket|space|transaction|bandwidth|account)\s+(?:cap|limit)\b|\bcap\b.{0,40}exceed|"
+    r"exceed\w*.{0,40}\b(?:cap|storage|capacity|space)\b|insufficient (?:storage|space|capacity|disk)|"
+    r"no space left|(?:disk|storage|bucket|volume|file ?system) (?:is |was )?(?:full|exhausted)|"
+    r"(?:out of|not enough|no more) (?:disk |storage |free )?(?:space|capacity)",
+    re.IGNORECASE,
+)
+"""Words of a quota, a cap or a full disk, whatever the status and code they come with."""
+_TOO_FAST = re.compile(r"request rate|requests per|too many requests|rate limit|slow down|throttl", re.IGNORECASE)
+_MAY_MEAN_FULL = (AccessRefused, Throttled, ServerFault, ObjectRefused, FeatureUnsupported, StorageFull)
+_PAYLOAD_WORDS = re.compile(r"unsigned[-_ ]?payload|content-?sha-?256|payload.{0,20}(?:hash|sign)", re.IGNORECASE)
+_PAYLOAD_CODES = frozenset(("XAmzContentSHA256Mismatch", "ContentSHA256Mismatch"))
+_UNSIGNED_REFUSALS = frozenset(("AccessDenied", "AllAccessDisabled"))
+"""What S3 answers an unsigned request for what is not public; anything else says that it cannot do without keys."""
 
 
 class Purpose(Enum):
@@ -79,6 +116,14 @@ class Call:
     """The write carries If-Match or If-None-Match."""
     signed_before: bool = False
     """Requests with these credentials have succeeded in this run."""
+    side: WhichSide = WhichSide.UNKNOWN
+    """The end of the pair this store is."""
+    version: bool = False
+    """A version is asked for by its id, and not a part of it."""
+    anonymous: bool = False
+    """Nothing was signed."""
+    unsigned_payload: bool = False
+    """The body was not hashed: its SHA-256 is not part of the signature."""
 
 
 _ADVICE: dict[type[StoreError], str] = {
@@ -87,7 +132,10 @@ _ADVICE: dict[type[StoreError], str] = {
     ClockSkewed: "set this machine's clock (NTP)",
     TlsRefused: "name the certificate authority in ca_bundle, or correct the endpoint's certificate or host name",
     BucketMissing: "check the bucket's name and the endpoint, or create it",
-    StorageFull: "free or add space at the endpoint, then run again to go on",
+    StorageFull: "free or add space at the endpoint, or raise its quota, then run again to go on",
+    AllowanceSpent: "raise the account's cap or wait until it is lifted, then run again to go on",
+    EndpointUnreachable: "check endpoint_url, and that the endpoint runs and can be reached from here",
+    UnsignedPayloadRefused: "set signed_payload: true for this endpoint in the declaration and plan again",
 }
 
 
@@ -95,11 +143,25 @@ def from_exchange(failure: ExchangeFailed, call: Call) -> StoreError:
     """The leaf for a request that brought no whole answer."""
     if failure.fault is Fault.NO_DESCRIPTORS:
         return descriptors_exhausted(f"{_subject(call)} was not sent", operation=call.operation, key=call.key)
-    leaf = BY_FAULT.get(failure.fault, ConnectionFailed)
     number = f" (curl {failure.number})" if failure.number else ""
+    if failure.fault in (Fault.TLS_REFUSED, Fault.TLS_BROKEN) and _NOT_TLS.search(failure.text):
+        return _wrong_scheme(call, f"speaks plain HTTP at this port{number}", "http")
+    leaf = BY_FAULT.get(failure.fault, ConnectionFailed)
     message = f"{_subject(call)} at {call.endpoint} failed: {printable(failure.text)}{number}"
     advice = _ADVICE.get(leaf)
-    return leaf(f"{message}; {advice}" if advice else message, operation=call.operation, key=call.key)
+    if failure.fault is Fault.NO_ANSWER and not call.signed_before and call.endpoint.startswith("http://"):
+        advice = "should this port speak TLS, write https:// in endpoint_url"
+    return leaf(f"{message}; {advice}" if advice else message, operation=call.operation, key=call.key, side=call.side)
+
+
+def _wrong_scheme(call: Call, finding: str, scheme: str, *, status: int = 0) -> WrongScheme:
+    return WrongScheme(
+        f"{call.operation} at {call.endpoint} failed: the server {finding}; write {scheme}:// in endpoint_url",
+        operation=call.operation,
+        key=call.key,
+        status=status,
+        side=call.side,
+    )
 
 
 def from_answer(status: int, headers: Mapping[str, str], body: bytes, call: Call, *, now: float = 0.0) -> StoreError:
@@ -111,6 +173,8 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, call: Call
     detail = _text(_MESSAGE, body) or headers.get("x-amz-error-message", "")
     request_id = headers.get("x-amz-request-id") or _text(_REQUEST_ID, body)
     leaf = classify(status, code, headers, body, call)
+    if leaf is WrongScheme:
+        return _wrong_scheme(call, f"speaks TLS at this port and answered HTTP {status}", "https", status=status)
     parts = [f"{_subject(call)} was refused: HTTP {status}"]
     if code:
         parts.append(printable(code))
@@ -121,6 +185,8 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, call: Call
         region = headers.get("x-amz-bucket-region") or _text(_REGION, body)
         message += f"; the bucket is in region {printable(region)}" if region else "; the endpoint redirects elsewhere"
         message += "; correct region and endpoint_url in the declaration and plan again"
+    elif call.anonymous and leaf in (CredentialsRefused, AccessRefused):
+        message += "; this is not public: name keys instead of credentials: {anonymous: true}"
     elif leaf in _ADVICE:
         message += f"; {_ADVICE[leaf]}"
     elif code == "SignatureDoesNotMatch":
@@ -135,33 +201,72 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, call: Call
         code=code,
         request_id=request_id,
         retry_after=retry_after(headers, now),
+        side=_side(leaf, call),
     )
+
+
+def _side(leaf: type[StoreError], call: Call) -> WhichSide:
+    """A copy is asked of the destination; what it misses, or finds changed, is its source."""
+    if call.purpose is not Purpose.COPY:
+        return call.side
+    if leaf in (ObjectMissing, ObjectChanged, ObjectArchived):
+        return WhichSide.SOURCE
+    return WhichSide.UNKNOWN if leaf in (AccessRefused, BucketMissing) else call.side
 
 
 def classify(status: int, code: str, headers: Mapping[str, str], body: bytes, call: Call) -> type[StoreError]:
     """The decision itself."""
+    if status in (400, 403, 426, 497) and not code and call.endpoint.startswith("http://") and _asks_for_tls(body):
+        return WrongScheme
     if code in ("PreconditionFailed", "ConditionalRequestConflict") or status in (304, 412):
         return _precondition(code, body, call)
+    detail = _text(_MESSAGE, body) or headers.get("x-amz-error-message", "")
+    if call.unsigned_payload and 400 <= status <= 501 and (code in _PAYLOAD_CODES or _PAYLOAD_WORDS.search(detail)):
+        return UnsignedPayloadRefused
+    leaf = _by_code(status, code, headers=headers, call=call)
+    if leaf in _MAY_MEAN_FULL and _says_full(leaf, code, detail):
+        return StorageFull if call.purpose not in (Purpose.READ, Purpose.BUCKET) else AllowanceSpent
+    if call.anonymous and not call.signed_before and status in (400, 401, 403) and code not in _UNSIGNED_REFUSALS:
+        return CredentialsRefused if leaf not in (WrongRegion, BucketMissing) else leaf
+    return leaf
+
+
+def _asks_for_tls(body: bytes) -> bool:
+    return body.startswith(_TLS_ALERT) or _TLS_WANTED.search(body) is not None
+
+
+def _says_full(leaf: type[StoreError], code: str, detail: str) -> bool:
+    if code and code not in BY_CODE and _FULL_CODE.search(code):
+        return True
+    if leaf is ObjectRefused and code in BY_CODE:
+        return False  # EntityTooLarge and its kin speak of one object's size
+    return _FULL_WORDS.search(detail) is not None and not (leaf is Throttled and _TOO_FAST.search(detail))
+
+
+def _by_code(status: int, code: str, *, headers: Mapping[str, str], call: Call) -> type[StoreError]:
     if call.purpose is Purpose.COMPLETE and code == "InvalidRequest":
         # AWS says so when MpuObjectSize or the whole object's checksum differ from what the parts add up to.
         return DigestMismatch
     if code == "SignatureDoesNotMatch" and call.signed_before:
         return AccessRefused
-    if (
-        status == 404
-        and call.guarded
-        and call.purpose is not Purpose.COMPLETE
-        and code in ("", "NoSuchKey", "NotFound")
-    ):
+    if status == 404 and call.guarded and call.purpose is not Purpose.COMPLETE and code in _KEY_GONE:
         # If-Match on a key that is gone; on a copy the missing key is the source.
         return ObjectMissing if call.purpose is Purpose.COPY else DestinationChanged
+    if code == "NoSuchKey" and call.purpose in (Purpose.UPLOAD, Purpose.COMPLETE):
+        return UploadMissing  # of an upload nothing but the upload can be missing
+    if code == "NoSuchKey" and not call.key:
+        return BucketMissing
+    if code == "MethodNotAllowed":
+        return _by_status(405, headers, call)
     if code in BY_CODE:
         return BY_CODE[code]
     if code.startswith("Throttl"):
         return Throttled
     if headers.get("x-amz-bucket-region") and status in (301, 400) and not code:
         return WrongRegion
-    return _by_status(status, call)
+    if status == 404 and code and call.key and call.purpose is Purpose.READ:
+        return FeatureUnsupported  # not the key, but something of it that this server does not have
+    return _by_status(status, headers, call)
 
 
 def _precondition(code: str, body: bytes, call: Call) -> type[StoreError]:
@@ -175,13 +280,15 @@ def _precondition(code: str, body: bytes, call: Call) -> type[StoreError]:
     return DestinationChanged
 
 
-def _by_status(status: int, call: Call) -> type[StoreError]:
+def _by_status(status: int, headers: Mapping[str, str], call: Call) -> type[StoreError]:
     if status == 404:
         if call.purpose in (Purpose.UPLOAD, Purpose.COMPLETE):
             return UploadMissing
         return ObjectMissing if call.key else BucketMissing
     if status == 405:
-        return ObjectMissing if call.purpose is Purpose.READ else FeatureUnsupported
+        # A delete marker, asked for by its id, answers so. Anything else is a method this server does not have.
+        marker = call.purpose is Purpose.READ and (call.version or headers.get("x-amz-delete-marker") == "true")
+        return ObjectMissing if marker else FeatureUnsupported
     if status == 409:
         return UploadConflicted if call.purpose is Purpose.COMPLETE else ServerFault
     if status == 416:

@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from schema.errors import CredentialsExpired, ObjectRefused, ResponseUnreadable, StoreError
+from schema.errors import (
+    AccessRefused,
+    CredentialsExpired,
+    FeatureUnsupported,
+    ObjectRefused,
+    ResponseUnreadable,
+    StoreError,
+    UnsignedPayloadRefused,
+    WhichSide,
+)
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials, Keys
 from storage.port import Body, RequestObserver, RequestSample
@@ -26,6 +35,7 @@ from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_
 
 _ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
 """S3 sends 200 at once and the result, or an <Error>, when it is known."""
+_PAYLOAD_REFUSALS = (AccessRefused, FeatureUnsupported, ObjectRefused)
 _UNSENDABLE = re.compile(r"[\x00\r\n]|[^\x00-\xff]")
 
 
@@ -42,7 +52,7 @@ class Operation:
     headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
     """Not shown: an SSE-C key may be among them."""
     body: Body | None = field(default=None, repr=False)
-    """Object data: sent as UNSIGNED-PAYLOAD."""
+    """Object data: sent as UNSIGNED-PAYLOAD where the endpoint takes it."""
     document: bytes | None = None
     """A small body, signed by its SHA-256."""
     read: Callable[[int], bytes] | None = None
@@ -53,6 +63,8 @@ class Operation:
     """A repetition would do it twice: a write without a precondition may make a version, or lay a marker."""
     patience: Patience | None = None
     """None: what Timeouts say of its kind."""
+    sign_payload: bool = False
+    """The SHA-256 of *body* is signed, too."""
 
 
 class Attempt(NamedTuple):
@@ -76,9 +88,13 @@ class Wire:
         *,
         ca_bundle: str | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        side: WhichSide = WhichSide.UNKNOWN,
+        signed_payload: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """*side*: the end of the pair that errors speak of. *signed_payload*: bodies are hashed from the start."""
         self.bucket = bucket
+        self.side = side
         self._address = address
         self._credentials = credentials
         self._observer = observer
@@ -89,19 +105,30 @@ class Wire:
         self._connections = connections.connections_of(address.origin, ca_bundle)
         self._closed = False
         self._signed_before = False
+        self._signs_payload = signed_payload
+        self._payload_settled = signed_payload
+        """Whether unsigned bodies are taken is known: one was, or a signed one fared no better."""
         self._encoding = ("Accept-Encoding", address.accept_encoding)
 
     def send(self, operation: Operation) -> Answer:
-        """The 2xx answer. Expired credentials are refreshed and the call repeated, once."""
+        """The 2xx answer. Expired credentials are refreshed and the call repeated, once.
+
+        A body that was refused because its SHA-256 was not signed is sent again with it; so are, from then on, all.
+        """
+        operation.sign_payload = self._signs_payload
         attempt = self._attempt(operation)
         if attempt.error is not None and self._may_repeat(operation, attempt):
             attempt = self._attempt(operation)
+        if attempt.error is not None and self._may_sign_payload(operation, attempt):
+            attempt = self._with_signed_payload(operation, attempt)
         if attempt.answer is None or attempt.error is not None:
             raise attempt.error or ResponseUnreadable("no answer", operation=operation.name, key=operation.key)
         return attempt.answer
 
-    def call(self, operation: Operation) -> Call:
-        """What error messages say of *operation*."""
+    def call(self, operation: Operation, keys: Keys | None = None, *, anonymous: bool = False) -> Call:
+        """What error messages say of *operation*; *keys* signed it."""
+        bodied = operation.body is not None or operation.read is not None
+        names = [name for name, _ in operation.query]
         return Call(
             operation.name,
             operation.purpose,
@@ -110,12 +137,37 @@ class Wire:
             operation.key,
             operation.guarded,
             self._signed_before,
+            self.side,
+            version="versionId" in names and "partNumber" not in names,
+            anonymous=anonymous,
+            unsigned_payload=bodied and keys is not None and not operation.sign_payload,
         )
 
     @property
     def descriptors(self) -> int:
         """How many descriptors a request takes at most while it is under way."""
         return connections.descriptors_each(self._address.origin)
+
+    def _may_sign_payload(self, operation: Operation, attempt: Attempt) -> bool:
+        """Whether the refusal may be due to UNSIGNED-PAYLOAD, and the body is at hand to be hashed."""
+        if operation.body is None or operation.sign_payload or attempt.keys is None:
+            return False
+        if isinstance(attempt.error, UnsignedPayloadRefused):
+            return True
+        # A gateway that hashes bodies itself calls the signature wrong; a bucket policy (s3:x-amz-content-sha256)
+        # just denies. Until one unsigned body has passed, a signed one is worth one request.
+        error = attempt.error
+        return not self._payload_settled and isinstance(error, _PAYLOAD_REFUSALS) and error.status in (400, 403, 501)
+
+    def _with_signed_payload(self, operation: Operation, refused: Attempt) -> Attempt:
+        """Try again with the body's SHA-256; when that fares no better, the first refusal is the one to show."""
+        operation.sign_payload = True
+        attempt = self._attempt(operation)
+        self._payload_settled = True
+        if attempt.error is None:
+            self._signs_payload = True
+            return attempt
+        return attempt if attempt.error.retryable or isinstance(refused.error, UnsignedPayloadRefused) else refused
 
     def move(self, address: BucketAddress) -> None:
         """Send what follows to *address*: the same bucket behind another endpoint. Safe while requests are sent."""
@@ -145,10 +197,10 @@ class Wire:
             answer = self._perform(self._request(operation, keys))
             seconds, first_byte = answer.seconds, answer.first_byte_seconds
             moved = answer.received or sent or len(answer.body)
-            error = self._refusal(operation, answer)
+            error = self._refusal(operation, answer, keys)
         except ExchangeFailed as failure:
             seconds = failure.seconds
-            error = errors.from_exchange(failure, self.call(operation))
+            error = errors.from_exchange(failure, self.call(operation, keys))
         except ReaderFailed as failure:
             # Another endpoint's error, or a bug: the sample does not blame this endpoint for it.
             raise failure.error from None
@@ -168,11 +220,14 @@ class Wire:
         # A body lent by a reader is gone by now; its caller starts it anew with the new credentials.
         return self._credentials.refresh(attempt.keys) and operation.read is None
 
-    def _refusal(self, operation: Operation, answer: Answer) -> StoreError | None:
+    def _refusal(self, operation: Operation, answer: Answer, keys: Keys | None) -> StoreError | None:
         """What is wrong with an answer as far as every operation is concerned, or None."""
         if not 200 <= answer.status < 300:
-            return errors.from_answer(answer.status, answer.headers, answer.body, self.call(operation), now=self._now())
+            call = self.call(operation, keys, anonymous=keys is None)
+            return errors.from_answer(answer.status, answer.headers, answer.body, call, now=self._now())
         self._signed_before = True
+        if not self._payload_settled and operation.body is not None:
+            self._payload_settled = True
         if operation.purpose in _ANSWERED_LATE and errors.is_error_document(answer.body):
             return errors.from_error_document(answer.headers, answer.body, self.call(operation))
         if answer.overflowed and operation.into is None:
@@ -188,6 +243,7 @@ class Wire:
             key=operation.key,
             status=answer.status,
             request_id=answer.headers.get("x-amz-request-id", ""),
+            side=self.side,
         )
 
     def _request(self, operation: Operation, keys: Keys | None) -> Request:
@@ -201,7 +257,7 @@ class Wire:
             if operation.document is not None:
                 payload = hashlib.sha256(operation.document).hexdigest()
             else:
-                payload = UNSIGNED_PAYLOAD if operation.body is not None or operation.read else EMPTY_PAYLOAD
+                payload = self._payload(operation)
             headers += self._signer.sign(keys, operation.method, address.host, path, query, headers, payload)
         headers.append(self._encoding)
         return Request(
@@ -216,6 +272,22 @@ class Wire:
             operation.once,
         )
 
+    def _payload(self, operation: Operation) -> str:
+        if operation.body is None and operation.read is None:
+            return EMPTY_PAYLOAD
+        if not operation.sign_payload:
+            return UNSIGNED_PAYLOAD
+        if operation.body is None:
+            raise UnsignedPayloadRefused(
+                f"{operation.name} {errors.printable(operation.key)}: {operation.length} bytes are too many to be held "
+                "and hashed before they are sent, and the endpoint takes no unsigned payload; raise limits.memory to "
+                "more than twice that",
+                operation=operation.name,
+                key=operation.key,
+                side=self.side,
+            )
+        return hashlib.sha256(operation.body).hexdigest()
+
     def _refuse_unsendable(self, operation: Operation, headers: Sequence[tuple[str, str]]) -> None:
         """A line break inside a value would become a header of its own."""
         if not _UNSENDABLE.search("".join([name + value for name, value in headers])):
@@ -228,6 +300,7 @@ class Wire:
                     "character outside latin-1",
                     operation=operation.name,
                     key=operation.key,
+                    side=self.side,
                 )
 
     def _perform(self, request: Request) -> Answer:

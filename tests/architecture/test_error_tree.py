@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from s3migrate.cli import cli
 from schema import errors
-from schema.errors import LedgerError, MigrationError, Scope, StoreError
+from schema.errors import ExitCode, LedgerError, MigrationError, Scope, StoreError
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -48,3 +50,23 @@ def test_the_readme_lists_every_exit_code() -> None:
     used = {leaf.exit_code for leaf in leaves(MigrationError)}
 
     assert sorted(used - told) == []
+
+
+def test_the_readme_prints_the_table_of_exit_codes() -> None:
+    text = README.read_text("utf-8")
+    table = text.partition("<!-- exit codes -->\n")[2].partition("<!-- end of exit codes -->")[0]
+    assert table.splitlines() == [
+        "| exit | meaning |",
+        "|--:|---|",
+        *(f"| {code} | {code.meaning} |" for code in ExitCode),
+    ]
+
+
+def test_help_prints_the_table_of_exit_codes() -> None:
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    assert [code for code in ExitCode if f"\n    {code:<4}{code.meaning}\n" not in shown] == []
+
+
+def test_every_exit_code_has_an_error_or_an_end_without_one() -> None:
+    without_an_error = {ExitCode.DONE, ExitCode.CHANGES}
+    assert {error.exit_code for error in leaves(MigrationError)} == set(ExitCode) - without_an_error

@@ -60,12 +60,10 @@ def test_restored_and_copied_in_a_stage_of_their_own(patient: Operator, proxy: F
     archived = [batch for batch in document["batches"] if batch["stage"] == "archived"]
     assert sum(batch["objects"] for batch in archived) == 3
     proxy.forget()
-    applied = patient.apply()
-    assert applied.code == 0, applied.err
+    patient.apply().ok()
     assert proxy.count("other") == 3
     assert compare(patient.source_side, patient.destination_side) == []
-    verified = patient.verify("--level", "content")
-    assert verified.code == 0, verified.err
+    patient.verify("--level", "content").ok()
 
 
 def test_a_restore_that_takes_long_blocks_nobody_and_outlives_a_kill(patient: Operator, proxy: FaultProxy) -> None:
@@ -90,8 +88,7 @@ def test_a_restore_that_takes_long_blocks_nobody_and_outlives_a_kill(patient: Op
     running.communicate()
     assert arrived(patient) == 7
     proxy.rules = []
-    applied = patient.apply()
-    assert applied.code == 0, applied.err
+    patient.apply().ok()
     assert proxy.count("other") == 3, "a restore was requested twice"
     assert compare(patient.source_side, patient.destination_side) == []
 
@@ -101,8 +98,7 @@ def test_a_restore_under_way_already_is_no_failure(patient: Operator, proxy: Fau
     assert patient.plan().code == 0
     proxy.forget()
     proxy.rules = [Rule(error(409, "RestoreAlreadyInProgress"), operations=("other",), key="cold/1", nth=1)]
-    applied = patient.apply("--json")
-    assert applied.code == 0, applied.err
+    applied = patient.apply("--json").ok()
     assert applied.lines("run_complete")[0]["failed"] == 0
     assert proxy.count("other") == 4
     assert compare(patient.source_side, patient.destination_side) == []
@@ -136,10 +132,8 @@ def test_what_lands_in_an_archive_is_proven_without_reading_it(
     assert on_moto.plan().code == 0
     risks = {risk["id"]: risk["text"] for risk in yaml.safe_load(on_moto.plan_path.read_text())["risks"]}
     assert "5 in DEEP_ARCHIVE" in risks["archived-destination"]
-    applied = on_moto.apply()
-    assert applied.code == 0, applied.err
-    verified = on_moto.verify("--level", "content", "--json", "--report", "found.jsonl")
-    assert verified.code == 0, verified.err
+    on_moto.apply().ok()
+    verified = on_moto.verify("--level", "content", "--json", "--report", "found.jsonl").ok()
     notes = {note["key"]: note["detail"] for note in verified.lines("note")}
     assert (len(notes), verified.lines("finding")) == (5, [])
     assert all("not readable in the archive: destination (DEEP_ARCHIVE)" in text for text in notes.values())
@@ -187,8 +181,7 @@ def test_reported_they_are_unsupported_and_never_asked_for(patient: Operator, pr
     assert patient.plan().code == 0
     assert patient.summary()["unsupported"]["objects"] == 3
     proxy.forget()
-    applied = patient.apply()
-    assert applied.code == 0, applied.err
+    patient.apply().ok()
     assert proxy.count("other") == 0
     found = compare(patient.source_side, patient.destination_side)
     assert [(difference.key, difference.field) for difference in found] == [

@@ -78,8 +78,7 @@ def test_a_destination_object_that_appeared_is_a_conflict_and_untouched(
     objects = [*mixed(seed, 5, largest=1000, tags=False), CorpusObject("big", 7 * MIB, seed, metadata={"a": "b"})]
     fill(operator.source.client(), operator.source_bucket, objects)
     operator.declare(limits={"memory": "12MiB"})
-    planned = operator.plan()
-    assert planned.code == 0, planned.err
+    operator.plan().ok()
     same, other, big = objects[0], objects[1], objects[-1]
     stranger = CorpusObject(other.key, 55, 4711)
     strange_big = CorpusObject("big", 7 * MIB, 4712)
@@ -117,8 +116,7 @@ def test_what_differs_goes_by_the_policy(filled: Operator, policy: dict[str, str
     write(filled.destination.client(), filled.destination_bucket, CorpusObject(key, 123, 9))
     before = describe(filled.destination_side, key)
     filled.declare(policy=policy, guards={"max_overwrites": 1})
-    planned = filled.plan()
-    assert planned.code == 0, planned.err
+    filled.plan().ok()
     summary = filled.summary()
     assert summary[expected]["objects"] == 1
     assert summary["copy"]["objects"] == 5
@@ -126,8 +124,7 @@ def test_what_differs_goes_by_the_policy(filled: Operator, policy: dict[str, str
     if expected in ("skip", "conflict"):
         shown = filled.run("show", filled.plan_path, "--batch", expected)
         assert (shown.code, key in shown.out) == (0, True), shown.err
-    applied = filled.apply()
-    assert applied.code == 0, applied.err
+    filled.apply().ok()
     if expected == "overwrite":
         assert compare(filled.source_side, filled.destination_side) == []
     else:
@@ -170,8 +167,7 @@ def test_access_denied_on_one_object_fails_it_and_retry_mends_it(proxied: tuple[
     proxy.rules = []
     proxy.forget()
     assert operator.run("retry").code == 0
-    ran = operator.apply()
-    assert ran.code == 0, ran.err
+    operator.apply().ok()
     assert compare(operator.source_side, operator.destination_side) == []
     assert {e.key for e in proxy.history if e.operation == "put"} == {key}
     assert operator.verify().code == 0
@@ -191,16 +187,14 @@ def test_access_denied_on_every_object_stops_early(on_moto: Operator, seed: int)
         assert proxy.count("put") - probed <= 1 + 24 + 25 + 4
         proxy.rules = []
         on_moto.run("retry")
-        ran = on_moto.apply()
-        assert ran.code == 0, ran.err
+        on_moto.apply().ok()
         assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
 def test_a_storm_of_503_fails_no_object(proxied: tuple[Operator, FaultProxy]) -> None:
     operator, proxy = proxied
     proxy.rules = [Rule(slow_down(retry_after=0), times=1, per_key=True)]
-    ran = operator.apply("--json")
-    assert ran.code == 0, ran.err
+    ran = operator.apply("--json").ok()
     assert proxy.count("put", status=503) == 6, "the first attempt of each"
     assert ran.lines("run_complete")[0]["failed"] == 0
     assert compare(operator.source_side, operator.destination_side) == []
@@ -234,8 +228,7 @@ def test_cleanup_aborts_our_uploads_and_no_others(on_moto: Operator, seed: int) 
         assert on_moto.apply().code == 77
         proxy.rules = []
         assert len(on_moto.uploads()) == 2
-        swept = on_moto.run("cleanup", "1")
-        assert swept.code == 0, swept.err
+        on_moto.run("cleanup", "1").ok()
         assert on_moto.uploads() == [foreign["UploadId"]]
         assert on_moto.apply().code == 0
         assert on_moto.uploads() == [foreign["UploadId"]]

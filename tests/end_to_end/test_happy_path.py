@@ -33,13 +33,11 @@ def test_everything_arrives_and_planning_again_finds_nothing(on_moto: Operator, 
     assert (again.code, tree(on_moto.folder / "plans")) == (2, before), again.err
     assert on_moto.summary()["copy"]["objects"] == len(objects)
 
-    checked = on_moto.run("check", on_moto.plan_path)
-    assert checked.code == 0, checked.err
+    on_moto.run("check", on_moto.plan_path).ok()
     for form in ("text", "json", "md"):
         shown = on_moto.run("show", on_moto.plan_path, "--format", form)
         assert (shown.code, "photos" in shown.out) == (0, True)
-    applied = on_moto.apply("--json", "--expect-plan-id", plan_id_of(on_moto.plan_path))
-    assert applied.code == 0, applied.err
+    applied = on_moto.apply("--json", "--expect-plan-id", plan_id_of(on_moto.plan_path)).ok()
     assert applied.lines("run_complete")[0]["done"] == len(objects)
     assert compare(on_moto.source_side, on_moto.destination_side) == []
     assert on_moto.uploads() == []
@@ -47,15 +45,12 @@ def test_everything_arrives_and_planning_again_finds_nothing(on_moto: Operator, 
     status = on_moto.run("status", "--json")
     assert status.code == 0
     assert status.lines("status")[0]["state"] == "complete"
-    explained = on_moto.run("explain", "big/three-parts", "--json")
-    assert explained.code == 0, explained.err
+    explained = on_moto.run("explain", "big/three-parts", "--json").ok()
     assert explained.lines("explain")[0]["completion"]["outcome"] == "copied"
     for level in ("listing", "head", "content"):
-        verified = on_moto.verify("--level", level)
-        assert verified.code == 0, verified.err
+        on_moto.verify("--level", level).ok()
     assert on_moto.run("ledger", "check").code == 0
-    done = on_moto.plan("--detailed-exitcode")
-    assert done.code == 0, done.err
+    on_moto.plan("--detailed-exitcode").ok()
     assert on_moto.apply().code == 0
 
 
@@ -66,13 +61,10 @@ def test_everything_arrives_on_servers_that_ignore_conditions(on_rclone: Operato
     objects += [CorpusObject("big/one", 11 * MIB, seed), CorpusObject("big/two", 9 * MIB, seed)]
     fill(on_rclone.source.client(), on_rclone.source_bucket, objects)
     on_rclone.declare(limits=SMALL_MEMORY)
-    planned = on_rclone.plan()
-    assert planned.code == 0, planned.err
-    applied = on_rclone.apply()
-    assert applied.code == 0, applied.err
+    on_rclone.plan().ok()
+    on_rclone.apply().ok()
     assert compare(on_rclone.source_side, on_rclone.destination_side, fields=RCLONE_FIELDS) == []
-    verified = on_rclone.verify("--level", "content")
-    assert verified.code == 0, verified.err
+    on_rclone.verify("--level", "content").ok()
     assert on_rclone.plan("--detailed-exitcode").code == 0
 
 
@@ -86,6 +78,5 @@ def test_a_bucket_of_one_object(on_moto: Operator, size: int) -> None:
 
 def test_an_empty_bucket(on_moto: Operator) -> None:
     assert on_moto.plan("--detailed-exitcode").code == 0
-    applied = on_moto.apply()
-    assert applied.code == 0, applied.err
+    on_moto.apply().ok()
     assert on_moto.verify().code == 0

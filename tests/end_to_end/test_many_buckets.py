@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
+import pytest
 import yaml
 from support.corpus import CorpusObject, mixed
 from support.operator import Operator
@@ -42,20 +43,16 @@ def declare(operator: Operator, pairs: list[tuple[Bucket, Bucket]], **more: obje
 def test_all_pairs_cross_in_one_run(on_moto: Operator, seed: int) -> None:
     pairs = pairs_of(on_moto, seed)
     declare(on_moto, pairs)
-    planned = on_moto.plan()
-    assert planned.code == 0, planned.err
+    on_moto.plan().ok()
     document = yaml.safe_load(on_moto.plan_path.read_text())
     assert [section["id"] for section in document["sections"]] == ["pair-0", "pair-1", "pair-2"]
     assert len({stage["id"] for stage in document["stages"]}) == len(document["stages"])
-    applied = on_moto.apply("--json")
-    assert applied.code == 0, applied.err
+    applied = on_moto.apply("--json").ok()
     assert applied.lines("run_complete")[0]["done"] == 5 + 6 + 7
     for source, destination in pairs:
         assert compare(source, destination) == []
-    verified = on_moto.verify("--level", "content")
-    assert verified.code == 0, verified.err
-    again = on_moto.plan("--detailed-exitcode")
-    assert again.code == 0, again.err
+    on_moto.verify("--level", "content").ok()
+    on_moto.plan("--detailed-exitcode").ok()
 
 
 def test_harm_is_told_with_its_section(on_moto: Operator, seed: int) -> None:
@@ -77,6 +74,20 @@ def test_harm_is_told_with_its_section(on_moto: Operator, seed: int) -> None:
     report = on_moto.folder / "report.md"
     assert "\ndifferent: pair-1: same/key: " in "\n" + on_moto.verify("--level", "listing", "--report", report).err
     assert "| pair-1 | different | `same/key` |" in report.read_text()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_harm_in_another_process_is_told_with_its_section(on_moto: Operator, seed: int, as_json: bool) -> None:
+    pairs = pairs_of(on_moto, seed, 2)
+    declare(on_moto, pairs)
+    assert on_moto.plan().code == 0
+    fill(pairs[1][0].client, pairs[1][0].name, [CorpusObject("same/key", 11, 999)])
+    applied = on_moto.apply("--processes", "2", *(["--json"] if as_json else []))
+    assert applied.code == 3, applied.err
+    if as_json:
+        assert [(e["section"], e["key"]) for e in applied.lines("object_error")] == [("pair-1", "same/key")]
+    else:
+        assert "\npair-1: same/key: source_changed: " in applied.err
 
 
 def test_two_pairs_into_one_place_are_refused(on_moto: Operator, seed: int) -> None:

@@ -37,23 +37,19 @@ def declare(operator: Operator) -> None:
 
 
 def test_keys_arrive_where_the_rules_say(mapping: Operator) -> None:
-    planned = mapping.plan()
-    assert planned.code == 0, planned.err
+    mapping.plan().ok()
     section = yaml.safe_load(mapping.plan_path.read_text())["sections"][0]
     examples = [tuple(example.values()) if isinstance(example, dict) else tuple(example)
                 for example in section["mapping_examples"]]  # fmt: skip
     assert examples
     assert all(mapped(source) == target for source, target in examples)
-    applied = mapping.apply()
-    assert applied.code == 0, applied.err
+    mapping.apply().ok()
     ours = mapping.source_side._replace(prefix=SOURCE_PREFIX)
     theirs = mapping.destination_side._replace(prefix=DESTINATION_PREFIX)
     assert compare(ours, theirs, mapped=mapped) == []
     for level in ("listing", "head", "content"):
-        verified = mapping.verify("--level", level)
-        assert verified.code == 0, verified.err
-    again = mapping.plan("--detailed-exitcode")
-    assert again.code == 0, again.err
+        mapping.verify("--level", level).ok()
+    mapping.plan("--detailed-exitcode").ok()
     explained = mapping.run("explain", SOURCE_PREFIX + NAMES[0], "--json")
     assert (explained.code, mapped(SOURCE_PREFIX + NAMES[0]) in explained.out) == (0, True), explained.err
 

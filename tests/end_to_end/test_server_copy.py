@@ -44,20 +44,17 @@ def section_of(operator: Operator) -> dict[str, Any]:
 def test_everything_arrives_without_a_byte_sent(on_moto: Operator, proxy: FaultProxy, seed: int, transfer: str) -> None:
     fill(on_moto.source.client(), on_moto.source_bucket, dressed(seed))
     on_moto.declare(policy={"transfer": transfer}, preserve={"part_layout": True})
-    planned = on_moto.plan()
-    assert planned.code == 0, planned.err
+    on_moto.plan().ok()
     assert list(section_of(on_moto)["methods"]) == ["server-copy"]
     proxy.rules = [Rule(error(403, "AccessDenied"), operations=("put", "part"))]
-    applied = on_moto.apply()
-    assert applied.code == 0, applied.err
+    on_moto.apply().ok()
     proxy.rules = []
     assert compare(on_moto.source_side, on_moto.destination_side, fields=FIELDS_AND_CLASS) == []
     ends = [side.client.head_object(Bucket=side.name, Key="parts") for side in sides(on_moto)]
     assert ends[0]["ETag"] == ends[1]["ETag"]
     assert ends[0]["ETag"].endswith('-2"')
     assert on_moto.uploads() == []
-    verified = on_moto.verify("--level", "content")
-    assert verified.code == 0, verified.err
+    on_moto.verify("--level", "content").ok()
     assert on_moto.plan("--detailed-exitcode").code == 0
 
 
@@ -69,8 +66,7 @@ def test_an_endpoint_without_part_copies_copies_the_rest(on_moto: Operator, prox
     fill(on_moto.source.client(), on_moto.source_bucket, dressed(seed))
     on_moto.declare(policy={"transfer": "auto"}, preserve={"part_layout": True})
     proxy.rules = [NO_PART_COPY]
-    planned = on_moto.plan()
-    assert planned.code == 0, planned.err
+    on_moto.plan().ok()
     reasons = section_of(on_moto)["methods"]
     assert reasons["stream"].startswith("the endpoint refuses UploadPartCopy, which objects above 5.0 GiB and ")
     assert reasons["server-copy"].endswith("which copies by itself")
@@ -79,8 +75,7 @@ def test_an_endpoint_without_part_copies_copies_the_rest(on_moto: Operator, prox
     assert [b["keys"] for b in batches if b["method"] == "stream"] == [["parts", "parts"]]
     told_by_show(on_moto, {batch["id"]: batch["method"] for batch in batches}, reasons)
     proxy.forget()
-    applied = on_moto.apply()
-    assert applied.code == 0, applied.err
+    on_moto.apply().ok()
     done = proxy.history
     assert compare(on_moto.source_side, on_moto.destination_side, fields=FIELDS_AND_CLASS) == []
     wrote = {operation: {seen.key for seen in done if seen.operation == operation} for operation in
@@ -166,8 +161,7 @@ def test_a_copy_answered_by_an_error_in_a_200_or_by_nothing_is_made_again(
         Rule(lying_error(), operations=("copy",), nth=2),
         Rule(Reset(after=True), operations=("copy",), nth=3),
     ]
-    applied = on_moto.apply()
-    assert applied.code == 0, applied.err
+    on_moto.apply().ok()
     assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
@@ -218,8 +212,7 @@ def test_killed_between_parts_it_resumes_and_repeats_none(
     running.communicate()
     assert len(parts_sent(proxy, by)) == 3
     proxy.rules = lacking
-    applied = on_moto.apply()
-    assert applied.code == 0, applied.err
+    on_moto.apply().ok()
     assert compare(on_moto.source_side, on_moto.destination_side) == []
     assert len(parts_sent(proxy, by)) <= 7  # six parts, and the third may not have been recorded
     assert on_moto.uploads() == []
@@ -236,8 +229,7 @@ def test_on_rclone(on_rclone: Operator, seed: int) -> None:
     on_rclone.source.create_bucket(on_rclone.destination_bucket)
     fill(on_rclone.source.client(), on_rclone.source_bucket, mixed(seed, 8, largest=1000, tags=False))
     on_rclone.declare(policy={"transfer": "auto"})
-    planned = on_rclone.plan()
-    assert planned.code == 0, planned.err
+    on_rclone.plan().ok()
     assert "metadata" in section_of(on_rclone)["methods"]["stream"]
     applied = on_rclone.apply()
     assert applied.code == 0, applied.err + on_rclone.run("status").out

@@ -116,16 +116,13 @@ def arrived(operator: Operator) -> None:
 
 
 def test_histories_arrive_oldest_to_newest_with_their_markers(versioned: Operator) -> None:
-    planned = versioned.plan()
-    assert planned.code == 0, planned.err
+    versioned.plan().ok()
     applied = versioned.apply()
     assert applied.code == 0, applied.err + versioned.run("status").out
     arrived(versioned)
     for level in ("listing", "head", "content"):
-        verified = versioned.verify("--level", level)
-        assert verified.code == 0, verified.err
-    again = versioned.plan("--detailed-exitcode")
-    assert again.code == 0, again.err
+        versioned.verify("--level", level).ok()
+    versioned.plan("--detailed-exitcode").ok()
 
 
 def test_verify_sees_a_version_laid_on_top(versioned: Operator) -> None:
@@ -174,7 +171,7 @@ def test_a_lost_answer_writes_no_version_twice(versioned: Operator, fault: str, 
         assert versioned.plan().code == 0
         proxy.rules = [Rule(action, operations=("put", "delete"), nth=number) for number in range(2, 50, every)]
         applied = versioned.apply()
-    assert applied.code == 0, applied.err
+    applied.ok()
     arrived(versioned)
 
 
@@ -193,8 +190,7 @@ def test_killed_after_some_writes_it_goes_on_in_the_middle_of_a_history(versione
         running.kill()
         running.communicate()
         proxy.rules = []
-        applied = versioned.apply()
-        assert applied.code == 0, applied.err
+        versioned.apply().ok()
         assert versioned.verify().code == 0
     arrived(versioned)
 
@@ -214,7 +210,7 @@ def test_versions_in_parts(versioned: Operator, seed: int) -> None:
         assert versioned.plan().code == 0
         proxy.rules = [Rule(Reset(after=True), operations=("complete",), nth=1)]
         applied = versioned.apply()
-    assert applied.code == 0, applied.err
+    applied.ok()
     arrived(versioned)
     assert versioned.uploads() == []
 
@@ -236,11 +232,9 @@ def test_a_destination_without_versions_gets_the_current_object_once_that_is_acc
     assert (refused.code, "versions" in refused.err) == (7, True), refused.err
     versioned.declare(policy={"versions": "all"}, accept_loss=["versions"])
     assert versioned.plan().code == 0
-    applied = versioned.apply()
-    assert applied.code == 0, applied.err
+    versioned.apply().ok()
     latest = {key: versions[-1] for key, versions in history(versioned.source_side).items()}
     there = history(versioned.destination_side)
     assert there == {key: [version] for key, version in latest.items() if version.content is not None}
-    verified = versioned.verify("--level", "content")
-    assert verified.code == 0, verified.err
+    versioned.verify("--level", "content").ok()
     assert versioned.plan("--detailed-exitcode").code == 0

@@ -15,6 +15,7 @@ from support.postgres import PostgresServer
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Outcome, RunState
 from schema.declaration import Guards, Policy
+from schema.errors import WhichSide
 from schema.plan import Plan
 
 OBJECTS = 6
@@ -23,7 +24,7 @@ OBJECTS = 6
 
 def filled(seed: int) -> tuple[MemoryStore, MemoryStore]:
     rng = random.Random(seed)
-    source, destination = MemoryStore("from"), MemoryStore("to")
+    source, destination = MemoryStore("from", side=WhichSide.SOURCE), MemoryStore("to", side=WhichSide.DESTINATION)
     for number in range(3):
         tags = (("a", "b c"),) if number else ()
         source.hold(f"small/{number}", rng.randbytes(100 * number), [("content-type", "x/y")], tags)

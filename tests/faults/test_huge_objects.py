@@ -122,8 +122,7 @@ def test_six_gigabytes_killed_twice_resend_at_most_a_budget_each_time(to_moto: O
         with FaultProxyProcess(to_moto.destination.endpoint_url) as proxy:
             to_moto.destination_url = proxy.endpoint_url
             to_moto.declare(limits={"memory": "256MiB"})
-            planned = to_moto.plan()
-            assert planned.code == 0, planned.err
+            to_moto.plan().ok()
             before = len(parts_sent(proxy))  # the probe's
             peak = 0
             for share in (*range(1, KILLS + 1), None):
@@ -139,8 +138,7 @@ def test_six_gigabytes_killed_twice_resend_at_most_a_budget_each_time(to_moto: O
             print(f"sent again after {KILLS} kills: {again / MIB:.0f} MiB; peak resident: {peak / MIB:.0f} MiB")
             assert 0 <= again <= KILLS * BUDGET
             assert peak <= BUDGET + SLACK
-            verified = to_moto.verify("--level", "content")
-            assert verified.code == 0, verified.err
+            to_moto.verify("--level", "content").ok()
         assert same(to_moto.destination_side, "huge", SIX_GIGABYTES)
     finally:
         path.unlink()
@@ -175,17 +173,14 @@ def test_the_endpoint_copies_one_byte_more_than_five_gibibytes(tmp_path: Path, l
         with FaultProxy(moto.endpoint_url) as proxy:
             operator.source_url = operator.destination_url = proxy.endpoint_url
             operator.declare(policy={"transfer": "auto"}, limits={"memory": "64MiB"})
-            planned = operator.plan()
-            assert planned.code == 0, planned.err
+            operator.plan().ok()
             proxy.forget()
-            applied = operator.apply()
-            assert applied.code == 0, applied.err
+            operator.apply().ok()
             copied = proxy.count("part-copy", status=200)
             moved = [e for e in proxy.history if e.operation in ("put", "part")]
             print(f"{copied} parts copied by the endpoint")
             assert (copied, moved) == (-(-size // (64 * MIB)), [])
-            verified = operator.verify("--level", "content")
-            assert verified.code == 0, verified.err
+            operator.verify("--level", "content").ok()
             assert operator.plan("--detailed-exitcode").code == 0
         assert carried(operator.source_side, "huge") == carried(operator.destination_side, "huge")
         assert same(operator.destination_side, "huge", size)

@@ -13,6 +13,7 @@ from support.postgres import PostgresServer
 
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Outcome, RunState
+from schema.errors import WhichSide
 
 SMALL = 40
 PARTED = 2
@@ -21,7 +22,7 @@ PARTED = 2
 @pytest.fixture
 def stores(rng: random.Random) -> tuple[MemoryStore, MemoryStore]:
     """A source of forty small objects and two in parts."""
-    source, destination = MemoryStore("from"), MemoryStore("to")
+    source, destination = MemoryStore("from", side=WhichSide.SOURCE), MemoryStore("to", side=WhichSide.DESTINATION)
     for number in range(SMALL):
         source.hold(f"small/{number:02}", rng.randbytes(500), [("x-amz-meta-n", str(number))])
     for number in range(PARTED):

@@ -33,8 +33,7 @@ def slowed(on_rclone: Operator, seed: int) -> Iterator[tuple[Operator, FaultProx
     with FaultProxy(on_rclone.destination.endpoint_url, seed=seed) as proxy:
         on_rclone.destination_url = proxy.endpoint_url
         on_rclone.declare(limits={"memory": "12MiB", "workers": 4})
-        ran = on_rclone.plan()
-        assert ran.code == 0, ran.err
+        on_rclone.plan().ok()
         proxy.rules = [Rule(Delay(0.08), operations=("put", "part"))]
         proxy.forget()
         yield on_rclone, proxy
@@ -49,8 +48,7 @@ def test_sigterm_drains_exits_75_and_nothing_is_adopted_afterwards(slowed: tuple
     assert code == 75, err
     assert len(keys(operator.destination_side)) < 81
     proxy.rules = []
-    ran = operator.apply("--json")
-    assert ran.code == 0, ran.err
+    ran = operator.apply("--json").ok()
     assert "already_there" not in str(ran.lines("run_complete")[0]["outcomes"])
     assert written_twice(proxy) == set()
     completed(operator)
@@ -91,8 +89,7 @@ def killed_at_random(
         ended(process)
         checkpoints.append((len(proxy.history), recorded(operator, sql)))
     proxy.rules = []
-    ran = operator.apply("--json")
-    assert ran.code == 0, ran.err
+    ran = operator.apply("--json").ok()
     done = ran.lines("run_complete")[0]
     assert (done["done"], done["failed"]) == (objects, 0)
     for mark, safe in checkpoints:
@@ -123,8 +120,7 @@ def test_a_paused_process_that_wakes_late_writes_nothing_down(slowed: tuple[Oper
     until(lambda: puts(proxy) >= 10, paused)
     paused.send_signal(signal.SIGSTOP)
     expire_leases(operator.ledger_url)
-    ran = operator.apply("--json")
-    assert ran.code == 0, ran.err
+    operator.apply("--json").ok()
     written = sql("SELECT * FROM ledger.completion ORDER BY batch_no, ord")
     before = puts(proxy)
     paused.send_signal(signal.SIGCONT)
@@ -201,8 +197,7 @@ def test_three_gigabytes_in_sixty_four_mebibytes(on_rclone: Operator, moto_serve
             file.write(number.to_bytes(8, "big") + block[8:])
     on_rclone.declare(limits={"memory": "64MiB"})
     try:
-        planned = on_rclone.plan()
-        assert planned.code == 0, planned.err
+        on_rclone.plan().ok()
         process = on_rclone.background("apply", on_rclone.plan_path)
         peak = 0
         while process.poll() is None:

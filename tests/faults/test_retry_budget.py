@@ -22,8 +22,7 @@ def test_retries_wait_for_the_budget(on_rclone: Operator, seed: int, monkeypatch
     poison = keys(on_rclone.source_side)[3]
     with FaultProxy(on_rclone.destination.endpoint_url, seed=seed) as proxy:
         on_rclone.destination_url = proxy.endpoint_url
-        planned = on_rclone.plan()
-        assert planned.code == 0, planned.err
+        on_rclone.plan().ok()
         monkeypatch.setattr(retry_budget, "CAPACITY", retry_budget.COST)
         monkeypatch.setattr(retry_budget, "REFILL_PER_SECOND", retry_budget.COST / APART)
         monkeypatch.setattr(retry_budget, "EARNED", 0.0)
@@ -31,7 +30,7 @@ def test_retries_wait_for_the_budget(on_rclone: Operator, seed: int, monkeypatch
         proxy.forget()
         proxy.rules = [Rule(Reset(), operations=("put",), key=poison, times=3)]
         ran = on_rclone.apply("--json")
-    assert ran.code == 0, ran.err
+    ran.ok()
     asked = [exchange.started for exchange in proxy.history if exchange.operation == "put" and exchange.key == poison]
     assert len(asked) == 4
     assert asked[3] - asked[1] > 1.5 * APART, "the first retry was saved up, the others had to be waited for"

@@ -52,8 +52,7 @@ def planned(operator: Operator, proxy: FaultProxy, objects: int, seed: int) -> N
     corpus = [CorpusObject(f"{n:05d}", 100, seed + n) for n in range(objects)]
     fill(operator.source.client(), operator.source_bucket, corpus, threads=8)
     operator.declare(limits={"workers": WORKERS})
-    ran = operator.plan()
-    assert ran.code == 0, ran.err
+    operator.plan().ok()
     proxy.forget()
 
 
@@ -152,7 +151,7 @@ def test_a_ledger_that_stands_still_holds_copying_back_and_then_goes_on(
     watching.start()
     ran = on_rclone.apply("--json")
     watching.join()
-    assert ran.code == 0, ran.err
+    ran.ok()
     assert len(seen) > 1 and max(seen) <= 40 + 10 + WORKERS, "and what is being flushed"
     nothing_failed(on_rclone, proxy, sql, 150)
 

@@ -92,8 +92,7 @@ def test_soak(on_rclone: Operator, sql: Sql, rng: random.Random, seed: int) -> N
         FaultProxyProcess(on_rclone.destination.endpoint_url, seed=seed + 1) as behind,
     ):
         on_rclone.source_url, on_rclone.destination_url = before.endpoint_url, behind.endpoint_url
-        planned = on_rclone.plan()
-        assert planned.code == 0, planned.err
+        on_rclone.plan().ok()
         for proxy in (before, behind):
             proxy.set_rules(FAULTS)
         began = time.monotonic()
@@ -107,7 +106,7 @@ def test_soak(on_rclone: Operator, sql: Sql, rng: random.Random, seed: int) -> N
             parked += ran.lines("run_complete")[0]["failed"]
             assert on_rclone.run("retry", str(ran.lines("run_complete")[0]["run_id"])).code == 0
             ran = on_rclone.apply("--json")
-        assert ran.code == 0, ran.err
+        ran.ok()
         seconds = time.monotonic() - began
         for proxy in (before, behind):
             proxy.set_rules([])
@@ -117,8 +116,7 @@ def test_soak(on_rclone: Operator, sql: Sql, rng: random.Random, seed: int) -> N
         assert sql("SELECT count(*) FROM ledger.upload") == [(0,)]
         assert on_rclone.uploads() == []
         assert on_rclone.run("ledger", "check").code == 0
-        verified = on_rclone.verify("--level", "content")
-        assert verified.code == 0, verified.err
+        on_rclone.verify("--level", "content").ok()
     for one in rng.sample(objects, min(SAMPLE, OBJECTS)):
         sides = (on_rclone.source_side, on_rclone.destination_side)
         there, here = (describe(side, one.key, RCLONE_FIELDS) for side in sides)

@@ -49,8 +49,7 @@ def planned(operator: Operator, objects: int, rng: random.Random) -> list[str]:
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(name.encode() + block)
-    ran = operator.plan()
-    assert ran.code == 0, ran.err
+    operator.plan().ok()
     return names
 
 

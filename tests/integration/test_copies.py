@@ -16,8 +16,9 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import Completion, Outcome, Progress, RunState
 from schema import errors
 from schema.declaration import Guards, Policy
+from schema.errors import WhichSide
 from schema.plan import Gate, Plan, Stage
-from schema.planfile import with_plan_id
+from schema.plan_document import with_plan_id
 
 ONE_STAGE = (Stage("bulk", (), Gate.COPIED),)
 BIG = bytes(range(256)) * (11 * MIB // 256)
@@ -76,7 +77,10 @@ def bench(ledger: Ledger, tmp_path: Path) -> Setting:
     def make(
         body: bytes, *, older: bytes | None = None, facts: dict[str, str] | None = None, policy: Policy | None = None
     ) -> Bench:
-        source, destination = MemoryStore("from"), MemoryStore("to", guards=facts is None)
+        source, destination = (
+            MemoryStore("from", side=WhichSide.SOURCE),
+            MemoryStore("to", side=WhichSide.DESTINATION, guards=facts is None),
+        )
         source.hold("k", body, HEADERS, TAGS)
         if older is not None:
             destination.hold("k", older)
@@ -268,7 +272,10 @@ def test_a_part_damaged_on_its_way_is_sent_again(bench: Setting) -> None:
 
 
 def test_parts_that_combine_to_another_checksum_are_never_completed(ledger: Ledger, tmp_path: Path) -> None:
-    source, destination = MemoryStore("from", returns_checksums=True), MemoryStore("to")
+    source, destination = (
+        MemoryStore("from", side=WhichSide.SOURCE, returns_checksums=True),
+        MemoryStore("to", side=WhichSide.DESTINATION),
+    )
     source.hold("k", BIG).checksum = crc_base64(BIG)
     facts = {"etag_is_md5": "enforced", "checksums_returned": "enforced", "crc64nvme": "enforced"}
     plan, manifests = plan_of(source, destination, tmp_path, source_facts=facts)
@@ -396,7 +403,7 @@ def test_a_part_that_the_server_replaced_is_not_trusted(bench: Setting) -> None:
 
 @pytest.mark.parametrize("size", [5, len(BIG)], ids=["whole", "parted"])
 def test_refusals_of_every_object_stop_the_run_early(ledger: Ledger, tmp_path: Path, size: int) -> None:
-    source, destination = MemoryStore("from"), MemoryStore("to")
+    source, destination = MemoryStore("from", side=WhichSide.SOURCE), MemoryStore("to", side=WhichSide.DESTINATION)
     for number in range(60):
         source.hold(f"k{number:03d}", BIG[:size])
     plan, manifests = plan_of(source, destination, tmp_path)

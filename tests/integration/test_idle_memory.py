@@ -18,6 +18,7 @@ from executor.ledger.values import RunState
 from executor.machine import memory
 from executor.machine.buffers import BufferPool
 from executor.machine.memory import IdleMemory
+from schema.errors import WhichSide
 
 PATIENCE = 20.0
 
@@ -75,7 +76,7 @@ def test_a_run_that_waits_gives_its_buffers_back(
 
     monkeypatch.setattr(BufferPool, "release_idle", spied)
     monkeypatch.setattr(workshop, "trim", trim)
-    source, destination = MemoryStore("from"), MemoryStore("to")
+    source, destination = MemoryStore("from", side=WhichSide.SOURCE), MemoryStore("to", side=WhichSide.DESTINATION)
     for number in range(30):
         source.hold(f"small/{number}", bytes(1000))
     plan, manifests = plan_of(source, destination, tmp_path)

@@ -197,8 +197,7 @@ def test_a_lost_answer_writes_no_version_twice(
         versioned.declare(**{**more, "policy": {"versions": "all"}, "destination": destination})
         assert versioned.plan().code == 0
         proxy.rules = [Rule(Reset(after=True), operations=("put", "delete"), nth=number) for number in range(2, 40, 3)]
-        applied = versioned.apply()
-        assert applied.code == 0, applied.err
+        versioned.apply().ok()
         assert sum(bool(seen.faults) for seen in proxy.history) >= 9
         assert versioned.verify("--level", "content").code == 0
     client = sealed["NEW_SSE_C" if "destination" in more else None]
@@ -222,8 +221,7 @@ def test_verify_sees_what_became_of_versions_that_needed_no_copy(versioned: Oper
     assert versioned.summary().keys() >= {"skip"}
     client, name = versioned.destination.client(), versioned.destination_bucket
     for level in ("listing", "head", "content"):
-        verified = versioned.verify("--level", level)
-        assert verified.code == 0, verified.err
+        versioned.verify("--level", level).ok()
     rows = listed(versioned, name)
     removed = [row for row in rows if row.key == "twice the same"][2:3]
     removed += [row for row in rows if row.key == "null, oldest"]

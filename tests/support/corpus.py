@@ -13,7 +13,7 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 ODD_KEYS = (
-    # what s3-facts.md 5.3 lists, and what YAML, CSV, SQL and terminals trip over
+    # what S3 servers refuse or rename, and what YAML, CSV, SQL and terminals trip over
     *("a b", "a+b", "a%20b", "a%2Fb", "a%2fb", "%", "%%", "%zz", "a?b=c", "a#b", "a&b", "a;b", "a=b", "a,b", "a:b"),
     *(
         "it's",

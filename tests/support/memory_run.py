@@ -32,7 +32,7 @@ from executor.ledger.workers import Workers
 from executor.route import routes_of
 from executor.stop import Stop
 from schema.plan import Plan
-from schema.planfile import with_plan_id
+from schema.plan_document import with_plan_id
 from support import planning
 from support.memory_store import MemoryStore
 from support.silent import Silent

@@ -82,8 +82,16 @@ class MemoryStore:
     """One bucket. With *guards* False it ignores preconditions, as some servers do; *returns_checksums*: says the
     CRC64NVME it holds."""
 
-    def __init__(self, bucket: str = "memory", *, guards: bool = True, returns_checksums: bool = False) -> None:
+    def __init__(
+        self,
+        bucket: str = "memory",
+        *,
+        guards: bool = True,
+        returns_checksums: bool = False,
+        side: errors.WhichSide = errors.WhichSide.UNKNOWN,
+    ) -> None:
         self._bucket = bucket
+        self._side = side
         self.guards = guards
         self._returns_checksums = returns_checksums
         self.objects: dict[str, Held] = {}
@@ -118,10 +126,15 @@ class MemoryStore:
         call = Call(operation, key, number)
         with self._lock:
             self.calls.append(call)
-        self.before(call)
-        with self._lock:
-            answer = act(call)
-        self.after(call)
+        try:
+            self.before(call)
+            with self._lock:
+                answer = act(call)
+            self.after(call)
+        except errors.StoreError as error:
+            if error.side is errors.WhichSide.UNKNOWN:
+                error.side = self._side
+            raise
         return answer
 
     # Reading

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import yaml
 
@@ -36,6 +36,11 @@ class Ran(NamedTuple):
     code: int
     out: str
     err: str
+
+    def ok(self) -> Self:
+        """Exit code 0, or the test fails with what the command said."""
+        assert self.code == 0, self.err
+        return self
 
     def lines(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The JSON objects of stdout, of one type when given."""
@@ -147,12 +152,13 @@ class Operator:
         """Verify the plan."""
         return self.run("verify", self.plan_path, *options)
 
-    def background(self, *words: str | Path) -> subprocess.Popen[str]:
-        """The same command as a process of its own; stdout and stderr are pipes."""
+    def background(self, *words: str | Path, more: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """The same command as a process of its own, *more* in its environment; stdin is empty, the others are pipes."""
         return subprocess.Popen(
             [sys.executable, "-m", "s3migrate", *map(str, words)],
             cwd=self.folder,
-            env=scrubbed_environment() | self.environment() | {"PYTHONPATH": str(ROOT)},
+            env=scrubbed_environment() | self.environment() | {"PYTHONPATH": str(ROOT)} | dict(more or {}),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -182,16 +188,14 @@ class Operator:
 
 def moved(operator: Operator, *, again: bool = True, levels: Sequence[str] = ("content",)) -> None:
     """Plan, apply, verify at each of *levels*, and plan again: nothing is left. Not *again*: the applied plan stays."""
-    planned = operator.plan()
-    assert planned.code == 0, planned.err
+    operator.plan().ok()
     applied = operator.apply()
     assert applied.code == 0, applied.err + operator.run("status").out
     for level in levels:
         verified = operator.verify("--level", level)
         assert verified.code == 0, verified.err + verified.out
     if again:
-        second = operator.plan("--detailed-exitcode")
-        assert second.code == 0, second.err
+        operator.plan("--detailed-exitcode").ok()
 
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes]]:

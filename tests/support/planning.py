@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Generator, Iterable, Mapping
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from planner.batches import TARGETS
-from planner.build import SectionStores, build_plan
+from planner.build import build_plan
+from planner.inputs import PairInputs, PlanInputs
 from planner.methods import MethodChoice
+from s3migrate.planning.listings import ListingWishes, bucket_listing
 from schema.declaration import Declaration, Filters, MappingRule, Pair, Policy, Side
 from schema.errors import ManifestMissing
 from schema.facts import Capabilities
@@ -128,23 +131,43 @@ def plan(
     **more: Any,
 ) -> Plan:
     """One section named main."""
-    ends = SectionStores(*(end if isinstance(end, Bucket) else Bucket(end) for end in (source, destination)))
-    return build_plan(
-        declaration,
-        {"main": ends},
-        manifests=manifests,
-        staging=staging,
-        base=base,
-        capabilities={"main": (Capabilities(facts[0]), Capabilities(facts[1]))},
-        losses={},
-        methods={"main": choice},
-        memory=lambda _section: iter(sorted(memory)),
-        budget=BUDGET,
-        manifest_store_name="manifests",
-        provenance=provenance or {},
-        targets=targets,
-        **more,
+    pair = pair_inputs(
+        declaration, *(end if isinstance(end, Bucket) else Bucket(end) for end in (source, destination)), facts=facts
     )
+    return build_plan(
+        PlanInputs(
+            declaration,
+            {"main": dataclasses.replace(pair, choice=choice)},
+            manifests,
+            staging,
+            BUDGET,
+            base=base,
+            memory=lambda _section: iter(sorted(memory)),
+            provenance=provenance or {},
+            targets=targets,
+            **more,
+        )
+    )
+
+
+def pair_inputs(
+    declaration: Declaration,
+    source: Any,
+    destination: Any,
+    *,
+    facts: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    parallel: int = 1,
+) -> PairInputs:
+    """The two buckets of the declaration's first pair, listed as the face would."""
+    pair = declaration.pairs[0]
+    listings = []
+    for end, store, side, found in (
+        ("source", source, pair.source, facts[0]),
+        ("destination", destination, pair.destination, facts[1]),
+    ):
+        wishes = ListingWishes(end, Capabilities(found), declaration.policy.versions == "all", parallel)
+        listings.append(bucket_listing(store, side, wishes))
+    return PairInputs(*listings, Capabilities(facts[0]), Capabilities(facts[1]))
 
 
 def moved(made: Plan, manifests: MemoryManifests) -> list[Entry]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from schema.calendar import Hours
 from schema.declaration import Filters, Guards, Policy, Preserve, Side
 from schema.facts import Capabilities
 from schema.limits import CalendarRow, Limits
-from schema.plan import Batch, Gate, Inventory, Level, Loss, Method, Plan, Risk, Section, Stage, Tally
-from schema.plan_document import MAX_INLINE_BATCHES
-from schema.planfile import with_plan_id
+from schema.plan import Batch, Gate, Inventory, Level, ListingKind, Loss, Method, Plan, Risk, Section, Stage, Tally
+from schema.plan_checks import check_content, check_shape
+from schema.plan_document import MAX_INLINE_BATCHES, with_plan_id
+from schema.yaml_strict import Lines
 
 
 def digest(digit: str) -> str:
@@ -100,8 +102,8 @@ def _section(name: str, bucket: str) -> Section:
         id=name,
         source=source,
         destination=destination,
-        source_inventory=Inventory("list-objects-v2", 9, 750, digest("a")),
-        destination_inventory=Inventory("list-objects-v2", 4, 250, digest("c")),
+        source_inventory=Inventory(ListingKind.OBJECTS, 9, 750, digest("a")),
+        destination_inventory=Inventory(ListingKind.OBJECTS, 4, 250, digest("c")),
         source_capabilities=Capabilities({"etag_is_md5": "enforced"}),
         destination_capabilities=Capabilities({"if_none_match": "enforced", "if_match": "ignored"}),
         methods={"stream": "the endpoints differ"},
@@ -118,3 +120,10 @@ def _section(name: str, bucket: str) -> Section:
         losses=(Loss("acl", "the destination has no ACLs", None, ("a b", "é\x1b"), accepted=True),),
         mapping_examples=(("a.jpg", "new/a.jpg"),),
     )
+
+
+def check_plan(document: Mapping[str, Any], plan: Plan, lines: Lines | None = None) -> None:
+    """All that loading a plan proves of *document*, of which *plan* was made. Raises PlanCorrupt."""
+    lines = lines or Lines("plan")
+    check_shape(document, lines)
+    check_content(document, plan, lines)

@@ -42,7 +42,7 @@ def cut(keys, base: list[Batch] | None = None, versions: int = 1):
     """The batches of ascending *keys*, and their entries."""
     store = MemoryManifests()
     sticky = None if base is None else sticky_cuts(base).get(GROUP)
-    cutter = BatchCutter(GROUP, TARGET, QuickWriter, store, sticky)
+    cutter = BatchCutter(GROUP, TARGET, QuickWriter, store=store, sticky=sticky)
     for key in keys:
         for version in range(versions):
             version_id = f"v{version}" if versions > 1 else None
@@ -160,7 +160,7 @@ def test_equal_ids_are_told_apart_by_more_digits() -> None:
 
 
 def test_discarding_leaves_no_file(tmp_path) -> None:
-    cutter = BatchCutter(GROUP, 4, lambda: ManifestWriter(tmp_path), MemoryManifests())
+    cutter = BatchCutter(GROUP, 4, lambda: ManifestWriter(tmp_path), store=MemoryManifests())
     for number in range(9):
         cutter.add(Entry(f"{number}", 1, "", Action.COPY))
     assert list(tmp_path.iterdir()) != []
@@ -186,7 +186,7 @@ def test_base_cuts_of_one_method_do_not_cut_the_other() -> None:
 
 def test_real_manifests_are_published_and_nothing_else_is_left(tmp_path) -> None:
     store = MemoryManifests()
-    cutter = BatchCutter(GROUP, 4, lambda: ManifestWriter(tmp_path), store)
+    cutter = BatchCutter(GROUP, 4, lambda: ManifestWriter(tmp_path), store=store)
     for number in range(50):
         cutter.add(Entry(f"{number:02d}", 1, "", Action.COPY))
     batches = named(cutter.finish())

@@ -17,21 +17,25 @@ from support.planning import (
     listed,
     md5,
     moved,
+    pair_inputs,
     plan,
     side,
 )
+from support.sample_plan import check_plan
 
 from planner.batches import TARGETS
-from planner.build import SectionStores, build_plan
+from planner.build import build_plan
+from planner.inputs import PairInputs, PlanInputs
 from planner.reasons import Reason
 from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy
 from schema.errors import DeclarationError, ListingRefused, Throttled
 from schema.limits import Limits
 from schema.manifest import ManifestFolder
-from schema.plan import Action, Gate, Plan
-from schema.plan_checks import check_plan
-from schema.planfile import load_plan, to_document, write_plan
+from schema.plan import Action, Gate, ListingKind, Plan
+from schema.plan_document import to_document
+from schema.planfile import load_plan, write_plan
 from schema.tiers import GIB, MIB
+from storage.listing.source import BucketSource
 from storage.port import Listing, Tally
 
 DELETING = Policy(delete_extraneous="after-verify")
@@ -180,12 +184,8 @@ def test_a_listing_whose_other_side_fails_is_closed(bench) -> None:
 
 @pytest.mark.parametrize("store", ["s3://to/plans", "s3://to", "s3://from/x/"])
 def test_manifests_inside_a_migrated_bucket_are_refused(bench, store: str) -> None:
-    stores = {"main": SectionStores(Bucket(), Bucket())}
     with pytest.raises(DeclarationError, match="would lie inside the"):
-        build_plan(
-            declare(), stores, manifests=bench.manifests, staging=bench.staging, capabilities={}, losses={},
-            methods={}, budget=BUDGET, manifest_store_name=store, provenance={},
-        )  # fmt: skip
+        bench.plan(declare(manifests=store), [])
 
 
 @pytest.mark.parametrize("broken", ["source", "destination"])
@@ -261,11 +261,12 @@ def test_many_buckets_make_one_plan(bench) -> None:
         return dataclasses.replace(where, bucket=name)
 
     pairs = tuple(Pair(name, end(name, SOURCE), end(name, DESTINATION)) for name in ("zebra", "ant"))
-    stores = {name: SectionStores(Bucket([listed("a"), listed("b", 2)]), Bucket()) for name in ("zebra", "ant")}
+    inputs = pair_inputs(declare(), Bucket([listed("a"), listed("b", 2)]), Bucket())
     made = build_plan(
-        declare(pairs=pairs), stores, manifests=bench.manifests, staging=bench.staging, capabilities={}, losses={},
-        methods={}, budget=BUDGET, manifest_store_name="m", provenance={},
-    )  # fmt: skip
+        PlanInputs(
+            declare(pairs=pairs), {"zebra": inputs, "ant": inputs}, bench.manifests, bench.staging, budget=BUDGET
+        )
+    )
     check_plan(to_document(made), made)
     assert [section.id for section in made.sections] == ["zebra", "ant"]
     assert [(batch.stage, batch.section) for batch in made.batches] == [
@@ -375,12 +376,10 @@ def test_probes_losses_and_methods_are_passed_on(bench) -> None:
 
 
 def test_defaults_need_no_probe(bench) -> None:
-    declaration: Declaration = declare(policy=Policy(on_destination_newer=OnDifferent.SKIP))
-    made = build_plan(
-        declaration, {"main": SectionStores(Bucket([listed("a")]), Bucket())}, manifests=bench.manifests,
-        staging=bench.staging, capabilities={}, losses={}, methods={}, budget=BUDGET, manifest_store_name="m",
-        provenance={},
-    )  # fmt: skip
+    declaration: Declaration = declare(policy=Policy(on_destination_newer=OnDifferent.SKIP), manifests="m")
+    bucket = BucketSource(Bucket([listed("a")]), "", ListingKind.OBJECTS, "bucket")
+    inputs = PairInputs(bucket, BucketSource(Bucket(), "", ListingKind.OBJECTS, "bucket"))
+    made = build_plan(PlanInputs(declaration, {"main": inputs}, bench.manifests, bench.staging, BUDGET))
     assert made.manifest_store == "m"
     assert made.memory_budget == BUDGET
 
@@ -420,12 +419,13 @@ def test_memory_does_not_grow_with_the_number_of_objects(tmp_path) -> None:
     targets = dict.fromkeys(TARGETS, 500)
 
     def peak(count: int) -> int:
-        stores = {"main": SectionStores(Endless(count, 1), Endless(count, 2))}
+        pair = pair_inputs(declare(), Endless(count, 1), Endless(count, 2))
         tracemalloc.reset_peak()
         made = build_plan(
-            declare(), stores, manifests=ManifestFolder(tmp_path / "m"), staging=tmp_path / "s", capabilities={},
-            losses={}, methods={}, budget=BUDGET, manifest_store_name="m", provenance={}, targets=targets,
-        )  # fmt: skip
+            PlanInputs(
+                declare(), {"main": pair}, ManifestFolder(tmp_path / "m"), tmp_path / "s", BUDGET, targets=targets
+            )
+        )
         assert made.sections[0].summary["overwrite"].objects == count
         return tracemalloc.get_traced_memory()[1]
 

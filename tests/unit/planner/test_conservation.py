@@ -11,20 +11,21 @@ from typing import Any
 
 import pytest
 from support.listing_server import ListingServer, list_objects, list_versions, listed, objects_page
-from support.planning import MemoryManifests, declare
+from support.planning import MemoryManifests, declare, pair_inputs
+from support.sample_plan import check_plan
 
 from planner import section as section_module
 from planner.batches import BatchCutter
-from planner.build import SectionStores, build_plan
+from planner.build import build_plan
 from planner.delivery import Delivery
-from planner.inventory import InventoryTaker
+from planner.inputs import PlanInputs
 from planner.section import SectionPlanner
+from planner.stocktaking import Stocktaker
 from schema.declaration import Filters, Policy
 from schema.errors import ListingRefused, PlanCorrupt
 from schema.manifest import ManifestWriter
 from schema.plan import Plan
-from schema.plan_checks import check_plan
-from schema.planfile import to_document
+from schema.plan_document import to_document
 from storage.listing import listing as listing_module
 from storage.listing import ordinary
 from storage.listing.asking import ListingHabits
@@ -61,22 +62,10 @@ def planned(tmp_path: Path, *, unordered: bool = False, versions: bool = False, 
     more = {"version_id": "v1"} if versions else {}
     source = ListingServer([listed(name, **more) for name in NAMES], page_size=10)
     there = [listed(name, **more) for name in (*NAMES[::2], *(f"z{number:02d}" for number in range(15)))]
-    stores = SectionStores(
-        Store(source, unordered=unordered), Store(ListingServer(there, page_size=10), unordered=unordered)
-    )  # type: ignore[arg-type]
-    made = build_plan(
-        declare(filters=Filters(exclude=("k01*",)), policy=Policy(versions="all" if versions else "latest")),
-        {"main": stores},
-        manifests=MemoryManifests(),
-        staging=tmp_path / "s",
-        capabilities={},
-        losses={},
-        methods={},
-        budget=1 << 28,
-        manifest_store_name="m",
-        provenance={},
-        parallel_listing=parallel,
-    )
+    declaration = declare(filters=Filters(exclude=("k01*",)), policy=Policy(versions="all" if versions else "latest"))
+    ends = (Store(server, unordered=unordered) for server in (source, ListingServer(there, page_size=10)))
+    inputs = pair_inputs(declaration, *ends, parallel=parallel)
+    made = build_plan(PlanInputs(declaration, {"main": inputs}, MemoryManifests(), tmp_path / "s", 1 << 28))
     check_plan(to_document(made), made)
     return made
 
@@ -123,7 +112,7 @@ SEAMS: dict[str, tuple[object, str, Callable[..., Any], dict[str, Any]]] = {
     "settling": (Settler, "settle", without_one, {}),
     "sorting": (listing_module._Walk, "_without_repeats", lazily_without_one, {"unordered": True}),
     "history": (listing_module.Histories, "oldest_first", without_one, {"versions": True}),
-    "taking stock": (InventoryTaker, "take", lazily_without_one, {}),
+    "taking stock": (Stocktaker, "take", lazily_without_one, {}),
     "mapping and filters": (SectionPlanner, "_mapped", lazily_without_one, {}),
     "march": (section_module, "march", lazily_without_one, {}),
     "decisions": (SectionPlanner, "_objects", lazily_without_one, {}),

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from support.planning import DESTINATION, SOURCE, listed, md5
 
-from planner.decide import EndFacts, decide, end_facts
+from planner.decide import EndFacts, Rules, decide, end_facts
+from planner.histories import decide_history
 from planner.reasons import Reason
-from planner.versions import decide_history
-from schema.declaration import Addressing, Comparison, OnDifferent, Policy, Side
+from schema.declaration import Addressing, Comparison, OnDifferent, Pair, Policy, Side
 from schema.facts import Capabilities
 from schema.plan import Action
 from schema.tiers import FEW_PARTS, MAX_OBJECT
@@ -19,11 +19,12 @@ ONE, TWO = md5("one"), md5("two")
 PARTS, OTHER_PARTS = f"{ONE}-2", f"{TWO}-3"
 SEGMENTS = frozenset(("double-slash", "dot-segments", "leading-slash"))
 DEFAULT, AS_AWS = Policy(), EndFacts()
+ENDS = Pair("main", SOURCE, DESTINATION)
 NEWER_WINS = Policy(on_destination_newer=OnDifferent.OVERWRITE)
 
 
 def judged(source, there=None, policy: Policy = DEFAULT, facts: EndFacts = AS_AWS, earlier=()):
-    return decide(source, source.key, there, policy, facts, earlier)
+    return decide(source, source.key, there, rules=Rules(policy, facts), earlier=earlier)
 
 
 def obj(etag: str = ONE, size: int = 5, modified: int = 1_000, key: str = "k", **more):
@@ -144,25 +145,27 @@ def test_the_largest_object() -> None:
 )
 def test_keys_the_destination_cannot_hold(target: str, facts: EndFacts, reason: Reason | None) -> None:
     expected = (Action.COPY, Reason.ABSENT) if reason is None else (Action.UNSUPPORTED, reason)
-    assert decide(obj(), target, None, Policy(), facts) == expected
+    assert decide(obj(), target, None, rules=Rules(Policy(), facts)) == expected
 
 
 def test_facts_come_from_the_probes_and_the_declaration() -> None:
     unknown = Capabilities()
-    assert end_facts(SOURCE, DESTINATION, unknown, unknown) == EndFacts()
+    assert end_facts(ENDS, unknown, unknown) == EndFacts()
     random_etags = Capabilities({"etag_is_md5": "ignored"})
-    assert not end_facts(SOURCE, DESTINATION, random_etags, unknown).etags_from_content
-    assert not end_facts(SOURCE, DESTINATION, unknown, random_etags).etags_from_content
+    assert not end_facts(ENDS, random_etags, unknown).etags_from_content
+    assert not end_facts(ENDS, unknown, random_etags).etags_from_content
     probed = {"odd_keys": "rejected", "key_double_slash": "enforced", "key_dot_segments": "ignored",
               "key_leading_slash": "rejected", "key_control": "rejected"}  # fmt: skip
-    refused = end_facts(SOURCE, DESTINATION, unknown, Capabilities(probed)).refused_kinds
+    refused = end_facts(ENDS, unknown, Capabilities(probed)).refused_kinds
     assert refused == {"dot-segments", "leading-slash", "control"}
-    assert end_facts(SOURCE, DESTINATION, unknown, Capabilities({"odd_keys": "rejected"})).refused_kinds == SEGMENTS
-    assert not end_facts(SOURCE, DESTINATION, Capabilities(probed), unknown).refused_kinds
-    assert end_facts(Side("b"), DESTINATION, unknown, unknown).virtual_hosted
+    assert end_facts(ENDS, unknown, Capabilities({"odd_keys": "rejected"})).refused_kinds == SEGMENTS
+    assert not end_facts(ENDS, Capabilities(probed), unknown).refused_kinds
+    at_aws = Pair("main", Side("b"), DESTINATION)
+    assert end_facts(at_aws, unknown, unknown).virtual_hosted
     virtual = dataclasses.replace(DESTINATION, addressing=Addressing.VIRTUAL)
-    assert end_facts(SOURCE, virtual, unknown, unknown).virtual_hosted
-    assert not end_facts(Side("b", addressing=Addressing.PATH), DESTINATION, unknown, unknown).virtual_hosted
+    assert end_facts(Pair("main", SOURCE, virtual), unknown, unknown).virtual_hosted
+    by_path = Pair("main", Side("b", addressing=Addressing.PATH), DESTINATION)
+    assert not end_facts(by_path, unknown, unknown).virtual_hosted
 
 
 # --- whole histories
@@ -180,7 +183,7 @@ def history(*etags: str, start: int = 1_000):
 
 
 def actions(source, destination, policy: Policy = NEWER_WINS) -> list[str]:
-    return [str(d.action) for d in decide_history(source, "k", destination, policy, EndFacts())]
+    return [str(d.action) for d in decide_history(source, "k", destination, rules=Rules(policy, EndFacts()))]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +210,7 @@ def test_histories(source: str, destination: str, expected: list[str]) -> None:
 
 def test_only_the_first_write_of_a_key_is_guarded_by_an_etag() -> None:
     there = history("x")
-    found = list(decide_history(history("a", "b"), "k", there, NEWER_WINS, EndFacts()))
+    found = list(decide_history(history("a", "b"), "k", there, rules=Rules(NEWER_WINS, EndFacts())))
     assert [d.destination_etag for d in found] == [there[0].etag, None]
 
 
@@ -221,7 +224,7 @@ def test_writing_a_history_settles_it() -> None:
     for there in ("", "x", "-", "ab", "abx", "xab", "axb", "b", "aab", "abab"):
         for source in ("a", "ab", "ab-", "abc", "aab", "-", "abb"):
             present = history(*there)
-            for decision in decide_history(history(*source), "k", present, NEWER_WINS, EndFacts()):
+            for decision in decide_history(history(*source), "k", present, rules=Rules(NEWER_WINS, EndFacts())):
                 if decision.action is not Action.SKIP:
                     present = [*present, decision.version]
             assert actions(history(*source), present) == ["skip"] * len(source), (source, there)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from support.planning import DESTINATION, POLICY, SOURCE
+from support.planning import DESTINATION, POLICY, SOURCE, declare
 
 from planner.batches import DraftBatch
 from planner.cost import SectionWork
@@ -17,8 +17,10 @@ from schema.declaration import Policy, Preserve, Side
 from schema.facts import Capabilities
 from schema.limits import Limits
 from schema.manifest import ManifestSummary
-from schema.plan import Inventory, Loss, Method, Section, Tally
-from schema.tiers import GIB, MIB, TIB, part_size
+from schema.plan import Inventory, ListingKind, Loss, Method, Section, Tally
+from schema.tiers import GIB, MIB, part_size
+
+TIB = 1024 * GIB
 
 BUDGET = 256 * MIB
 NONE_STREAMED = Largest()
@@ -32,8 +34,8 @@ def section(source: Side = SOURCE, destination: Side = DESTINATION, **more) -> S
         "id": "main",
         "source": source,
         "destination": destination,
-        "source_inventory": Inventory("list-objects-v2", 1_500, 1, "sha256:0"),
-        "destination_inventory": Inventory("list-objects-v2", 0, 0, "sha256:0"),
+        "source_inventory": Inventory(ListingKind.OBJECTS, 1_500, 1, "sha256:0"),
+        "destination_inventory": Inventory(ListingKind.OBJECTS, 0, 0, "sha256:0"),
         "source_capabilities": Capabilities(),
         "destination_capabilities": Capabilities(),
         "methods": {"stream": "two endpoints"},
@@ -55,8 +57,8 @@ def in_parts(*sizes: int) -> PartCount:
 
 
 def made(drafts, parts=None, sections=None, limits: Limits = NO_LIMITS, largest: int = 1, classes=None, policy=POLICY):
-    work = [SectionWork(one, classes or {}) for one in sections or [section()]]
-    return estimate(work_by_tier(drafts, [parts or {}]), work, limits, Preserve(), BUDGET, largest, policy)
+    work = [SectionWork(one, classes or {}, Largest(largest)) for one in sections or [section()]]
+    return estimate(work_by_tier(drafts, [parts or {}]), work, declare(limits=limits, policy=policy), budget=BUDGET)
 
 
 def test_requests() -> None:
@@ -170,7 +172,7 @@ def test_objects_that_land_in_an_archive_are_a_risk() -> None:
     def found(preserve: Preserve, facts: dict[str, str], policy: Policy = POLICY) -> dict[str, str]:
         cold = {"DEEP_ARCHIVE": ClassWork(3, 3, 3, 3, restores=3), "STANDARD": ClassWork(1, 1, 1, 1)}
         one = section(AWS, AWS, destination_capabilities=Capabilities({**QUIET.facts, **facts}))
-        rows = risks_of([one], policy, [Largest()], BUDGET, preserve, [cold])
+        rows = risks_of([SectionWork(one, cold, Largest())], declare(policy=policy, preserve=preserve), budget=BUDGET)
         return {risk.id: risk.text for risk in rows}
 
     assert found(Preserve(), {})["archived-destination"].startswith("3 in DEEP_ARCHIVE cannot be read back")
@@ -204,7 +206,8 @@ def test_huge_parts_go_through_windows() -> None:
 
 
 def risk_levels(made_section: Section, policy: Policy = POLICY, largest: Largest = NONE_STREAMED):
-    return {risk.id: risk.level for risk in risks_of([made_section], policy, [largest], BUDGET)}
+    rows = risks_of([SectionWork(made_section, {}, largest)], declare(policy=policy), budget=BUDGET)
+    return {risk.id: risk.level for risk in rows}
 
 
 QUIET = Capabilities({"if_none_match": "enforced", "if_match": "enforced", "versioning": "enforced"})
@@ -230,7 +233,7 @@ def test_risks(more, expected: dict[str, str]) -> None:
 
 def test_risks_of_a_careless_destination() -> None:
     summary = {"overwrite": Tally(1, 1), "transfer": Tally(1, 1), "delete": Tally(1, 1)}
-    empty = Inventory("list-objects-v2", 0, 0, "")
+    empty = Inventory(ListingKind.OBJECTS, 0, 0, "")
     plain = Capabilities({"versioning": "rejected"})
     found = section(AWS, AWS, summary=summary, source_inventory=empty, destination_capabilities=plain)
     assert risk_levels(found, largest=Largest(17 * GIB, "big\n")) == {
@@ -252,8 +255,8 @@ def test_risks_of_a_careless_destination() -> None:
     ],
 )
 def test_the_largest_object_is_cut_as_the_plan_promises(part_layout: bool, etag: str, cuts: str) -> None:
-    largest = [Largest(17 * GIB + 1, "big", etag)]
-    rows = risks_of([section(AWS, AWS)], Policy(), largest, 10 * GIB, Preserve(part_layout=part_layout))
+    work = SectionWork(section(AWS, AWS), {}, Largest(17 * GIB + 1, "big", etag))
+    rows = risks_of([work], declare(preserve=Preserve(part_layout=part_layout)), budget=10 * GIB)
     (text,) = (row.text for row in rows if row.id == "largest-object")
     assert text == f"'big' is 17.0 GiB: {cuts} (limit 10,000)"
 
@@ -261,14 +264,15 @@ def test_the_largest_object_is_cut_as_the_plan_promises(part_layout: bool, etag:
 def test_one_is_no_plural() -> None:
     summary = {name: Tally(1, 1) for name in ("overwrite", "delete", "conflict", "unsupported")}
     found = section(AWS, AWS, summary=summary, destination_capabilities=QUIET, losses=(Loss("acl", "no", 1, (), True),))
-    texts = [row.text for row in risks_of([found], Policy(), [Largest()], BUDGET)]
+    texts = [row.text for row in risks_of([SectionWork(found, {}, Largest())], declare(), budget=BUDGET)]
     nouns = ("destination object to", "extraneous destination object to", "key left", "object not", "object);")
     assert [noun for noun in nouns if not any(f"1 {noun}" in text for text in texts)] == []
 
 
 def test_risks_are_sorted_worst_first_and_name_their_section() -> None:
     one = section(summary={"conflict": Tally(2, 2), "delete": Tally(1_234, 1)})
-    rows = risks_of([one, dataclasses.replace(one, id="other")], Policy(), [Largest(), Largest()], BUDGET)
+    work = [SectionWork(each, {}, Largest()) for each in (one, dataclasses.replace(one, id="other"))]
+    rows = risks_of(work, declare(), budget=BUDGET)
     levels = [("high", "medium", "low").index(row.level) for row in rows]
     assert levels == sorted(levels)
     assert rows[0].text.startswith("main: 1,234 ")

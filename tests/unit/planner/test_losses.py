@@ -14,7 +14,7 @@ from schema.declaration import Preserve, Side
 from schema.facts import Capabilities
 from schema.losses import LOSSES
 from schema.objects import ObjectHead
-from schema.plan import Inventory, Section
+from schema.plan import Inventory, ListingKind, Section
 
 BAD = Capabilities(
     dict.fromkeys(
@@ -203,7 +203,7 @@ def test_kinds_of_keys_agree_with_their_definition(key: str) -> None:
 def risk_ids(
     preserve: Preserve, here: Mapping[str, str], there: Mapping[str, str], bucket: str = "a", **side: object
 ) -> set[str]:
-    nothing = Inventory("list-objects-v2", 0, 0, "")
+    nothing = Inventory(ListingKind.OBJECTS, 0, 0, "")
     section = Section(
         "s", Side(bucket, **side), Side("b"), nothing, nothing, Capabilities(here), Capabilities(there),  # type: ignore[arg-type]
         {}, {}, {},

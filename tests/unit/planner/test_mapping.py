@@ -1,4 +1,4 @@
-"""Filters, key mapping, collisions, and the sort on disk behind them."""
+"""Filters, key mapping and collisions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from support.planning import listed
 from planner.filters import compile_filters, compile_globs
 from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, fold_of
 from planner.reasons import Reason
-from planner.sorting import FAN_IN, DiskSorter, sort_on_disk
 from schema.declaration import Filters, MappingRule
-from schema.errors import DeclarationError, LocalDiskError
+from schema.errors import DeclarationError
 from schema.facts import Capabilities
 
 
@@ -137,27 +136,6 @@ def test_keys_the_destination_folds_together_are_refused(tmp_path, fact: str, on
     assert repr("src/" + one) in str(refused.value)
     assert repr("src/" + other) in str(refused.value)
     assert list(tmp_path.iterdir()) == []
-
-
-@given(st.lists(st.tuples(st.text(max_size=2), st.integers())), st.integers(1, 7))
-def test_the_sort_on_disk_sorts_and_is_stable(tmp_path_factory, rows, run_rows: int) -> None:
-    staging = tmp_path_factory.getbasetemp() / "sorting"
-    assert list(sort_on_disk(rows, staging, run_rows=run_rows)) == sorted(rows, key=lambda row: row[0])
-    assert list(staging.iterdir() if staging.exists() else ()) == []
-
-
-def test_more_runs_than_are_merged_at_once(tmp_path) -> None:
-    rows = [(f"{n * 7919 % 1000:04d}", n) for n in range(FAN_IN * 3 + 1)]
-    with DiskSorter(tmp_path, run_rows=1) as sorter:
-        for row in rows:
-            sorter.add(row)
-        assert list(sorter.ascending()) == sorted(rows)
-
-
-def test_a_disk_that_refuses_is_named(tmp_path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LocalDiskError, match="file"):
-        list(sort_on_disk([("a", 1)] * 3, tmp_path / "file", run_rows=1))
 
 
 @pytest.mark.parametrize(

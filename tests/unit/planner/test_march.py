@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.planning import listed, listing_of
+from support.planning import Bucket, listed, listing_of
 
-from planner.inventory import OBJECTS, VERSIONS, InventoryTaker
 from planner.march import AscendingMemory, march
+from planner.stocktaking import Stocktaker
 from schema.errors import ListingRefused
+from schema.plan import ListingKind
+from storage.listing.source import BucketSource
 
 keys = st.sets(st.text(min_size=1, max_size=3))
 
@@ -55,35 +57,39 @@ def test_memory_that_does_not_ascend_is_refused() -> None:
         memory.at("c")
 
 
-def take(kind: str, prefix: str, *objects):
-    taker = InventoryTaker(kind, prefix, "source bucket b")
+def given(kind: ListingKind) -> BucketSource:
+    return BucketSource(Bucket(), "", kind, "source bucket b")
+
+
+def take(kind: ListingKind, prefix: str, *objects):
+    taker = Stocktaker(given(kind), prefix)
     return taker, list(taker.take(listing_of(objects)))
 
 
 @pytest.mark.parametrize("second", ["a", "b"])
 def test_an_unordered_or_repeated_listing_is_refused(second: str) -> None:
     with pytest.raises(ListingRefused, match="keys must ascend"):
-        take(OBJECTS, "", listed("b"), listed(second))
+        take(ListingKind.OBJECTS, "", listed("b"), listed(second))
 
 
 def test_disorder_between_two_blocks_is_seen() -> None:
     objects = [listed(f"{number:05d}") for number in range(512)]
     with pytest.raises(ListingRefused):
-        take(OBJECTS, "", *objects, listed("00000"))
+        take(ListingKind.OBJECTS, "", *objects, listed("00000"))
 
 
 def test_versions_of_one_key_may_repeat_it() -> None:
-    taker, _ = take(VERSIONS, "", listed("a", version_id="1"), listed("a", version_id="2"))
+    taker, _ = take(ListingKind.VERSIONS, "", listed("a", version_id="1"), listed("a", version_id="2"))
     assert taker.finished().objects == 2
 
 
 def test_a_key_outside_the_prefix_is_refused() -> None:
     with pytest.raises(ListingRefused, match="not under 'p/'"):
-        take(OBJECTS, "p/", listed("p/a"), listed("q"))
+        take(ListingKind.OBJECTS, "p/", listed("p/a"), listed("q"))
 
 
 def test_an_unfinished_listing_has_no_inventory() -> None:
-    taker = InventoryTaker(OBJECTS, "", "source bucket b")
+    taker = Stocktaker(given(ListingKind.OBJECTS), "")
     next(taker.take(listing_of([listed("a"), listed("b")])))
     with pytest.raises(ListingRefused, match="not read to its end"):
         taker.finished()
@@ -103,6 +109,6 @@ def test_the_digest_tells_any_two_listings_apart() -> None:
         [listed("a"), listed("b")],
         [],
     ]
-    digests = [take(OBJECTS, "", *objects)[0].finished().sha256 for objects in others]
+    digests = [take(ListingKind.OBJECTS, "", *objects)[0].finished().sha256 for objects in others]
     assert len(set(digests)) == len(others)
-    assert take(OBJECTS, "", base)[0].finished().sha256 == digests[0]
+    assert take(ListingKind.OBJECTS, "", base)[0].finished().sha256 == digests[0]

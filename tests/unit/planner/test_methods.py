@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.planning import MemoryManifests, declare, listed, plan
+from support.sample_plan import check_plan
 
-from planner.methods import STREAMED, MethodChoice, chooser
-from s3migrate.planning.probing import choose_method, settle_method
+from planner.methods import STREAMED, MethodChoice, choose_method, chooser, settle_method
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
 from schema.errors import DeclarationError
 from schema.facts import Capabilities
 from schema.objects import ListedObject
 from schema.plan import Action, Entry, Method, Plan
-from schema.plan_checks import check_plan
 from schema.plan_document import to_document
 from schema.tiers import GIB, KIB, MAX_PART
 
@@ -78,7 +77,7 @@ def settled(facts: Mapping[str, str], transfer: str = "auto", *, part_layout: bo
     declaration = Declaration(
         "test", (pair,), policy=Policy(transfer=transfer), preserve=Preserve(part_layout=part_layout)
     )
-    return settle_method(declaration, pair, COPIES, Capabilities(facts))
+    return settle_method(declaration, pair, COPIES, destination=Capabilities(facts))
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 from support.planning import DESTINATION, SOURCE, MemoryManifests, declare, listed, md5, moved, plan, side
+from support.sample_plan import check_plan
 
 from schema.declaration import MappingRule, OnDifferent, Policy
 from schema.objects import ListedObject
 from schema.plan import Plan
-from schema.plan_checks import check_plan
-from schema.planfile import to_document
+from schema.plan_document import to_document
 
 ODD = ["a//b", "/a", "a", "A", "./x", "a/../b", " ", "+", "%2F", "\n", "\r", "\x01", "é", "e\u0301", "yes", "\x85",
        "\U0001f600", "a/", "a/b", "~", "null", "\ufffe", "_SUCCESS", "d/_SUCCESS", "'", '"', "\u2028",

@@ -24,7 +24,7 @@ def streamed(_entries: Sequence[Entry]) -> Method:
 
 
 def routed(*entries: Entry, restore: bool = False, canary_max: int = 0) -> tuple[str, str]:
-    return Router(MARKERS, 0, streamed, canary_max).route(entries, restore)[:2]
+    return Router(MARKERS, 0, streamed, canary_max=canary_max).route(entries, restore)[:2]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_special_stages() -> None:
     assert routed(entry("t/_delta_log/0.json")) == ("markers", "markers")
     assert routed(entry("k", MIB), restore=True) == ("archived", "small")
     assert routed(entry("a/_SUCCESS", action=Action.DELETE)) == ("deletes", "deletes")
-    marker = Router(MARKERS, 2, streamed, 0).route([entry("p/_delta_log/x")], False)
+    marker = Router(MARKERS, 2, streamed, canary_max=0).route([entry("p/_delta_log/x")], False)
     assert marker == ("markers", "markers", Method.STREAM)
 
 

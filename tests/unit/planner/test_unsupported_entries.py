@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from support.planning import Bucket, MemoryManifests, declare, listed, moved, plan, side
+from support.sample_plan import check_plan
 
 from schema.declaration import Filters, MappingRule, Policy
 from schema.objects import ListedEntry, UnsupportedEntry
 from schema.plan import VERSION_ORDER, Entry, Plan
-from schema.plan_checks import check_plan
-from schema.planfile import to_document
+from schema.plan_document import to_document
 from storage.port import Believe, Listing, Tally
 
 DELETING = Policy(delete_extraneous="after-verify")

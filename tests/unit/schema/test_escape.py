@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from schema.escape import (
     EMPTY_MARKDOWN,
     csv_cell,
-    from_csv_cell,
     from_one_line,
     html_text,
     markdown_code,
@@ -92,7 +91,7 @@ def test_a_csv_cell_is_no_formula_and_reads_back(key: str) -> None:
     csv.writer(text).writerow([cell, "end"])
 
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert from_csv_cell(next(csv.reader(io.StringIO(text.getvalue())))[0]) == key
+    assert from_one_line(next(csv.reader(io.StringIO(text.getvalue())))[0].removeprefix("'")) == key
 
 
 @given(KEYS)

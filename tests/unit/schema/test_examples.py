@@ -11,7 +11,9 @@ from jsonschema import Draft202012Validator
 from schema.declaration_file import load_declaration
 from schema.manifest import ManifestFolder, read_entries, verify_manifest
 from schema.plan import Tally
-from schema.planfile import check_guards, compute_plan_id, load_plan, read_document
+from schema.plan_checks import check_guards
+from schema.plan_document import compute_plan_id
+from schema.planfile import load_plan, read_document
 from schema.validation import schema_text
 
 PLANS = Path(__file__).parents[3] / "plans"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from s3migrate.commands.steer import limit_of
-from s3migrate.example import EXAMPLE
+from s3migrate.commands.init import example
+from s3migrate.commands.limit import limit_of
 from schema.declaration_file import parse_declaration
 from schema.errors import DeclarationError, UsageError
 from schema.limits import LIMITS, CalendarRow, Limit, Limits, RunLimits
@@ -80,8 +80,8 @@ def test_the_example_is_a_value_and_stands_in_the_example_declaration(limit: Lim
 
     assert limit_of(f"{limit.name}={limit.example}") == (limit.name, figure)
     assert limit.text(figure)
-    assert f"#   {limit.name}: {limit.example}" in EXAMPLE
-    assert "@LIMITS@" not in EXAMPLE
+    assert f"#   {limit.name}: {limit.example}" in example()
+    assert "@LIMITS@" not in example()
 
 
 @every_limit

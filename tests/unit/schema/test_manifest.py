@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schema import manifest
+from schema import manifest, manifest_lines
 from schema.errors import LocalDiskError, ManifestCorrupt, ManifestMissing
 from schema.manifest import ManifestFolder, ManifestSummary, ManifestWriter, read_entries, verify_manifest
 from schema.plan import Action, Entry
@@ -59,12 +59,12 @@ def check(store: ManifestFolder, summary: ManifestSummary) -> None:
 
 @given(ENTRIES)
 def test_a_line_gives_its_entry_back(entry: Entry) -> None:
-    assert manifest.decode(manifest.encode(entry)) == entry
+    assert manifest_lines.decode(manifest_lines.encode(entry)) == entry
 
 
 @given(ENTRIES)
 def test_a_line_is_one_line_to_every_reader(entry: Entry) -> None:
-    line = manifest.encode(entry).decode("utf-8")
+    line = manifest_lines.encode(entry).decode("utf-8")
 
     assert len(line.splitlines()) == 1
     assert line.endswith("\n")
@@ -74,15 +74,15 @@ def test_a_line_is_one_line_to_every_reader(entry: Entry) -> None:
 def test_fields_stand_in_fixed_order_and_defaults_are_left_out() -> None:
     full = Entry("k", 1, "e", Action.OVERWRITE, 2, "d", "de", "v", "GLACIER", "because")
 
-    assert manifest.encode(SIMPLE) == b'{"key":"a/b","size":7,"etag":"etag","act":"copy","mtime":1000}\n'
-    assert list(json.loads(manifest.encode(full))) == [
+    assert manifest_lines.encode(SIMPLE) == b'{"key":"a/b","size":7,"etag":"etag","act":"copy","mtime":1000}\n'
+    assert list(json.loads(manifest_lines.encode(full))) == [
         *("key", "size", "etag", "act", "mtime", "dst", "dst_etag", "version", "class", "reason")
     ]
 
 
 def test_a_surrogate_pair_is_refused_because_json_would_join_it() -> None:
     with pytest.raises(ValueError, match="surrogate pair"):
-        manifest.encode(SIMPLE._replace(key="\ud83d\ude00"))
+        manifest_lines.encode(SIMPLE._replace(key="\ud83d\ude00"))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_surrogate_pair_is_refused_because_json_would_join_it() -> None:
 )
 def test_a_line_of_another_making_is_refused_by_number(line: bytes, what: str) -> None:
     with pytest.raises(ManifestCorrupt, match="line 17") as error:
-        manifest.decode(line, 17)
+        manifest_lines.decode(line, 17)
     assert what in str(error.value)
 
 
@@ -124,7 +124,7 @@ def test_what_is_written_is_read_and_verifies(tmp_path: Path, entries: list[Entr
 
     assert list(read_entries(store, summary.digest)) == list(enumerate(entries))
     assert (summary.objects, summary.bytes) == (len(entries), sum(entry.size for entry in entries))
-    assert summary.digest == "sha256:" + hashlib.sha256(b"".join(map(manifest.encode, entries))).hexdigest()
+    assert summary.digest == "sha256:" + hashlib.sha256(b"".join(map(manifest_lines.encode, entries))).hexdigest()
     check(store, summary)
 
 
@@ -156,11 +156,11 @@ def test_a_slice_is_the_lines_from_lo_to_hi(tmp_path: Path) -> None:
     entries = [SIMPLE._replace(key=f"{number:05}") for number in range(5000)]
     store, summary = write(tmp_path, entries)
 
-    assert list(read_entries(store, summary.digest, 4998)) == [(4998, entries[4998]), (4999, entries[4999])]
-    assert list(read_entries(store, summary.digest, 10, 12)) == [(10, entries[10]), (11, entries[11])]
-    assert list(read_entries(store, summary.digest, 10, 10)) == []
+    assert list(read_entries(store, summary.digest, lo=4998)) == [(4998, entries[4998]), (4999, entries[4999])]
+    assert list(read_entries(store, summary.digest, lo=10, hi=12)) == [(10, entries[10]), (11, entries[11])]
+    assert list(read_entries(store, summary.digest, lo=10, hi=10)) == []
     with pytest.raises(ManifestCorrupt, match="ends after 5,000 lines; line 5,001"):
-        list(read_entries(store, summary.digest, 4999, 5001))
+        list(read_entries(store, summary.digest, lo=4999, hi=5001))
 
 
 @pytest.mark.parametrize("wrong", [SIMPLE, SIMPLE._replace(key="a"), SIMPLE._replace(version_id="1")])
@@ -269,7 +269,7 @@ def doctored(folder: Path, raw: bytes) -> tuple[ManifestFolder, str]:
     return store, digest
 
 
-LINES = b"".join(manifest.encode(SIMPLE._replace(key=f"{number}")) for number in range(9))
+LINES = b"".join(manifest_lines.encode(SIMPLE._replace(key=f"{number}")) for number in range(9))
 
 
 def zipped(lines: bytes) -> bytes:
@@ -341,7 +341,7 @@ def test_verify_notices_one_changed_byte(tmp_path: Path) -> None:
 
 
 def test_verify_notices_disorder(tmp_path: Path) -> None:
-    lines = manifest.encode(SIMPLE._replace(key="b")) + manifest.encode(SIMPLE)
+    lines = manifest_lines.encode(SIMPLE._replace(key="b")) + manifest_lines.encode(SIMPLE)
     store = ManifestFolder(tmp_path)
     digest = "sha256:" + hashlib.sha256(lines).hexdigest()
     store.path_of(digest).write_bytes(gzip.compress(lines))

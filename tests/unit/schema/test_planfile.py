@@ -13,9 +13,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.sample_plan import digest, large_plan, sample_plan
+from support.sample_plan import check_plan, digest, large_plan, sample_plan
 
-from schema import planfile, yaml_strict
+from schema import plan_checks, plan_document, planfile, yaml_strict
 from schema.canonical import canonical_json
 from schema.declaration import Filters, Guards, Policy, Preserve, Side
 from schema.errors import (
@@ -41,7 +41,7 @@ def test_a_plan_survives_the_file(tmp_path: Path) -> None:
     assert planfile.write_plan(tmp_path / "plans" / "photos.plan.yaml", plan)
 
     assert planfile.load_plan(tmp_path / "plans" / "photos.plan.yaml") == plan
-    assert planfile.from_document(planfile.to_document(plan)) == plan
+    assert plan_document.from_document(plan_document.to_document(plan)) == plan
 
 
 @given(keys=st.tuples(TEXT, TEXT).map(sorted), text=TEXT, prefix=TEXT, rate=st.floats(1e-6, 1e9))
@@ -62,8 +62,8 @@ def test_other_peoples_text_survives(keys: list[str], text: str, prefix: str, ra
 
     document, lines = yaml_strict.load(planfile.dumps(plan).encode("utf-8"), "plan")
 
-    again = planfile.from_document(document)
-    planfile.check_plan(document, again, lines)
+    again = plan_document.from_document(document)
+    check_plan(document, again, lines)
     assert again == plan
 
 
@@ -71,14 +71,15 @@ def test_the_plan_id_is_over_all_but_itself_and_provenance() -> None:
     plan = sample_plan()
 
     assert sample_plan(provenance={"generated_at": "later"}).plan_id == plan.plan_id
-    assert planfile.compute_plan_id({**planfile.to_document(plan), "plan_id": "x", "provenance": 1}) == plan.plan_id
+    document = plan_document.to_document(plan)
+    assert plan_document.compute_plan_id({**document, "plan_id": "x", "provenance": 1}) == plan.plan_id
     assert sample_plan(serial=4).plan_id != plan.plan_id
-    assert planfile.compute_plan_id({**planfile.to_document(plan), "x-note": "mine"}) != plan.plan_id
+    assert plan_document.compute_plan_id({**document, "x-note": "mine"}) != plan.plan_id
 
 
 def test_the_plan_id_does_not_move_between_versions() -> None:
     """A plan approved yesterday must have the same name today: change this only with the apiVersion."""
-    assert planfile.compute_plan_id({"b": [1, None, True], "a": {"é": "x"}, "plan_id": "?"}) == (
+    assert plan_document.compute_plan_id({"b": [1, None, True], "a": {"é": "x"}, "plan_id": "?"}) == (
         "sha256:643b5b5de9009a69c643c94390a264a4c4a704f65473f92e2f906ed91e1dc940"
     )
 
@@ -88,7 +89,7 @@ def test_the_text_is_for_reviewers_and_every_yaml_reader() -> None:
 
     assert text.startswith("# yaml-language-server: $schema=")
     assert "Do not edit by hand" in text
-    assert yaml.safe_load(text) == planfile.to_document(sample_plan())
+    assert yaml.safe_load(text) == plan_document.to_document(sample_plan())
     assert max(map(len, text.splitlines())) <= 160
     assert len(text.splitlines()) < 200
 
@@ -220,10 +221,10 @@ MISSHAPEN: list[tuple[Edit, str]] = [
 
 
 def _written(path: Path, edit: Edit, *, renamed: bool) -> None:
-    document = json.loads(json.dumps(planfile.to_document(sample_plan())))
+    document = json.loads(json.dumps(plan_document.to_document(sample_plan())))
     edit(document)
     if renamed:
-        document["plan_id"] = planfile.compute_plan_id(document)
+        document["plan_id"] = plan_document.compute_plan_id(document)
     path.write_text(yaml_strict.dump(document), encoding="utf-8")
 
 
@@ -275,11 +276,11 @@ def test_a_plan_without_work_is_a_plan(tmp_path: Path) -> None:
 
 def test_guards_name_all_that_is_exceeded() -> None:
     plan = sample_plan()
-    planfile.check_guards(plan)
+    plan_checks.check_guards(plan)
 
     guards = dataclasses.replace(plan.guards, max_objects=11, max_bytes=1199, max_overwrites=1)
     with pytest.raises(GuardExceeded) as error:
-        planfile.check_guards(sample_plan(guards=guards))
+        plan_checks.check_guards(sample_plan(guards=guards))
     for name in ("12 objects", "guards.max_objects", "guards.max_bytes", "2 overwrites", "raise the guard"):
         assert name in str(error.value)
 
@@ -288,7 +289,7 @@ def test_deletes_are_guarded_by_zero_unless_said() -> None:
     section = sample_plan().sections[0]
     deleting = dataclasses.replace(section, summary={**section.summary, "delete": section.summary["overwrite"]})
     with pytest.raises(GuardExceeded, match=r"1 deletes, and guards.max_deletes allows 0"):
-        planfile.check_guards(sample_plan(sections=(deleting,)))
+        plan_checks.check_guards(sample_plan(sections=(deleting,)))
 
 
 def test_very_many_batches_stand_beside_the_plan(tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_very_many_batches_stand_beside_the_plan(tmp_path: Path) -> None:
 
 
 def test_very_many_batches_stand_in_another_store(tmp_path: Path) -> None:
-    plan = planfile.with_plan_id(dataclasses.replace(large_plan(), manifest_store="s3://plans/photos"))
+    plan = plan_document.with_plan_id(dataclasses.replace(large_plan(), manifest_store="s3://plans/photos"))
     path, store = tmp_path / "p.yaml", ManifestFolder(tmp_path / "elsewhere")
 
     def open_store(name: str, destination: Side) -> ManifestFolder:
@@ -327,7 +328,7 @@ def test_a_batch_index_that_is_gone_or_changed_is_noticed(tmp_path: Path) -> Non
     path = tmp_path / "p.yaml"
     planfile.write_plan(path, large_plan())
     other = dataclasses.replace(large_plan(), batches=large_plan().batches[:-1] + large_plan().batches[:1])
-    planfile.write_plan(tmp_path / "other.yaml", planfile.with_plan_id(other))
+    planfile.write_plan(tmp_path / "other.yaml", plan_document.with_plan_id(other))
     wanted = planfile.read_document(path)[0]["batch_index"]["sha256"].removeprefix("sha256:")
     wrong = planfile.read_document(tmp_path / "other.yaml")[0]["batch_index"]["sha256"].removeprefix("sha256:")
     index = tmp_path / "manifests" / f"{wanted}.jsonl.gz"

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from schema.quantities import (
     count_text,
     duration_text,
-    exact_size_text,
     parse_rate,
     parse_size,
     rate_text,
@@ -53,11 +52,6 @@ def test_rates_are_sizes_a_second_and_never_zero() -> None:
     for wrong in ("0", "0MiB/s", "fast", "1/m"):
         with pytest.raises(ValueError, match="rate"):
             parse_rate(wrong)
-
-
-@given(st.integers(0, 2**62))
-def test_an_exact_text_is_read_back_exactly(size: int) -> None:
-    assert parse_size(exact_size_text(size)) == size
 
 
 @given(st.integers(0, 2**62))

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from s3migrate.example import EXAMPLE
+from s3migrate.commands.init import example
 from schema.declaration_file import parse_declaration
 from schema.errors import DeclarationError
 from schema.plain import build, plain
@@ -38,7 +38,7 @@ def test_the_published_schemas_and_the_example_know_each_timeout_and_its_default
 
     assert {name: said["default"] for name, said in declared.items()} == defaults
     assert set(planned) == set(NAMES)
-    assert re.findall(r"^#   ([a-z]+): (\d+)s$", EXAMPLE, re.MULTILINE) == [(n, str(s)) for n, s in defaults.items()]
+    assert re.findall(r"^#   ([a-z]+): (\d+)s$", example(), re.MULTILINE) == [(n, str(s)) for n, s in defaults.items()]
 
 
 def test_what_is_not_declared_is_as_by_default() -> None:

@@ -94,6 +94,64 @@ def test_renewal_before_the_end_and_only_then() -> None:
     assert fetched == [False, False]
 
 
+class Source:
+    """Keys of one hour, whose renewal fails while it is told to."""
+
+    def __init__(self, *, known: bool = True) -> None:
+        self.now = 0.0
+        self.failing = False
+        self.asked = 0
+        self._known = known
+
+    def fetch(self, anew: bool) -> Fetched:  # noqa: ARG002  the fetch's signature
+        self.asked += 1
+        if self.failing:
+            raise ConnectionFailed("STS is away")
+        end = self.now + 3600.0
+        return Fetched(Keys(f"AK{self.asked}", "s"), end - 300.0, end if self._known else None)
+
+
+def test_a_renewal_that_fails_is_tried_again_while_the_old_keys_hold() -> None:
+    source = Source()
+    credentials = RenewedKeys(source.fetch, now=lambda: source.now)
+    assert credentials.current().access_key == "AK1"
+    source.failing, source.now = True, 3300.0
+    assert [credentials.current().access_key for _ in range(3)] == ["AK1"] * 3
+    assert source.asked == 2, "not asked again for each request"
+    source.now = 3331.0
+    assert credentials.current().access_key == "AK1"
+    assert source.asked == 3
+    source.failing, source.now = False, 3362.0
+    assert credentials.current().access_key == "AK4"
+
+
+def test_a_renewal_that_fails_to_the_end_is_an_error() -> None:
+    source = Source()
+    credentials = RenewedKeys(source.fetch, now=lambda: source.now)
+    credentials.current()
+    source.failing, source.now = True, 3600.0
+    with pytest.raises(ConnectionFailed):
+        credentials.current()
+
+
+def test_keys_whose_end_is_not_known_are_not_trusted_beyond_their_time() -> None:
+    source = Source(known=False)
+    credentials = RenewedKeys(source.fetch, now=lambda: source.now)
+    credentials.current()
+    source.failing, source.now = True, 3300.0
+    with pytest.raises(ConnectionFailed):
+        credentials.current()
+
+
+def test_keys_that_the_server_calls_expired_are_not_used_any_more() -> None:
+    source = Source()
+    credentials = RenewedKeys(source.fetch, now=lambda: source.now)
+    stale = credentials.current()
+    source.failing = True
+    with pytest.raises(ConnectionFailed):
+        credentials.refresh(stale)
+
+
 def test_one_refresh_for_all_threads() -> None:
     fetched: list[bool] = []
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from support.planning import MemoryManifests, declare, listed, plan
 
 from executor.ledger.values import Completion, Outcome
-from executor.verify.expectation import Expectations, Expected, _packed, _unpacked
+from executor.verify.expectation import Expectations, Expected
 from executor.verify.listing import ARRIVED, FindingKind, destination_findings, merged, source_findings
 from schema.objects import ListedObject
 from schema.plan import WRITE_ACTIONS, Action, Entry
+from storage.disk_sort import Bounds, sort_on_disk
 
 KEYS = st.sets(st.sampled_from([*"abcdefgh", "a/b", "é", "é", "\U0001f600", "￾"]), max_size=9)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
@@ -98,14 +99,14 @@ def test_the_source_is_accounted_for(listing: set[str], lines: set[str], etag: s
 
 
 @given(NAMES, NAMES, st.sampled_from(list(Action)), st.none() | st.sampled_from(list(Outcome)), st.booleans())
-def test_a_line_survives_the_external_sort(
+def test_a_line_survives_the_sort_on_disk(
     key: str, target: str, action: Action, outcome: Outcome | None, by_target: bool
 ) -> None:
-    skipped = "s" if action is Action.SKIP else None
-    entry = Entry(key, 5, "tag", action, 7, target, skipped)
-    row = None if outcome is None or skipped else Completion(3, 4, outcome, 1, 5, "d", b"")
+    entry = Entry(key, 5, "tag", action, 7, target, "s" if action is Action.SKIP else None)
+    row = None if outcome is None else Completion(3, 4, outcome, 1, 5, "d", b"\xff")
     line = Expected(entry, row, 3, 4)
-    assert _unpacked(_packed(target if by_target else key, line)) == line
+    order = (lambda e: e.entry.target) if by_target else (lambda e: e.entry.key)
+    assert list(sort_on_disk([line, line], order, bounds=Bounds(1))) == [line, line]
 
 
 @given(st.integers(0, 2**32))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 import pytest
 
-from s3migrate.applying.crew import MOST, OBJECTS_EACH, asked_for, processes_for
+from executor.events import ObjectTrouble
+from s3migrate.applying.crew import MOST, OBJECTS_EACH, processes_for, trouble_of
+from s3migrate.commands.apply import asked_for
+from s3migrate.views.run_view import JsonRun
 
 
 @pytest.mark.parametrize(
@@ -32,3 +35,10 @@ def test_a_number_or_auto(text: str, meant: int | None) -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="neither a number"):
         asked_for(None, None, text)
+
+
+def test_a_trouble_comes_through_the_json_line_as_it_was() -> None:
+    trouble = ObjectTrouble("pair-2", "tiny-0a1b2c", 7, "k\n", "Throttled", "slow down", 503, 3, final=True)
+    lines: list[dict[str, object]] = []
+    JsonRun(lines.append).object_trouble(trouble)
+    assert [trouble_of(line) for line in lines] == [trouble]

@@ -149,3 +149,9 @@ def test_parse_head(lines: list[bytes], status: int, headers: dict[str, str]) ->
 
 def test_header_lines_keep_bytes_and_empty_values() -> None:
     assert [header_line("a", "\xc3\xa9"), header_line("b", "")] == ["a: \xc3\xa9", "b;"]
+
+
+@pytest.mark.parametrize("encoding", ["no-such-encoding", "utf-32", "gb18030"])
+def test_an_encoding_that_nobody_knows_is_no_bug_of_ours(encoding: str) -> None:
+    with pytest.raises(ValueError, match="XML"):
+        documents.tags(f'<?xml version="1.0" encoding="{encoding}"?><Tagging/>'.encode())

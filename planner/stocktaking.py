@@ -9,27 +9,26 @@ from typing import cast
 
 from schema.errors import ListingRefused, PlanCorrupt
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry
-from schema.plan import Inventory
+from schema.plan import Inventory, ListingKind
+from storage.listing.source import ListingSource
 from storage.port import Listing
 
-OBJECTS = "list-objects-v2"
-VERSIONS = "list-object-versions"
 _BLOCK = 512
 
 
-class InventoryTaker:
+class Stocktaker:
     """Wraps one side's listing. The sums and the digest are whole once the stream has ended.
 
     The digest is over one line an object (key length, key, size, ETag, time, class, version, flags): two listings
     have one digest exactly when they say the same.
     """
 
-    def __init__(self, kind: str, prefix: str, what: str, on_block: Callable[[int], None] | None = None) -> None:
+    def __init__(self, source: ListingSource, prefix: str, on_block: Callable[[int], None] | None = None) -> None:
         self.objects = 0
         self.bytes = 0
-        self._kind = kind
+        self._kind = source.kind
         self._prefix = prefix
-        self._what = what
+        self._origin = source.origin
         self._on_block = on_block
         self._hasher = hashlib.sha256()
         self._last = ""
@@ -55,7 +54,7 @@ class InventoryTaker:
             yield from block
         if listing.tally.due != self.objects:
             raise PlanCorrupt(
-                f"the listing of {self._what} showed {listing.tally.due:,} entries, but {self.objects:,} arrived. No "
+                f"the listing of {self._origin} showed {listing.tally.due:,} entries, but {self.objects:,} arrived. No "
                 "plan was written; this is a fault of s3migrate: please report it"
             )
         self.unclear_keys = listing.tally.unclear_keys
@@ -64,11 +63,11 @@ class InventoryTaker:
 
     def _check_order(self, block: list[ListedEntry]) -> None:
         keys = [self._last, *(item[0] for item in block)]
-        versions = self._kind == VERSIONS
+        versions = self._kind is ListingKind.VERSIONS
         for before, after in pairwise(keys):
             if before >= after and not (versions and before == after):
                 raise ListingRefused(
-                    f"{self._what} listed {after!r} after {before!r}; keys must ascend. Nothing was planned",
+                    f"{self._origin} listed {after!r} after {before!r}; keys must ascend. Nothing was planned",
                     operation="ListObjects",
                     key=after,
                 )
@@ -76,7 +75,7 @@ class InventoryTaker:
         for key in (keys[1], keys[-1]):
             if not key.startswith(self._prefix):
                 raise ListingRefused(
-                    f"{self._what} listed {key!r}, which is not under {self._prefix!r}. Nothing was planned",
+                    f"{self._origin} listed {key!r}, which is not under {self._prefix!r}. Nothing was planned",
                     operation="ListObjects",
                     key=key,
                 )
@@ -84,7 +83,7 @@ class InventoryTaker:
     def finished(self) -> Inventory:
         """What the whole listing held. Raises ListingRefused when it was not read to its end."""
         if not self._finished:
-            raise ListingRefused(f"the listing of {self._what} was not read to its end; plan again")
+            raise ListingRefused(f"the listing of {self._origin} was not read to its end; plan again")
         return Inventory(self._kind, self.objects, self.bytes, "sha256:" + self._hasher.hexdigest())
 
 

@@ -7,9 +7,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from planner.decide import EQUAL, Earlier, EndFacts, compare, judge_difference, unsupported
+from planner.decide import EQUAL, Earlier, Rules, Ruling, compare, judge_difference, unsupported
 from planner.reasons import Reason
-from schema.declaration import Policy
 from schema.objects import ListedEntry, ListedObject
 from schema.plan import Action
 
@@ -36,8 +35,8 @@ def decide_history(
     source: Sequence[ListedObject],
     target: str,
     destination: Sequence[ListedObject],
-    policy: Policy,
-    facts: EndFacts,
+    *,
+    rules: Rules,
     earlier: Earlier = (),
 ) -> Iterator[VersionDecision]:
     """One decision a version, in order.
@@ -48,8 +47,8 @@ def decide_history(
     Writes: the first is COPY onto nothing, or OVERWRITE with the current ETag there; the later ones of the key are
     COPY, for the destination then holds what was just written: their order is the guard, and nothing is replaced.
     """
-    complaints = [unsupported(version, target, policy, facts) for version in source]
-    if not facts.keeps_versions:
+    complaints = [unsupported(version, target, rules) for version in source]
+    if not rules.facts.keeps_versions:
         complaints = [
             complaint or (Reason.NO_HISTORY if version.delete_marker or version is not source[-1] else None)
             for version, complaint in zip(source, complaints, strict=True)
@@ -59,12 +58,14 @@ def decide_history(
     def same(ours: ListedObject, theirs: ListedObject) -> bool:
         if ours.delete_marker or theirs.delete_marker:
             return ours.delete_marker and theirs.delete_marker
-        return compare(ours, theirs, policy.compare, facts, earlier) in EQUAL
+        return compare(ours, theirs, rules, earlier=earlier) in EQUAL
 
     settled, diverged = _settled(copyable, destination, same)
-    refused: tuple[Action, Reason] | None = None
+    refused: Ruling | None = None
     if diverged and settled < len(copyable):
-        judged = judge_difference(copyable[-1], destination[-1], policy, Reason.HISTORY_DIVERGED, earlier)
+        judged = judge_difference(
+            copyable[-1], destination[-1], Reason.HISTORY_DIVERGED, policy=rules.policy, earlier=earlier
+        )
         refused = None if judged[0] is Action.OVERWRITE else judged
     current = destination[-1] if destination else None
     seen = 0

@@ -1,0 +1,45 @@
+"""check: whether a plan and its manifests are whole, without any network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from s3migrate.commands.common import json_lines, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.views.plan_text import summary_of
+from schema.errors import IntegrityRefused
+from schema.manifest import verify_manifest
+from schema.plan_checks import check_guards
+from schema.quantities import counted_text
+
+
+@click.command("check", short_help="Check a plan and its manifests, offline.")
+@plan_argument
+@json_option
+@told_as_json
+def check_command(plan_path: Path, as_json: bool) -> None:
+    """Check PLAN offline: schema, plan_id, sums, DAG, guards, and every manifest's digest, order and counts."""
+    plan, manifests = read_plan(plan_path)
+    check_guards(plan)
+    complaints = []
+    for batch in plan.batches:
+        try:
+            verify_manifest(manifests, batch.manifest, objects=batch.objects, bytes=batch.bytes, keys=batch.keys)
+        except IntegrityRefused as error:
+            complaints.append(f"{batch.id}: {error}")
+    for section in plan.sections:
+        for name, digest in section.side_manifests.items():
+            tally = section.summary[name]
+            try:
+                verify_manifest(manifests, digest, objects=tally.objects, bytes=tally.bytes, keys=None)
+            except IntegrityRefused as error:
+                complaints.append(f"{section.id}/{name}: {error}")
+    if complaints:
+        raise IntegrityRefused("\n".join(complaints))
+    if as_json:
+        json_lines().emit({"type": "check", "plan_id": plan.plan_id, **summary_of(plan)})
+    else:
+        click.echo(
+            f"{plan_path} is whole: {plan.plan_id}, {counted_text(len(plan.batches), 'batch')}, every manifest checked."
+        )

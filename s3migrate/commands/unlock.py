@@ -1,0 +1,22 @@
+"""unlock: take the destination lock from a run."""
+
+from __future__ import annotations
+
+import click
+
+from s3migrate.commands.common import told_as_json
+from s3migrate.settings import read_settings
+from s3migrate.wiring import open_ledger
+
+
+@click.command("unlock", short_help="Take the destination lock from a run.")
+@click.argument("lock_id")
+@told_as_json
+def unlock_command(lock_id: str) -> None:
+    """Take the destination lock LOCK_ID from its run: its processes are fenced, what they did is kept."""
+    ledger = open_ledger(read_settings())
+    try:
+        ledger.scopes.unlock(lock_id)
+    finally:
+        ledger.close()
+    click.echo(f"Lock {lock_id} is released; the run's processes can claim no more.")

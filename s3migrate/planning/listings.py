@@ -1,0 +1,45 @@
+"""Where a side's objects are listed from. To add a source: implement ListingSource, add a line to SOURCES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from schema.declaration import Side
+from schema.facts import Capabilities
+from schema.plan import ListingKind
+from storage.listing.source import BucketSource, ListingSource
+from storage.port import ObjectStore, believed
+
+
+class ListingWishes(NamedTuple):
+    """What a plan wants of a listing."""
+
+    end: str
+    """source | destination"""
+    can: Capabilities
+    all_versions: bool
+    parallel: int
+    """LIST requests at a time."""
+
+    @property
+    def kind(self) -> ListingKind:
+        """Histories where all versions travel and the bucket may have any."""
+        return ListingKind.VERSIONS if self.all_versions and not self.can.never_versioned else ListingKind.OBJECTS
+
+
+def bucket_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource:
+    """The bucket itself."""
+    origin = f"{wishes.end} bucket {side.bucket}"
+    believe = believed(wishes.can)
+    return BucketSource(store, side.prefix, wishes.kind, origin, wishes.parallel, believe)
+
+
+SOURCES: Sequence[Callable[[ObjectStore, Side, ListingWishes], ListingSource | None]] = (bucket_listing,)
+"""The first that has a listing of a side gives it."""
+
+
+def source_of(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource:
+    """The listing that planning reads of *side*."""
+    found = (source(store, side, wishes) for source in SOURCES)
+    return next(listing for listing in found if listing is not None)

@@ -1,0 +1,49 @@
+"""Where planning reads a side's objects from: the port of every such source, and a bucket behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from schema.plan import ListingKind
+from storage.port import Believe, Listing, ObjectStore
+
+
+class ListingSource(Protocol):
+    """All objects of one side."""
+
+    @property
+    def kind(self) -> ListingKind:
+        """Whether it holds objects or whole histories; written into the plan."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """What is listed, for messages: 'source bucket b'."""
+        ...
+
+    def listing(self) -> Listing:
+        """What is under the side's prefix, keys ascending; of a history the oldest version first.
+
+        May be called again, for another pass. Raises StoreErrors, also while it is read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSource:
+    """A bucket, asked now."""
+
+    store: ObjectStore
+    prefix: str
+    kind: ListingKind
+    origin: str
+    parallel: int = 1
+    """LIST requests at a time; versions are listed one page after the other."""
+    believe: Believe = Believe.LISTING
+
+    def listing(self) -> Listing:
+        """See ListingSource."""
+        if self.kind is ListingKind.VERSIONS:
+            return self.store.list_versions(self.prefix, believe=self.believe)
+        return self.store.list_objects(self.prefix, parallel=self.parallel, believe=self.believe)
