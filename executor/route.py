@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from schema.attributes.attribute import Kept
+from schema.attributes.attribute import Kept, WriteRequest
 from schema.attributes.every import kept
 from schema.facts import Capabilities, Fact
 from schema.plan import Action, Batch, Entry, Method, Plan, Section, is_one_copy, keeps_layout
@@ -42,7 +42,9 @@ class Route:
 
     def __post_init__(self) -> None:
         customer_key = self.section.destination.sse_customer_key_env is not None
-        made = kept(self.plan.preserve, self.section.destination_capabilities, customer_key=customer_key)
+        section = self.section
+        facts, source = section.destination_capabilities, section.source_capabilities
+        made = kept(self.plan.preserve, facts, source=source, customer_key=customer_key)
         object.__setattr__(self, "kept", made)
 
     def for_batch(self, batch: Batch) -> Route:
@@ -82,6 +84,12 @@ class Route:
         if self.server_copy:
             return is_one_copy(entry, self.plan.preserve)
         return entry.size <= min(WHOLE_MAX, self.budget // 2) and not self.keeps_layout(entry)
+
+    def write_request(self, entry: Entry) -> WriteRequest:
+        """The request that carries what *entry* has besides its bytes."""
+        if not self.is_whole(entry):
+            return WriteRequest.UPLOAD
+        return WriteRequest.COPY if self.server_copy else WriteRequest.PUT
 
     def keeps_layout(self, entry: Entry) -> bool:
         """True: the object was written in parts, and the plan asks for the same cuts at the destination."""

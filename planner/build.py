@@ -13,9 +13,10 @@ from planner.lineage import lineage_of, refuse_manifests_inside
 from planner.risks import risks_of
 from planner.section import SectionOutcome, SectionPlanner
 from planner.stages import ORDER, stages_for
-from planner.workload import tier_rows, work_by_tier
-from schema.declaration import Pair
+from planner.workload import ClassWork, tier_rows, with_tags_asked, work_by_tier
+from schema.declaration import Pair, Preserve
 from schema.errors import StalePlan
+from schema.facts import Fact
 from schema.plan import Plan, Section
 from schema.plan_document import with_plan_id
 from schema.tiers import TIERS
@@ -61,7 +62,12 @@ def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: 
     )  # fmt: skip
     tiers = work_by_tier(drafts, [outcome.delivered.parts for outcome in outcomes])
     work = [
-        SectionWork(section, outcome.delivered.classes, outcome.delivered.largest, outcome.unclear_order)
+        SectionWork(
+            section,
+            _classes(section, outcome, declaration.preserve),
+            outcome.delivered.largest,
+            outcome.unclear_order,
+        )
         for section, outcome in zip(sections, outcomes, strict=True)
     ]
     return Plan(
@@ -86,6 +92,12 @@ def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: 
         manifest_store=declaration.manifests,
         provenance=inputs.provenance,
     )
+
+
+def _classes(section: Section, outcome: SectionOutcome, preserve: Preserve) -> dict[str, ClassWork]:
+    classes = outcome.delivered.classes
+    asked = preserve.tags and section.source_capabilities.denies(Fact.TAG_COUNT)
+    return with_tags_asked(classes) if asked else classes
 
 
 def _section(pair: Pair, inputs: PairInputs, outcome: SectionOutcome) -> Section:

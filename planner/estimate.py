@@ -14,7 +14,8 @@ from typing import Any
 
 from planner.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.workload import TierWork
-from schema.declaration import Declaration
+from schema.declaration import Declaration, Policy
+from schema.facts import Fact
 from schema.limits import Limits
 from schema.plan import DELETES, Tally
 from schema.quantities import duration_text, size_text
@@ -40,7 +41,7 @@ def estimate(
 ) -> dict[str, Any]:
     """The plan's `estimate`."""
     concurrency = declaration.limits.workers or CONCURRENCY
-    requests = _requests(work)
+    requests = _requests(work, declaration.policy)
     seconds, bound_by = _seconds(tiers, sum(requests.values()), declaration.limits)
     largest = max(item.largest.size for item in work)
     total = sum(tier.tally.objects for tier in tiers.values())
@@ -67,7 +68,7 @@ def estimate(
             "ledger_bytes_per_row": LEDGER_BYTES_PER_ROW,
             "base_memory": size_text(BASE_MEMORY),
             "largest_unit_held": size_text(unit),
-            "not_counted": "retries, HEAD of verify, tags and ACLs",
+            "not_counted": "retries, HEAD of verify, tags (but where each object is asked for them) and ACLs",
             "source": "constants of this build; no probe of the network was made",
         },
     }
@@ -82,7 +83,7 @@ def estimate(
     return document
 
 
-def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
+def _requests(work: Sequence[SectionWork], policy: Policy) -> dict[str, int]:
     """GET, PUT-class, DELETE, LIST and (where there are any) restore requests when nothing has to be repeated."""
     requests = {"get": 0, "put": 0, "delete": 0, "list": 0}
     for section, classes, *_ in work:
@@ -91,6 +92,8 @@ def _requests(work: Sequence[SectionWork]) -> dict[str, int]:
         requests["delete"] += sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker"))
         for inventory in (section.source_inventory, section.destination_inventory):
             requests["list"] += LISTING_PASSES * max(1, -(-inventory.objects // 1000))
+        if policy.versions == "all" and section.destination_capabilities.denies(Fact.VERSIONS_TOLD):
+            requests["list"] += sum(carried.objects for carried in classes.values())  # of the key just written
     restores = sum(carried.restores for item in work for carried in item.classes.values())
     if restores:
         requests["restore"] = restores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from planner.batches import DraftBatch
@@ -63,6 +63,11 @@ class ClassWork:
     restores: int = 0
     """Objects to be asked back from an archive first."""
     restored_bytes: int = 0
+
+
+def with_tags_asked(classes: Mapping[str, ClassWork]) -> dict[str, ClassWork]:
+    """The same where heads do not tell of tags: a GetObjectTagging for each object besides."""
+    return {name: replace(work, reads=work.reads + work.objects) for name, work in classes.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ class Fact(StrEnum):
     COPY_METADATA = "copy_metadata"
     """A copy has exactly the metadata it was told to have."""
     VERSIONING = "versioning"
+    VERSIONS_TOLD = "versions_told"
+    """Every write in a bucket that keeps versions answers which one it made."""
 
     # What objects carry.
     SYSTEM_HEADERS = "system_headers"
@@ -81,6 +83,12 @@ class Fact(StrEnum):
     """PutObjectTagging."""
     TAGGING_HEADER = "tagging_header"
     """x-amz-tagging of PUT."""
+    TAGGING_COPY = "tagging_copy"
+    """x-amz-tagging of CopyObject, metadata and tags to be replaced."""
+    TAGGING_UPLOAD = "tagging_upload"
+    """x-amz-tagging of CreateMultipartUpload."""
+    TAG_COUNT = "tag_count"
+    """Of both ends. enforced: heads of tagged objects tell the number of tags, so those that tell none have none."""
     TAGS_READABLE = "tags_readable"
     """rejected: there may be tags we may not see; ignored: the server has none."""
     ACL = "acl"
@@ -120,6 +128,8 @@ class Setting(StrEnum):
     """What sampled source objects have that a migration may lose; words separated by ', '."""
     SYSTEM_HEADERS_LOST = "system_headers_lost"
     """Names separated by ', '."""
+    SERVER_HEADERS = "server_headers"
+    """What the server tells of every object although nobody set it; see schema/server_headers.py."""
     PROBE = "probe"
     """Why the probe wrote nothing; missing when it did."""
 
@@ -154,6 +164,10 @@ class Capabilities:
     def of(cls, found: Facts) -> Capabilities:
         """The record of all that was *found*, as it goes into a plan."""
         return cls({str(name): str(found[name]) for name in sorted(found)})
+
+    def without(self, fact: AnyFact) -> Capabilities:
+        """The same, had nobody asked about *fact*."""
+        return Capabilities({name: found for name, found in self.facts.items() if name != fact})
 
     def enforces(self, fact: AnyFact) -> bool:
         """The probe saw it enforced."""

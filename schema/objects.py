@@ -67,28 +67,35 @@ class ObjectHead:
 
     headers: Mapping[str, str]
     size: int
-    """Of the whole object, also when the answer was a range."""
-    etag: str
-    """Without quotes and without W/."""
+    """Of the whole object, also when the answer was a range. Always known: what a HEAD does not tell, a GET does."""
+    etag: str | None
+    """Without quotes and without W/. None: not told, which is equal to nothing."""
+
+    @property
+    def in_parts(self) -> bool:
+        """The ETag is told, and is that of a multipart upload."""
+        return self.etag is not None and "-" in self.etag
 
     @property
     def version_id(self) -> str | None:
-        """The version answered, or None where the bucket has no versions."""
+        """The version answered. None: not told, or the bucket has no versions."""
         return self.headers.get("x-amz-version-id")
 
     @property
-    def last_modified(self) -> str:
-        """The header's raw text (HTTP date, whole seconds), or ''."""
-        return self.headers.get("last-modified", "")
+    def last_modified(self) -> str | None:
+        """The header's raw text (HTTP date, whole seconds). None: not told."""
+        return self.headers.get("last-modified")
 
     @property
-    def tag_count(self) -> int:
-        """x-amz-tagging-count; 0 when absent, which may also mean that we may not read tags."""
-        return int(self.headers.get("x-amz-tagging-count", "0"))
+    def tag_count(self) -> int | None:
+        """x-amz-tagging-count. None: not told; S3 means by it that there are no tags, or that we may not read them,
+        other servers mean nothing by it (see Fact.TAG_COUNT)."""
+        said = self.headers.get("x-amz-tagging-count", "")
+        return int(said) if said.isascii() and said.isdigit() else None
 
     @property
     def storage_class(self) -> str:
-        """x-amz-storage-class; absent means STANDARD."""
+        """x-amz-storage-class. S3 does not tell it of STANDARD, and of no other."""
         return self.headers.get("x-amz-storage-class", "STANDARD")
 
     def user_metadata(self) -> dict[str, str]:
@@ -101,7 +108,9 @@ class WriteResult(NamedTuple):
     """What a PUT, a Complete or a copy answered."""
 
     etag: str
+    """Asked by a HEAD where the answer does not tell it. '' of a delete, which has none."""
     version_id: str | None
+    """None: not told, or the bucket has no versions."""
     headers: Mapping[str, str]
 
 
@@ -110,6 +119,7 @@ class PartResult(NamedTuple):
 
     number: int
     etag: str
+    """Asked by a ListParts where the answer does not tell it."""
     headers: Mapping[str, str]
 
 

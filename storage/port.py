@@ -9,7 +9,7 @@ Header values are latin-1 decoded text, so that any byte passes through unchange
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -174,7 +174,8 @@ class ObjectStore(Protocol):
         """Each version and delete marker: keys ascending, within a key oldest first. Same promises."""
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
-        """Raises ObjectMissing when there is none. *extra*: e.g. ('x-amz-checksum-mode', 'ENABLED')."""
+        """Raises ObjectMissing when there is none. What the HEAD should tell and does not, size and ETag, is asked by a
+        GET of the first byte. *extra*: e.g. ('x-amz-checksum-mode', 'ENABLED')."""
 
     def get(
         self,
@@ -225,7 +226,7 @@ class ObjectStore(Protocol):
         *,
         guard: Guard = UNGUARDED,
     ) -> WriteResult:
-        """CompleteMultipartUpload of (number, ETag) pairs. A 200 with <Error> or without an ETag is an error.
+        """CompleteMultipartUpload of (number, ETag) pairs. A 200 with <Error> or without a result is an error.
 
         Raises UploadMissing, UploadConflicted (409), DestinationChanged (412), PartRefused.
         """
@@ -249,7 +250,7 @@ class ObjectStore(Protocol):
         source_pin: Pin = UNPINNED,
         guard: Guard = UNGUARDED,
     ) -> WriteResult:
-        """CopyObject within one endpoint. A 200 without an ETag in its body is an error."""
+        """CopyObject within one endpoint. A 200 without a result in its body is an error."""
 
     def copy_part(
         self,
@@ -277,7 +278,7 @@ class ObjectStore(Protocol):
 
     def subresource(
         self, method: str, key: str | None, query: HeaderList, body: bytes = b"", headers: HeaderList = ()
-    ) -> tuple[ObjectHead, bytes]:
+    ) -> tuple[Mapping[str, str], bytes]:
         """Any other call on the bucket (key None) or a key: ?acl, ?versioning, ?object-lock, ?retention, ?restore.
 
         Returns headers and body of a 2xx answer.

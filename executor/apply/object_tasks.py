@@ -16,7 +16,7 @@ from executor.copy.job import CopyTools, Ended, Job, OpenChunk
 from executor.copy.parted import Next, open_parted
 from executor.copy.reconcile import look_and_reconcile
 from executor.copy.restore import ARCHIVED_STAGE, unreadable
-from executor.copy.server import copy_by_server
+from executor.copy.server import Refused, copy_by_server
 from executor.copy.whole import copy_whole
 from executor.early_stop import EarlyStop
 from executor.ledger.values import Completion, Failure, Lane, Outcome
@@ -24,8 +24,8 @@ from schema.errors import LeaseLost, Stopped, StoreError
 from schema.plan import DELETES, Action
 from schema.quantities import counted_text
 
-Step = Callable[[Job], Ended]
-"""Takes a job to its end. Raises StoreErrors, LeaseLost, Stopped."""
+Step = Callable[[Job], Ended | Refused]
+"""Takes a job to its end, or finds that the endpoint does not copy it. Raises StoreErrors, LeaseLost, Stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ObjectTasks:
         if self._skip(job.work):
             return None
         try:
-            ended = step(job)
+            ended: Ended | Refused = step(job)
         except Stopped:
             return None
         except LeaseLost:
@@ -118,6 +118,11 @@ class ObjectTasks:
         except StoreError as error:
             self._heed(job, error)
             ended = job.failed(error)
+        if isinstance(ended, Refused):
+            self.writer.put(job.work, job.refusal(ended.error))
+            streamed = job.streaming(ended.error)
+            whole = streamed.route.is_whole(job.entry)
+            return self._end(streamed, copy_whole) if whole else self._end_in_parts(streamed)
         self._record(job, ended)
         return ended
 
@@ -228,7 +233,7 @@ def _step_of(job: Job) -> Step:
     return copy_by_server if job.route.server_copy else copy_whole
 
 
-def _adopt(job: Job) -> Ended:
+def _adopt(job: Job) -> Ended | Refused:
     """The target is there already, and the destination guards nothing: compare before anything is written."""
     found = job.repeat(partial(look_and_reconcile, job))
     return found or _step_of(job)(job)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import NamedTuple
+from enum import Enum
+from typing import Final, NamedTuple
 
 from executor.carry.acl import acl_grants, missing_grants
 from executor.carry.attributes import differences, headers_for
@@ -12,13 +13,14 @@ from executor.route import Route
 from schema.attributes.attribute import Difference, Outgoing, Sides
 from schema.attributes.protection import Acl
 from schema.errors import ObjectRefused, ServerFault
-from schema.facts import Fact
+from schema.facts import Capabilities, Fact
 from schema.objects import ObjectHead
 from schema.plan import Entry
 from schema.quantities import counted_text
 from storage.port import ObjectStore
 
 Tags = tuple[tuple[str, str], ...]
+_TAG_COUNT: Final = Fact.TAG_COUNT
 
 
 class Source(NamedTuple):
@@ -33,11 +35,27 @@ class Source(NamedTuple):
     """GetObjectAcl's answer, where the plan keeps ACLs."""
 
 
-def read_source(section: Route, entry: Entry, head: ObjectHead) -> Source:
+class AskTags(Enum):
+    """Of which source objects tags are asked for."""
+
+    WHERE_SHOWN = "where shown"
+    """Those whose heads tell of tags; every one where the probe saw heads that do not."""
+    UNLESS_RULED_OUT = "unless ruled out"
+    """Every one as well where no tagged object was seen that would show whether heads tell of tags."""
+
+    def asks(self, head: ObjectHead, facts: Capabilities) -> bool:
+        """Whether GetObjectTagging is due for the object of this *head*."""
+        if head.tag_count or facts.denies(_TAG_COUNT):
+            return True
+        doubt = self is AskTags.UNLESS_RULED_OUT and head.tag_count is None
+        return doubt and facts.enforces(Fact.TAGS_READABLE) and not facts.enforces(_TAG_COUNT)
+
+
+def read_source(section: Route, entry: Entry, head: ObjectHead, *, ask: AskTags = AskTags.WHERE_SHOWN) -> Source:
     """The extra calls that *head* makes necessary: none for most objects."""
     preserve = section.plan.preserve
     tags: Tags = ()
-    if preserve.tags and head.tag_count:
+    if preserve.tags and ask.asks(head, section.source_facts):
         tags = section.source.get_tags(entry.key, version_id=entry.version_id)
     if not preserve.acl:
         return Source(head, tags, ())
@@ -62,7 +80,9 @@ def write_headers(section: Route, entry: Entry, source: Source) -> Outgoing:
     sample only, so a loss may show for the first time here.
     """
     now_ms = int(time.time() * 1000)
-    write = headers_for(Outgoing(source.head, source.tags, source.acl, key=entry.key, now_ms=now_ms), section.kept)
+    request = section.write_request(entry)
+    outgoing = Outgoing(source.head, source.tags, source.acl, key=entry.key, now_ms=now_ms, request=request)
+    write = headers_for(outgoing, section.kept)
     dropped = (*write.dropped, *((Acl.loss, f"grant to {grantee}") for grantee in source.unmapped))
     if dropped:
         accepted = accepted_losses(section)
@@ -98,8 +118,9 @@ def attribute_differences(section: Route, entry: Entry, source: Source, *, there
     accepted = accepted_losses(section)
     version = section.version(there.version_id)
     tags: Tags | None = None
-    knows_tags = section.destination_facts.enforces(Fact.TAGGING)
-    if section.plan.preserve.tags and (source.tags or there.tag_count) and knows_tags:
+    facts, kept = section.destination_facts, section.kept
+    knows_tags = facts.enforces(Fact.TAGGING)
+    if section.plan.preserve.tags and (source.tags or there.tag_count or facts.denies(_TAG_COUNT)) and knows_tags:
         tags = section.destination.get_tags(entry.target, version_id=version)
     elif section.plan.preserve.tags and source.tags:
         tags = ()
@@ -107,8 +128,9 @@ def attribute_differences(section: Route, entry: Entry, source: Source, *, there
     if source.acl_document and Acl.loss not in accepted:
         document = _acl_document(section.destination, entry.target, version)
         missing = missing_grants(source.acl_document, document, section.plan.preserve.acl_grantees) + source.unmapped
-    sides = Sides(source.head, there, source.tags, tags, missing, accepted, int(time.time() * 1000))
-    return differences(sides, section.kept)
+    now_ms = int(time.time() * 1000)
+    own = (kept.source_own.of(source.head.headers), kept.destination_own.of(there.headers))
+    return differences(Sides(source.head, there, source.tags, tags, missing, accepted, now_ms, *own), kept)
 
 
 def accepted_losses(section: Route) -> frozenset[str]:

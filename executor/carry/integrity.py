@@ -78,7 +78,7 @@ def source_md5(head: ObjectHead, source_facts: Capabilities) -> bytes | None:
 
     SSE-KMS and SSE-C ETags look like MD5s but are not; the same holds for a source the probe found to do so.
     """
-    found = md5_of_etag(head.etag)
+    found = None if head.etag is None else md5_of_etag(head.etag)
     if found is None or source_facts.denies(_ETAG_IS_MD5):
         return None
     return None if etag_is_opaque(head.headers) else found

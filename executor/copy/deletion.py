@@ -25,7 +25,7 @@ def _delete_once(job: Job) -> Ended:
     try:
         head = route.destination.head(entry.target)
         if head.etag != entry.etag or head.size != entry.size:
-            return job.conflict(stored=Stored(head.etag))
+            return job.conflict(stored=Stored(head.etag or ""))
         condition = entry.etag if route.destination_facts.enforces(Fact.DELETE_IF_MATCH) else None
         route.destination.delete(entry.target, if_match=condition)
     except ObjectMissing:
@@ -55,4 +55,4 @@ def lay_marker(job: Job) -> Ended:
 
 def _lay_once(job: Job) -> Ended:
     answer = job.route.destination.delete(job.entry.target)
-    return job.marker_laid(job.route.version(answer.version_id))
+    return job.marker_laid(job.version_of(answer, marker=True))

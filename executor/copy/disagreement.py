@@ -43,6 +43,8 @@ def disagreement(entry: Entry, changed: ObjectChanged, head: Callable[[], Object
 
 def _seconds(head: ObjectHead) -> int | None:
     """Last-Modified in whole seconds since the epoch; None when it is not told."""
+    if head.last_modified is None:
+        return None
     try:
         return int(parsedate_to_datetime(head.last_modified).timestamp())
     except (ValueError, IndexError):

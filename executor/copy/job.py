@@ -6,7 +6,7 @@ Every completion and failure that a copy reports to the ledger is made here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 from executor.attempts import AttemptCounter, Retrier
@@ -14,6 +14,7 @@ from executor.carry import readback
 from executor.copy.disagreement import disagreement
 from executor.copy.late import LATENESS, Lateness, shown
 from executor.copy.patience import LedgerPatience
+from executor.copy.written import newest_version
 from executor.events import Events, ObjectTrouble
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import DRIFTED, Chunk, Completion, Failure, Outcome
@@ -21,7 +22,7 @@ from executor.machine.buffers import BufferPool
 from executor.route import Route
 from executor.stop import Stop
 from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError, WhichSide
-from schema.objects import ObjectHead
+from schema.objects import ObjectHead, WriteResult
 from schema.plan import Action, Batch, Entry
 from storage.port import ObjectStore, Pin
 
@@ -124,6 +125,8 @@ class Job:
     """The object's line in its batch's manifest."""
     tools: CopyTools
     spent: AttemptCounter = field(default_factory=AttemptCounter)
+    copy_refused: StoreError | None = None
+    """Why the endpoint does not copy it on its own, so that its bytes come through here."""
     landed: Landed | None = None
     """Asked before a write is repeated that carries no precondition."""
 
@@ -134,8 +137,8 @@ class Job:
 
     # How its steps are tried
 
-    def attempt(self, step: Callable[[], Ended]) -> Ended:
-        """*step*'s ending, tried again after passing errors. Raises its last StoreError, or Stopped."""
+    def attempt(self, step: Callable[[], T]) -> T | Ended:
+        """*step*'s answer or the ending, tried again after passing errors. Raises its last StoreError, or Stopped."""
         if self.landed is None:
             return self.tools.retrier.run(step, self.spent, self.retried)
         return self.tools.retrier.run(lambda: self._landed_before() or step(), self.spent, self.retried)
@@ -143,6 +146,22 @@ class Job:
     def _landed_before(self) -> Ended | None:
         """After a failed attempt: the ending, when the version is there nevertheless."""
         return self.landed(self) if self.landed is not None and self.spent.failed_before else None
+
+    def streaming(self, refused: StoreError) -> Job:
+        """The same object on its way through here, after the endpoint has *refused* to copy it; reported."""
+        self.tell_refused(refused)
+        route = replace(self.route, server_copy=False)
+        return replace(self, route=route, spent=AttemptCounter(used=1), copy_refused=refused)
+
+    def tell_refused(self, refused: StoreError) -> None:
+        """Report that the endpoint does not copy the object, or a part of it, and that it is streamed instead."""
+        self.copy_refused = refused
+        text = f"the endpoint does not copy it on its own, so it is streamed: {refused}"
+        self.report("CopyRefused", text, status=refused.status, final=False)
+
+    def refusal(self, refused: StoreError) -> Failure:
+        """The same for the ledger: an attempt that failed, and not the last."""
+        return self._failure(refused, f"copied by streaming instead: {refused}", attempt=1, terminal=False)
 
     def repeat(self, step: Callable[[], T]) -> T:
         """One request's answer, tried again after passing errors that are not charged to the object."""
@@ -168,6 +187,20 @@ class Job:
             final=final,
         )
         self.tools.events.object_trouble(trouble)
+
+    def version_of(self, answer: WriteResult, *, marker: bool = False) -> str | None:
+        """The version that a write (or a delete: *marker*) made, where the destination keeps versions.
+
+        Where its *answer* does not tell, a history must know: the key's versions are listed, and the newest is ours
+        when it is what was written. Raises StoreErrors.
+        """
+        told = self.route.version(answer.version_id)
+        if told is not None or not self.route.keeps_history:
+            return told
+        newest = self.repeat(lambda: newest_version(self.route.destination, self.entry.target))
+        if newest is None or newest.delete_marker is not marker or (not marker and newest.etag != answer.etag):
+            return None
+        return newest.version_id
 
     # How it ends
 
@@ -209,17 +242,22 @@ class Job:
             for leaf, outcome in ((ObjectChanged, Outcome.SOURCE_CHANGED), (ObjectMissing, Outcome.SOURCE_GONE)):
                 if isinstance(error, leaf):
                     return self._ended(outcome, why, size=self.entry.size, attempts=self.attempts)._replace(error=error)
-        failure = Failure(
+        message = str(error)
+        if self.copy_refused is not None and error is not self.copy_refused:
+            message += f"; it is streamed because the endpoint does not copy it: {self.copy_refused}"
+        return Ended(self._failure(error, message, attempt=self.attempts, terminal=True), why, error)
+
+    def _failure(self, error: StoreError, message: str, *, attempt: int, terminal: bool) -> Failure:
+        return Failure(
             batch_no=self.work.chunk.batch_no,
             ord=self.ord,
-            attempt=self.attempts,
-            terminal=True,
+            attempt=attempt,
+            terminal=terminal,
             http_status=error.status,
             error_code=error.code or type(error).__name__,
-            message=str(error),
+            message=message,
             request_id=error.request_id,
         )
-        return Ended(failure, why, error)
 
     def _source_head(self) -> ObjectHead:
         route, entry = self.route, self.entry

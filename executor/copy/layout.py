@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from executor.route import Route
 from schema.attributes.layout import PartLayout
 from schema.errors import FeatureUnsupported, ObjectRefused
 from schema.facts import Fact
-from schema.objects import ListedPart, ObjectHead
+from schema.objects import ListedPart
 from schema.plan import Entry
 from schema.tiers import MAX_PARTS
 
@@ -47,12 +47,12 @@ def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
     if not route.keeps_layout(entry):
         return parts_of(entry.size, route.part_size(entry.size))
 
-    def ask(number: int) -> ObjectHead:
+    def ask(number: int) -> Mapping[str, str]:
         query = [("partNumber", str(number))] + ([("versionId", entry.version_id)] if entry.version_id else [])
         try:
             return job.repeat(lambda: route.source.subresource("HEAD", entry.key, query)[0])
         except FeatureUnsupported:
-            return ObjectHead({}, 0, "")  # a source without partNumber does not tell
+            return {}  # a source without partNumber does not tell
 
     return layout_of(route, entry, ask, each=each)
 
@@ -73,8 +73,10 @@ def cut_again(job: Job, sent: Sequence[PartRecord], cuts: list[PartRange]) -> li
     return None
 
 
-def layout_of(route: Route, entry: Entry, ask: Callable[[int], ObjectHead], *, each: bool = False) -> list[PartRange]:
-    """The parts of *entry* as they were uploaded; *ask(n)* answers HEAD ?partNumber=n at the source.
+def layout_of(
+    route: Route, entry: Entry, ask: Callable[[int], Mapping[str, str]], *, each: bool = False
+) -> list[PartRange]:
+    """The parts of *entry* as they were uploaded; *ask(n)*: the headers of HEAD ?partNumber=n at the source.
 
     Two requests where all parts but the last seem alike, else, or when *each* is to be asked, one for each part.
     Raises ObjectRefused where the source does not tell and the loss was not accepted; accepted: our own cuts.
@@ -136,7 +138,7 @@ def _count(etag: str) -> int:
     return int(number) if number.isascii() and number.isdigit() and 1 <= int(number) <= MAX_PARTS else 0
 
 
-def _length(head: ObjectHead) -> int:
-    """Of the part that a HEAD ?partNumber answered."""
-    said = head.headers.get("content-length", "")
+def _length(headers: Mapping[str, str]) -> int:
+    """Of the part that a HEAD ?partNumber answered; 0 where it does not tell: no part is empty."""
+    said = headers.get("content-length", "")
     return int(said) if said.isascii() and said.isdigit() else 0

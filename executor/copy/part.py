@@ -39,8 +39,12 @@ def send_part(job: Job, part: PartRange, upload_id: str) -> SentPart:
     """
     buffers, spent = job.tools.buffers, AttemptCounter()
     if job.route.server_copy:
-        copied = partial(server.copy_part, job, part, upload_id)
-        return SentPart(job.tools.retrier.run(copied, spent, job.retried), spent.used)
+        copied = partial(server.copy_part, job, part, upload_id, refusals=server.Refusals())
+        record = job.tools.retrier.run(copied, spent, job.retried)
+        if isinstance(record, PartRecord):
+            return SentPart(record, spent.used)
+        job.tell_refused(record.error)
+        spent = AttemptCounter(used=1)
     total = buffers.budget.total
     held = part.length <= total // 2
     view = buffers.take(part.length if held else min(WINDOW, total), job.tools.gave_up)
@@ -56,7 +60,9 @@ def send_part(job: Job, part: PartRange, upload_id: str) -> SentPart:
 def _buffered(job: Job, part: PartRange, upload_id: str, *, view: memoryview) -> PartRecord:
     route, entry = job.route, job.entry
     route.source.get(entry.key, view, pin=pin(entry), start=part.start, whole=False)
-    proof = integrity.prove_part(view, route.destination_facts)
+    # An upload that was begun for copies knows of no checksums of parts.
+    facts = route.destination_facts
+    proof = integrity.prove_part(view, facts.without(checksums.PARTS_FACT) if route.server_copy else facts)
     answer = route.destination.upload_part(entry.target, upload_id, part.number, view, proof.headers)
     integrity.check_part(answer, proof, route.destination_facts, key=entry.target)
     return PartRecord(part.number, answer.etag, checksums.crc_bytes(proof.crc64nvme), part.length)

@@ -43,6 +43,7 @@ from schema.errors import (
     UploadMissing,
     WhichSide,
 )
+from schema.objects import WriteResult
 from schema.plan import Action
 
 MOST_RESTARTS = 2
@@ -193,7 +194,7 @@ class PartedCopy:
             return self._abort_and_end(ended)
         if crc is not None:
             integrity.check_completed(answer, crc, key=entry.target)
-        return self._finish(crc, route.version(answer.version_id), answer.etag)
+        return self._finish(crc, answer)
 
     def _refuses_the_cuts(self, parts: list[PartRecord]) -> bool:
         """Whether all *parts* are there, uneven as the source's: then sending them again would change nothing."""
@@ -210,9 +211,10 @@ class PartedCopy:
         integrity.check_combined(crc, head, key=job.entry.key)
         return crc
 
-    def _finish(self, crc: int | None, version: str | None, etag: str) -> Next:
+    def _finish(self, crc: int | None, answered: WriteResult) -> Next:
         """Look at what was published: its ETag is the one that listings will show."""
         job, route, entry = self._job, self._job.route, self._job.entry
+        version, etag = job.version_of(answered), answered.etag
         head = job.repeat(lambda: job.tools.shown(lambda: published(route, entry, version=version, etag=etag)))
         if head.size != entry.size:
             raise ObjectChanged(
@@ -226,7 +228,7 @@ class PartedCopy:
             job.repeat(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
         forget_upload(job)
         checksum = b"" if crc is None else checksums.crc_bytes(crc)
-        return self._end(job.copied(Stored(head.etag, version, checksum)))
+        return self._end(job.copied(Stored(head.etag or answered.etag, version, checksum)))
 
     def _after_missing(self, crc: int | None) -> Next:
         ended = _judged(self._job, self._source, crc)

@@ -50,7 +50,7 @@ def reconcile(job: Job, source: Source, crc: int | None = None) -> Ended | None:
             found = []
         difference = ", ".join(d.field for d in found)
     checksum = checksums.crc_bytes(crc) if crc is not None else b""
-    stored = Stored(head.etag, route.version(head.version_id), checksum)
+    stored = Stored(head.etag or "", route.version(head.version_id), checksum)
     return job.conflict(difference, stored) if difference else job.already_there(stored)
 
 
@@ -103,7 +103,7 @@ def proven_equal(route: Route, source: ObjectHead, destination: ObjectHead, *, c
     if ours is not None and theirs is not None:
         return ours == theirs
     by_parts = route.destination_facts.enforces(Fact.MULTIPART_ETAG)
-    if by_parts and "-" in source.etag and source.etag == destination.etag:
+    if by_parts and source.in_parts and source.etag == destination.etag:
         return True  # an MD5 over the MD5s of parts: the same bytes, cut alike
     stated = integrity.full_object_checksum(destination.headers)
     if stated is not None:

@@ -7,6 +7,8 @@ No byte passes through here, so the ledger gets no checksum of ours; ETags prove
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 from executor.carry import carriage, integrity
 from executor.carry.carriage import Source
 from executor.copy.guarded import GuardedWrite
@@ -14,22 +16,55 @@ from executor.copy.job import Ended, Job, Stored
 from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
 from executor.route import Route, pin
-from schema.errors import DestinationChanged, DigestMismatch, ObjectChanged, ServerFault, WhichSide
+from schema.errors import (
+    DestinationChanged,
+    DigestMismatch,
+    FeatureUnsupported,
+    ObjectChanged,
+    ServerFault,
+    StoreError,
+    Throttled,
+    WhichSide,
+)
 from schema.facts import Fact, Setting
 from schema.objects import ObjectHead
 from schema.plan import Entry
 
 REPLACE = (("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"))
+COPY_REFUSALS: Final = 3
+"""An object whose copy met so many faults of the endpoint, each right after its head was read, is streamed."""
+_FAULTS: Final = (ServerFault, Throttled)
 CHANGED_MEANWHILE = "the source changed while the endpoint copied it: what was written is not what was planned"
 
 
-def copy_by_server(job: Job) -> Ended:
+class Refused(NamedTuple):
+    """The endpoint does not copy the object, or the part, although it answers otherwise."""
+
+    error: StoreError
+    """The last refusal."""
+
+
+class Refusals:
+    """Counts how often the endpoint refused one copy. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def judged(self, error: StoreError) -> Refused:
+        """That it is refused for good, at once where the endpoint says so; raises *error* again before that."""
+        self._seen += 1
+        if isinstance(error, FeatureUnsupported) or (isinstance(error, _FAULTS) and self._seen >= COPY_REFUSALS):
+            return Refused(error)
+        raise error
+
+
+def copy_by_server(job: Job) -> Ended | Refused:
     """Copy one object by CopyObject. Raises its last StoreError, or Stopped."""
-    write = GuardedWrite(job)
-    return job.attempt(lambda: _once(job, write))
+    write, refusals = GuardedWrite(job), Refusals()
+    return job.attempt(lambda: _once(job, write, refusals))
 
 
-def _once(job: Job, write: GuardedWrite) -> Ended:
+def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
     route, entry = job.route, job.entry
     source = read_planned(route, entry)
     if not write.undisturbed():
@@ -46,14 +81,15 @@ def _once(job: Job, write: GuardedWrite) -> Ended:
         )
     except DestinationChanged as error:
         return write.refused(source, None, error)
-    except ServerFault as error:
-        raise carriage.with_burden(error, entry, carried.headers) from None
+    except StoreError as error:
+        told = carriage.with_burden(error, entry, carried.headers) if isinstance(error, ServerFault) else error
+        return refusals.judged(told)
     try:
         require_unchanged(route, entry, source.head)
     except ObjectChanged as error:
         return job.failed(error, CHANGED_MEANWHILE)
     _check_copied(route, entry, source.head, etag=answer.etag)
-    version = route.version(answer.version_id)
+    version = job.version_of(answer)
     tags = carried.tags_after
     if tags is not None:
         job.tools.shown(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
@@ -80,24 +116,28 @@ def _check_copied(route: Route, entry: Entry, before: ObjectHead, *, etag: str) 
         )
 
 
-def copy_part(job: Job, part: PartRange, upload_id: str) -> PartRecord:
+def copy_part(job: Job, part: PartRange, upload_id: str, *, refusals: Refusals) -> PartRecord | Refused:
     """One part by UploadPartCopy; its checksum is not known here. Raises StoreErrors."""
-    answer = job.route.destination.copy_part(
-        job.route.source.bucket,
-        job.entry.key,
-        job.entry.target,
-        upload_id,
-        part.number,
-        part.start,
-        part.length,
-        source_pin=pin(job.entry),
-    )
+    try:
+        answer = job.route.destination.copy_part(
+            job.route.source.bucket,
+            job.entry.key,
+            job.entry.target,
+            upload_id,
+            part.number,
+            part.start,
+            part.length,
+            source_pin=pin(job.entry),
+        )
+    except StoreError as error:
+        return refusals.judged(error)
     return PartRecord(part.number, answer.etag, b"", part.length)
 
 
 def require_planned(entry: Entry, head: ObjectHead) -> None:
     """Raises ObjectChanged when *head* is not the source object that was planned."""
-    if (entry.etag and head.etag != entry.etag) or head.size != entry.size:
+    other = entry.etag and head.etag is not None and head.etag != entry.etag
+    if other or head.size != entry.size:
         raise ObjectChanged(
             f"{entry.key!r} changed at the source since the plan: ETag {head.etag}, {head.size} bytes",
             operation="HeadObject",

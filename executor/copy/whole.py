@@ -50,7 +50,7 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     except DigestMismatch:
         write.replace(answer.etag)
         raise
-    version = route.version(answer.version_id)
+    version = job.version_of(answer)
     tags = carried.tags_after
     if tags is not None:
         job.tools.shown(lambda: route.destination.put_tags(entry.target, tags, version_id=version))

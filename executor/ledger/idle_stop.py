@@ -74,7 +74,8 @@ class Watch:
                     if self._stopped():
                         return
                     idleness.last_use = self._clock()
-            self._sleep(pause(idle))
+            # Without the file there is nobody's time to keep to: the folder is on its way out.
+            self._sleep(pause(idle) if touched else SHORTEST_PAUSE)
 
     def _over(self) -> bool:
         """True when no server is left to watch; then the lock is given back, so that the next start has a watcher."""

@@ -25,6 +25,7 @@ def ensure(folder: Path) -> None:
     descriptor = os.open(folder / WATCH_FILE, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)  # the pid of the one before may be anybody's by now
         # The shell ends at once, so that its child is nobody's and leaves no zombie with us.
         words = [sys.executable, "-c", _PROGRAM, str(_ROOT), str(folder), str(descriptor)]
         subprocess.run(
@@ -45,7 +46,7 @@ def ensure(folder: Path) -> None:
 
 
 def dismiss(folder: Path) -> None:
-    """End the process, if there is one; nothing is left of it when it is not told apart from another's pid."""
+    """End the process, if there is one. One that has not written its pid yet finds no server, and ends by itself."""
     try:
         descriptor = os.open(folder / WATCH_FILE, os.O_RDWR)
     except FileNotFoundError:
@@ -53,13 +54,21 @@ def dismiss(folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        # Held: so the pid written by the holder is that of a living process.
         said = os.pread(descriptor, 20, 0).strip()
-        if said.isdigit() and int(said) != os.getpid():
+        if said.isdigit() and int(said) != os.getpid() and _watches(int(said), folder):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(said), signal.SIGTERM)
     finally:
         os.close(descriptor)
+
+
+def _watches(pid: int, folder: Path) -> bool:
+    """Whether process *pid* says by its arguments that it watches *folder*; it is never ended on a number's word."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return _PROGRAM.encode() in words and os.fsencode(folder) in words
 
 
 def write_idle(descriptor: int, seconds: float) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from executor.carry import carriage, readback
-from executor.carry.carriage import Source
+from executor.carry.carriage import AskTags, Source
 from executor.copy.job import Tools
 from executor.copy.reconcile import proven_equal
 from executor.ledger.values import Completion
@@ -116,7 +116,7 @@ class ObjectProver:
             here = self._look(route.source, _Whole(entry.key, entry.size, entry.version_id, route.read_extra))
         except ObjectMissing:
             return _Pair(["gone from the source since it was copied"])
-        if entry.etag and here.head.etag != entry.etag:
+        if entry.etag and here.head.etag is not None and here.head.etag != entry.etag:
             return _Pair([f"changed at the source since the plan (ETag {here.head.etag}, planned {entry.etag})"])
         version = row.destination_version if row is not None else None
         copy = _Whole(entry.target, entry.size, version, route.destination_read_extra)
@@ -124,13 +124,15 @@ class ObjectProver:
             there, crc = self._look(route.destination, copy)
         except ObjectMissing:
             return _Pair(["missing at the destination"])
-        source = carriage.read_source(route, entry, here.head)
+        ask = AskTags.UNLESS_RULED_OUT if self.level is Level.CONTENT else AskTags.WHERE_SHOWN
+        source = carriage.read_source(route, entry, here.head, ask=ask)
         found = [
             f"{d.field}: source {d.source!r}, destination {d.destination!r}"
             for d in carriage.attribute_differences(route, entry, source, there=there)
         ]
-        if row is not None and row.destination_etag and there.etag != row.destination_etag:
-            found.append(f"etag: {there.etag} at the destination, {row.destination_etag} when it was copied")
+        recorded = row.destination_etag if row is not None else ""
+        if recorded and there.etag is not None and there.etag != recorded:
+            found.append(f"etag: {there.etag} at the destination, {recorded} when it was copied")
         return _Pair(found, source, there, (here.crc, crc))
 
     def _look(self, store: ObjectStore, whole: _Whole) -> _Seen:

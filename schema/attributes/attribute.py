@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import ClassVar, Final, NamedTuple
 
 from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
@@ -18,6 +19,7 @@ from schema.errors import ObjectRefused
 from schema.facts import Capabilities, Fact
 from schema.metadata_text import same_text
 from schema.objects import ObjectHead
+from schema.server_headers import NOBODY, ServerHeaders
 
 Pairs = Sequence[tuple[str, str]]
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -34,6 +36,14 @@ class Feature(NamedTuple):
         return [name for name, value in self.headers if not same_text(head.headers.get(name, ""), value)]
 
 
+class WriteRequest(Enum):
+    """The request whose headers carry what a write carries."""
+
+    PUT = "PutObject"
+    UPLOAD = "CreateMultipartUpload"
+    COPY = "CopyObject"
+
+
 @dataclass(slots=True)
 class Outgoing:
     """One write being put together: the source object, and what its attributes have added so far."""
@@ -47,6 +57,7 @@ class Outgoing:
     """For messages."""
     now_ms: int = 0
     """Milliseconds since the epoch; 0: no retention has expired."""
+    request: WriteRequest = WriteRequest.PUT
     headers: list[tuple[str, str]] = field(default_factory=list)
     tags_after: tuple[tuple[str, str], ...] | None = None
     """Tags for a PutObjectTagging after the write; None: none are due."""
@@ -86,6 +97,9 @@ class Sides:
     """Ids of losses. A field under one is left out only where the destination has nothing there: another value than
     the source's is a difference still."""
     now_ms: int = 0
+    source_own: frozenset[str] = NOBODY
+    """Headers of the source's head that are the server's, not the object's."""
+    destination_own: frozenset[str] = NOBODY
     found: list[Difference] = field(default_factory=list)
 
     def compare(self, field: str, expected: str, actual: str, *, loss: str = "") -> None:
@@ -142,6 +156,9 @@ class Kept:
     """The destination's."""
     customer_key: bool
     """The destination side has an SSE-C key, which the store sends itself."""
+    source_own: ServerHeaders
+    """What the source's server tells of every object."""
+    destination_own: ServerHeaders
     carried: tuple[Attribute, ...]
     """Those that *preserve* asks for and that add something to a write."""
     compared: tuple[Attribute, ...]

@@ -17,7 +17,8 @@ from schema.attributes.protection import Acl, Encryption, LegalHold, Retention
 from schema.attributes.storage_class import StorageClass
 from schema.attributes.tags import Tags
 from schema.declaration import Preserve
-from schema.facts import Capabilities
+from schema.facts import Capabilities, Setting
+from schema.server_headers import ServerHeaders
 
 ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     *HEADERS,
@@ -35,9 +36,15 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
 FEATURES: Final[tuple[Feature, ...]] = tuple(feature for each in ATTRIBUTES for feature in each.features)
 
 
-def kept(preserve: Preserve, facts: Capabilities, *, customer_key: bool = False) -> Kept:
-    """What *preserve* asks for, on the way to a destination of these *facts*."""
+NOTHING_KNOWN: Final = Capabilities()
+
+
+def kept(
+    preserve: Preserve, facts: Capabilities, *, source: Capabilities = NOTHING_KNOWN, customer_key: bool = False
+) -> Kept:
+    """What *preserve* asks for, on the way from *source* to a destination of these *facts*."""
     asked = [attribute for attribute in ATTRIBUTES if attribute.asked(preserve)]
     carried = tuple(each for each in asked if type(each).carry is not Attribute.carry)
     compared = tuple(each for each in asked if type(each).compare is not Attribute.compare)
-    return Kept(preserve, facts, customer_key, carried, compared)
+    own = [ServerHeaders.read(end.setting(Setting.SERVER_HEADERS)) for end in (source, facts)]
+    return Kept(preserve, facts, customer_key, own[0], own[1], carried, compared)

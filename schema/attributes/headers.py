@@ -24,6 +24,7 @@ SYSTEM_HEADERS: Final = (
 )
 """The six headers S3 stores with an object. Expires is passed as raw text: S3 keeps what is no date, too."""
 
+_CONTENT_TYPE: Final = "content-type"
 _META: Final = "x-amz-meta-"
 _MISSING: Final = "x-amz-missing-meta"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -61,8 +62,9 @@ class SystemHeaders(Attribute):
 
     def carry(self, write: Outgoing, kept: Kept) -> None:
         source = write.head.headers
+        own = kept.source_own.of(source)
         for name in SYSTEM_HEADERS:
-            if name not in source:
+            if name not in source or name in own:
                 continue
             value = source[name]
             if name == "content-encoding":
@@ -79,6 +81,10 @@ class SystemHeaders(Attribute):
             expected, actual = want.get(name, ""), have.get(name, "")
             if expected == actual:
                 continue  # nearly always, and a call costs more
+            if name in sides.source_own:
+                expected = ""
+            if not expected and (name == _CONTENT_TYPE or name in sides.destination_own):
+                continue  # nothing was told, nothing sent, and the destination fills it in
             if name == "content-encoding":
                 expected, actual = stored_encoding(expected), stored_encoding(actual)
             sides.compare(name, expected, actual, loss=self.loss)
@@ -174,8 +180,9 @@ class LastModified(Attribute):
     def carry(self, write: Outgoing, kept: Kept) -> None:
         """An entry of that name that the source already has is older, and stays."""
         name = _META + (kept.preserve.last_modified or "").lower()
-        if "last-modified" in write.head.headers and name not in write.head.headers:
-            write.headers.append((name, write.head.last_modified))
+        at = write.head.last_modified
+        if at is not None and name not in write.head.headers:
+            write.headers.append((name, at))
 
     def compare(self, sides: Sides, preserve: Preserve) -> None:
         """Where user metadata is kept it is compared there."""

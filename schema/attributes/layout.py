@@ -22,20 +22,20 @@ class PartLayout(Attribute):
         return preserve.part_layout
 
     def shown_by(self, found: SampledObject) -> Iterator[str]:
-        if "-" in found.head.etag:
+        if found.head.in_parts:
             yield "parts"
 
     def compare(self, sides: Sides, preserve: Preserve) -> None:
-        expected, actual = sides.source.etag, sides.destination.etag
-        if "-" in expected and sides.source.size and actual != expected and self.loss not in sides.accepted:
-            sides.found.append(Difference(self.loss, expected, actual))
+        source, actual = sides.source, sides.destination.etag
+        if source.in_parts and source.size and actual != source.etag and self.loss not in sides.accepted:
+            sides.found.append(Difference(self.loss, source.etag or "", actual or ""))
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         if evidence.destination_facts.lacks(Fact.MULTIPART_ETAG):
-            examples = evidence.keys(lambda found: "-" in found.head.etag)
+            examples = evidence.keys(lambda found: found.head.in_parts)
             text = "the destination's multipart ETags do not follow from the parts; they will differ from the source's"
         else:
-            examples = evidence.keys(lambda found: "-" in found.head.etag and etag_is_opaque(found.head.headers))
+            examples = evidence.keys(lambda found: found.head.in_parts and etag_is_opaque(found.head.headers))
             text = "multipart ETags of objects under KMS or SSE-C do not follow from their parts; they will differ"
         if examples:
             yield FoundLoss(self.loss, text, examples)

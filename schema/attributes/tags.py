@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote
 
-from schema.attributes.attribute import Attribute, Difference, Kept, Outgoing, Pairs, Sides
+from schema.attributes.attribute import Attribute, Difference, Kept, Outgoing, Pairs, Sides, WriteRequest
 from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
 from schema.declaration import Preserve
 from schema.facts import Fact
 
 MAX_TAG_HEADER: Final = 2048
 """Tags longer than this (URL-encoded bytes) follow in a PutObjectTagging: all headers of a PUT share 8 KB."""
+_TAKEN: Final = {
+    WriteRequest.PUT: (Fact.TAGGING_HEADER,),
+    WriteRequest.UPLOAD: (Fact.TAGGING_HEADER, Fact.TAGGING_UPLOAD),
+    WriteRequest.COPY: (Fact.TAGGING_HEADER, Fact.TAGGING_COPY),
+}
+"""Facts of which none may be denied for tags to go with a request; else they follow it."""
 
 
 class Tags(Attribute):
@@ -36,7 +42,7 @@ class Tags(Attribute):
             write.dropped.append(("", "tags of the reserved kind aws:*"))
         if not writable:
             return
-        if not kept.facts.denies(Fact.TAGGING_HEADER):
+        if not any(kept.facts.denies(fact) for fact in _TAKEN[write.request]):
             encoded = tagging_header(writable)
             if len(encoded) <= MAX_TAG_HEADER:
                 write.headers.append(("x-amz-tagging", encoded))
@@ -64,10 +70,16 @@ class Tags(Attribute):
         if evidence.source_facts.rejects(Fact.TAGS_READABLE):
             yield FoundLoss(self.loss, "tags may not be read at the source (s3:GetObjectTagging), so none is copied")
         facts = evidence.destination_facts
-        if facts.lacks(Fact.TAGGING) and facts.lacks(Fact.TAGGING_HEADER):
-            examples = evidence.keys(lambda found: found.tags or found.head.tag_count)
-            if examples:
-                yield FoundLoss(self.loss, "the destination does not keep object tags", examples)
+        examples = evidence.keys(lambda found: found.tags or found.head.tag_count)
+        if not examples or not facts.lacks(Fact.TAGGING):
+            return
+        if facts.lacks(Fact.TAGGING_HEADER):
+            yield FoundLoss(self.loss, "the destination does not keep object tags", examples)
+            return
+        dropped = [request.value for request, taken in _TAKEN.items() if any(facts.denies(fact) for fact in taken)]
+        if dropped:
+            text = f"the destination drops the tags that come with {' and '.join(dropped)}, and takes none afterwards"
+            yield FoundLoss(self.loss, text, examples)
 
 
 def tagging_header(tags: Pairs) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from schema.errors import ListingRefused, ListingUnordered
 from schema.objects import ListedEntry
@@ -38,15 +38,8 @@ _HASH_MASK = (1 << 64) - 1
 _key = attrgetter("key")
 
 
-def _key_hash(entry: ShownEntry) -> int:
-    return hash(entry.key)
-
-
-def _version_hash(entry: ShownEntry) -> int:
-    return hash((entry.key, entry.version_id))
-
-
-_IDENTITY = {Kind.OBJECTS: _key_hash, Kind.VERSIONS: _version_hash}
+_IDENTITY = {Kind.OBJECTS: itemgetter(0), Kind.VERSIONS: itemgetter(0, 6)}
+"""What tells an entry from any other: its key; of versions, key and version id."""
 _SORT_KEY = {Kind.OBJECTS: by_key, Kind.VERSIONS: by_age}
 
 
@@ -54,7 +47,7 @@ _SORT_KEY = {Kind.OBJECTS: by_key, Kind.VERSIONS: by_age}
 class _HandedOut:
     """A digest of the entries handed out so far, independent of their order."""
 
-    identity: Callable[[ShownEntry], int]
+    identity: Callable[[ShownEntry], object]
     count: int = 0
     hashes: int = 0
     last: str | None = None
@@ -62,7 +55,7 @@ class _HandedOut:
     def add(self, entries: Sequence[ShownEntry]) -> None:
         """Entries in ascending order have been handed out."""
         self.count += len(entries)
-        self.hashes = (self.hashes + sum(map(self.identity, entries))) & _HASH_MASK
+        self.hashes = (self.hashes + sum(map(hash, map(self.identity, entries)))) & _HASH_MASK
         self.last = entries[-1].key
 
 
@@ -224,7 +217,7 @@ class _Walk:
                 first_behind.append(listed)
                 break
             count += 1
-            hashes = (hashes + handed_out.identity(listed)) & _HASH_MASK
+            hashes = (hashes + hash(handed_out.identity(listed))) & _HASH_MASK
         if (count, hashes) != (handed_out.count, handed_out.hashes):
             raise ListingUnordered(
                 f"the listing of bucket {self.bucket.name!r} is not in order, which showed only after "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import repeat
+from operator import add
 from typing import NamedTuple
 
 from schema.objects import ListedObject
@@ -29,6 +30,9 @@ _TEXT = r"[^<>&\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\ufffd]"
 """A character that stands for itself, in XML and in every reading of it."""
 _ENTITY = "&quot;"
 _QUOTED = re.compile(r'(&quot;|"|)[0-9A-Za-z-]+\1')
+
+_SECONDS = {f"{number:02d}": number * 1000 for number in range(60)}
+_MILLIS = {f"{number:03d}": number for number in range(1000)}
 
 _VALUES = {
     "Key": rf"({_TEXT}+)",
@@ -180,16 +184,17 @@ def _compiled(skeleton: tuple[tuple[str, str], ...]) -> _Shape | None:
 
 def entries(columns: Columns, keys: list[str], times: Times) -> list[ListedObject] | None:
     """The entries, whose keys are *keys*; None when one of them is not whole after all."""
-    starts = {minute: times.minute(minute) for minute in set(columns.minutes)}
-    if None in starts.values():
-        return None
+    starts: dict[str, int] = {}
+    for minute in set(columns.minutes):
+        found = times.minute(minute)
+        if found is None:
+            return None
+        starts[minute] = found
     sizes = list(map(int, columns.sizes))
     if 0 in sizes and any(size == 0 and "-" in etag for size, etag in zip(sizes, columns.etags, strict=True)):
         return None
-    modified = [
-        starts[minute] + int(second + milli)  # type: ignore[operator]
-        for minute, second, milli in zip(columns.minutes, columns.seconds, columns.millis, strict=True)
-    ]
+    within = map(add, map(_SECONDS.__getitem__, columns.seconds), map(_MILLIS.__getitem__, columns.millis))
+    modified = map(add, map(starts.__getitem__, columns.minutes), within)
     return list(
         map(
             new_object,

@@ -14,6 +14,7 @@ from storage.port import Believe
 
 AskHead = Callable[[str, str | None], ObjectHead]
 """HEAD of a key and a version. Raises StoreError, ObjectMissing above all."""
+_WHOLE = frozenset({ListedObject})
 AT_ONCE = 16
 """HEADs in flight at a time."""
 
@@ -28,7 +29,7 @@ class Settler:
 
     def settle(self, entries: Sequence[ShownEntry]) -> Iterable[ListedEntry]:
         """The same entries, in the same order, each as it can be planned."""
-        if self.believe is Believe.LISTING and all(map(_is_whole, entries)):
+        if self.believe is Believe.LISTING and _WHOLE.issuperset(map(type, entries)):
             return entries  # type: ignore[return-value]  # every one a ListedObject
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="listing-head") as pool:
             return list(pool.map(self._one, entries))
@@ -56,17 +57,20 @@ class Settler:
             why = f"the listing does not tell its {_untold(entry)}" if _untold(entry) else "the listing is not trusted"
             return unsupported(entry, f"{why}, and a HEAD of it failed: {error}")
         size = told_length(head)
-        modified = entry.modified_ms if entry.modified_ms is not None else self.times.milliseconds(head.last_modified)
+        modified = entry.modified_ms
+        if modified is None and head.last_modified is not None:
+            modified = self.times.milliseconds(head.last_modified)
         if size is None or modified is None:
             lacking = "size" if size is None else "time"
             return unsupported(entry, f"neither the listing nor a HEAD tells its {lacking}; exclude it")
-        return new_object((entry.key, size, head.etag, modified, *entry[4:7], bool(entry.is_latest), *entry[8:10]))
+        etag = head.etag or ""
+        return new_object((entry.key, size, etag, modified, *entry[4:7], bool(entry.is_latest), *entry[8:10]))
 
 
 def told_length(head: ObjectHead) -> int | None:
     """The size that a HEAD's answer gives; None when it gives none."""
     text = head.headers.get("content-length", "")
-    return head.size if text.isascii() and text.isdigit() else None
+    return head.size if (text.isascii() and text.isdigit()) or "content-range" in head.headers else None
 
 
 def key_exists(head: AskHead, key: str, listed: ListedText) -> KeyExists:
@@ -84,10 +88,6 @@ def key_exists(head: AskHead, key: str, listed: ListedText) -> KeyExists:
 def unsupported(entry: ShownEntry, reason: str) -> UnsupportedEntry:
     """*entry*, which cannot be migrated for that *reason*."""
     return UnsupportedEntry(*entry[:4], entry.version_id, entry.delete_marker, reason)
-
-
-def _is_whole(entry: ShownEntry) -> bool:
-    return type(entry) is ListedObject
 
 
 def _untold(entry: ShownEntry) -> str:

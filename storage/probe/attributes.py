@@ -8,15 +8,17 @@ from typing import Final
 
 from schema.attributes.attribute import Feature
 from schema.attributes.every import FEATURES
+from schema.attributes.headers import SYSTEM_HEADERS
 from schema.checksums import FINGERPRINT
 from schema.errors import ResponseUnreadable, StoreError
-from schema.facts import Fact, Facts, Finding, Setting
+from schema.facts import ABSENT, Fact, Facts, Finding, Setting
+from schema.server_headers import ServerHeaders
 from storage.probe.canary import TRANSIENT, Canary
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
 from storage.wire.documents import AccessControlPolicy, access_control
 
 TAGS: Final = (("probe", "a b+c"), ("s3migrate", ""))
-_TAGGING: Final = ("x-amz-tagging", "probe=a%20b%2Bc&s3migrate=")
+TAGGING: Final = ("x-amz-tagging", "probe=a%20b%2Bc&s3migrate=")
 
 
 def check_headers(canary: Canary) -> Facts:
@@ -29,15 +31,15 @@ def check_headers(canary: Canary) -> Facts:
     tagged = False
     # What servers are known to choke on goes first: raw UTF-8, tags, checksums.
     for features, extra in (
-        (FEATURES, [_TAGGING, checksum]),
-        (ascii_only, [_TAGGING, checksum]),
+        (FEATURES, [TAGGING, checksum]),
+        (ascii_only, [TAGGING, checksum]),
         (FEATURES, [checksum]),
         (FEATURES, []),
     ):
         headers = [header for feature in features for header in feature.headers] + extra
         if not isinstance(canary.put("headers", BODY, headers), StoreError):
             facts |= _judge_head(canary, features)
-            taken, tagged = features, _TAGGING in extra
+            taken, tagged = features, TAGGING in extra
             break
     if tagged:
         facts |= _check_tags(canary, True)
@@ -73,12 +75,12 @@ def _check_tags(canary: Canary, sent: bool) -> Facts:
     """
     facts: Facts = {Fact.TAGGING: UNKNOWN}
     if not sent:
-        answer = canary.put("headers", BODY, [_TAGGING])
+        answer = canary.put("headers", BODY, [TAGGING])
         if isinstance(answer, StoreError):
             facts[Fact.TAGGING_HEADER] = UNKNOWN if isinstance(answer, TRANSIENT) else REJECTED
             if isinstance(canary.put("headers", BODY), StoreError):
                 return facts
-    read = _tags_read_back(canary, TAGS)
+    read = tags_read_back(canary, TAGS)
     facts.setdefault(Fact.TAGGING_HEADER, read)
     if read in (REJECTED, UNKNOWN):
         return facts | {Fact.TAGGING: read}
@@ -88,12 +90,38 @@ def _check_tags(canary: Canary, sent: bool) -> Facts:
     if isinstance(put, StoreError):
         facts[Fact.TAGGING] = UNKNOWN if isinstance(put, TRANSIENT) else REJECTED
         return facts
-    facts[Fact.TAGGING] = _tags_read_back(canary, other)
+    facts[Fact.TAGGING] = tags_read_back(canary, other)
+    if facts[Fact.TAGGING] == ENFORCED:
+        head = canary.ask(lambda: canary.store.head(key))
+        told = UNKNOWN if isinstance(head, StoreError) else ENFORCED if head.tag_count == len(other) else IGNORED
+        facts[Fact.TAG_COUNT] = told
     return facts
 
 
-def _tags_read_back(canary: Canary, expected: Sequence[tuple[str, str]]) -> Finding:
-    found = canary.ask(lambda: canary.store.get_tags(canary.key("headers")))
+def check_copy_tags(canary: Canary) -> Facts:
+    """Tags sent with a CopyObject that replaces metadata and tags, as the run's copies do."""
+    source, key = canary.key("base"), canary.key("copy")
+    headers = [("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"), TAGGING]
+    answer = canary.ask(lambda: canary.store.copy(canary.store.bucket, source, key, headers))
+    if isinstance(answer, StoreError):
+        return {Fact.TAGGING_COPY: refusal(answer)}
+    canary.remember(key, answer)
+    return {Fact.TAGGING_COPY: tags_read_back(canary, TAGS, "copy")}
+
+
+def check_server_headers(canary: Canary) -> Facts:
+    """What the server tells of canary "base", which was written without a header. Its Content-Type is no question:
+    where none was sent, none is compared."""
+    head = canary.ask(lambda: canary.store.head(canary.key("base")))
+    if isinstance(head, StoreError):
+        return {}
+    own = ServerHeaders.seen(head.headers, frozenset(SYSTEM_HEADERS) - {"content-type"})
+    return {Setting.SERVER_HEADERS: own.text() or ABSENT}
+
+
+def tags_read_back(canary: Canary, expected: Sequence[tuple[str, str]], name: str = "headers") -> Finding:
+    """Whether canary *name* has exactly the tags *expected*."""
+    found = canary.ask(lambda: canary.store.get_tags(canary.key(name)))
     if isinstance(found, ResponseUnreadable):
         return REJECTED
     if isinstance(found, StoreError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 from xml.sax.saxutils import escape
 
@@ -57,6 +58,10 @@ class Canary:
         """An upload may be open whose id never reached us."""
         self._reached = False
         """Something was sent to the endpoint: until then no write can have left anything behind."""
+        self.versioned = False
+        """The bucket keeps versions, or may: what answers do not tell of them is listed before the probe ends."""
+        self.versions_told: bool | None = None
+        """Whether every write told its version. None: nothing was written, or the bucket keeps none."""
         self._of_others: list[ListedObject] = []
         self._server_ms = 0
         """The server's time when it wrote our last canary that was listed."""
@@ -125,6 +130,8 @@ class Canary:
     def remember(self, key: str, answer: WriteResult) -> None:
         """A write that bypassed `put` (Complete, copy): its version must go, too."""
         self._written[(key, None)] = None
+        if self.versioned:
+            self.versions_told = self.versions_told is not False and answer.version_id is not None
         if answer.version_id not in (None, "null"):
             self._written[(key, answer.version_id)] = None
 
@@ -155,6 +162,10 @@ class Canary:
             return answer
         self._server_ms = max([self._server_ms, *(found.modified_ms for found in answer)])
         return {found.key[len(self.folder) :]: found for found in answer}
+
+    def pause(self, seconds: float) -> None:
+        """Wait, as before a retry."""
+        self._retry.wait(seconds)
 
     def sweep(self, *, versioned: bool, abandoned_ms: int = ABANDONED_MS) -> None:
         """Remove what a probe that was killed has left: canaries, their versions and uploads, by their age.
@@ -195,10 +206,7 @@ class Canary:
                 self._uploads = [(u.key, u.upload_id) for u in self.store.list_uploads(self.folder)]
         left = [f"{key} (upload {upload_id})" for key, upload_id in self._uploads if not self._abort(key, upload_id)]
         self._uploads = []
-        # A key's versions are removed by id; only a key without a known version is deleted by name, because
-        # a plain delete in a versioned bucket would leave a delete marker.
-        versioned = {key for key, version in self._written if version}
-        due = [(key, version) for key, version in self._written if version or key not in versioned]
+        due = self._due()
         self._written = {}
         failed = [pair for pair in self._remove_batch(due) if not self._remove_one(*pair)]
         left += [f"{key} (version {version})" for key, version in failed if version]
@@ -208,6 +216,22 @@ class Canary:
         else:
             left += [key for key in listed if not self._remove_one(key, None)]
         return tuple(left)
+
+    def _due(self) -> list[tuple[str, str | None]]:
+        """What is to be removed, by version where the bucket keeps any: a plain delete would leave a marker.
+
+        A listing tells of all versions and markers whatever the answers to our writes and deletes told. Where there
+        is none to be had, a key is deleted by name only if none of its versions is known.
+        """
+        if self.versioned:
+            places = (self.folder, "/" + self.folder) if not self.prefix else (self.folder,)
+            with contextlib.suppress(StoreError):
+                return [pair for place in places for pair in self._retry.call(partial(self._versions, place))]
+        versioned = {key for key, version in self._written if version}
+        return [(key, version) for key, version in self._written if version or key not in versioned]
+
+    def _versions(self, place: str) -> list[tuple[str, str | None]]:
+        return [(entry.key, entry.version_id) for entry in self.store.list_versions(place)]
 
     def _still_listed(self) -> list[str] | None:
         """Keys below the folder now; None when no listing is to be had. What other probes have there is noted."""

@@ -14,7 +14,12 @@ from typing import Final
 from schema.errors import AccessRefused, StoreError
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Setting
 from storage.port import ObjectStore
-from storage.probe.attributes import check_acl, check_headers
+from storage.probe.attributes import (
+    check_acl,
+    check_copy_tags,
+    check_headers,
+    check_server_headers,
+)
 from storage.probe.bucket import (
     read_encryption,
     read_lifecycle,
@@ -26,7 +31,7 @@ from storage.probe.bucket import (
 from storage.probe.canary import ABANDONED_MS, Canary
 from storage.probe.conditions import check_conditions, check_digests
 from storage.probe.copies import check_copies, check_part_copies
-from storage.probe.findings import BODY, ENFORCED, REJECTED, UNKNOWN
+from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN
 from storage.probe.keys import judge_odd_keys, judge_storage_classes, write_odd_keys, write_storage_classes
 from storage.probe.multipart import check_multipart, check_part_numbers
 from storage.retrying import Retry, RetryPolicy
@@ -63,7 +68,7 @@ def probe_destination(
     token: str,
     conduct: Conduct = Conduct(),
 ) -> Capabilities:
-    """What the destination enforces, by about forty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
+    """What the destination enforces, by about fifty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
 
     The canaries are gone afterwards; if not all can be removed, an error names those left. Those of a probe that was
     killed go, too. Where the bucket locks every new object by default nothing is written, because nothing could be
@@ -72,6 +77,7 @@ def probe_destination(
     """
     canary = Canary(store, prefix, token, retry=conduct.retry)
     facts = _read_settings(canary, asked.acl)
+    canary.versioned = facts[Setting.BUCKET_VERSIONING] != ABSENT
     if facts[Setting.BUCKET_DEFAULT_RETENTION] not in (ABSENT, UNKNOWN):
         facts[Setting.PROBE] = "nothing written: the bucket locks every new object by default"
         return Capabilities.of(facts)
@@ -129,20 +135,25 @@ def _explained(error: StoreError, canary: Canary, permission: str) -> StoreError
 
 def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
     facts: Facts = {}
-    for check in (check_conditions, check_digests, check_headers):
+    for check in (check_conditions, check_server_headers, check_digests, check_headers):
         facts |= check(canary)
     if acl:
         facts |= check_acl(canary)
-    facts |= check_multipart(canary)
+    tagged = facts[Fact.TAGGING_HEADER] == ENFORCED
+    facts |= check_multipart(canary, tagged=tagged)
     facts |= check_part_numbers(canary)
     if asked.server_copy:
         facts |= check_copies(canary)
         facts |= check_part_copies(canary)
+        if tagged:
+            facts |= check_copy_tags(canary)
     keys, taken = write_odd_keys(canary)
     refused = write_storage_classes(canary, asked.storage_classes)
     listing = canary.listing()
     listed = None if isinstance(listing, StoreError) else listing
     facts |= judge_odd_keys(keys, taken, listed)
+    if canary.versions_told is not None:
+        facts[Fact.VERSIONS_TOLD] = ENFORCED if canary.versions_told else IGNORED
     return facts | judge_storage_classes(canary, asked.storage_classes, refused, listed=listed)
 
 

@@ -11,6 +11,7 @@ from schema.errors import DigestMismatch, StoreError, UploadMissing
 from schema.facts import Fact, Facts, Finding
 from schema.tiers import MAX_PARTS
 from storage.port import UNGUARDED, Guard, HeaderList
+from storage.probe.attributes import TAGGING, TAGS, tags_read_back
 from storage.probe.canary import Canary
 from storage.probe.findings import (
     BODY,
@@ -34,27 +35,37 @@ _ANSWERED: Final = (
 )
 
 
-def check_multipart(canary: Canary) -> Facts:
-    """An upload of one part over the key "base": CRC64NVME of parts, preconditions of Complete, the ETag's formula."""
+def check_multipart(canary: Canary, *, tagged: bool = False) -> Facts:
+    """An upload of one part over the key "base": CRC64NVME of parts, preconditions of Complete, the ETag's formula.
+
+    *tagged*: the uploads carry tags, which are read back from what was completed.
+    """
     facts: Facts = dict.fromkeys(_ANSWERED, UNKNOWN)
     asked: HeaderList = [("x-amz-checksum-algorithm", FINGERPRINT.words), ("x-amz-checksum-type", "FULL_OBJECT")]
-    upload = canary.create_upload("base", asked)
+    tags: HeaderList = [TAGGING] if tagged else []
+    upload = canary.create_upload("base", [*asked, *tags])
+    if isinstance(upload, StoreError) and tagged:
+        facts[Fact.TAGGING_UPLOAD] = refusal(upload)
+        tags = []
+        upload = canary.create_upload("base", asked)
     if isinstance(upload, StoreError):
         facts[PARTS_FACT] = refusal(upload)
         asked = []
-        upload = canary.create_upload("base")
+        upload = canary.create_upload("base", tags)
     else:
         facts[PARTS_FACT] = _part_digest(canary, upload)
         if facts[PARTS_FACT] != ENFORCED:
             asked = []
     if isinstance(upload, StoreError):
         return facts | {Fact.MULTIPART: refusal(upload)}
-    completed = _complete(canary, upload, asked)
+    completed = _complete(canary, upload, asked, tags=tags)
     if asked and completed.get(Fact.MULTIPART) == REJECTED:
         # Parts are taken with a checksum, but no whole: do without.
-        again = canary.create_upload("base")
+        again = canary.create_upload("base", tags)
         if isinstance(again, str):
-            completed = _complete(canary, again, []) | {PARTS_FACT: REJECTED}
+            completed = _complete(canary, again, [], tags=tags) | {PARTS_FACT: REJECTED}
+    if tags and completed.get(Fact.MULTIPART) == ENFORCED:
+        completed[Fact.TAGGING_UPLOAD] = tags_read_back(canary, TAGS, "base")
     return facts | completed
 
 
@@ -76,7 +87,7 @@ def _part_digest(canary: Canary, upload: str) -> Finding:
     return refusal(answer) if isinstance(answer, StoreError) else IGNORED
 
 
-def _complete(canary: Canary, upload: str, asked: HeaderList) -> Facts:
+def _complete(canary: Canary, upload: str, asked: HeaderList, *, tags: HeaderList) -> Facts:
     """Violated preconditions first; where one is not enforced the upload is gone and the next check makes a new one."""
     key = canary.key("base")
     right = (FINGERPRINT.header, FINGERPRINT.encoded(BODY))
@@ -103,7 +114,7 @@ def _complete(canary: Canary, upload: str, asked: HeaderList) -> Facts:
             break
         facts[fact] = precondition(answer)
         if isinstance(answer, UploadMissing) or not isinstance(answer, StoreError):
-            renewed = canary.create_upload("base", asked)
+            renewed = canary.create_upload("base", [*asked, *tags])
             if isinstance(renewed, StoreError):
                 break
             upload = renewed

@@ -12,7 +12,8 @@ from schema.attributes.every import ATTRIBUTES
 from schema.attributes.evidence import SampledObject
 from schema.errors import AccessRefused, ResponseUnreadable, StoreError
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Finding, Setting
-from schema.objects import ListedObject, etag_is_opaque
+from schema.objects import ListedObject, ObjectHead, etag_is_opaque
+from schema.server_headers import ServerHeaders, age_of
 from schema.storage_classes import ARCHIVED
 from storage.port import ObjectStore, Pin
 from storage.probe.bucket import read_requester_pays, read_versioning, reader
@@ -26,6 +27,9 @@ _SMALL: Final = 64 * 1024
 """Largest object whose body a source probe reads."""
 _SAMPLED: Final = 16
 """Objects of a sample that are looked at."""
+_EXPIRES: Final = "expires"
+MOVES_SECONDS: Final = 1.1
+"""After so long a Date, of whole seconds, is another."""
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -92,6 +96,9 @@ class _Survey:
         if refused is not None and not self.sampled:
             self._explain(refused)
         self._read_small(chosen)
+        self._find_server_headers()
+        if self.tags:
+            self.facts.setdefault(Fact.TAG_COUNT, UNKNOWN)
         words = {word for found in self.sampled for each in ATTRIBUTES for word in each.shown_by(found)}
         self.facts[Setting.SAMPLE_CARRIES] = ", ".join(sorted(words)) or ABSENT
 
@@ -127,11 +134,35 @@ class _Survey:
             self.facts[Fact.CHECKSUMS_RETURNED] = ENFORCED if returned else IGNORED
         tags: tuple[tuple[str, str], ...] | None = None
         # A count of 0 may mean that the tags may not be read, so one object is asked in any case.
-        if self.tags and (head.tag_count or Fact.TAGS_READABLE not in self.facts):
+        # So is any whose head tells no count, which by itself need not mean that there are none.
+        untold = head.tag_count is None and self.facts.get(Fact.TAGS_READABLE, ENFORCED) == ENFORCED
+        if self.tags and (head.tag_count or Fact.TAGS_READABLE not in self.facts or untold):
             tags = self._read_tags(key, version)
+            self._judge_count(head, tags)
         elif self.tags:
             tags = ()
         return SampledObject(key, head, tags, self._read_grants(key, version) if self.acl else None)
+
+    def _judge_count(self, head: ObjectHead, tags: tuple[tuple[str, str], ...] | None) -> None:
+        """Only tagged objects show whether heads tell of tags, and one that does not speaks for all."""
+        if tags and self.facts.get(Fact.TAG_COUNT) != IGNORED:
+            self.facts[Fact.TAG_COUNT] = ENFORCED if head.tag_count == len(tags) else IGNORED
+
+    def _find_server_headers(self) -> None:
+        """An Expires that is later than the answer's Date by the same time in each head, and moves with it."""
+        self.facts[Setting.SERVER_HEADERS] = ABSENT
+        dated = [found for found in self.sampled if _EXPIRES in found.head.headers]
+        ages = {age_of(found.head.headers, _EXPIRES) for found in dated}
+        if len(ages) != 1 or None in ages:
+            return
+        before = dated[0]
+        self.canary.pause(MOVES_SECONDS)
+        now = self.canary.ask(lambda: self.canary.store.head(before.key, version_id=before.head.version_id))
+        if isinstance(now, StoreError) or now.headers.get(_EXPIRES) == before.head.headers[_EXPIRES]:
+            return
+        own = ServerHeaders.seen(now.headers, frozenset({_EXPIRES}))
+        if own.of(before.head.headers):
+            self.facts[Setting.SERVER_HEADERS] = own.text()
 
     def _read_tags(self, key: str, version: str | None) -> tuple[tuple[str, str], ...] | None:
         answer = self.canary.ask(lambda: self.canary.store.get_tags(key, version_id=version))
@@ -177,10 +208,10 @@ class _Survey:
         if isinstance(head, StoreError):
             return
         if not etag_is_opaque(head.headers):
-            if _MD5.fullmatch(head.etag):
+            if head.etag is not None and _MD5.fullmatch(head.etag):
                 same = hashlib.md5(into, usedforsecurity=False).hexdigest() == head.etag
                 self.facts[Fact.ETAG_IS_MD5] = ENFORCED if same else IGNORED
-            elif "-" not in head.etag:
+            elif head.etag is not None and not head.in_parts:
                 self.facts[Fact.ETAG_IS_MD5] = IGNORED
         wrong = self.canary.ask(lambda: store.get(entry.key, into, pin=Pin(NO_ETAG, entry.version_id)))
         if isinstance(wrong, StoreError):

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from schema.errors import FeatureUnsupported, ObjectChanged, StoreError
-from schema.objects import ObjectHead, WriteResult
 from storage.port import Pin
 from storage.wire.documents import bare_etag
 from storage.wire.exchange import Answer
-from storage.wire.wire import Operation, Wire
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
 
@@ -23,21 +21,33 @@ class Finding(NamedTuple):
     reason: str
 
 
-def object_head(headers: Mapping[str, str]) -> ObjectHead:
-    """Headers as an ObjectHead; the size is that of the whole object."""
-    total = headers.get("content-length", "0")
+def told_size(headers: Mapping[str, str]) -> int | None:
+    """The size of the whole object, also where the answer is a range; None: not told."""
+    total = headers.get("content-length", "")
     if "content-range" in headers:
         held = _CONTENT_RANGE.match(headers["content-range"])
         total = held.group(3) if held else total
-    return ObjectHead(headers, int(total) if total.isdigit() else 0, bare_etag(headers.get("etag", "")))
+    return int(total) if total.isascii() and total.isdigit() else None
 
 
-def write_result(wire: Wire, operation: Operation, answer: Answer) -> WriteResult:
-    """What a PUT answered. Raises ResponseUnreadable without an ETag: then something else than S3 answered."""
-    etag = answer.headers.get("etag")
-    if not etag:
-        raise wire.unreadable(operation, answer, "it has no ETag")
-    return WriteResult(bare_etag(etag), answer.headers.get("x-amz-version-id"), answer.headers)
+def told_etag(headers: Mapping[str, str]) -> str | None:
+    """Without quotes and without W/; None: not told."""
+    return bare_etag(headers.get("etag", "")) or None
+
+
+def told_version(headers: Mapping[str, str]) -> str | None:
+    """The version written or read; None: not told, or there is none."""
+    return headers.get("x-amz-version-id") or None
+
+
+def with_first_byte(told: Mapping[str, str], first: Answer) -> Mapping[str, str]:
+    """A HEAD's headers, and what the answer to a GET of the first byte tells besides: the size in Content-Range."""
+    added = {name: value for name, value in first.headers.items() if name not in told}
+    if first.status == 206:
+        added.pop("content-length", None)  # that of the one byte
+    elif told_size(first.headers) is None and not first.overflowed:
+        added["content-length"] = str(first.received)  # a server that ignores Range sent all there is
+    return {**told, **added}
 
 
 def pinned_range(answer: Answer, pin: Pin, start: int | None, length: int) -> Finding | None:

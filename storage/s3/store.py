@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from schema.declaration import Side
 from schema.errors import ObjectMissing, ResponseUnreadable, StoreError, WhichSide
@@ -27,7 +28,7 @@ from storage.port import (
     Unobserved,
 )
 from storage.s3 import uploads
-from storage.s3.answers import object_head, pinned_range, write_result
+from storage.s3.answers import pinned_range, told_etag, told_size, told_version, with_first_byte
 from storage.wire import documents
 from storage.wire.addressing import copy_source, locate
 from storage.wire.errors import Purpose, printable
@@ -114,7 +115,8 @@ class S3Store:
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
         """See the port."""
-        operation = Operation("HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra)
+        asked = partial(Operation, "HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra)
+        operation = asked()
         try:
             answer = self._read(operation)
         except ObjectMissing as missing:
@@ -123,7 +125,29 @@ class S3Store:
             raise
         if "etag" not in answer.headers and "last-modified" not in answer.headers:
             raise self._wire.unreadable(operation, answer, "it has neither ETag nor Last-Modified: no object's head")
-        return object_head(answer.headers)
+        if self._wire.unpacks and told_size(answer.headers) is None:
+            operation = asked(packed=True)  # of what is stored packed they tell it only so, and only then
+            answer = self._read(operation)
+        headers = answer.headers
+        if told_size(headers) is None or told_etag(headers) is None:
+            headers = with_first_byte(headers, self._first_byte(operation))
+        size = told_size(headers)
+        if size is None:
+            raise self._wire.unreadable(operation, answer, "neither HEAD nor GET tells how long the object is")
+        return ObjectHead(headers, size, told_etag(headers))
+
+    def _first_byte(self, head: Operation) -> Answer:
+        """GET of the first byte of what was asked by *head*; of an empty object, which has none, an empty answer."""
+        into = memoryview(bytearray(1))
+        headers = [("range", "bytes=0-0")]
+        query = head.query
+        first = Operation("GetObject", Purpose.READ, "GET", head.key, query, headers, into=into, packed=head.packed)
+        try:
+            return self._read(first)
+        except StoreError as error:
+            if error.status != 416:
+                raise
+            return Answer(200, {"content-length": "0"}, b"", 0, 0.0, 0.0)
 
     def _why_missing(self, head: Operation, missing: ObjectMissing) -> StoreError:
         """What the source says of an object whose HEAD is 404: an answer without a word, a missing bucket's as well.
@@ -156,13 +180,20 @@ class S3Store:
             headers.append(("if-match", f'"{pin.etag}"'))
         if not whole:
             headers.append(("range", f"bytes={start}-{start + len(into) - 1}"))
-        operation = Operation(
-            "GetObject", Purpose.READ, "GET", key, version_query(pin.version_id), headers, into=into.cast("B")
-        )
+        query = version_query(pin.version_id)
+        asked = partial(Operation, "GetObject", Purpose.READ, "GET", key, query, headers, into=into.cast("B"))
+        operation = asked()
         answer = self._read(operation)
         finding = pinned_range(answer, pin, None if whole else start, len(into))
+        if finding is not None and self._wire.unpacks:
+            operation = asked(packed=True)  # perhaps it came unpacked
+            answer = self._read(operation)
+            finding = pinned_range(answer, pin, None if whole else start, len(into))
         if finding is None:
-            return object_head(answer.headers)
+            size = len(into) if whole else told_size(answer.headers)
+            if size is None:
+                size = self.head(key, version_id=pin.version_id).size
+            return ObjectHead(answer.headers, size, told_etag(answer.headers))
         if finding.leaf is None:
             raise self._wire.unreadable(operation, answer, finding.reason)
         raise finding.leaf(
@@ -185,7 +216,29 @@ class S3Store:
             guarded=guard != UNGUARDED,
             once=guard == UNGUARDED,
         )
-        return write_result(self._wire, operation, self._wire.send(operation))
+        answer = self._wire.send(operation)
+        etag = told_etag(answer.headers) or self._etag_there(operation, answer, len(body))
+        return WriteResult(etag, told_version(answer.headers), answer.headers)
+
+    def _etag_there(self, write: Operation, answer: Answer, size: int | None = None) -> str:
+        """The ETag of what *write* made, whose *answer* does not tell it. *size*: what was written, where known.
+
+        Raises ResponseUnreadable where nothing of the kind is there: then something else than S3 answered.
+        """
+        version = told_version(answer.headers)
+        try:
+            head = self.head(write.key, version_id=None if version == "null" else version)
+        except ObjectMissing:
+            raise self._wire.unreadable(write, answer, "it has no ETag, and no such object is there") from None
+        if head.etag is None or size not in (None, head.size):
+            raise self._wire.unreadable(write, answer, "it has no ETag, and the object that is there is another")
+        return head.etag
+
+    def _written(self, write: Operation, root: str) -> WriteResult:
+        """What Complete or a copy answered, a document of that *root*."""
+        answer = self._wire.send(write)
+        etag = uploads.read_answer(self._wire, write, answer, partial(documents.written_etag, root=root))
+        return WriteResult(etag or self._etag_there(write, answer), told_version(answer.headers), answer.headers)
 
     def create_upload(self, key: str, headers: HeaderList) -> str:
         """See the port."""
@@ -193,7 +246,9 @@ class S3Store:
 
     def upload_part(self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()) -> PartResult:
         """See the port."""
-        return uploads.upload_part(self._wire, key, upload_id, number, [*headers, *self._data], body=body)
+        part = uploads.UploadPart(key, upload_id, number)
+        operation = uploads.part_upload(part, [*headers, *self._data], body=body)
+        return uploads.send_part(self._wire, operation, part, headers=self._data)
 
     def upload_part_from(
         self,
@@ -205,9 +260,9 @@ class S3Store:
         headers: HeaderList = (),
     ) -> PartResult:
         """See the port."""
-        return uploads.upload_part(
-            self._wire, key, upload_id, number, [*headers, *self._data], read=read, length=length
-        )
+        part = uploads.UploadPart(key, upload_id, number)
+        operation = uploads.part_upload(part, [*headers, *self._data], read=read, length=length)
+        return uploads.send_part(self._wire, operation, part, headers=self._data)
 
     def complete_upload(
         self,
@@ -219,14 +274,9 @@ class S3Store:
         guard: Guard = UNGUARDED,
     ) -> WriteResult:
         """See the port."""
-        return uploads.complete_upload(
-            self._wire,
-            key,
-            upload_id,
-            parts,
-            [*headers, *self._data, *guard_headers(guard)],
-            guarded=guard != UNGUARDED,
-        )
+        sent = [*headers, *self._data, *guard_headers(guard)]
+        operation = uploads.completion(key, upload_id, parts, headers=sent, guarded=guard != UNGUARDED)
+        return self._written(operation, "CompleteMultipartUploadResult")
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """See the port."""
@@ -234,7 +284,7 @@ class S3Store:
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
         """See the port."""
-        return uploads.list_parts(self._wire, key, upload_id, self._data)
+        return uploads.list_parts(self._wire, key, upload_id, headers=self._data)
 
     def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
         """See the port."""
@@ -266,12 +316,7 @@ class S3Store:
             guarded=guard != UNGUARDED,
             once=guard == UNGUARDED,
         )
-        answer = self._wire.send(operation)
-        try:
-            etag = documents.copied_etag(answer.body, "CopyObjectResult")
-        except ValueError as error:
-            raise self._wire.unreadable(operation, answer, str(error)) from None
-        return WriteResult(etag, answer.headers.get("x-amz-version-id"), answer.headers)
+        return self._written(operation, "CopyObjectResult")
 
     def copy_part(
         self,
@@ -290,7 +335,8 @@ class S3Store:
         copied = [*headers, *self._data, *copy_source_headers(source_bucket, source_key, source_pin)]
         if length is not None:
             copied.append(("x-amz-copy-source-range", f"bytes={start}-{start + length - 1}"))
-        return uploads.copy_part(self._wire, key, upload_id, number, copied)
+        part = uploads.UploadPart(key, upload_id, number)
+        return uploads.send_part(self._wire, uploads.part_copy(part, copied), part, headers=self._data)
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:
         """See the port."""
@@ -307,7 +353,7 @@ class S3Store:
                 once=not guard and version_id is None,
             )
         )
-        return WriteResult("", answer.headers.get("x-amz-version-id"), answer.headers)
+        return WriteResult("", told_version(answer.headers), answer.headers)
 
     def get_tags(self, key: str, *, version_id: str | None = None) -> tuple[tuple[str, str], ...]:
         """See the port."""
@@ -333,7 +379,7 @@ class S3Store:
 
     def subresource(
         self, method: str, key: str | None, query: HeaderList, body: bytes = b"", headers: HeaderList = ()
-    ) -> tuple[ObjectHead, bytes]:
+    ) -> tuple[Mapping[str, str], bytes]:
         """See the port. A body gets a Content-MD5, which S3 demands for most of these calls."""
         given = list(headers)
         if body and not any(name.lower() == "content-md5" for name, _ in given):
@@ -348,7 +394,7 @@ class S3Store:
         else:
             operation.headers = (*given, *self._always)
             answer = self._wire.send(operation)
-        return object_head(answer.headers), answer.body
+        return answer.headers, answer.body
 
     def close(self) -> None:
         """See the port."""

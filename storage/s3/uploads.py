@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from schema.errors import UploadMissing
-from schema.objects import ListedPart, ListedUpload, PartResult, WriteResult
+from schema.objects import ListedPart, ListedUpload, PartResult
 from storage.port import Body, HeaderList
-from storage.s3.answers import write_result
+from storage.s3.answers import told_etag
 from storage.wire import documents
 from storage.wire.errors import Purpose
 from storage.wire.exchange import Answer
@@ -33,60 +34,77 @@ def create_upload(wire: Wire, key: str, headers: HeaderList) -> str:
     return read_answer(wire, operation, wire.send(operation), documents.upload_id)
 
 
-def upload_part(
-    wire: Wire,
-    key: str,
-    upload_id: str,
-    number: int,
+class UploadPart(NamedTuple):
+    """Which part of which upload."""
+
+    key: str
+    upload_id: str
+    number: int
+
+    @property
+    def query(self) -> tuple[tuple[str, str], ...]:
+        """The query that names it."""
+        return (("partNumber", str(self.number)), ("uploadId", self.upload_id))
+
+
+def part_upload(
+    part: UploadPart,
     headers: HeaderList,
     *,
     body: Body | None = None,
     read: Callable[[int], bytes] | None = None,
     length: int = 0,
-) -> PartResult:
+) -> Operation:
     """UploadPart from memory (*body*) or of *length* bytes from *read*."""
-    operation = Operation(
+    return Operation(
         "UploadPart",
         Purpose.UPLOAD,
         "PUT",
-        key,
-        part_query(upload_id, number),
+        part.key,
+        part.query,
         headers,
         body=body,
         read=read,
         length=length,
     )
-    result = write_result(wire, operation, wire.send(operation))
-    return PartResult(number, result.etag, result.headers)
 
 
-def copy_part(wire: Wire, key: str, upload_id: str, number: int, headers: HeaderList) -> PartResult:
+def part_copy(part: UploadPart, headers: HeaderList) -> Operation:
     """UploadPartCopy; *headers* name the source and the range."""
-    operation = Operation(
+    return Operation(
         "UploadPartCopy",
         Purpose.COPY,
         "PUT",
-        key,
-        part_query(upload_id, number),
+        part.key,
+        part.query,
         headers,
         document=b"",
     )
+
+
+def send_part(wire: Wire, operation: Operation, part: UploadPart, *, headers: HeaderList) -> PartResult:
+    """Send a part_upload or part_copy. *headers*: those of a ListParts, asked where the answer tells no ETag.
+
+    Raises ResponseUnreadable where that tells none either: then something else than S3 answered.
+    """
     answer = wire.send(operation)
-    etag = read_answer(wire, operation, answer, lambda body: documents.copied_etag(body, "CopyPartResult"))
-    return PartResult(number, etag, answer.headers)
+    if operation.document is None:
+        etag = told_etag(answer.headers)
+    else:
+        etag = read_answer(wire, operation, answer, partial(documents.written_etag, root="CopyPartResult"))
+    if etag is None:
+        listed = list_parts(wire, part.key, part.upload_id, headers=headers, after=part.number - 1)
+        etag = next((there.etag for there in listed if there.number == part.number), None)
+    if etag is None:
+        raise wire.unreadable(operation, answer, "it has no ETag, and no part of that number is listed")
+    return PartResult(part.number, etag, answer.headers)
 
 
-def complete_upload(
-    wire: Wire,
-    key: str,
-    upload_id: str,
-    parts: Sequence[tuple[int, str]],
-    headers: HeaderList,
-    *,
-    guarded: bool,
-) -> WriteResult:
+def completion(
+    key: str, upload_id: str, parts: Sequence[tuple[int, str]], *, headers: HeaderList, guarded: bool
+) -> Operation:
     """CompleteMultipartUpload."""
-    operation = Operation(
+    return Operation(
         "CompleteMultipartUpload",
         Purpose.COMPLETE,
         "POST",
@@ -96,9 +114,6 @@ def complete_upload(
         document=documents.complete_document(parts),
         guarded=guarded,
     )
-    answer = wire.send(operation)
-    etag = read_answer(wire, operation, answer, documents.completed_etag)
-    return WriteResult(etag, answer.headers.get("x-amz-version-id"), answer.headers)
 
 
 def abort_upload(wire: Wire, key: str, upload_id: str, headers: HeaderList) -> None:
@@ -110,9 +125,11 @@ def abort_upload(wire: Wire, key: str, upload_id: str, headers: HeaderList) -> N
         return
 
 
-def list_parts(wire: Wire, key: str, upload_id: str, headers: HeaderList) -> Iterator[ListedPart]:
-    """ListParts, page by page."""
-    marker: str | None = ""
+def list_parts(
+    wire: Wire, key: str, upload_id: str, *, headers: HeaderList, after: int = 0
+) -> Iterator[ListedPart]:
+    """ListParts, page by page. *after*: only parts of higher numbers."""
+    marker: str | None = str(after or "")
     while marker is not None:
         query = [("uploadId", upload_id)]
         if marker:
@@ -143,8 +160,3 @@ def list_uploads(wire: Wire, prefix: str, headers: HeaderList) -> Iterator[Liste
         # A server that ignores the prefix must not make us abort other people's uploads.
         yield from (upload for upload in page.uploads if upload.key.startswith(prefix))
         markers = page.markers
-
-
-def part_query(upload_id: str, number: int) -> tuple[tuple[str, str], ...]:
-    """The query that names a part."""
-    return (("partNumber", str(number)), ("uploadId", upload_id))

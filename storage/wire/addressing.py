@@ -12,7 +12,7 @@ from schema.errors import DeclarationError
 
 _DNS_LABEL_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_GUNZIPPING_HOSTS = ("storage.googleapis.com", "r2.cloudflarestorage.com")
+_UNPACKING_HOSTS = ("storage.googleapis.com", "r2.cloudflarestorage.com")
 
 
 class BucketAddress(NamedTuple):
@@ -24,8 +24,8 @@ class BucketAddress(NamedTuple):
     """As the Host header says it: without the scheme's own port."""
     root: str
     """The path in front of a key: '/bucket' or '' (the key's slash is not included)."""
-    accept_encoding: str
-    """What GET asks for, so that bytes arrive as stored."""
+    unpacks: bool
+    """Objects stored with Content-Encoding: gzip are unpacked for readers that do not accept it."""
     region: str
     """What requests are signed for."""
 
@@ -57,9 +57,7 @@ def locate(side: Side) -> BucketAddress:
         origin=f"{parts.scheme}://{host}",
         host=host,
         root=base if virtual else f"{base}/{side.bucket}",
-        # Google and Cloudflare decompress objects stored with Content-Encoding: gzip for readers that do not accept
-        # it. Everywhere else identity is asked for, because MinIO and proxies compress for readers that accept gzip.
-        accept_encoding="gzip" if parts.hostname.endswith(_GUNZIPPING_HOSTS) else "identity",
+        unpacks=parts.hostname.endswith(_UNPACKING_HOSTS),
         region=region,
     )
 

@@ -90,14 +90,15 @@ def upload_id(body: bytes) -> str:
     return _needed(parse_document(body, "InitiateMultipartUploadResult", "InitiateMultipartUpload"), "UploadId")
 
 
-def completed_etag(body: bytes) -> str:
-    """Of a CompleteMultipartUploadResult."""
-    return bare_etag(_needed(parse_document(body, "CompleteMultipartUploadResult"), "ETag"))
+def written_etag(body: bytes, root: str) -> str | None:
+    """Of a CompleteMultipartUploadResult, CopyObjectResult or CopyPartResult; None: it does not tell.
 
-
-def copied_etag(body: bytes, root: str) -> str:
-    """Of a CopyObjectResult or CopyPartResult."""
-    return bare_etag(_needed(parse_document(body, root), "ETag"))
+    Without a word nothing says that anything was written, which raises ValueError.
+    """
+    tree = parse_document(body, root)
+    if not len(tree):
+        raise ValueError(f"<{root}> without a word")
+    return bare_etag(tree.findtext("ETag") or "") or None
 
 
 def parts_page(body: bytes) -> PartsPage:
@@ -139,7 +140,9 @@ def uploads_page(body: bytes) -> UploadsPage:
 
 
 def tags(body: bytes) -> tuple[tuple[str, str], ...]:
-    """Of a Tagging document, in the server's order."""
+    """Of a Tagging document, in the server's order. An empty answer holds none."""
+    if not body:
+        return ()
     tree = parse_document(body, "Tagging")
     return tuple((tag.findtext("Key") or "", tag.findtext("Value") or "") for tag in tree.iterfind("TagSet/Tag"))
 

@@ -65,6 +65,9 @@ class Operation:
     """None: what Timeouts say of its kind."""
     sign_payload: bool = False
     """The SHA-256 of *body* is signed, too."""
+    packed: bool = False
+    """Accept gzip. Only for what is stored so: servers compress anything else for readers that accept it, and then
+    tell another length or none."""
 
 
 class Attempt(NamedTuple):
@@ -108,7 +111,11 @@ class Wire:
         self._signs_payload = signed_payload
         self._payload_settled = signed_payload
         """Whether unsigned bodies are taken is known: one was, or a signed one fared no better."""
-        self._encoding = ("Accept-Encoding", address.accept_encoding)
+
+    @property
+    def unpacks(self) -> bool:
+        """See BucketAddress.unpacks."""
+        return self._address.unpacks
 
     def send(self, operation: Operation) -> Answer:
         """The 2xx answer. Expired credentials are refreshed and the call repeated, once.
@@ -171,7 +178,6 @@ class Wire:
 
     def move(self, address: BucketAddress) -> None:
         """Send what follows to *address*: the same bucket behind another endpoint. Safe while requests are sent."""
-        self._encoding = ("Accept-Encoding", address.accept_encoding)
         self._address = address
         left, self._connections = self._connections, connections.connections_of(address.origin, self._ca_bundle)
         connections.release(left)
@@ -259,7 +265,7 @@ class Wire:
             else:
                 payload = self._payload(operation)
             headers += self._signer.sign(keys, operation.method, address.host, path, query, headers, payload)
-        headers.append(self._encoding)
+        headers.append(("Accept-Encoding", "gzip" if operation.packed else "identity"))
         return Request(
             operation.method,
             f"{address.origin}{path}?{query}" if query else f"{address.origin}{path}",

@@ -247,9 +247,9 @@ class ObjectStoreContract:
         stranger.close()
 
     def test_bucket_subresource(self, store: ObjectStore) -> None:
-        head, body = store.subresource("GET", None, [("versioning", "")])
+        headers, body = store.subresource("GET", None, [("versioning", "")])
         assert b"Versioning" in body
-        assert head.headers["content-type"]
+        assert headers["content-type"]
 
     def test_many_threads_share_a_store(self, store: ObjectStore) -> None:
         problems: list[object] = []

@@ -259,6 +259,20 @@ def test_a_killed_watcher_has_a_successor(kept: EmbeddedPostgres) -> None:
     until(lambda: not alive(second), "a stop ends the watcher, too")
 
 
+def test_a_stop_ends_no_stranger_that_has_the_watchers_pid(kept: EmbeddedPostgres) -> None:
+    """The file's holder lives, and the number in it is another's: what a pid used again looks like."""
+    watcher = watcher_of(kept.folder)
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as stranger:
+        (kept.folder / "postgres.watch").write_text(str(stranger.pid))
+        kept.stop()
+        assert stranger.poll() is None
+        stranger.communicate()
+        assert stranger.returncode == 0
+    (kept.folder / "postgres.watch").write_text(str(watcher))
+    os.kill(watcher, signal.SIGTERM)
+    until(lambda: not alive(watcher), "the test's own watcher ends")
+
+
 def test_stop_and_status_tell_the_truth(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

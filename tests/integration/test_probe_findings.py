@@ -40,7 +40,8 @@ MOTO = {
     "multipart_etag": "enforced", "object_lock": "rejected", "odd_keys": "enforced", "part_numbers": "enforced",
     "part_copy": "enforced", "part_copy_source_if_match": "ignored",
     "storage_class_glacier": "enforced", "system_headers": "enforced", "tagging": "enforced",
-    "tagging_header": "enforced",
+    "server_headers": "none", "tag_count": "enforced", "tagging_copy": "enforced", "tagging_header": "enforced",
+    "tagging_upload": "enforced",
     "user_metadata": "enforced", "user_metadata_rfc2047": "enforced", "user_metadata_utf8": "enforced",
     "versioning": "ignored", "website_redirect": "enforced",
 }  # fmt: skip
@@ -53,7 +54,8 @@ RCLONE = MOTO | {
     "system_headers": "ignored", "system_headers_lost": "expires", "tagging": "rejected",
     "tagging_header": "rejected",
 }  # fmt: skip
-del RCLONE["folds_double_slash"], RCLONE["folds_leading_slash"]
+for missing in ("folds_double_slash", "folds_leading_slash", "tag_count", "tagging_copy", "tagging_upload"):
+    del RCLONE[missing]
 
 
 def test_moto(moto: ObjectStore) -> None:

@@ -25,7 +25,8 @@ def test_a_source_is_only_read(moto: ObjectStore, moto_server: S3Server) -> None
     assert dict(capabilities.facts) == {
         "acl_readable": "enforced", "bucket_payer": "none", "bucket_versioning": "none",
         "checksums_returned": "enforced", "etag_is_md5": "enforced", "get_if_match": "enforced",
-        "sample_carries": "tags, website-redirect", "tags_readable": "enforced",
+        "sample_carries": "tags, website-redirect", "server_headers": "none", "tag_count": "enforced",
+        "tags_readable": "enforced",
     }  # fmt: skip
     assert [(s.key, s.tags, s.grants) for s in sampled] == [("a", (("k", "v"),), ()), ("b", (), ())]
     assert list(moto.list_objects("")) == before

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -376,11 +376,10 @@ class MemoryStore:
         query: HeaderList,
         body: bytes = b"",  # noqa: ARG002
         headers: HeaderList = (),  # noqa: ARG002
-    ) -> tuple[ObjectHead, bytes]:
+    ) -> tuple[Mapping[str, str], bytes]:
         """Only ?versioning."""
         if key is None and query[0][0] == "versioning":
-            head = ObjectHead({"content-type": "application/xml"}, 0, "")
-            return head, b"<VersioningConfiguration/>"
+            return {"content-type": "application/xml"}, b"<VersioningConfiguration/>"
         raise errors.FeatureUnsupported(f"{query} is not implemented", operation="Subresource", key=key or "")
 
     def close(self) -> None:

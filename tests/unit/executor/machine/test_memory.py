@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from executor.machine.memory import FLOOR, MIB, budget_of, default_budget, memory_limit, set_malloc_arenas, trim
+from executor.machine.memory import (
+    FLOOR,
+    MIB,
+    PLENTY,
+    budget_of,
+    default_budget,
+    memory_limit,
+    set_malloc_arenas,
+    trim,
+    undeclared_budget,
+)
 
 GIB = 1024 * MIB
 UNLIMITED_V1 = "9223372036854771712\n"
@@ -83,6 +93,13 @@ def test_a_small_container_gets_a_small_budget(tmp_path: Path) -> None:
 
 def test_this_machine_has_an_answer() -> None:
     assert FLOOR <= default_budget() <= memory_limit().bytes
+
+
+def test_what_nobody_declared_is_what_speed_needs_and_shared_by_the_processes() -> None:
+    alone = undeclared_budget(1)
+    assert alone == min(default_budget(), PLENTY)
+    assert undeclared_budget(4) == max(FLOOR, alone // 4)
+    assert undeclared_budget(1000) == FLOOR
 
 
 ARENAS = """

@@ -14,11 +14,11 @@ from storage.wire.http1 import header_line, parse_head
 
 READERS: list[Callable[[bytes], object]] = [
     documents.upload_id,
-    documents.completed_etag,
-    lambda body: documents.copied_etag(body, "CopyObjectResult"),
+    lambda body: documents.written_etag(body, "CompleteMultipartUploadResult"),
+    lambda body: documents.written_etag(body, "CopyObjectResult"),
     documents.parts_page,
     documents.uploads_page,
-    documents.tags,
+    lambda body: documents.tags(body or b"."),  # an empty answer holds no tags
     documents.access_control,
     documents.refused_deletes,
     documents.annotation_count,
@@ -89,7 +89,10 @@ def test_refused_deletes_and_annotations() -> None:
 
 def test_reads_with_namespace_and_leading_space() -> None:
     body = b'  \n<CompleteMultipartUploadResult xmlns="http://x/"><ETag>&quot;abc-2&quot;</ETag></CompleteMultipartUploadResult>'
-    assert documents.completed_etag(body) == "abc-2"
+    assert documents.written_etag(body, "CompleteMultipartUploadResult") == "abc-2"
+    untold = b"<CopyObjectResult><LastModified>2026</LastModified></CopyObjectResult>"
+    assert documents.written_etag(untold, "CopyObjectResult") is None
+    assert documents.tags(b"") == ()
 
 
 def test_parts_page() -> None:

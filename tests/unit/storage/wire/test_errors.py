@@ -19,6 +19,7 @@ from storage.wire.errors import (
     printable,
     retry_after,
 )
+from storage.wire.exchange import ExchangeFailed, Fault
 from storage.wire.failures import failed
 
 
@@ -260,3 +261,17 @@ def test_retry_after(headers: dict[str, str], expected: float | None) -> None:
 
 def test_printable_escapes_controls_only() -> None:
     assert printable("a\n\x7f\u0085é🦆\u2028\ud800") == "a\\x0a\\x7f\\x85é🦆\\u2028\\ud800"
+
+
+def test_a_local_limit_is_nobodys_fault_but_this_machines() -> None:
+    error = from_exchange(ExchangeFailed(Fault.NO_DESCRIPTORS, "Couldn't connect", 0.1, number=7), call())
+    assert type(error) is errors.DescriptorsExhausted
+    assert error.exit_code == 71
+    assert "ulimit -n" in str(error)
+    assert "https://s3.example" not in str(error)
+
+
+def test_a_tls_connection_closed_without_a_goodbye_cuts_an_answer_short() -> None:
+    text = "OpenSSL SSL_read: unexpected eof while reading"
+    assert failed(56, text, 0.1, begun=True).fault is Fault.CUT_SHORT
+    assert failed(56, text, 0.1).fault is Fault.RECEIVE_FAILED

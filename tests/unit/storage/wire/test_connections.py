@@ -1,0 +1,173 @@
+"""Connections are lent, shared by the stores of an origin, and never more than they need be."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from support.scripted_server import answer, scripted
+
+from storage.wire import connections, libcurl
+from storage.wire.connections import Shared
+from storage.wire.curl import CurlConnection
+from storage.wire.direct import DirectConnection
+from storage.wire.exchange import Answer, Connection, Request
+from storage.wire.plain import SocketConnection
+
+ROOT = Path(__file__).parents[4]
+
+
+class Counted:
+    """A connection that only says whether it is closed."""
+
+    opened: list[Counted]
+
+    def __init__(self) -> None:
+        self.closed = False
+        Counted.opened.append(self)
+
+    def perform(self, request: Request) -> Answer:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def counted() -> list[Counted]:
+    Counted.opened = []
+    return Counted.opened
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Shared:
+    """A process without connections, in which none is real."""
+    made = Shared()
+    monkeypatch.setattr(connections, "_SHARED", made)
+    monkeypatch.setattr(connections, "open_connection", lambda _origin, _ca: Counted())
+    return made
+
+
+def still_open() -> int:
+    return sum(not connection.closed for connection in Counted.opened)
+
+
+def test_there_are_as_many_as_requests_at_once(shared: Shared) -> None:
+    lent_by = shared.of("https://a", None)
+    first, second = lent_by.take(), lent_by.take()
+    assert first is not second
+    lent_by.give(first)
+    lent_by.give(second)
+    assert lent_by.take() is second, "the one used last is the likeliest to be alive"
+    assert len(Counted.opened) == 2
+
+
+def test_stores_of_one_origin_share_them_and_the_last_closes_them(shared: Shared) -> None:
+    one, other = shared.of("https://a", None), shared.of("https://a", None)
+    assert one is other
+    assert shared.of("https://a", "/ca.pem") is not one
+    assert shared.of("https://b", None) is not one
+    one.give(one.take())
+    shared.release(one)
+    assert still_open() == 1
+    lent = other.take()
+    shared.release(other)
+    assert still_open() == 1, "it is in use"
+    other.give(lent)
+    assert still_open() == 0
+
+
+def test_before_there_are_too_many_the_oldest_idle_ones_go(shared: Shared) -> None:
+    shared.keep_open(3)
+    one, other = shared.of("https://a", None), shared.of("https://b", None)
+    lent = [one.take() for _ in range(3)]
+    for connection in lent:
+        one.give(connection)
+    held = [other.take(), other.take()]
+    assert [connection.closed for connection in lent] == [True, True, False]  # type: ignore[attr-defined]
+    assert still_open() == 3
+    del held
+
+
+def test_many_threads_lose_none(shared: Shared) -> None:
+    lent_by = shared.of("https://a", None)
+
+    def use() -> None:
+        for _ in range(200):
+            lent_by.give(lent_by.take())
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert 1 <= len(Counted.opened) <= 8
+    shared.release(lent_by)
+    assert still_open() == 0
+
+
+@pytest.mark.parametrize(
+    ("origin", "proxy", "kind"),
+    [
+        ("http://127.0.0.1:9000", None, SocketConnection),
+        ("http://s3.example", "http://proxy.example:3128", DirectConnection),
+        ("https://s3.example", None, DirectConnection),
+    ],
+)
+def test_sockets_for_plain_http_libcurl_for_the_rest(
+    origin: str, proxy: str | None, kind: type[Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+    opened = connections.open_connection(origin, None)
+    assert type(opened) is kind
+    assert connections.descriptors_each(origin) == (1 if kind is SocketConnection else connections.LIBCURL_DESCRIPTORS)
+    opened.close()
+
+
+def test_where_libcurl_cannot_be_called_pycurl_is_and_it_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unusable() -> libcurl.Library:
+        raise libcurl.Unusable("this libc is odd")
+
+    monkeypatch.setattr(libcurl, "load", unusable)
+    connections.direct_library.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            for _ in range(2):
+                opened = connections.open_connection("https://s3.example", None)
+                assert type(opened) is CurlConnection
+                opened.close()
+        assert [record.getMessage() for record in caplog.records] == [
+            "requests go through pycurl's own interface and cost more processor time: this libc is odd"
+        ]
+    finally:
+        connections.direct_library.cache_clear()
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+from storage.wire import connections
+from storage.wire.exchange import ExchangeFailed, Fault, Request
+url, ca, spared = sys.argv[1], sys.argv[2] or None, int(sys.argv[3])
+opened = connections.DirectConnection(connections.direct_library(), ca, "x")
+used = len(os.listdir("/proc/self/fd")) - 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + spared, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+try:
+    print(opened.perform(Request("GET", url + "/k", [])).status)
+except ExchangeFailed as failed:
+    print(failed.fault.name)
+"""
+
+
+@pytest.mark.parametrize(("spared", "said"), [(0, "NO_DESCRIPTORS"), (20, "200")])
+def test_a_process_without_descriptors_says_so_and_not_that_the_endpoint_is_away(spared: int, said: str) -> None:
+    with scripted(answer()) as server:
+        command = [sys.executable, "-c", WITHOUT_DESCRIPTORS, server.url, "", str(spared)]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == said
