@@ -1,7 +1,7 @@
 """How often an object is tried, and how long a worker waits in between.
 
-Throttling never fails an object: it is waited out. A run-wide error is not the object's fault: it ends the
-run. Everything retryable is tried again with full jitter until its attempts are spent, and no sooner than the
+Throttling is waited out, unless it goes on for that object alone. A run-wide error is not the object's fault: it ends
+the run. Everything retryable is tried again with full jitter until its attempts are spent, and no sooner than the
 endpoint's retry budget affords it.
 """
 
@@ -36,6 +36,9 @@ class RetryAllowance(Protocol):
     def refund(self, error: StoreError) -> None:
         """The retry paid for *error* worked."""
 
+    def hopeless(self, error: Throttled) -> str:
+        """Why the object that *error* refused is to be given up; '': its turn will come."""
+
 
 class Unlimited:
     """No budget."""
@@ -46,6 +49,10 @@ class Unlimited:
 
     def refund(self, error: StoreError) -> None:
         """Nothing was paid."""
+
+    def hopeless(self, error: Throttled) -> str:  # noqa: ARG002  the protocol's signature
+        """Never known."""
+        return ""
 
 
 UNLIMITED = Unlimited()
@@ -146,6 +153,8 @@ class Retrier:
         """Raise *error* when its attempts or its time are spent."""
         if isinstance(error, Throttled) or (self.blameless() and not isinstance(error, DigestMismatch)):
             counter.throttled += 1
+            if isinstance(error, Throttled) and (why := self.allowance.hopeless(error)):
+                raise error.explained(f"{why}; `s3migrate retry` tries the object again")
             return
         counter.used += 1
         if isinstance(error, DigestMismatch):

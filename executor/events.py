@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from executor.ledger.values import Progress
 from schema.errors import MigrationError
+from schema.process_view import ProcessView
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,6 @@ class ObjectTrouble:
     final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FlowState:
-    """What the governor sees: concurrency now and why, and each endpoint's health."""
-
-    workers: int
-    why: str
-    endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
 class Events(Protocol):
     """Called from several threads; must be quick and must not raise."""
 
@@ -51,8 +42,8 @@ class Events(Protocol):
     def waiting(self, what: str, error: MigrationError | None) -> None:
         """Work stands still until *what* is back (ledger, endpoint); error None: it is back."""
 
-    def progress(self, progress: Progress, flow: FlowState) -> None:
-        """About once a second; figures are the ledger's, so they are durable."""
+    def progress(self, progress: Progress, flow: ProcessView) -> None:
+        """About once a second. *progress* is the ledger's, so it is durable; *flow*: threads and endpoints now."""
 
     def draining(self, abandoning: bool) -> None:
         """A stop was asked for."""

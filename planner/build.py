@@ -80,6 +80,7 @@ def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: 
         policy=declaration.policy,
         preserve=declaration.preserve,
         limits=declaration.limits,
+        timeouts=declaration.timeouts,
         guards=declaration.guards,
         memory_budget=budget,
         sections=sections,

@@ -14,8 +14,9 @@ from typing import Any
 
 from planner.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.workload import TierWork
-from schema.declaration import Declaration, Limits, Policy
+from schema.declaration import Declaration, Policy
 from schema.facts import Fact
+from schema.limits import Limits
 from schema.plan import DELETES, Tally
 from schema.quantities import duration_text, size_text
 from schema.tiers import MIB, WHOLE_MAX, held_bytes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from schema.declaration import Declaration, Pair, Preserve
-from schema.ends import endpoint_name, same_endpoint
+from schema.ends import endpoint_of
 from schema.errors import DeclarationError
 from schema.facts import Capabilities, Fact, Finding
 from schema.plan import Entry, Method, is_one_copy
@@ -49,7 +49,7 @@ def choose_method(declaration: Declaration, pair: Pair, may_read: Callable[[], s
         return MethodChoice(Method.STREAM, "policy.transfer is stream")
     obstacle = _obstacle(pair) or may_read()
     if not obstacle:
-        why = f"both sides are at {endpoint_name(pair.destination)}, which copies by itself"
+        why = f"both sides are at {endpoint_of(pair.destination)}, which copies by itself"
         return MethodChoice(Method.SERVER_COPY, why, insisted=_insists(declaration))
     return _streamed(declaration, pair, obstacle)
 
@@ -106,7 +106,7 @@ def chooser(choice: MethodChoice, preserve: Preserve, section: str) -> MethodOf:
 def _obstacle(pair: Pair) -> str:
     """What speaks against a server-side copy before anything is asked; '' for nothing."""
     source, destination = pair.source, pair.destination
-    if not same_endpoint(source, destination):
+    if endpoint_of(source) != endpoint_of(destination):
         return "the two sides are different endpoints"
     if source.sse_customer_key_env is not None:
         return "the source is encrypted with a customer's key, which the endpoint would have to be given for each copy"

@@ -18,15 +18,17 @@ from urllib.parse import urlsplit
 from executor.machine.descriptors import descriptors
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
-from schema.ends import endpoint_name
+from schema.ends import endpoint_of
 from schema.errors import UsageError, WhichSide
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 
 if TYPE_CHECKING:
-    from executor.flow.governor import EndpointGovernor, Governor
+    from executor.flow.endpoint import EndpointGovernor
+    from executor.flow.governor import Governor
     from executor.ledger.embedded import EmbeddedPostgres
     from executor.ledger.ledger import Ledger
+    from schema.timeouts import Timeouts
     from storage.port import ObjectStore, RequestObserver
     from storage.s3.store import S3Store
 
@@ -77,33 +79,40 @@ def ledger_if_any(settings: Settings) -> Ledger | None:
 
 
 def open_sections(
-    pairs: Iterable[tuple[str, Side, Side]], observer_of: Callable[[Side], RequestObserver | None]
+    pairs: Iterable[tuple[str, Side, Side]],
+    observer_of: Callable[[Side], RequestObserver | None] = lambda _side: None,
+    *,
+    timeouts: Timeouts,
 ) -> dict[str, tuple[S3Store, S3Store]]:
     """(source, destination) stores by section id."""
     from storage.open_store import open_store
 
     return {
         name: (
-            open_store(source, observer=observer_of(source), which=WhichSide.SOURCE),
-            open_store(destination, observer=observer_of(destination), which=WhichSide.DESTINATION),
+            open_store(source, observer=observer_of(source), timeouts=timeouts, which=WhichSide.SOURCE),
+            open_store(destination, observer=observer_of(destination), timeouts=timeouts, which=WhichSide.DESTINATION),
         )
         for name, source, destination in pairs
     }
 
 
 class Governors:
-    """One EndpointGovernor for each endpoint, shared by all stores that speak to it."""
+    """One EndpointGovernor for each endpoint, however it is spelled, shared by all stores that speak to it."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, wait: Callable[[float], bool] | None = None
+    ) -> None:
         self.by_name: dict[str, EndpointGovernor] = {}
+        self._clock = clock
+        self._wait = wait
 
     def of(self, side: Side) -> EndpointGovernor:
         """The endpoint's governor."""
-        from executor.flow.governor import EndpointGovernor
+        from executor.flow.endpoint import EndpointGovernor, wait_asleep
 
-        name = endpoint_name(side)
+        name = endpoint_of(side)
         if name not in self.by_name:
-            self.by_name[name] = EndpointGovernor(name)
+            self.by_name[name] = EndpointGovernor(name, clock=self._clock, wait=self._wait or wait_asleep)
         return self.by_name[name]
 
 

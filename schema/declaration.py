@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from schema.limits import Limits
+from schema.timeouts import Timeouts
+
 
 class Addressing(StrEnum):
     """How the bucket is named in a URL."""
@@ -134,34 +137,6 @@ class Preserve:
 
 
 @dataclass(frozen=True, slots=True)
-class CalendarRow:
-    """Limits of the whole run for some hours of the week. What is None stays as it is declared beside the calendar."""
-
-    when: str
-    """Days, hours and a zone: 'mon-fri 08:00-18:00 Europe/Berlin'."""
-    bandwidth: int | None = None
-    requests_per_second: float | None = None
-    concurrent_requests: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one process, but requests_per_second, bandwidth and concurrent_requests, which bound the whole run."""
-
-    memory: int | None = None
-    """Bytes; None: 60 % of the cgroup's or the machine's memory."""
-    workers: int | None = None
-    """None: adaptive."""
-    requests_per_second: float | None = None
-    bandwidth: int | None = None
-    """Bytes per second."""
-    calendar: tuple[CalendarRow, ...] = ()
-    """The first row whose hours it is holds; the others do not."""
-    concurrent_requests: int | None = None
-    """On their way at each endpoint."""
-
-
-@dataclass(frozen=True, slots=True)
 class Guards:
     """The most a plan may do. None: no bound."""
 
@@ -181,7 +156,8 @@ class Declaration:
     mapping: tuple[MappingRule, ...] = ()
     policy: Policy = Policy()
     preserve: Preserve = Preserve()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     guards: Guards = Guards()
     accept_loss: tuple[str, ...] = ()
     manifests: str = "manifests"

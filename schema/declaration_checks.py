@@ -10,13 +10,11 @@ from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
 from schema.ends import access_point, overlap
 from schema.errors import DeclarationError
 from schema.losses import LOSSES
-from schema.quantities import parse_rate
 from schema.validation import path_text
 from schema.yaml_strict import Lines, Path
 
@@ -34,11 +32,6 @@ _SECRETS = (  # every repetition is bounded: the file is scanned in linear time 
     ),
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
-_ROW = re.compile(
-    rf"({_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*) ([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-4]):[0-5][0-9] (\S+)"
-)
-_ROW_WITHOUT_LIMIT = "the row names no limit; give it bandwidth, requests_per_second or concurrent_requests"
 
 
 class Complaints:
@@ -92,49 +85,6 @@ def instant_ms(text: str) -> int:
         raise ValueError("no such date or time; write 2026-11-20 or 2026-11-20T09:00:00Z") from None
 
 
-def calendar_row(row: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a CalendarRow: of text ('mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s') or a map of one key.
-
-    A rate alone is bandwidth; a map names its limits. Days are mon..sun, ranges and lists of them; hours may span
-    midnight; the zone is a name of the IANA database. ValueError.
-    """
-    if isinstance(row, str):
-        when, colon, limits = row.rpartition(": ")
-        if not colon:
-            raise ValueError("a row is: mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s")
-    elif row:
-        ((when, limits),) = row.items()
-    else:
-        raise ValueError(_ROW_WITHOUT_LIMIT)  # an empty value is as an absent key
-    when = " ".join(when.split())
-    found = _ROW.fullmatch(when)
-    if found is None:
-        raise ValueError("a row is days, hours and a zone: mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s")
-    start, end = when.split(" ")[1].split("-")
-    if end > "24:00" or start == end:
-        raise ValueError("the hours are empty or not those of a day; a whole day is 00:00-24:00")
-    try:
-        ZoneInfo(found[4])
-    except (ValueError, OSError, LookupError):
-        raise ValueError(
-            f"{found[4][:40]!r} is not a time zone this machine knows, such as Europe/Berlin or UTC"
-        ) from None
-    return {"when": when, **_row_limits(limits)}
-
-
-def _row_limits(limits: str | int | Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(limits, Mapping):
-        return {"bandwidth": parse_rate(limits)}
-    if not limits:
-        raise ValueError(_ROW_WITHOUT_LIMIT)
-    fields = dict(limits)
-    if "bandwidth" in fields:
-        fields["bandwidth"] = parse_rate(fields["bandwidth"])
-    if float(fields.get("requests_per_second", 1)) <= 0:
-        raise ValueError("requests_per_second: must be more than 0")
-    return fields
-
-
 def check(declaration: Declaration, said: Complaints) -> None:
     """Say everything about *declaration* that contradicts itself."""
     listed = said.knows(("buckets",))
@@ -158,9 +108,6 @@ def check(declaration: Declaration, said: Complaints) -> None:
     for index, name in enumerate(declaration.accept_loss):
         if name not in LOSSES:
             said.say(("accept_loss", index), f"there is no loss {name!r}; there are {', '.join(sorted(LOSSES))}")
-    requests = declaration.limits.requests_per_second
-    if requests is not None and requests <= 0:
-        said.say(("limits", "requests_per_second"), "must be more than 0")
 
 
 def _check_between(places: list[tuple[Path, Pair]], said: Complaints) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 
 from schema import declaration_checks, quantities, yaml_strict
 from schema.canonical import sha256_of
-from schema.declaration import Declaration, Filters, Guards, Limits, MappingRule, Pair, Policy, Preserve, Side
+from schema.declaration import Declaration, Filters, Guards, MappingRule, Pair, Policy, Preserve, Side
 from schema.declaration_checks import Complaints, instant_ms
 from schema.errors import DeclarationError, InputMissing
+from schema.limits import LIMITS, Limits, parse_row
 from schema.plain import build
+from schema.timeouts import Timeouts, parse_timeout, timeouts_of
 from schema.validation import complaints
 
 SCHEMA = "migration-v1.schema.json"
@@ -67,6 +69,7 @@ def _declaration(document: Mapping[str, Any], said: Complaints, digest: str) -> 
         policy=build(Policy, document.get("policy", {})),
         preserve=build(Preserve, document.get("preserve", {})),
         limits=_limits(document.get("limits", {}), said),
+        timeouts=_timeouts(document.get("timeouts", {}), said),
         guards=_guards(document.get("guards", {}), said),
         accept_loss=tuple(document.get("accept_loss", ())),
         manifests=document.get("manifests", "manifests"),
@@ -121,18 +124,26 @@ def _filters(document: Mapping[str, Any], said: Complaints) -> Filters:
 
 
 def _limits(document: Mapping[str, Any], said: Complaints) -> Limits:
-    fields = dict(document)
-    if fields.get("workers") == "auto":
-        del fields["workers"]
-    for name, parse in (("memory", quantities.parse_size), ("bandwidth", quantities.parse_rate)):
-        if name in fields:
-            fields[name] = said.parsed(parse, fields[name], ("limits", name))
-    rows = enumerate(fields.get("calendar", ()))
-    fields["calendar"] = [
-        said.parsed(declaration_checks.calendar_row, row, ("limits", "calendar", index)) or {"when": ""}
-        for index, row in rows
+    figures: dict[str, Any] = {
+        name: said.parsed(limit.parse, document[name], ("limits", name))
+        for name, limit in LIMITS.items()
+        if name in document
+    }
+    if "memory" in document:
+        figures["memory"] = said.parsed(quantities.parse_size, document["memory"], ("limits", "memory"))
+    if document.get("workers") != "auto":
+        figures["workers"] = document.get("workers")
+    rows = [
+        said.parsed(parse_row, row, ("limits", "calendar", index))
+        for index, row in enumerate(document.get("calendar", ()))
     ]
-    return build(Limits, fields)
+    return Limits(calendar=tuple(row for row in rows if row is not None), **figures)
+
+
+def _timeouts(document: Mapping[str, Any], said: Complaints) -> Timeouts:
+    return timeouts_of(
+        {name: said.parsed(parse_timeout, value, ("timeouts", name)) for name, value in document.items()}
+    )
 
 
 def _guards(document: Mapping[str, Any], said: Complaints) -> Guards:

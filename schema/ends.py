@@ -18,6 +18,8 @@ _ALIASES = ("-s3alias", "--ol-s3", ".mrap")
 """No bucket may be called so."""
 _AWS_HOST = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?\Z")
 
+_AWS_REGION = re.compile(r"(?:^|[.-])([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.(?:vpce\.)?amazonaws\.com")
+
 
 @lru_cache(maxsize=4096)
 def server_of(endpoint_url: str | None) -> str:
@@ -33,6 +35,19 @@ def server_of(endpoint_url: str | None) -> str:
     except ValueError:
         port = 0
     return f"{host}:{port}{parts.path.rstrip('/')}"
+
+
+def endpoint_of(side: Side) -> str:
+    """What governors, views and methods call the endpoint of *side*: its server, at AWS the region of it.
+
+    Equal for equal endpoints, however they are spelled. At AWS each region is an endpoint: copies between regions are
+    slow and fail late, and one region's trouble is not another's.
+    """
+    server = server_of(side.endpoint_url)
+    if server != AWS:
+        return server
+    told = _AWS_REGION.search((urlsplit(side.endpoint_url).hostname or "") if side.endpoint_url else "")
+    return f"{AWS}:{told[1] if told else side.region}"
 
 
 def servers_of(side: Side) -> frozenset[str]:
@@ -73,18 +88,6 @@ def access_point(bucket: str) -> AccessPoint | None:
 def listed_by_another_name(bucket: str) -> bool:
     """Whether a listing may name another bucket than was asked: an access point's listing does, for ARN and alias."""
     return bucket.startswith("arn:") or bucket.endswith(_ALIASES)
-
-
-def same_endpoint(one: Side, other: Side) -> bool:
-    """Whether both are served by one endpoint. Copies between AWS regions are slow and fail late: these are two."""
-    return server_of(one.endpoint_url) == server_of(other.endpoint_url) and (
-        not is_aws(one) or one.region == other.region
-    )
-
-
-def endpoint_name(side: Side) -> str:
-    """What an endpoint is called on the screen: host and port, or AWS and its region."""
-    return urlsplit(side.endpoint_url).netloc if side.endpoint_url else f"aws:{side.region}"
 
 
 def overlap(one: Side, other: Side) -> bool:

@@ -27,6 +27,7 @@ MigrationError                       something the operator can act on; anything
 
 from __future__ import annotations
 
+from copy import copy
 from enum import Enum, IntEnum
 from typing import ClassVar, Self
 
@@ -240,24 +241,22 @@ class StoreError(MigrationError):
         self.side = side
         self.endpoint = ""
 
-    def retold(self, message: str) -> StoreError:
+    def retold(self, message: str) -> Self:
         """The same error, with its facts, in other words."""
-        again = type(self)(
-            message,
-            operation=self.operation,
-            key=self.key,
-            status=self.status,
-            code=self.code,
-            request_id=self.request_id,
-            retry_after=self.retry_after,
-            side=self.side,
-        )
-        again.endpoint = self.endpoint
-        return again
+        twin = copy(self)
+        twin.args = (message,)
+        return twin
+
+    def explained(self, text: str) -> Self:
+        """The same error with *text* after its message."""
+        return self.retold(f"{self}; {text}")
 
 
 class Throttled(StoreError):
-    """The endpoint asks for fewer requests (503 SlowDown, 429). Never fails an object."""
+    """The endpoint asks for fewer requests (503 SlowDown, 429).
+
+    Fails an object only when it goes on for that object alone while others are served.
+    """
 
     exit_code = ExitCode.UNREACHABLE
     retryable = True

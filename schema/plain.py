@@ -7,21 +7,33 @@ A field that is None is left out; a float becomes decimal text, because document
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+
+class TextValue(ABC):
+    """A value that a document holds as text: str(value) is written, and `parse` reads it back."""
+
+    __slots__ = ()
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> Self:
+        """The value *text* means. ValueError."""
 
 
 def plain(value: Any) -> Any:
     """*value* as a plain document; dataclasses and named tuples become maps in field order."""
     if value is None or isinstance(value, (bool, int)):
         return value
-    if isinstance(value, str):
+    if isinstance(value, (str, TextValue)):
         return str(value)
     if isinstance(value, float):
         return decimal_text(value)
@@ -64,6 +76,8 @@ def _build(kind: Any, value: Any, path: str) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"{path or 'the document'}: expected a map")
         return {key: _build(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(kind, type) and issubclass(kind, TextValue):
+        return _build_text(kind, value, path)
     if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")):
         return _build_record(kind, value, path)
     return _build_scalar(kind, value, path)
@@ -94,6 +108,14 @@ def _build_record(kind: type, value: Any, path: str) -> Any:
                 raise ValueError(f"{path}.{name}: missing".lstrip("."))
             fields[name] = None
     return kind(**fields)
+
+
+def _build_text(kind: type[TextValue], value: Any, path: str) -> TextValue:
+    text = _build_scalar(str, value, path)
+    try:
+        return kind.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _build_scalar(kind: Any, value: Any, path: str) -> Any:

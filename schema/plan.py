@@ -12,9 +12,11 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple
 
-from schema.declaration import Filters, Guards, Limits, Policy, Preserve, Side
+from schema.declaration import Filters, Guards, Policy, Preserve, Side
 from schema.facts import Capabilities
+from schema.limits import Limits
 from schema.tiers import MAX_PART
+from schema.timeouts import Timeouts
 
 API_VERSION = "s3migrate/v1"
 PLAN_KIND = "MigrationPlan"
@@ -253,6 +255,7 @@ class Plan:
     batches: tuple[Batch, ...]
     manifest_store: str
     """A folder relative to the plan file, or s3://bucket/prefix."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def section(self, section_id: str) -> Section:

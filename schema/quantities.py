@@ -15,6 +15,8 @@ _UNITS = MappingProxyType(
         **{unit: 1000**power for power, unit in enumerate(("kb", "mb", "gb", "tb", "pb", "eb"), start=1)},
     }
 )
+_SECONDS = MappingProxyType({"": 1, "s": 1, "min": 60, "h": 3600})
+_DURATION = re.compile(r"([0-9]{1,9}) ?([a-z]{0,3})", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]{0,3})", re.ASCII)
 
 
@@ -41,6 +43,15 @@ def parse_rate(text: str | int) -> int:
     if rate == 0:
         raise ValueError("a rate of 0 would never end; leave the limit out instead")
     return rate
+
+
+def parse_duration(text: str | int) -> int:
+    """Seconds of '45s', '5 min', '1h', '90' or 90. ValueError says what is expected."""
+    found = _DURATION.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
+    factor = None if found is None else _SECONDS.get(found[2])
+    if found is None or factor is None:
+        raise ValueError(f"{str(text)[:40]!r} is not a duration; write seconds or a unit: 90, 45s, 5min, 1h")
+    return int(found[1]) * factor
 
 
 def size_text(size: int) -> str:

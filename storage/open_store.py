@@ -8,12 +8,19 @@ from ssl import get_default_verify_paths
 
 from schema.declaration import Side
 from schema.errors import InputMissing, WhichSide
+from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import ca_bundle_named, customer_key, resolve_credentials
 from storage.port import RequestObserver, Unobserved
 from storage.s3.store import S3Store
 
 
-def open_store(side: Side, *, observer: RequestObserver | None = None, which: WhichSide = WhichSide.UNKNOWN) -> S3Store:
+def open_store(
+    side: Side,
+    *,
+    observer: RequestObserver | None = None,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    which: WhichSide = WhichSide.UNKNOWN,
+) -> S3Store:
     """A store for *side*: credentials resolved, certificate authorities found, the SSE-C key read.
 
     *which* end of a pair the store is, so that its errors can say so. Raises CredentialsRefused naming what was
@@ -24,6 +31,7 @@ def open_store(side: Side, *, observer: RequestObserver | None = None, which: Wh
         replace(side, ca_bundle=certificate_authorities(side.ca_bundle)),
         resolve_credentials(side.credentials, region=side.region),
         observer=observer or Unobserved(),
+        timeouts=timeouts,
         which=which,
         customer_key=None if side.sse_customer_key_env is None else customer_key(side.sse_customer_key_env),
     )

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from executor.events import Events
-from executor.flow.breaker import BreakerState
-from executor.flow.governor import EndpointGovernor
+from executor.flow.endpoint import EndpointGovernor
 from schema.errors import ConnectionFailed, StoreError
+from schema.process_view import BreakerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,10 @@ class EndpointCare:
     """One small request through the endpoint's observer; StoreErrors are answers too."""
     move: Callable[[], str | None] = lambda: None
     """Send what follows to the next declared candidate; its URL, None: there is only this one."""
+
+
+ASK_SECONDS = 0.5
+"""At least between two questions to an endpoint that may be well."""
 
 
 class EndpointWatch:
@@ -39,6 +43,9 @@ class EndpointWatch:
         """Endpoint -> the moment its breaker lets the next probe pass, as last seen."""
         self._at: dict[str, str] = {}
         self._probes: dict[str, threading.Thread] = {}
+        self._asked_at: dict[str, float] = {}
+        for name in self._endpoints.keys() & self._care.keys():
+            self._endpoints[name].askable()
 
     def tick(self, now: float) -> None:
         """Look at every endpoint; at most one probe of each is on its way."""
@@ -46,6 +53,9 @@ class EndpointWatch:
             if endpoint.well:
                 if self._away.pop(name, None) is not None:
                     self._events.waiting(f"endpoint {name}", None)
+                if endpoint.to_be_asked(now) and now - self._asked_at.get(name, float("-inf")) >= ASK_SECONDS:
+                    self._asked_at[name] = now
+                    self._probe(name)
                 continue
             seen = endpoint.snapshot(now)
             opens_at = now + (seen.retry_in or 0.0)
@@ -104,7 +114,8 @@ class EndpointWatch:
 
         def ask() -> None:
             try:
-                care.probe()
+                with self._endpoints[name].asking():
+                    care.probe()
             except StoreError:
                 return  # the endpoint's observer has seen the answer
 

@@ -6,17 +6,17 @@ their time must not begin new writes (`fresh` is false), since somebody else may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from executor.apply.settings import ApplySettings
 from executor.copy.job import OpenChunk
-from executor.flow.limits import LimitSchedule, RunLimits
+from executor.flow.limits import limits_at
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Progress, RunState, Worker
 from executor.ledger.workers import is_dead
-from schema.declaration import Limits
 from schema.errors import LedgerUnavailable
+from schema.limits import Limits, RunLimits
+from schema.process_view import ProcessView
 
 PROGRESS_SECONDS = 1.0
 SHOW_SECONDS = 2.0
@@ -40,7 +40,7 @@ class Lifeline:
         self._worker = worker
         self._lease_seconds = settings.lease_seconds
         self._clock = clock
-        self._schedule = LimitSchedule(declared)
+        self._declared = declared
         self._process = settings.place
         self._who = settings.who
         self._share = 1.0
@@ -88,7 +88,7 @@ class Lifeline:
     def limits(self, progress: Progress, *, holding: bool) -> RunLimits:
         """The run's limits now; this process may use `share` of them. *holding*: it has work of the run in hand."""
         self._share = 1.0 / max(1, progress.working if holding else progress.workers)
-        return self._schedule.at(progress.now, progress.limits)
+        return limits_at(self._declared, progress.now, progress.limits)
 
     @property
     def share(self) -> float:
@@ -114,7 +114,7 @@ class Lifeline:
         except LedgerUnavailable:
             return 0
 
-    def show(self, seen: Callable[[], Mapping[str, Any]]) -> None:
+    def show(self, seen: Callable[[], ProcessView]) -> None:
         """Every two seconds: keep what this process sees for `status`, and look for neighbours that died."""
         now = self._clock()
         if now < self._next_show:

@@ -9,9 +9,9 @@ from executor.apply.chunking import chunks_of
 from executor.apply.surroundings import Membership, RunSurroundings, join
 from executor.apply.workshop import Workshop, open_workshop
 from executor.flow.governor import Governor
-from executor.flow.limits import RunLimits
 from executor.ledger.values import ENDED, Progress
 from schema.errors import MigrationError, Stopped, UsageError
+from schema.limits import RunLimits
 from schema.plan import Plan
 
 TICK_SECONDS = 0.1
@@ -69,7 +69,7 @@ def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, acc
         if progress is not None:
             limits = lifeline.limits(progress, holding=bool(workshop.writer.open_chunks()))
             hold_to(governor, limits, lifeline.share)
-            given.events.progress(progress, workshop.flow(now))
+            given.events.progress(progress, governor.snapshot(now))
         lifeline.show(partial(workshop.seen, now, limits))
         ledger_says = lifeline.finish(run_id) if workshop.nothing_left() else None
         if ledger_says in ENDED or (ledger_says is not None and member.batches is not None and workshop.starved):
@@ -79,7 +79,7 @@ def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, acc
 
 def hold_to(governor: Governor, limits: RunLimits, share: float) -> None:
     """Let *governor* keep this process's share of the run's limits."""
-    governor.set_limits(limits.requests_per_second, limits.bandwidth, limits.concurrent_requests, share=share)
+    governor.set_limits(limits.figures, share=share)
 
 
 def chosen_batches(plan: Plan, only: frozenset[str] | None) -> list[int] | None:

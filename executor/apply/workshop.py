@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from executor.apply.feeder import Feeder
 from executor.apply.loader import ChunkLoader
@@ -17,13 +16,12 @@ from executor.apply.writer import LeasedChunks, LedgerWriter
 from executor.attempts import Retrier
 from executor.copy.job import CopyTools
 from executor.early_stop import EarlyStop
-from executor.events import FlowState
-from executor.flow.endpoint_retries import EndpointRetries
-from executor.flow.limits import RunLimits
+from executor.flow.endpoint import EndpointRetries
 from executor.machine.buffers import BufferPool, ByteBudget
-from executor.machine.idle_memory import IdleMemory
-from executor.machine.memory import trim
+from executor.machine.memory import IdleMemory, trim
 from executor.stop import Stop
+from schema.limits import RunLimits
+from schema.process_view import ProcessView
 
 SLICE_SECONDS = 0.2
 READY_POLL = 0.5
@@ -81,20 +79,16 @@ class Workshop:
         """Since nothing is left here, two whole rounds of claims found nothing in any lane."""
         return 0 <= self._quiet_since < self.feeder.starved_rounds - 1
 
-    def flow(self, now: float) -> FlowState:
-        """What the governor sees."""
-        seen = self.given.governor.snapshot(now)
-        return FlowState(seen.workers, seen.why, {name: asdict(end) for name, end in seen.endpoints.items()})
-
-    def seen(self, now: float, limits: RunLimits) -> dict[str, Any]:
+    def seen(self, now: float, limits: RunLimits) -> ProcessView:
         """What `status` shows of this process, held to its share of the run's *limits*."""
-        return {
-            **asdict(self.flow(now)),
-            "busy": self.pool.busy,
-            "waiting": self.member.watch.waiting(now),
-            "moved": self.member.watch.moved(),
-            "limits": {**limits.as_dict(), "share": self.member.lifeline.share},
-        }
+        return replace(
+            self.given.governor.snapshot(now),
+            busy=self.pool.busy,
+            waiting=self.member.watch.waiting(now),
+            moved=self.member.watch.moved(),
+            limits=limits,
+            share=self.member.lifeline.share,
+        )
 
     def close(self) -> bool:
         """Begin nothing more, let what is in flight end, flush it. True when all of it did."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -11,10 +12,11 @@ from executor.carry.attributes import differences, headers_for
 from executor.route import Route
 from schema.attributes.attribute import Difference, Outgoing, Sides
 from schema.attributes.protection import Acl
-from schema.errors import ObjectRefused
+from schema.errors import ObjectRefused, ServerFault
 from schema.facts import Capabilities, Fact
 from schema.objects import ObjectHead
 from schema.plan import Entry
+from schema.quantities import counted_text
 from storage.port import ObjectStore
 
 Tags = tuple[tuple[str, str], ...]
@@ -93,6 +95,22 @@ def write_headers(section: Route, entry: Entry, source: Source) -> Outgoing:
                 key=entry.key,
             )
     return write
+
+
+def with_burden(error: ServerFault, entry: Entry, headers: Iterable[tuple[str, str]]) -> ServerFault:
+    """*error*, with what the refused write asked the server to hold beside the bytes: some break on it."""
+    sizes = [len(name) + len(value.encode()) for name, value in user_metadata(headers)]
+    carried = f"{counted_text(len(sizes), 'metadata header')} of {counted_text(sum(sizes), 'byte')}"
+    return error.explained(
+        f"the object carries {carried if sizes else 'no metadata'} under a key of "
+        f"{counted_text(len(entry.target.encode()), 'byte')}"
+    )
+
+
+def user_metadata(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Names without their prefix, and values, of the user metadata among *headers*."""
+    prefix = "x-amz-meta-"
+    return [(name[len(prefix) :], value) for name, value in headers if name.lower().startswith(prefix)]
 
 
 def attribute_differences(section: Route, entry: Entry, source: Source, *, there: ObjectHead) -> list[Difference]:

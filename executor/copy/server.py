@@ -82,7 +82,8 @@ def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
     except DestinationChanged as error:
         return write.refused(source, None, error)
     except StoreError as error:
-        return refusals.judged(error)
+        told = carriage.with_burden(error, entry, carried.headers) if isinstance(error, ServerFault) else error
+        return refusals.judged(told)
     try:
         require_unchanged(route, entry, source.head)
     except ObjectChanged as error:

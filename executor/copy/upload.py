@@ -14,7 +14,7 @@ from executor.copy.job import Job
 from executor.copy.layout import PartRange
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import PartRecord, UploadRecord
-from schema.errors import LeaseLost
+from schema.errors import LeaseLost, ServerFault
 from schema.plan import Plan
 from storage.port import ObjectStore
 
@@ -39,7 +39,11 @@ def create_upload(job: Job, source: Source, parts: list[PartRange]) -> Upload:
     headers = carriage.write_headers(job.route, job.entry, source).headers
     if not job.route.server_copy:
         headers += integrity.upload_headers(job.route.destination_facts)
-    return Upload(job.repeat(lambda: job.route.destination.create_upload(job.entry.target, headers)), parts)
+    try:
+        upload_id = job.repeat(lambda: job.route.destination.create_upload(job.entry.target, headers))
+    except ServerFault as error:
+        raise carriage.with_burden(error, job.entry, headers) from None
+    return Upload(upload_id, parts)
 
 
 def record_upload(job: Job, upload: Upload) -> None:

@@ -7,7 +7,7 @@ from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
 from executor.route import pin
 from schema import checksums
-from schema.errors import DestinationChanged, DigestMismatch, Stopped
+from schema.errors import DestinationChanged, DigestMismatch, ServerFault, Stopped
 
 
 def copy_whole(job: Job) -> Ended:
@@ -43,6 +43,8 @@ def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
         answer = route.destination.put(entry.target, body, sent, guard=write.guard)
     except DestinationChanged as error:
         return write.refused(source, integrity.proven_crc(body, proof), error)
+    except ServerFault as error:
+        raise carriage.with_burden(error, entry, carried.headers) from None
     try:
         integrity.check_written(answer, proof, route.destination_facts, key=entry.target)
     except DigestMismatch:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import NamedTuple
+
+from schema.process_view import BreakerState
 
 WINDOW_SECONDS = 10.0
 LEAST_SAMPLES = 20
@@ -18,14 +19,10 @@ LONGEST_OPEN_SECONDS = 60.0
 PROBE_SECONDS = 120.0
 """A probe that has not answered by then is given up, and another may go."""
 REMEMBERED = 1000
-
-
-class BreakerState(StrEnum):
-    """Closed lets all pass, open none, half-open one probe."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half-open"
+SERVED_SECONDS = 15.0
+"""Since its last good answer, failures that name objects may be theirs: the endpoint is asked before it opens."""
+DOUBT_SECONDS = 5.0
+"""A question that has not been answered by then is answered: the endpoint is away."""
 
 
 class _Sample(NamedTuple):
@@ -39,10 +36,15 @@ class Breaker:
 
     Bad is what the endpoint is to blame for: no connection, timeouts, 5xx; not 4xx, not throttling. Open for
     5 s, then one probe: its success closes the breaker, its failure doubles the wait, up to 60 s.
+
+    A 500 may be its object's fault instead. So an object that fails again counts no more once the endpoint has
+    answered anything well since. And where the endpoint can be asked (*askable*), failures that all name objects do
+    not open the breaker of an endpoint that answered well a moment ago: it is `in_doubt` until `asked` is called.
     Not safe for threads: the caller holds a lock.
     """
 
     def __init__(self) -> None:
+        self.askable = False
         self._state = BreakerState.CLOSED
         self._opens_until = 0.0
         self._open_seconds = FIRST_OPEN_SECONDS
@@ -51,6 +53,17 @@ class Breaker:
         self._samples: deque[_Sample] = deque(maxlen=REMEMBERED)
         self._row: deque[_Sample] = deque(maxlen=CONSECUTIVE)
         self._bad = 0
+        self._good = 0
+        """Good answers so far."""
+        self._good_at = float("-inf")
+        self._failed: dict[str, int] = {}
+        """Object -> good answers when it first failed."""
+        self._doubt_since: float | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """The endpoint should be asked whether it is well."""
+        return self._doubt_since is not None
 
     @property
     def state(self) -> BreakerState:
@@ -85,22 +98,61 @@ class Breaker:
         if started is not None and started < self._changed_at:
             return
         if self._state is BreakerState.CLOSED:
+            if ok:
+                self._good += 1
+                self._good_at = now
+            elif self._known(subject):
+                return
             self._remember(_Sample(now, ok, subject))
             if not ok and self._broken():
-                self._open(now, FIRST_OPEN_SECONDS)
+                self._judge(now)
         elif self._state is BreakerState.HALF_OPEN:
             if ok:
                 self._state = BreakerState.CLOSED
                 self._changed_at = now
+                self._good += 1
             else:
                 self._open(now, min(self._open_seconds * 2, LONGEST_OPEN_SECONDS))
 
+    def asked(self, ok: bool, now: float) -> None:
+        """The answer to a question of ours, asked because of `in_doubt`."""
+        if self._doubt_since is None or self._state is not BreakerState.CLOSED:
+            return
+        self._doubt_since = None
+        if ok:
+            self._good += 1
+            self._forget_all()
+        else:
+            self._open(now, FIRST_OPEN_SECONDS)
+
+    def _known(self, subject: str | None) -> bool:
+        """*subject* has failed before, and the endpoint has answered well since: it is to blame itself."""
+        if subject is None:
+            return False
+        if len(self._failed) >= REMEMBERED and subject not in self._failed:
+            self._failed.pop(next(iter(self._failed)))
+        return self._good > self._failed.setdefault(subject, self._good)
+
+    def _judge(self, now: float) -> None:
+        """Too much is bad: open, or have the endpoint asked first."""
+        objects = all(sample.ok or sample.subject is not None for sample in self._samples)
+        if not (self.askable and objects and now - self._good_at <= SERVED_SECONDS):
+            self._open(now, FIRST_OPEN_SECONDS)
+        elif self._doubt_since is None:
+            self._doubt_since = now
+        elif now - self._doubt_since > DOUBT_SECONDS:
+            self._open(now, FIRST_OPEN_SECONDS)
+
     def _open(self, now: float, seconds: float) -> None:
+        self._doubt_since = None
         self._state = BreakerState.OPEN
         self._open_seconds = seconds
         self._opens_until = now + seconds
         self._changed_at = now
         self._probe_at = None
+        self._forget_all()
+
+    def _forget_all(self) -> None:
         self._samples.clear()
         self._row.clear()
         self._bad = 0

@@ -7,6 +7,7 @@ throttling also sets a pace, measured from what was accepted, which then grows u
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 THROTTLED_SHARE = 0.01
 COOL_OFF_SECONDS = 0.5
@@ -38,6 +39,24 @@ STRAY_SECONDS = 600.0
 """For so long; then it is looked at anew."""
 
 
+class _Answers(NamedTuple):
+    """What a stretch of time brought."""
+
+    accepted: int
+    throttled: int
+    seconds: float
+
+    @property
+    def pace(self) -> float:
+        """Requests accepted a second."""
+        return self.accepted / self.seconds
+
+    @property
+    def share(self) -> float:
+        """Of the requests, how many were throttled, 0..1."""
+        return self.throttled / (self.accepted + self.throttled)
+
+
 class AdaptiveRate:
     """The pace of requests; math.inf until the endpoint throttles."""
 
@@ -56,14 +75,14 @@ class AdaptiveRate:
         """(requests a second accepted, share refused) at the first cut of an episode."""
         self._last_cut = -math.inf
 
-    def on_window(self, accepted: int, throttled: int, seconds: float, now: float) -> float:
+    def on_window(self, accepted: int, throttled: int, seconds: float, *, now: float) -> float:
         """Learn from a window that ended *now*; the pace from now on, requests a second."""
         self._accepted += accepted
         self._throttled += throttled
         self._seconds += seconds
         if self._accepted + self._throttled >= TELLING_SAMPLES or self._seconds >= TELLING_SECONDS:
             if now >= self._cool_until:
-                self._learn(self._accepted, self._throttled, self._seconds, now)
+                self._learn(_Answers(self._accepted, self._throttled, self._seconds), now)
             self._accepted = self._throttled = 0
             self._seconds = 0.0
         return self.rate
@@ -72,24 +91,25 @@ class AdaptiveRate:
         """Whether so many refusals of *ended* requests are known to come by chance, whatever the pace."""
         return self._tolerated > THROTTLED_SHARE and throttled <= self._tolerated * ended
 
-    def _learn(self, accepted: int, throttled: int, seconds: float, now: float) -> None:
+    def _learn(self, seen: _Answers, now: float) -> None:
         if now > self._tolerant_until:
             self._tolerated = THROTTLED_SHARE
-        if throttled > self._tolerated * (accepted + throttled):
-            if self._in_vain(accepted, throttled, seconds, now):
+        ended = seen.accepted + seen.throttled
+        if seen.throttled > self._tolerated * ended:
+            if self._in_vain(seen, now):
                 return
-            self._cut(accepted, throttled, seconds)
+            self._cut(seen)
             self._cool_until = now + COOL_OFF_SECONDS
         elif self.rate < math.inf:
-            self._grow((accepted + throttled) / seconds, seconds)
+            self._grow(ended / seen.seconds, seen.seconds)
 
-    def _in_vain(self, accepted: int, throttled: int, seconds: float, now: float) -> bool:
+    def _in_vain(self, seen: _Answers, now: float) -> bool:
         """True: a few requests are refused whatever the pace is; go back to what it was, and bear with them.
 
         A server that limits the rate accepts everything well below its limit. One that refuses one request in a
         hundred by chance would otherwise hold a run to some thirty requests a second (measured in a soak).
         """
-        share, pace = throttled / (accepted + throttled), accepted / seconds
+        share, pace = seen.share, seen.pace
         if self._first is None or now - self._last_cut > EPISODE_SECONDS:
             self._first = (pace, share)
         self._last_cut = now
@@ -103,11 +123,10 @@ class AdaptiveRate:
         self._first = None
         return True
 
-    def _cut(self, accepted: int, throttled: int, seconds: float) -> None:
+    def _cut(self, seen: _Answers) -> None:
         self._growth = FIRST_GROWTH
         self._unused = 0.0
-        share = accepted / (accepted + throttled)
-        pace = accepted / seconds
+        share, pace = 1.0 - seen.share, seen.pace
         if share < STORM_SHARE:
             self.rate = max(LEAST_RATE, min(pace, self.rate / 2))
             return

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
+
+from schema.process_view import ProcessView
 
 
 class Lane(IntEnum):
@@ -239,8 +241,8 @@ class WorkerSeen(NamedTuple):
     started_at: datetime
     silent_seconds: float
     """Since it was last heard of."""
-    seen: Mapping[str, Any]
-    """Its last snapshot (workshop.Workshop.seen); {} before the first."""
+    seen: ProcessView | None
+    """What it saw last; None before the first time."""
 
 
 class UploadRecord(NamedTuple):

@@ -9,9 +9,8 @@ nobody is ever taken for dead and leases end by their time.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from executor.ledger import audit
 from executor.ledger.audit import Event
@@ -19,6 +18,7 @@ from executor.ledger.database import Database
 from executor.ledger.sql import RUN_UNFINISHED, UNLEASED
 from executor.ledger.values import ChunkState, ProcessPlace, Run, Worker, WorkerSeen
 from schema.errors import StalePlan
+from schema.process_view import ProcessView
 
 PROC = Path("/proc")
 _STARTED = 19
@@ -88,17 +88,17 @@ class Workers:
                 ProcessPlace(row.place, row.pid, row.pid_started),
                 row.started_at,
                 row.silent,
-                row.seen or {},
+                ProcessView.from_json(row.seen) if row.seen else None,
             )
             for row in rows
         ]
 
-    def show(self, worker: Worker, seen: Mapping[str, Any]) -> None:
+    def show(self, worker: Worker, seen: ProcessView) -> None:
         """Keep what the process sees for `status`, and note that it lives."""
         with self._database.transaction() as transaction:
             transaction.run(
                 "UPDATE ledger.worker SET seen = CAST(:seen AS json), last_seen = now() WHERE worker_id = :id",
-                seen=json.dumps(seen, default=str),  # rates are floats, which have no canonical form
+                seen=json.dumps(seen.to_json()),  # rates are floats, which have no canonical form
                 id=worker.worker_id,
             )
 

@@ -25,6 +25,8 @@ PLENTY = 256 * MIB
 once, or two thousand objects of 100 KB. 12 x 200 MB took 1,145 MiB without a bound, and longer than with 64 MiB."""
 M_ARENA_MAX = -8
 ARENAS = 2
+IDLE_SECONDS = 5.0
+"""After so long without use, buffers are given back to the system: a run may wait for hours."""
 _CGROUP = "sys/fs/cgroup"
 
 
@@ -127,3 +129,19 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+class IdleMemory:
+    """Says once that nothing has been lent for five seconds and memory is still held."""
+
+    def __init__(self) -> None:
+        self._idle_since: float | None = None
+
+    def due(self, lent: int, held: int, now: float) -> bool:
+        """Whether to release what is idle. *lent*: bytes in use, *held*: these and the idle ones."""
+        if lent or not held:
+            self._idle_since = None
+            return False
+        if self._idle_since is None:
+            self._idle_since = now
+        return now - self._idle_since >= IDLE_SECONDS

@@ -20,12 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor.events import Events, FlowState, ObjectTrouble
-from executor.flow.snapshots import Quality
+from executor.events import Events, ObjectTrouble
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Progress
 from executor.stop import Stop
 from schema.errors import ConnectionFailed, FinishedWithFailures, LedgerUnavailable, Stopped
+from schema.process_view import EndpointView, ProcessView
 from schema.quantities import counted_text
 
 POLL_SECONDS = 0.1
@@ -37,15 +37,6 @@ _DIED = frozenset({1})
 """Exit codes that, like a signal, mean the process broke, not that the run was refused."""
 _ENDED = frozenset({0, FinishedWithFailures.exit_code})
 _PR_SET_PDEATHSIG = 1
-_UNHEARD = {
-    "quality": Quality.GOOD,
-    "requests_per_second": 0.0,
-    "bytes_per_second": 0.0,
-    "in_flight": 0,
-    "rtt_ms": 0.0,
-    "breaker": "closed",
-}
-_WORST = (Quality.GOOD, Quality.DEGRADED, Quality.POOR)
 
 
 MOST = 64
@@ -72,7 +63,8 @@ class Child:
     """One process and what it said last."""
 
     process: subprocess.Popen[str]
-    flow: Mapping[str, Any] = field(default_factory=dict)
+    flow: ProcessView | None = None
+    """None: nothing heard of it yet."""
     diagnostic: Mapping[str, Any] | None = None
     stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
     readers: list[threading.Thread] = field(default_factory=list)
@@ -198,7 +190,7 @@ class Crew:
     def _heard(self, child: Child, said: Mapping[str, Any]) -> None:
         match said.get("type"):
             case "progress":
-                child.flow = said
+                child.flow = ProcessView.from_json(said)
             case "chunk_complete":
                 self._events.batch_finished(said["batch"])
             case "object_error":
@@ -235,22 +227,16 @@ def trouble_of(said: Mapping[str, Any]) -> ObjectTrouble:
     )
 
 
-def combined(flows: Sequence[Mapping[str, Any]]) -> FlowState:
-    """What several governors see, as one: sums of what is counted, the worst of what is judged."""
-    heard = [flow for flow in flows if flow]
-    endpoints: dict[str, dict[str, Any]] = {}
+def combined(flows: Sequence[ProcessView | None]) -> ProcessView:
+    """What several governors see, as one; None: a process that has not said anything yet."""
+    heard = [flow for flow in flows if flow is not None]
+    endpoints: dict[str, EndpointView] = {}
     for flow in heard:
-        for name, end in flow.get("endpoints", {}).items():
-            known = endpoints.setdefault(name, {**_UNHEARD})
-            for figure in ("requests_per_second", "bytes_per_second", "in_flight"):
-                known[figure] += end.get(figure, 0)
-            known["rtt_ms"] = max(known["rtt_ms"], end.get("rtt_ms", 0.0))
-            known["quality"] = max(known["quality"], Quality(end.get("quality", "good")), key=_WORST.index)
-            if end.get("breaker", "closed") != "closed":
-                known["breaker"] = end["breaker"]
-    reasons = sorted({f", {flow['why']}" for flow in heard if flow.get("why")})
+        for name, end in flow.endpoints.items():
+            endpoints[name] = endpoints[name].with_other(end) if name in endpoints else end
+    reasons = sorted({f", {flow.why}" for flow in heard if flow.why})
     why = counted_text(len(flows), "process") + "".join(reasons)
-    return FlowState(sum(flow.get("workers", 0) for flow in heard), why, endpoints)
+    return ProcessView(sum(flow.workers for flow in heard), why, endpoints)
 
 
 def patient_progress(ledger: Ledger, run_id: int) -> Progress | None:

@@ -7,7 +7,7 @@ from itertools import cycle
 
 from executor.apply.endpoint_watch import EndpointCare
 from schema.declaration import Side
-from schema.ends import endpoint_name
+from schema.ends import endpoint_of, server_of
 from storage.s3.store import S3Store
 
 PROBE_KEY = ".s3migrate-probe/is-the-endpoint-back"
@@ -18,7 +18,7 @@ def care_for(pairs: Iterable[tuple[Side, S3Store]]) -> Mapping[str, EndpointCare
     """By endpoint name, over every store of the run and the side it was opened for."""
     by_name: dict[str, list[tuple[Side, S3Store]]] = {}
     for side, store in pairs:
-        by_name.setdefault(endpoint_name(side), []).append((side, store))
+        by_name.setdefault(endpoint_of(side), []).append((side, store))
     return {name: _care(members) for name, members in by_name.items()}
 
 
@@ -38,8 +38,10 @@ def _care(members: list[tuple[Side, S3Store]]) -> EndpointCare:
     def move() -> str:
         url = next(ring)
         for side, store in members:
-            if url in side.endpoint_candidates:
-                store.move_to(url)
+            # The same server may be spelled otherwise in another pair.
+            own = [candidate for candidate in side.endpoint_candidates if server_of(candidate) == server_of(url)]
+            if own:
+                store.move_to(own[0])
         return url
 
     return EndpointCare(probe, move)

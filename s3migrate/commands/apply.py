@@ -24,8 +24,7 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import DRIFTED, ENDED, Progress, RunState
 from executor.ledger.workers import this_process
 from executor.machine.memory import calm_collector, set_malloc_arenas, undeclared_budget
-from executor.machine.processor_load import ProcessorLoad
-from executor.machine.scheduling import schedule_as_batch
+from executor.machine.processor import ProcessorLoad, schedule_as_batch
 from executor.route import routes_of
 from executor.stop import Stop
 from s3migrate import __version__
@@ -93,7 +92,8 @@ def apply_command(  # click passes one argument for each option
     emit = emitter(as_json)
     events = JsonRun(emit) if emit else HumanRun(settings.stderr_is_terminal, many=len(plan.sections) > 1)
     governors = Governors()
-    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), governors.of)
+    ends = ((s.id, s.source, s.destination) for s in plan.sections)
+    stores = open_sections(ends, governors.of, timeouts=plan.timeouts)
     try:
         preflight(stores, plan)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:

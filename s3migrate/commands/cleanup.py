@@ -32,7 +32,7 @@ def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
     try:
         run = _chosen(ledger, run_or_plan, wanted)
         plan = ledger.runs.plan_of(run.run_id)
-        stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), lambda _side: None)
+        stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
         swept = sweep_uploads(plan, ledger, run.run_id, destinations={name: pair[1] for name, pair in stores.items()})
     finally:
         ledger.close()

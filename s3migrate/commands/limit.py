@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import math
-
 import click
 
-from executor.flow.limits import AS_PLANNED, LIFTED, NAMES
+from executor.flow.limits import AS_PLANNED, LIFTED
 from executor.ledger.values import ENDED, RunState
 from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 from schema.errors import UsageError
-from schema.quantities import parse_rate
+from schema.limits import LIMITS
 
 _WORDS = {"none": LIFTED, "plan": AS_PLANNED}
 
 
-@click.command("limit", short_help="Change a limit of a run while it works.")
+_EXAMPLES = ", ".join(f"{name}={limit.example}" for name, limit in LIMITS.items())
+_LIMIT_HELP = f"""Change a limit of RUN while it is running: {_EXAMPLES}.
+
+The limit is the whole run's, at each endpoint; its processes share it. It overrides the plan's limit and its calendar
+until NAME=plan restores the plan's value. NAME=none lifts the limit.
+"""
+
+
+@click.command("limit", help=_LIMIT_HELP, short_help="Change a limit of a run while it works.")
 @click.argument("run_id", metavar="RUN", type=int)
 @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
 @json_option
 @told_as_json
 def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None:
-    """Change a limit of RUN while it is running: bandwidth=20MiB/s, requests_per_second=300, concurrent_requests=64.
-
-    The limit is the whole run's, at each endpoint; its processes share it. It holds over the plan's limit and its
-    calendar, until NAME=plan restores the plan's value. NAME=none lifts the limit.
-    """
+    """See _LIMIT_HELP."""
     wanted = dict(map(limit_of, settings))
     ledger = open_ledger(read_settings())
     try:
@@ -51,14 +53,11 @@ def _when(state: RunState) -> str:
 def limit_of(setting: str) -> tuple[str, float]:
     """NAME=VALUE as the ledger keeps it. Raises UsageError."""
     name, _, value = setting.partition("=")
-    if name not in NAMES:
-        raise UsageError(f"{name!r} is not a limit; there are: {', '.join(NAMES)}")
+    if name not in LIMITS:
+        raise UsageError(f"{name!r} is not a limit; there are: {', '.join(LIMITS)}")
     if value in _WORDS:
         return name, _WORDS[value]
     try:
-        figure = float(parse_rate(value)) if name == "bandwidth" else float(value)
+        return name, float(LIMITS[name].parse(value))
     except ValueError as error:
-        raise UsageError(f"{setting!r}: {error}") from None
-    if not 0 < figure < math.inf:
-        raise UsageError(f"{setting!r}: a limit is more than 0; `{name}=none` lifts it")
-    return name, figure
+        raise UsageError(f"{setting!r}: {error}; `{name}=none` lifts the limit") from None

@@ -81,7 +81,7 @@ def plan_command(  # click passes one argument for each option
     emit = emitter(as_json)
     before = _base(path, base, lineage_of(declaration))
     declaration, endpoints = with_chosen_endpoints(declaration, before, time.monotonic)
-    stores = open_sections(((p.id, p.source, p.destination) for p in declaration.pairs), lambda _side: None)
+    stores = open_sections(((p.id, p.source, p.destination) for p in declaration.pairs), timeouts=declaration.timeouts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)

@@ -17,6 +17,7 @@ from s3migrate.views.run_view import Rate, figures, progress_line
 from s3migrate.views.worker_view import worker_figures, worker_lines
 from s3migrate.wiring import open_ledger
 from schema.escape import one_line
+from schema.limits import LIMITS
 from schema.quantities import count_text, counted_text, size_text
 
 WATCH_SECONDS = 2.0
@@ -90,7 +91,8 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
             click.echo(f"  proven on the way: {progress.verified}, not proven: {progress.verify_failed}")
         for name, figure in sorted(progress.limits.items()):
             if figure != AS_PLANNED:
-                click.echo(f"  limit set while running: {name} " + (f"{figure:g}" if figure else "none"))
+                text = LIMITS[name].text if name in LIMITS else str  # a newer version may know more
+                click.echo(f"  limit set while running: {name} " + (text(figure) if figure else "none"))
         for worker in workers:
             for line in worker_lines(worker):
                 click.echo(f"  {line}")

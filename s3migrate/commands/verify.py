@@ -15,7 +15,7 @@ from executor.attempts import Retrier
 from executor.copy.job import Tools
 from executor.machine.buffers import BufferPool, ByteBudget
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
-from executor.machine.scheduling import schedule_as_batch
+from executor.machine.processor import schedule_as_batch
 from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.listing import NOTES, Finding
@@ -59,7 +59,7 @@ def verify_command(*, plan_path: Path, level: str, sample: int | None, report_pa
     stop = Stop()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop.request)
-    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), lambda _side: None)
+    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
     budget = plan.limits.memory or default_budget()
     tools = Tools(BufferPool(ByteBudget(budget)), Retrier(stop, random.random, lambda _stop: None), stop)
     emit = emitter(as_json)

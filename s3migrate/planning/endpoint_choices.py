@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from schema.declaration import Declaration, Side
 from schema.plan import Plan
+from schema.timeouts import Timeouts
 from storage.endpoint_choice import CandidateProbe, choose, chosen_side, probe_candidate
 from storage.open_store import open_store
 
@@ -22,25 +24,28 @@ def with_chosen_endpoints(
     """
     figures: dict[str, Any] = {}
     before = {section.id: section for section in base.sections} if base is not None else {}
+    ask = partial(_probe, clock=clock, timeouts=declaration.timeouts)
     pairs = []
     for pair in declaration.pairs:
         known = before.get(pair.id)
-        source = _chosen(pair.source, known.source if known else None, figures, clock=clock)
-        destination = _chosen(pair.destination, known.destination if known else None, figures, clock=clock)
+        source = _chosen(pair.source, known.source if known else None, figures, ask=ask)
+        destination = _chosen(pair.destination, known.destination if known else None, figures, ask=ask)
         pairs.append(replace(pair, source=source, destination=destination))
     return replace(declaration, pairs=tuple(pairs)), figures
 
 
-def _chosen(side: Side, earlier: Side | None, figures: dict[str, Any], *, clock: Callable[[], float]) -> Side:
+def _chosen(
+    side: Side, earlier: Side | None, figures: dict[str, Any], *, ask: Callable[[Side, str], CandidateProbe]
+) -> Side:
     if len(side.endpoint_candidates) < 2:
         return side
-    probes = [_probe(side, url, clock) for url in side.endpoint_candidates]
+    probes = [ask(side, url) for url in side.endpoint_candidates]
     figures |= {probe.url: probe.figures() for probe in probes}
     return chosen_side(side, choose(probes, earlier.endpoint_url if earlier is not None else None))
 
 
-def _probe(side: Side, url: str, clock: Callable[[], float]) -> CandidateProbe:
-    store = open_store(replace(side, endpoint_url=url))
+def _probe(side: Side, url: str, *, clock: Callable[[], float], timeouts: Timeouts) -> CandidateProbe:
+    store = open_store(replace(side, endpoint_url=url), timeouts=timeouts)
     try:
         return probe_candidate(url, store, side.prefix, clock)
     finally:

@@ -17,6 +17,7 @@ from schema.errors import StoreError
 from schema.objects import ListedObject, supported
 from schema.plan import Method
 from schema.storage_classes import STANDARD, target_storage_class
+from schema.timeouts import Timeouts
 from storage.open_store import open_store
 from storage.port import Believe, ObjectStore, believing
 from storage.probe.destination import Questions, probe_destination
@@ -53,7 +54,7 @@ def probe_pair(
     source, destination = stores
     preserve, all_versions = declaration.preserve, declaration.policy.versions == "all"
     sample = sample_of(source, pair.source.prefix, all_versions)
-    choice = choose_method(declaration, pair, destination_reads(pair, sample))
+    choice = choose_method(declaration, pair, destination_reads(pair, sample, declaration.timeouts))
     source_can, sampled = survey_source(source, sample, tags=preserve.tags, acl=preserve.acl)
     classes = sorted({target_storage_class(listed.storage_class, preserve) for listed in sample} - {STANDARD})
     destination_can = probe_destination(
@@ -75,7 +76,7 @@ def probe_pair(
     )
 
 
-def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[], str]:
+def destination_reads(pair: Pair, sample: Sequence[ListedObject], timeouts: Timeouts) -> Callable[[], str]:
     """For choose_method: the same reference to credentials reads the same, any other has to show it by one HEAD."""
 
     def ask() -> str:
@@ -83,7 +84,7 @@ def destination_reads(pair: Pair, sample: Sequence[ListedObject]) -> Callable[[]
             return ""
         if not sample:
             return "the source is empty, so nothing shows that the destination's credentials may read it"
-        store = open_store(replace(pair.destination, bucket=pair.source.bucket, prefix=""))
+        store = open_store(replace(pair.destination, bucket=pair.source.bucket, prefix=""), timeouts=timeouts)
         try:
             store.head(sample[0].key, version_id=sample[0].version_id)
         except StoreError as error:

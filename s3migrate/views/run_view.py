@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from executor.events import FlowState, ObjectTrouble
+from executor.events import ObjectTrouble
 from executor.ledger.values import Outcome, Progress, RunState
 from s3migrate.console import output
 from schema.errors import MigrationError
 from schema.escape import one_line
+from schema.process_view import ProcessView, Quality
 from schema.quantities import count_text, counted_text, duration_text, rate_text, size_text
 
 LINE_SECONDS = 10.0
@@ -58,7 +59,7 @@ class Rate:
         return max(estimates) if estimates else None
 
 
-def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str:
+def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> str:
     """One line: how far, how fast, how long, how well."""
     objects, size = rate.of(progress)
     share = 100 * progress.done / progress.objects if progress.objects else 100.0
@@ -69,7 +70,7 @@ def progress_line(progress: Progress, flow: FlowState | None, rate: Rate) -> str
     troubles = (failed if progress.failed else []) + ([f"{count_text(drifted)} drifted"] if drifted else [])
     if flow is not None:
         ends = sorted(flow.endpoints.items())
-        troubles += [f"{name} {end['quality']}" for name, end in ends if end["quality"] != "good"]
+        troubles += [f"{name} {end.quality}" for name, end in ends if end.quality is not Quality.GOOD]
     if progress.restoring and progress.state is RunState.OPEN:
         troubles.append(restoring_text(progress))
     # A terminal may cut the line's end: what is wrong comes first.
@@ -139,7 +140,7 @@ class HumanRun:
         """Why nothing moves."""
         self._say(f"The {what} is back." if error is None else f"Waiting for the {what}: {one_line(str(error))}")
 
-    def progress(self, progress: Progress, flow: FlowState) -> None:
+    def progress(self, progress: Progress, flow: ProcessView) -> None:
         """A live line, or a line every ten seconds, and one as soon as an archive is waited for."""
         line = progress_line(progress, flow, self._rate)
         now = progress.now.timestamp()
@@ -195,7 +196,7 @@ class JsonRun:
         """waiting"""
         self._emit({"type": "waiting", "for": what, "back": error is None, "message": str(error or "")})
 
-    def progress(self, progress: Progress, flow: FlowState) -> None:
+    def progress(self, progress: Progress, flow: ProcessView) -> None:
         """progress"""
         objects, size = self._rate.of(progress)
         self._emit(
@@ -205,9 +206,7 @@ class JsonRun:
                 "objects_per_second": round(objects, 1),
                 "bytes_per_second": round(size),
                 "eta_seconds": round(left) if (left := self._rate.left(progress)) is not None else None,
-                "workers": flow.workers,
-                "why": flow.why,
-                "endpoints": {name: dict(end) for name, end in flow.endpoints.items()},
+                **flow.flow_json(),
             }
         )
 

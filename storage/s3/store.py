@@ -11,6 +11,7 @@ from functools import partial
 from schema.declaration import Side
 from schema.errors import ObjectMissing, ResponseUnreadable, StoreError, WhichSide
 from schema.objects import ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
+from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials
 from storage.listing import listing
 from storage.listing.asking import ListedBucket
@@ -31,7 +32,7 @@ from storage.s3.answers import pinned_range, told_etag, told_size, told_version,
 from storage.wire import documents
 from storage.wire.addressing import copy_source, locate
 from storage.wire.errors import Purpose, printable
-from storage.wire.exchange import Answer, Patience
+from storage.wire.exchange import Answer
 from storage.wire.signer import encode_path
 from storage.wire.wire import Operation, Wire
 
@@ -46,9 +47,13 @@ class S3Store:
         *,
         observer: RequestObserver | None = None,
         customer_key: bytes | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         which: WhichSide = WhichSide.UNKNOWN,
     ) -> None:
-        """*customer_key*: 32 bytes of SSE-C key. *which*: the end of the pair this store is; its errors say so."""
+        """*customer_key*: 32 bytes of SSE-C key. *which*: the end of the pair this store is; its errors say so.
+
+        Without side.ca_bundle libcurl's own authorities hold.
+        """
         self._side = side
         address = locate(side)
         self._wire = Wire(
@@ -58,6 +63,7 @@ class S3Store:
             credentials,
             observer or Unobserved(),
             ca_bundle=side.ca_bundle,
+            timeouts=timeouts,
             side=which,
             signed_payload=side.signed_payload,
         )
@@ -309,7 +315,6 @@ class S3Store:
             document=b"",
             guarded=guard != UNGUARDED,
             once=guard == UNGUARDED,
-            patience=Patience.SILENT,
         )
         return self._written(operation, "CopyObjectResult")
 

@@ -12,7 +12,7 @@ from storage.port import Body, HeaderList
 from storage.s3.answers import told_etag
 from storage.wire import documents
 from storage.wire.errors import Purpose
-from storage.wire.exchange import Answer, Patience
+from storage.wire.exchange import Answer
 from storage.wire.wire import Operation, Wire
 
 T = TypeVar("T")
@@ -66,7 +66,6 @@ def part_upload(
         body=body,
         read=read,
         length=length,
-        patience=Patience.DATA if read is None else Patience.STREAM,
     )
 
 
@@ -80,7 +79,6 @@ def part_copy(part: UploadPart, headers: HeaderList) -> Operation:
         part.query,
         headers,
         document=b"",
-        patience=Patience.SILENT,
     )
 
 
@@ -115,7 +113,6 @@ def completion(
         headers,
         document=documents.complete_document(parts),
         guarded=guarded,
-        patience=Patience.SILENT,
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import pycurl
 
-from storage.wire import exchange
 from storage.wire.exchange import (
     ANSWER_BODY_LIMIT,
     ERROR_BODY_LIMIT,
@@ -105,6 +104,7 @@ class CurlConnection:
         if request.patience is not self._patience:
             curl.setopt(pycurl.LOW_SPEED_TIME, request.patience.slow_seconds)
             curl.setopt(pycurl.TIMEOUT, request.patience.seconds)
+            curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(request.patience.connect_seconds * 1000))
             self._patience = request.patience
         if request.once is not self._once:
             curl.setopt(pycurl.FRESH_CONNECT, int(request.once))
@@ -197,7 +197,6 @@ def set_fixed_options(curl: Any, ca_bundle: str | None, user_agent: str) -> None
         (pycurl.SSL_VERIFYHOST, 2),
         (pycurl.TCP_NODELAY, 1),
         (pycurl.TCP_KEEPALIVE, 1),
-        (pycurl.CONNECTTIMEOUT_MS, exchange.CONNECT_TIMEOUT_MS),
         (pycurl.LOW_SPEED_LIMIT, LOW_SPEED_BYTES),
         (pycurl.BUFFERSIZE, RECEIVE_BUFFER),
         (pycurl.UPLOAD_BUFFERSIZE, SEND_BUFFER),

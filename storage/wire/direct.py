@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from storage.wire import exchange, libcurl
+from storage.wire import libcurl
 from storage.wire.exchange import (
     ANSWER_BODY_LIMIT,
     ERROR_BODY_LIMIT,
@@ -141,6 +141,7 @@ class DirectConnection:
         if request.patience is not self._patience:
             easy.number(libcurl.LOW_SPEED_TIME, request.patience.slow_seconds)
             easy.number(libcurl.TIMEOUT, request.patience.seconds)
+            easy.number(libcurl.CONNECTTIMEOUT_MS, round(request.patience.connect_seconds * 1000))
             self._patience = request.patience
         if request.once is not self._once:
             easy.number(libcurl.FRESH_CONNECT, request.once)
@@ -252,7 +253,6 @@ def set_fixed_options(easy: Easy, ca_bundle: str | None, user_agent: str) -> Non
         (libcurl.SSL_VERIFYHOST, 2),
         (libcurl.TCP_NODELAY, 1),
         (libcurl.TCP_KEEPALIVE, 1),
-        (libcurl.CONNECTTIMEOUT_MS, exchange.CONNECT_TIMEOUT_MS),
         (libcurl.LOW_SPEED_LIMIT, LOW_SPEED_BYTES),
         (libcurl.BUFFERSIZE, RECEIVE_BUFFER),
         (libcurl.UPLOAD_BUFFERSIZE, SEND_BUFFER),

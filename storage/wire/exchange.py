@@ -5,36 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 ERROR_BODY_LIMIT = 64 * 1024
 """So much of an error's body is kept."""
 ANSWER_BODY_LIMIT = 64 * 1024 * 1024
 """A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, is about 4 MB."""
-CONNECT_TIMEOUT_MS = 10_000
 LOW_SPEED_BYTES = 1024
 LOW_SPEED_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a request may be silent. 0: no bound. Connecting, TLS included, has CONNECT_TIMEOUT_MS beside it."""
+    """How long a request may be silent. 0: no bound."""
 
     slow_seconds: int
     """Slower than 1 KiB/s for so long, in either direction, is a failure."""
     seconds: int
     """From beginning to end."""
-
-    DATA: ClassVar[Patience]
-    STREAM: ClassVar[Patience]
-    """The body comes from another request, which has its own limit."""
-    SILENT: ClassVar[Patience]
-    """Complete and copy: the server may say nothing for minutes while it works."""
-
-
-Patience.DATA = Patience(LOW_SPEED_SECONDS, 0)
-Patience.STREAM = Patience(600, 0)
-Patience.SILENT = Patience(0, 600)
+    connect_seconds: float = 10.0
+    """To connect, TLS included."""
 
 
 @dataclass(slots=True)
@@ -51,7 +41,7 @@ class Request:
     """Bytes of *read*."""
     into: memoryview | None = None
     """Where a 2xx body goes. None: into Answer.body. Its content is undefined after anything but a whole 2xx body."""
-    patience: Patience = Patience.DATA
+    patience: Patience = Patience(LOW_SPEED_SECONDS, 0)
     once: bool = False
     """Sent on a new connection: on one it has used before, libcurl repeats a request that got no answer by itself."""
 

@@ -18,7 +18,6 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
-from storage.wire import exchange
 from storage.wire.exchange import (
     ANSWER_BODY_LIMIT,
     ERROR_BODY_LIMIT,
@@ -144,7 +143,7 @@ class SocketConnection:
             self.close()  # readable without a request: closed, or bytes that nobody asked for
             held = None
         if held is None:
-            held = self._connect()
+            held = self._connect(patience.connect_seconds)
             self._patience = None
         if patience is not self._patience:
             seconds = max(patience.slow_seconds, patience.seconds)
@@ -154,11 +153,11 @@ class SocketConnection:
             self._patience = patience
         return held
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, seconds: float) -> socket.socket:
         parts = urlsplit(self._origin)
         host, port = parts.hostname or "", parts.port or 80
         try:
-            opened = socket.create_connection((host, port), timeout=exchange.CONNECT_TIMEOUT_MS / 1000)
+            opened = socket.create_connection((host, port), timeout=seconds)
         except socket.gaierror as error:
             raise ExchangeFailed(Fault.NO_HOST, f"could not resolve host {host}: {error.strerror}", 0.0) from None
         except TimeoutError:

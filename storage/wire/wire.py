@@ -23,10 +23,12 @@ from schema.errors import (
     UnsignedPayloadRefused,
     WhichSide,
 )
+from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials, Keys
 from storage.port import Body, RequestObserver, RequestSample
 from storage.wire import connections, errors
 from storage.wire.addressing import BucketAddress
+from storage.wire.deadlines import Deadlines
 from storage.wire.errors import Call, Purpose
 from storage.wire.exchange import Answer, ExchangeFailed, Patience, ReaderFailed, Request
 from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
@@ -59,7 +61,8 @@ class Operation:
     guarded: bool = False
     once: bool = False
     """A repetition would do it twice: a write without a precondition may make a version, or lay a marker."""
-    patience: Patience = Patience.DATA
+    patience: Patience | None = None
+    """None: what Timeouts say of its kind."""
     sign_payload: bool = False
     """The SHA-256 of *body* is signed, too."""
     packed: bool = False
@@ -87,6 +90,7 @@ class Wire:
         observer: RequestObserver,
         *,
         ca_bundle: str | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         side: WhichSide = WhichSide.UNKNOWN,
         signed_payload: bool = False,
         now: Callable[[], float] = time.time,
@@ -98,6 +102,7 @@ class Wire:
         self._credentials = credentials
         self._observer = observer
         self._ca_bundle = ca_bundle
+        self._deadlines = Deadlines(timeouts)
         self._now = now
         self._signer = Signer(region, now=now)
         self._connections = connections.connections_of(address.origin, ca_bundle)
@@ -269,7 +274,7 @@ class Wire:
             operation.read,
             operation.length,
             operation.into,
-            operation.patience,
+            operation.patience or self._deadlines.of(operation.name, streamed=operation.read is not None),
             operation.once,
         )
 

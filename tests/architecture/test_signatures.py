@@ -41,10 +41,6 @@ PARAMETERS_TO_DO: frozenset[str] = frozenset(
 )
 POSITIONS_TO_DO: frozenset[str] = frozenset(
     {
-        "executor/flow/governor.py:_quality",
-        "executor/flow/pace.py:_in_vain",
-        "executor/flow/pace.py:_learn",
-        "executor/flow/pace.py:on_window",
         "storage/endpoint_choice.py:probe_candidate",
         "storage/port.py:complete_upload",
         "storage/port.py:copy",

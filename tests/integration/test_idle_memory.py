@@ -15,9 +15,9 @@ from executor.apply import workshop
 from executor.ledger.leases import Leases
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import RunState
-from executor.machine import idle_memory
+from executor.machine import memory
 from executor.machine.buffers import BufferPool
-from executor.machine.idle_memory import IdleMemory
+from executor.machine.memory import IdleMemory
 from schema.errors import WhichSide
 
 PATIENCE = 20.0
@@ -60,7 +60,7 @@ def test_a_run_that_waits_gives_its_buffers_back(
     postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurried(monkeypatch)
-    monkeypatch.setattr(idle_memory, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "IDLE_SECONDS", 0.05)
     given_back, trimmed, sizes = threading.Event(), list[bool](), list[int]()
 
     def trim() -> bool:

@@ -12,6 +12,8 @@ from support.ledger_plan import chunk_specs, ledger_plan, report
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Lane, ProcessPlace, Run
 from executor.ledger.workers import is_dead, started, this_process
+from schema.limits import RunLimits
+from schema.process_view import EndpointView, ProcessView
 
 
 def accepted(ledger: Ledger) -> Run:
@@ -42,13 +44,14 @@ def test_a_buried_worker_gives_back_its_leases_and_is_fenced(ledger: Ledger) -> 
 def test_what_a_worker_sees_is_kept(ledger: Ledger) -> None:
     run = accepted(ledger)
     worker = ledger.workers.join(run, "here", 4711, tool_version="0", process=ProcessPlace("boot ns", 4711, 7))
-    assert ledger.workers.present(run.run_id)[0].seen == {}
-    ledger.workers.show(worker, {"workers": 12, "why": "growing"})
+    assert ledger.workers.present(run.run_id)[0].seen is None
+    view = ProcessView(12, "growing", {"h:443": EndpointView(rtt_ms=1.5)}, limits=RunLimits({"bandwidth": 5.0}))
+    ledger.workers.show(worker, view)
     found = ledger.workers.present(run.run_id)[0]
     assert (found.host, found.process, found.seen) == (
         "here",
         ProcessPlace("boot ns", 4711, 7),
-        {"workers": 12, "why": "growing"},
+        view,
     )
     assert found.silent_seconds < 30
 

@@ -20,7 +20,6 @@ from storage.credentials import FixedKeys
 from storage.open_store import open_store
 from storage.port import Unobserved
 from storage.retrying import Retry, RetryPolicy
-from storage.wire import exchange
 from storage.wire.addressing import locate
 from storage.wire.errors import Purpose
 from storage.wire.exchange import Patience
@@ -167,14 +166,11 @@ def asked_twice(server: Hesitant, certificate: Certificate, patience: Patience) 
 
 
 SILENCES = ["no answer", "half a head", "a head that drips", "chunks that drip"]
-SHORT = [pytest.param(Patience(1, 0), id="no data"), pytest.param(Patience(0, 1), id="no end")]
+SHORT = [pytest.param(Patience(1, 0, 0.3), id="no data"), pytest.param(Patience(0, 1, 0.3), id="no end")]
 
 
 @pytest.mark.parametrize("patience", SHORT)
-def test_a_server_that_never_answers_the_handshake_times_out_each_time(
-    tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exchange, "CONNECT_TIMEOUT_MS", 300)
+def test_a_server_that_never_answers_the_handshake_times_out_each_time(tmp_path: Path, patience: Patience) -> None:
     certificate = self_signed(tmp_path)
     with Hesitant(certificate, ["no handshake", "no handshake"]) as server:
         began = time.monotonic()
@@ -185,10 +181,7 @@ def test_a_server_that_never_answers_the_handshake_times_out_each_time(
 
 @pytest.mark.parametrize("patience", SHORT)
 @pytest.mark.parametrize("silence", ["no handshake", *SILENCES])
-def test_after_a_silence_the_request_is_sent_again(
-    tmp_path: Path, silence: str, patience: Patience, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exchange, "CONNECT_TIMEOUT_MS", 300)
+def test_after_a_silence_the_request_is_sent_again(tmp_path: Path, silence: str, patience: Patience) -> None:
     certificate = self_signed(tmp_path)
     with Hesitant(certificate, [silence]) as server:
         assert asked_twice(server, certificate, patience) == b"<List/>"

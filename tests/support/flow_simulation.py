@@ -221,7 +221,7 @@ class Simulation:
         self._window, self._window_at, self._busy_sum, self._ticks = self._fresh(), self.now, 0.0, 0
         if self.pacer:
             self.pacer.bucket.set_rate(
-                self.pacer.pace.on_window(stats.count, stats.throttles, stats.seconds, self.now), self.now
+                self.pacer.pace.on_window(stats.count, stats.throttles, stats.seconds, now=self.now), self.now
             )
         if self.controller:
             self.decision = self.controller.on_window(stats, self.now)

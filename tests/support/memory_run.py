@@ -16,7 +16,8 @@ from executor.apply import feeder, runner
 from executor.apply.settings import ApplySettings
 from executor.apply.surroundings import RunSurroundings
 from executor.events import ObjectTrouble
-from executor.flow.governor import EndpointGovernor, Governor
+from executor.flow.endpoint import EndpointGovernor
+from executor.flow.governor import Governor
 from executor.ledger.check import Checks
 from executor.ledger.checkpoints import Checkpoints
 from executor.ledger.leases import Leases

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from schema.declaration import CalendarRow, Filters, Guards, Limits, Policy, Preserve, Side
+from schema.calendar import Hours
+from schema.declaration import Filters, Guards, Policy, Preserve, Side
 from schema.facts import Capabilities
+from schema.limits import CalendarRow, Limits
 from schema.plan import Batch, Gate, Inventory, Level, ListingKind, Loss, Method, Plan, Risk, Section, Stage, Tally
 from schema.plan_checks import check_content, check_shape
 from schema.plan_document import MAX_INLINE_BATCHES, with_plan_id
@@ -37,8 +39,8 @@ def sample_plan(**changes: Any) -> Plan:
             requests_per_second=12.5,
             concurrent_requests=8,
             calendar=(
-                CalendarRow("mon-fri 08:00-18:00 UTC", 5_000_000),
-                CalendarRow("sat 00:00-24:00 UTC", requests_per_second=2.5, concurrent_requests=7),
+                CalendarRow(Hours.parse("mon-fri 08:00-18:00 UTC"), 5_000_000),
+                CalendarRow(Hours.parse("sat 00:00-24:00 UTC"), requests_per_second=2.5, concurrent_requests=7),
             ),
         ),
         guards=Guards(max_objects=100, max_bytes=10_000, max_overwrites=2),

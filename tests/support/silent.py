@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from executor.events import FlowState, ObjectTrouble
+from executor.events import ObjectTrouble
 from executor.ledger.values import Progress
 from schema.errors import MigrationError
+from schema.process_view import ProcessView
 
 
 class Silent:
@@ -22,7 +23,7 @@ class Silent:
     def waiting(self, what: str, error: MigrationError | None) -> None:
         """Nothing."""
 
-    def progress(self, progress: Progress, flow: FlowState) -> None:
+    def progress(self, progress: Progress, flow: ProcessView) -> None:
         """Nothing."""
 
     def draining(self, abandoning: bool) -> None:

@@ -27,8 +27,9 @@ from planner.batches import TARGETS
 from planner.build import build_plan
 from planner.inputs import PairInputs, PlanInputs
 from planner.reasons import Reason
-from schema.declaration import Declaration, Filters, Guards, Limits, MappingRule, OnDifferent, Pair, Policy
+from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy
 from schema.errors import DeclarationError, ListingRefused, Throttled
+from schema.limits import Limits
 from schema.manifest import ManifestFolder
 from schema.plan import Action, Gate, ListingKind, Plan
 from schema.plan_document import to_document

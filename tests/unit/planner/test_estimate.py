@@ -13,8 +13,9 @@ from planner.estimate import estimate
 from planner.risks import risks_of
 from planner.workload import ClassWork, Largest, PartCount, tier_rows, work_by_tier
 from schema.canonical import canonical_json
-from schema.declaration import Limits, Policy, Preserve, Side
+from schema.declaration import Policy, Preserve, Side
 from schema.facts import Capabilities
+from schema.limits import Limits
 from schema.manifest import ManifestSummary
 from schema.plan import Inventory, ListingKind, Loss, Method, Section, Tally
 from schema.tiers import GIB, MIB, part_size

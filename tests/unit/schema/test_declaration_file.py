@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from support.declarations import FULL, MINIMAL
 
+from schema.calendar import Hours
 from schema.declaration import (
     Addressing,
-    CalendarRow,
     Comparison,
     Declaration,
     Filters,
     Guards,
-    Limits,
     MappingRule,
     OnDifferent,
     Policy,
@@ -25,13 +24,15 @@ from schema.declaration import (
 )
 from schema.declaration_file import load_declaration, parse_declaration
 from schema.errors import DeclarationError, InputMissing
+from schema.limits import CalendarRow, Limits
+from schema.timeouts import Timeouts
 from schema.validation import schema_text
 
 CALENDAR = (
-    CalendarRow("mon-fri 08:00-18:00 Europe/Berlin", bandwidth=52_428_800),
-    CalendarRow("sat,sun 00:00-24:00 UTC", bandwidth=1_000_000),
-    CalendarRow("tue 22:00-06:00 UTC", 2_097_152, 2.5, 3),
-    CalendarRow("wed 00:00-24:00 UTC", requests_per_second=7.0),
+    CalendarRow(Hours.parse("mon-fri 08:00-18:00 Europe/Berlin"), bandwidth=52_428_800),
+    CalendarRow(Hours.parse("sat,sun 00:00-24:00 UTC"), bandwidth=1_000_000),
+    CalendarRow(Hours.parse("tue 22:00-06:00 UTC"), 2_097_152, 2.5, 3),
+    CalendarRow(Hours.parse("wed 00:00-24:00 UTC"), requests_per_second=7.0),
 )
 
 
@@ -117,6 +118,7 @@ def test_every_key_arrives() -> None:
         calendar=CALENDAR,
         concurrent_requests=9,
     )
+    assert declaration.timeouts == Timeouts(5, 600, 90, 120, 45, 3600, 1200, 7)
     assert declaration.guards == Guards(1, 2 * 2**40, 3, 4)
     assert (declaration.accept_loss, declaration.manifests) == (("acl",), "s3://bucket/some/prefix")
 
@@ -183,7 +185,7 @@ def test_every_complaint_is_listed_in_line_order() -> None:
         ("limits: {calendar: ['mon 08:00-08:00 UTC: 1MiB']}", "limits.calendar[0]: the hours are empty"),
         ("limits: {calendar: ['mon 08:00-09:00 Mars/Base: 1MiB']}", "is not a time zone"),
         ("limits: {calendar: ['mon 08:00-09:00 ../x: 1MiB']}", "is not a time zone"),
-        ("limits: {calendar: ['mon 08:00-24:30 UTC: 1MiB']}", "limits.calendar[0]: the hours are empty"),
+        ("limits: {calendar: ['mon 08:00-24:30 UTC: 1MiB']}", "limits.calendar[0]: 24:30 is not a time of day"),
         ("limits: {calendar: [weekdays]}", "limits.calendar[0]: a row is"),
         ("limits: {calendar: [mon 08:00-09:00 UTC: ]}", "m.yaml:6: limits.calendar[0]: the row names no limit"),
         ("limits: {calendar: [mon 08:00-09:00 UTC: {}]}", "limits.calendar[0]: the row names no limit"),
@@ -219,8 +221,8 @@ def test_every_complaint_is_listed_in_line_order() -> None:
             "limits: {calendar: [mon 08:00-09:00 UTC: [1MiB]]}",
             "limits.calendar[0].'mon 08:00-09:00 UTC': must be bytes a second (200MiB/s, 10 MB/s) or a map of limits",
         ),
-        ("limits: {calendar: [mon 08:00-09:00 UTC: {bandwidth: 0B}]}", "limits.calendar[0]: a rate of 0"),
-        ("limits: {calendar: ['noon 08:00-09:00 UTC: 1MiB']}", "limits.calendar[0]: a row is days, hours and a zone"),
+        ("limits: {calendar: [mon 08:00-09:00 UTC: {bandwidth: 0B}]}", "limits.calendar[0]: bandwidth: a rate of 0"),
+        ("limits: {calendar: ['noon 08:00-09:00 UTC: 1MiB']}", "limits.calendar[0]: 'noon' is not a day"),
         ("preserve: {storage_class: map}", "preserve.storage_class: map needs storage_class_map"),
         ("preserve: {storage_class_map: {A: B}}", "preserve.storage_class_map: has no effect"),
         ("preserve: {storage_class: cheap}", "preserve.storage_class: must be keep, map, or a storage class"),

@@ -17,7 +17,7 @@ from support.sample_plan import check_plan, digest, large_plan, sample_plan
 
 from schema import plan_checks, plan_document, planfile, yaml_strict
 from schema.canonical import canonical_json
-from schema.declaration import CalendarRow, Filters, Guards, Limits, Policy, Preserve, Side
+from schema.declaration import Filters, Guards, Policy, Preserve, Side
 from schema.errors import (
     GuardExceeded,
     InputMissing,
@@ -27,6 +27,7 @@ from schema.errors import (
     ManifestMissing,
     PlanCorrupt,
 )
+from schema.limits import CalendarRow, Limits
 from schema.manifest import ManifestFolder
 from schema.plan import Batch, Inventory, Loss, Plan, Section, Stage, Tally
 from schema.validation import schema_text

@@ -14,13 +14,15 @@ from support.silent import Silent
 from executor.apply.endpoint_watch import EndpointCare, EndpointWatch
 from executor.apply.lifeline import Lifeline
 from executor.apply.settings import ApplySettings
-from executor.flow.governor import EndpointGovernor
-from executor.flow.limits import AS_PLANNED, LIFTED, NAMES, LimitSchedule
+from executor.flow.endpoint import EndpointGovernor
+from executor.flow.limits import AS_PLANNED, LIFTED, limits_at
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Outcome, ProcessPlace, Progress, RunState, Worker, WorkerSeen
 from executor.ledger.workers import this_process
-from schema.declaration import CalendarRow, Limits
+from schema.calendar import Hours
 from schema.errors import ConnectionFailed, LedgerUnavailable, MigrationError, ObjectMissing
+from schema.limits import LIMITS, CalendarRow, Limits
+from schema.process_view import ProcessView
 from storage.port import RequestSample
 
 MONDAY_NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -48,7 +50,7 @@ class Notebook:
         self.away = False
         self.beats = 0
         self.buried: list[int] = []
-        self.shown: list[Mapping[str, Any]] = []
+        self.shown: list[ProcessView] = []
         self.seen: list[WorkerSeen] = []
 
     def _ask(self) -> None:
@@ -115,23 +117,23 @@ def test_a_dead_neighbour_is_buried_a_living_one_and_a_stranger_are_not() -> Non
         here._replace(place="another machine", started=1),
         ProcessPlace("", 1, 0),
     ]
-    ledger.seen = [WorkerSeen(n, "h", place, MONDAY_NOON, 0.0, {}) for n, place in enumerate(places, 10)]
+    ledger.seen = [WorkerSeen(n, "h", place, MONDAY_NOON, 0.0, None) for n, place in enumerate(places, 10)]
     line = lifeline(ledger, clock)
     assert line.bury_dead() == 1
     assert ledger.buried == [11]
-    line.show(lambda: {"workers": 3})
-    line.show(lambda: {"workers": 4})
-    assert (ledger.shown, ledger.buried) == ([{"workers": 3}], [11, 11])
+    line.show(lambda: ProcessView(3, ""))
+    line.show(lambda: ProcessView(4, ""))
+    assert (ledger.shown, ledger.buried) == ([ProcessView(3, "")], [11, 11])
     ledger.away = True
     clock.now += 5
-    line.show(lambda: {"workers": 5})
+    line.show(lambda: ProcessView(5, ""))
     assert line.bury_dead() == 0
 
 
 def test_processes_that_hold_work_share_the_limits() -> None:
     line = lifeline(Notebook(), Clock(), Limits(requests_per_second=300, bandwidth=1000))
     limits = line.limits(dataclasses.replace(PROGRESS, workers=3, working=2), holding=True)
-    assert (limits.requests_per_second, limits.bandwidth, line.share) == (300, 1000, 0.5)
+    assert (limits.figures, line.share) == ({"requests_per_second": 300, "bandwidth": 1000}, 0.5)
     line.limits(dataclasses.replace(PROGRESS, workers=3, working=0), holding=True)
     assert line.share == 1.0, "its own lease came after the reading"
 
@@ -156,29 +158,28 @@ def test_a_process_without_work_reckons_with_all_that_may_take_work_with_it() ->
         (SATURDAY, AS_PLANNED, (1000, "plan")),
     ],
 )
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LIMITS)
 def test_what_was_set_wins_over_the_calendar_and_that_over_the_plan(
     name: str, moment: datetime, said: float | None, expected: tuple[float | None, str]
 ) -> None:
-    row = CalendarRow("mon-fri 08:00-18:00 Europe/Berlin", **{name: 50})  # type: ignore[arg-type]
-    schedule = LimitSchedule(Limits(calendar=(row,), **{name: 1000}))  # type: ignore[arg-type]
-    found = schedule.at(moment, {} if said is None else {name: said})
-    assert (getattr(found, name), found.why[name]) == expected
-    others = [other for other in NAMES if other != name]
-    assert [(getattr(found, other), found.why[other]) for other in others] == 2 * [(None, "plan")]
+    row = CalendarRow(Hours.parse("mon-fri 08:00-18:00 Europe/Berlin"), **{name: 50})  # type: ignore[arg-type]
+    declared = Limits(calendar=(row,), **{name: 1000})  # type: ignore[arg-type]
+    found = limits_at(declared, moment, {} if said is None else {name: said})
+    assert (found.figures.get(name), found.why[name]) == expected
+    others = [other for other in LIMITS if other != name]
+    assert [(found.figures.get(other), found.why[other]) for other in others] == len(others) * [(None, "plan")]
 
 
 def test_a_limit_that_the_row_does_not_name_stays_as_declared_or_set() -> None:
-    row = CalendarRow("mon-fri 08:00-18:00 Europe/Berlin", bandwidth=50, concurrent_requests=4)
-    schedule = LimitSchedule(
-        Limits(bandwidth=1000, requests_per_second=300, calendar=(row, CalendarRow("mon-sun 00:00-24:00 UTC", 7, 8, 9)))
-    )
-    found = schedule.at(MONDAY_NOON, {})
-    assert (found.bandwidth, found.requests_per_second, found.concurrent_requests) == (50, 300, 4)
-    assert found.why == {"bandwidth": "calendar", "requests_per_second": "plan", "concurrent_requests": "calendar"}
-    assert schedule.at(MONDAY_NOON, {"requests_per_second": 6.0}).requests_per_second == 6
-    second = schedule.at(SATURDAY, {})
-    assert (second.bandwidth, second.requests_per_second, second.concurrent_requests) == (7, 8, 9)
+    row = CalendarRow(Hours.parse("mon-fri 08:00-18:00 Europe/Berlin"), bandwidth=50, concurrent_requests=4)
+    always = CalendarRow(Hours.parse("mon-sun 00:00-24:00 UTC"), 7, 8, 9)
+    declared = Limits(bandwidth=1000, requests_per_second=300, calendar=(row, always))
+    found = limits_at(declared, MONDAY_NOON, {})
+    assert found.figures == {"bandwidth": 50, "requests_per_second": 300, "concurrent_requests": 4}
+    assert found.why == {**dict.fromkeys(LIMITS, "plan"), "bandwidth": "calendar", "concurrent_requests": "calendar"}
+    assert limits_at(declared, MONDAY_NOON, {"requests_per_second": 6.0}).figures["requests_per_second"] == 6
+    second = limits_at(declared, SATURDAY, {})
+    assert second.figures == {"bandwidth": 7, "requests_per_second": 8, "concurrent_requests": 9}
 
 
 class Told(Silent):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.flow.breaker import Breaker, BreakerState
+from executor.flow.breaker import Breaker
+from schema.process_view import BreakerState
 
 
 def fail(breaker: Breaker, count: int, now: float = 0.0, subject: str | None = None) -> None:

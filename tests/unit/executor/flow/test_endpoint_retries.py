@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from executor.attempts import AttemptCounter, Retrier
-from executor.flow.endpoint_retries import EndpointRetries
-from executor.flow.governor import EndpointGovernor
+from executor.flow.endpoint import EndpointGovernor, EndpointRetries
 from executor.stop import Stop
 from schema.errors import DigestMismatch, ObjectMissing, ServerFault, Stopped, StoreError, Throttled
 from storage.port import RequestSample

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 import pytest
 
 from executor.apply.runner import hold_to
-from executor.flow.governor import EndpointGovernor, Governor
-from executor.flow.limits import AS_PLANNED, LIFTED, LimitSchedule
-from executor.flow.snapshots import Quality
+from executor.flow.endpoint import EndpointGovernor
+from executor.flow.governor import Governor
+from executor.flow.limits import AS_PLANNED, LIFTED, limits_at
 from executor.stop import Stop
-from schema.declaration import Limits
 from schema.errors import ConnectionFailed, ObjectMissing, RequestTimedOut, ServerFault, StoreError, Throttled
+from schema.limits import Limits
+from schema.process_view import Quality
 from storage.port import RequestSample
 
 MIB = 1024 * 1024
@@ -62,7 +63,7 @@ def test_without_limits_nothing_waits() -> None:
 def test_requests_a_second_are_kept(limit: float) -> None:
     clock = Clock()
     governor = endpoint(clock)
-    governor.set_limits(limit, None)
+    governor.set_limits({"requests_per_second": limit})
     for _ in range(int(limit * 60)):
         request(governor)
 
@@ -72,7 +73,7 @@ def test_requests_a_second_are_kept(limit: float) -> None:
 def test_bytes_a_second_are_kept_whatever_the_sizes() -> None:
     clock = Clock()
     governor = endpoint(clock)
-    governor.set_limits(None, 20 * MIB)
+    governor.set_limits({"bandwidth": 20 * MIB})
     for _ in range(60):
         for size in (16 * MIB, 3 * MIB, 0, MIB):
             request(governor, size=size)
@@ -83,12 +84,12 @@ def test_bytes_a_second_are_kept_whatever_the_sizes() -> None:
 def test_limits_change_while_a_request_is_held_back() -> None:
     clock = Clock()
     governor = endpoint(clock)
-    governor.set_limits(None, 1)
+    governor.set_limits({"bandwidth": 1})
     request(governor, size=1000)
 
     def wait(seconds: float) -> bool:
         clock.wait(seconds)
-        governor.set_limits(None, None)
+        governor.set_limits({})
         return False
 
     governor.heed(lambda: False, wait)
@@ -102,7 +103,7 @@ def test_a_process_uses_its_share_of_the_limits() -> None:
     clock = Clock()
     one = endpoint(clock)
     governor = Governor({"source": one, "destination": one}, 64)
-    governor.set_limits(300, None, share=0.25)
+    governor.set_limits({"requests_per_second": 300}, share=0.25)
     for _ in range(750):
         request(one)
 
@@ -113,13 +114,13 @@ def test_concurrent_requests_bound_the_workers_of_a_process_by_its_share() -> No
     clock = Clock()
     one = endpoint(clock)
     governor = Governor({"source": one}, 300)
-    governor.set_limits(None, None, 9, share=1 / 3)
+    governor.set_limits({"concurrent_requests": 9}, share=1 / 3)
     assert (governor.target(), governor.snapshot(clock.now).why) == (3, "limited")
-    governor.set_limits(None, None, 1, share=1 / 3)
+    governor.set_limits({"concurrent_requests": 1}, share=1 / 3)
     assert governor.target() == 1, "without any it could not work at all"
-    governor.set_limits(None, None, 1_000)
+    governor.set_limits({"concurrent_requests": 1_000})
     assert (governor.target(), governor.snapshot(clock.now).why) == (16, "starting")
-    governor.set_limits(None, None, None)
+    governor.set_limits({})
     assert governor.target() == 16
 
 
@@ -127,20 +128,20 @@ def test_limits_set_while_running_reach_the_governor() -> None:
     clock = Clock()
     one = endpoint(clock)
     governor = Governor({"source": one}, 300)
-    schedule = LimitSchedule(Limits(requests_per_second=500))
+    plan = Limits(requests_per_second=500)
     at = datetime(2026, 11, 27, tzinfo=UTC)
-    hold_to(governor, schedule.at(at, {"concurrent_requests": 8.0, "requests_per_second": 20.0}), 0.5)
+    hold_to(governor, limits_at(plan, at, {"concurrent_requests": 8.0, "requests_per_second": 20.0}), 0.5)
     for _ in range(100):
         request(one)
     assert (governor.target(), clock.waited) == (4, pytest.approx(10, rel=0.05))
 
-    hold_to(governor, schedule.at(at, {"concurrent_requests": LIFTED, "requests_per_second": AS_PLANNED}), 1.0)
+    hold_to(governor, limits_at(plan, at, {"concurrent_requests": LIFTED, "requests_per_second": AS_PLANNED}), 1.0)
     assert governor.target() == 16
 
-    declared = LimitSchedule(Limits(concurrent_requests=6))
-    hold_to(governor, declared.at(at, {}), 0.5)
+    declared = Limits(concurrent_requests=6)
+    hold_to(governor, limits_at(declared, at, {}), 0.5)
     assert governor.target() == 3
-    hold_to(governor, declared.at(at, {"concurrent_requests": LIFTED}), 0.5)
+    hold_to(governor, limits_at(declared, at, {"concurrent_requests": LIFTED}), 0.5)
     assert governor.target() == 16
 
 
@@ -148,7 +149,7 @@ def test_an_abandoned_run_holds_nothing_back() -> None:
     clock = Clock()
     governor = endpoint(clock)
     governor.heed(lambda: True, lambda _seconds: True)
-    governor.set_limits(0.001, None)
+    governor.set_limits({"requests_per_second": 0.001})
     for _ in range(100):
         request(governor)
 
@@ -170,7 +171,7 @@ def test_a_drain_waits_for_the_limits_until_it_is_let_go() -> None:
         return stop.wait_abandoned(0)
 
     governor.heed(lambda: stop.draining, wait)
-    governor.set_limits(1.0, None)
+    governor.set_limits({"requests_per_second": 1.0})
     for _ in range(100):
         request(governor)
 
@@ -285,7 +286,7 @@ def test_the_snapshot_tells_rates_shares_and_quality() -> None:
     assert seen.requests_per_second == 47
     assert seen.failed == pytest.approx(4 / 94)
     assert seen.quality is Quality.DEGRADED
-    assert set(seen.as_dict()) >= {"in_flight", "rtt_ms", "quality", "breaker", "retry_in", "throttled", "pace"}
+    assert set(seen.to_json()) >= {"in_flight", "rtt_ms", "quality", "breaker", "retry_in", "throttled", "pace"}
 
 
 def test_quality_is_poor_while_throttled_hard_and_good_again_later() -> None:

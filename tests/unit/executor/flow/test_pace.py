@@ -18,7 +18,7 @@ def drive(pace: AdaptiveRate, limit: float, demand: float, seconds: float, start
     for window in range(int(seconds * 4)):
         sent = min(demand, pace.rate) / 4
         passed = min(sent, limit / 4)
-        pace.on_window(round(passed), round(sent - passed), 0.25, start + (window + 1) / 4)
+        pace.on_window(round(passed), round(sent - passed), 0.25, now=start + (window + 1) / 4)
         accepted += passed
         throttled += sent - passed
     return accepted / seconds, throttled / max(1.0, accepted + throttled)
@@ -49,7 +49,7 @@ def test_refusals_by_chance_do_not_slow_it_down(chance: float, demand: float, rn
     for window in range(4 * 600):
         sent = round(min(demand, pace.rate) / 4)
         refused = sum(rng.random() < chance for _ in range(sent))
-        pace.on_window(sent - refused, refused, 0.25, (window + 1) / 4)
+        pace.on_window(sent - refused, refused, 0.25, now=(window + 1) / 4)
         if window >= 4 * 60:
             accepted += sent - refused
 
@@ -61,7 +61,7 @@ def test_who_bears_with_refusals_by_chance_still_finds_a_limit(rng: random.Rando
     for window in range(4 * 240):
         sent = min(2000, pace.rate) / 4
         passed = round(min(sent, 300 / 4 if window > 480 else math.inf) * (1 - 0.01 * rng.uniform(0, 2)))
-        pace.on_window(passed, max(0, round(sent) - passed), 0.25, (window + 1) / 4)
+        pace.on_window(passed, max(0, round(sent) - passed), 0.25, now=(window + 1) / 4)
         accepted += passed if window >= 600 else 0
 
     assert accepted / 90 >= 0.85 * 300
@@ -104,7 +104,7 @@ def test_one_unlucky_request_in_a_quiet_window_does_not_stop_us() -> None:
     drive(pace, 300, 5000, 10, 0)
     before = pace.rate
 
-    pace.on_window(9, 1, 0.25, 100.0)
+    pace.on_window(9, 1, 0.25, now=100.0)
 
     assert pace.rate >= 0.7 * before
 
@@ -114,4 +114,4 @@ def test_the_pace_is_never_below_one_a_second(windows: list[tuple[int, int, floa
     pace, now = AdaptiveRate(), 0.0
     for accepted, throttled, seconds in windows:
         now += seconds
-        assert pace.on_window(accepted, throttled, seconds, now) >= 1.0
+        assert pace.on_window(accepted, throttled, seconds, now=now) >= 1.0

@@ -28,10 +28,10 @@ def test_the_governor_keeps_within_and_says_why() -> None:
     room = Descriptors(limit=256, used=30)
     governor.bind(room.workers(8), room.why)
     assert (governor.target(), governor.snapshot(0).why) == (23, "bound by open files (ulimit -n 256)")
-    governor.set_limits(None, None, 10)
+    governor.set_limits({"concurrent_requests": 10})
     assert (governor.target(), governor.snapshot(0).why) == (10, "limited")
     governor.bind(1000, room.why)
-    governor.set_limits(None, None)
+    governor.set_limits({})
     assert (governor.target(), governor.snapshot(0).why) == (300, "fixed")
 
 

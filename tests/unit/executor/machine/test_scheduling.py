@@ -9,11 +9,11 @@ import sys
 import pytest
 from support.operator import ROOT
 
-from executor.machine.scheduling import schedule_as_batch
+from executor.machine.processor import schedule_as_batch
 
 PROGRAM = """
 import os, sys, threading
-from executor.machine.scheduling import schedule_as_batch
+from executor.machine.processor import schedule_as_batch
 if sys.argv[1] == "idle":
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 said = schedule_as_batch()

@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from executor.events import FlowState
-from executor.flow.governor import Quality
 from executor.ledger.values import Outcome, Progress, RunState
 from s3migrate.commands.apply import conclude
 from s3migrate.views.run_view import HumanRun, Rate, figures, progress_line
 from schema.errors import FinishedWithFailures
+from schema.process_view import EndpointView, ProcessView, Quality
 from schema.quantities import counted_text
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,7 +54,7 @@ def test_a_few_huge_objects_do() -> None:
 
 
 def test_troubles_stand_where_a_narrow_terminal_shows_them() -> None:
-    flow = FlowState(16, "", {"old": {"quality": Quality.POOR}, "new": {"quality": Quality.GOOD}})
+    flow = ProcessView(16, "", {"old": EndpointView(quality=Quality.POOR), "new": EndpointView(quality=Quality.GOOD)})
     line = progress_line(progress(1_000, failed=2, drifted=3), flow, Rate())
     assert line.startswith("33.3 %, 2 failed, 3 drifted, old poor, 1,000 of 3,000 objects")
     assert line.endswith("16 threads")
@@ -76,7 +75,7 @@ def test_what_waits_for_an_archive_is_named_before_the_figures() -> None:
 def test_a_wait_for_an_archive_is_told_at_once_and_then_with_the_other_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    view, flow = HumanRun(live=False), FlowState(1, "", {})
+    view, flow = HumanRun(live=False), ProcessView(1, "")
 
     def told(now: Progress) -> int:
         view.progress(now, flow)

@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.flow.calendar import DAYS, Calendar, parse_calendar
-from schema.declaration import CalendarRow
-from schema.errors import DeclarationError
+from schema.calendar import DAYS, Hours
+from schema.limits import CalendarRow, Limits, parse_row
 
 MIB = 1024 * 1024
-OFFICE = parse_calendar([CalendarRow("mon-fri 08:00-18:00 Europe/Berlin", 50 * MIB)])
+OFFICE = Limits(calendar=(CalendarRow(Hours.parse("mon-fri 08:00-18:00 Europe/Berlin"), 50 * MIB),))
 
 
-def bandwidth_at(calendar: Calendar, moment: datetime) -> int | None:
+def bandwidth_at(calendar: Limits, moment: datetime) -> int | None:
     """Of the row that holds; None: no row does."""
-    row = calendar.at(moment)
+    row = calendar.row_at(moment)
     return None if row is None else row.bandwidth
 
 
@@ -60,17 +59,17 @@ def test_hours_are_those_of_the_zone_in_summer_and_winter(moment: str, limited: 
     ],
 )
 def test_a_span_over_midnight_belongs_to_the_day_it_starts_on(moment: str, limited: bool) -> None:
-    nights = parse_calendar([CalendarRow("mon-fri 22:00-06:00 UTC", 1)])
+    nights = Limits(calendar=(CalendarRow(Hours.parse("mon-fri 22:00-06:00 UTC"), 1),))
 
-    assert (nights.at(at(moment)) is not None) == limited
+    assert (nights.row_at(at(moment)) is not None) == limited
 
 
 def test_the_hour_that_comes_twice_is_limited_twice_and_the_one_that_does_not_come_never() -> None:
-    calendar = parse_calendar([CalendarRow("sun 02:00-03:00 Europe/Berlin", 1)])
+    calendar = Limits(calendar=(CalendarRow(Hours.parse("sun 02:00-03:00 Europe/Berlin"), 1),))
 
     def minutes(day: str) -> int:
         start = at(day)
-        return sum(calendar.at(start + timedelta(minutes=n)) is not None for n in range(24 * 60))
+        return sum(calendar.row_at(start + timedelta(minutes=n)) is not None for n in range(24 * 60))
 
     assert minutes("2026-10-25") == 120
     assert minutes("2026-03-29") == 0
@@ -78,20 +77,20 @@ def test_the_hour_that_comes_twice_is_limited_twice_and_the_one_that_does_not_co
 
 
 def test_the_first_row_that_holds_decides() -> None:
-    lunch = CalendarRow("wed 12:00-13:00 UTC", requests_per_second=5.5)
-    always = CalendarRow("mon-sun 00:00-24:00 UTC", bandwidth=9, concurrent_requests=2)
-    calendar = parse_calendar([lunch, always])
+    lunch = CalendarRow(Hours.parse("wed 12:00-13:00 UTC"), requests_per_second=5.5)
+    always = CalendarRow(Hours.parse("mon-sun 00:00-24:00 UTC"), bandwidth=9, concurrent_requests=2)
+    calendar = Limits(calendar=(lunch, always))
 
-    assert calendar.at(at("2026-11-25T11:59:59")) == always
-    assert calendar.at(at("2026-11-25T12:00")) == lunch, "and none of the other row's limits"
-    assert calendar.at(at("2026-11-25T12:59:59")) == lunch
-    assert calendar.at(at("2026-11-25T13:00")) == always
-    assert parse_calendar([]).at(at("2026-11-25T13:00")) is None
+    assert calendar.row_at(at("2026-11-25T11:59:59")) == always
+    assert calendar.row_at(at("2026-11-25T12:00")) == lunch, "and none of the other row's limits"
+    assert calendar.row_at(at("2026-11-25T12:59:59")) == lunch
+    assert calendar.row_at(at("2026-11-25T13:00")) == always
+    assert Limits(calendar=()).row_at(at("2026-11-25T13:00")) is None
 
 
 def test_midnight_is_the_end_of_one_day_and_the_start_of_the_next() -> None:
-    days = [CalendarRow(f"{day} 00:00-24:00 Europe/Berlin", number + 1) for number, day in enumerate(DAYS)]
-    calendar = parse_calendar(days)
+    days = [CalendarRow(Hours.parse(f"{day} 00:00-24:00 Europe/Berlin"), number + 1) for number, day in enumerate(DAYS)]
+    calendar = Limits(calendar=tuple(days))
 
     assert bandwidth_at(calendar, at("2026-11-22T22:59:59.999999")) == 7  # Sunday in Berlin
     assert bandwidth_at(calendar, at("2026-11-22T23:00")) == 1
@@ -106,7 +105,7 @@ def test_midnight_is_the_end_of_one_day_and_the_start_of_the_next() -> None:
     [("fri-mon", "fri sat sun mon"), ("sat,sun", "sat sun"), ("tue", "tue"), ("Mon-Wed,fri", "mon tue wed fri")],
 )
 def test_days_come_as_ranges_and_lists(days: str, names: str) -> None:
-    ((hours, _),) = parse_calendar([CalendarRow(f"{days} 00:00-24:00 UTC", 1)]).rows
+    hours = Hours.parse(f"{days} 00:00-24:00 UTC")
 
     assert sorted(DAYS[day] for day in hours.days) == sorted(names.split())
 
@@ -118,24 +117,22 @@ def test_days_come_as_ranges_and_lists(days: str, names: str) -> None:
         ("mon-fri 08:00-18:00", 1, "a row is days, hours"),
         ("mon-fri 8:00-18:00 UTC", 1, "a row is days, hours"),
         ("mon-fri 08:00-18:00 UTC please", 1, "a row is days, hours"),
-        ("monday 08:00-18:00 UTC", 1, "'monday' are no days"),
-        ("mon- 08:00-18:00 UTC", 1, "are no days"),
-        ("mon,,tue 08:00-18:00 UTC", 1, "are no days"),
-        ("mon 08:60-18:00 UTC", 1, "no time of day"),
-        ("mon 08:00-24:01 UTC", 1, "no time of day"),
+        ("monday 08:00-18:00 UTC", 1, "'monday' is not a day"),
+        ("mon- 08:00-18:00 UTC", 1, "'mon-' is not a day"),
+        ("mon,,tue 08:00-18:00 UTC", 1, "'' is not a day"),
+        ("mon 08:60-18:00 UTC", 1, "08:60 is not a time of day"),
+        ("mon 08:00-24:01 UTC", 1, "24:01 is not a time of day"),
         ("mon 08:00-08:00 UTC", 1, "hours are empty"),
         ("mon 24:00-06:00 UTC", 1, "hours are empty"),
-        ("mon 08:00-18:00 Europe/Atlantis", 1, "knows no time zone 'Europe/Atlantis'"),
-        ("mon 08:00-18:00 ../../etc/passwd", 1, "knows no time zone"),
-        ("mon 08:00-18:00 UTC", 0, "more than 0"),
-        ("mon 08:00-18:00 UTC", None, "it names no limit"),
+        ("mon 08:00-18:00 Europe/Atlantis", 1, "'Europe/Atlantis' is not a time zone this machine knows"),
+        ("mon 08:00-18:00 ../../etc/passwd", 1, "is not a time zone this machine knows"),
+        ("mon 08:00-18:00 UTC", 0, "a rate of 0 would never end"),
+        ("mon 08:00-18:00 UTC", {}, "the row names no limit"),
     ],
 )
-def test_a_wrong_row_is_named_with_its_mistake(row: str, limit: int | None, why: str) -> None:
-    with pytest.raises(DeclarationError, match=why) as refused:
-        parse_calendar([CalendarRow("mon 00:00-24:00 UTC", 1), CalendarRow(row, limit)])
-
-    assert repr(row) in str(refused.value)
+def test_a_wrong_row_is_named_with_its_mistake(row: str, limit: object, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_row({row: limit})
 
 
 @pytest.mark.parametrize(
@@ -144,31 +141,34 @@ def test_a_wrong_row_is_named_with_its_mistake(row: str, limit: int | None, why:
         {"requests_per_second": 0.0},
         {"requests_per_second": float("nan")},
         {"requests_per_second": float("inf")},
+        {"requests_per_second": "0.0"},
         {"concurrent_requests": 0},
         {"bandwidth": 5, "concurrent_requests": -1},
     ],
 )
 def test_each_limit_of_a_row_must_be_one(limits: dict[str, Any]) -> None:
-    with pytest.raises(DeclarationError, match="more than 0"):
-        parse_calendar([CalendarRow("mon 08:00-18:00 UTC", **limits)])
+    with pytest.raises(ValueError, match=r"(requests_per_second|concurrent_requests): must be (more than 0|a whole)"):
+        parse_row({"mon 08:00-18:00 UTC": limits})
 
 
 def test_a_moment_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
-        OFFICE.at(datetime(2026, 11, 20, 12))  # noqa: DTZ001  the point of the test
+        OFFICE.row_at(datetime(2026, 11, 20, 12))  # noqa: DTZ001  the point of the test
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_row_or_a_declaration_error(text: str) -> None:
+def test_any_text_is_hours_or_a_value_error(text: str) -> None:
     try:
-        parse_calendar([CalendarRow(text, 1)])
-    except DeclarationError as refused:
-        assert "calendar row" in str(refused)
+        hours = Hours.parse(text)
+    except ValueError:
+        return
+    assert Hours.parse(str(hours)) == hours
 
 
 @given(st.integers(0, 7 * 24 * 60 - 1))
 def test_each_minute_of_a_week_has_one_answer(minute: int) -> None:
-    halves = parse_calendar([CalendarRow("mon-sun 20:00-08:00 UTC", 1), CalendarRow("mon-sun 08:00-20:00 UTC", 2)])
+    night, day = Hours.parse("mon-sun 20:00-08:00 UTC"), Hours.parse("mon-sun 08:00-20:00 UTC")
+    halves = Limits(calendar=(CalendarRow(night, 1), CalendarRow(day, 2)))
 
     moment = at("2026-11-23") + timedelta(minutes=minute)
 

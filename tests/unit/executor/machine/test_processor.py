@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from executor.machine.processor_load import ProcessorLoad
+from executor.machine.processor import ProcessorLoad
 
 
 class Bed:

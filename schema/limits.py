@@ -1,0 +1,188 @@
+"""The limits of a run, in one table.
+
+Declaration, plan, both JSON Schemas (by test), the weekly calendar, `s3migrate limit`, `status`, the example that
+`init` writes and the governor walk LIMITS. A new limit is a row here with its two fields below, its shape in the two
+JSON Schemas and, where it bounds something new, what a request costs in executor/flow/endpoint.py.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any
+
+from schema.calendar import Hours
+from schema.quantities import parse_rate, rate_text
+
+MOST_AT_ONCE = 100_000
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
+
+
+class Bounds(Enum):
+    """What a limit bounds, at each endpoint."""
+
+    BYTES = auto()
+    """A second, in and out together."""
+    REQUESTS = auto()
+    """A second."""
+    AT_ONCE = auto()
+    """Requests in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit of the whole run, which its processes share."""
+
+    name: str
+    """In the declaration, the plan, a calendar row, the ledger and `s3migrate limit`."""
+    bounds: Bounds
+    parse: Callable[[Any], float]
+    """A figure of what a person wrote. ValueError says what is wrong."""
+    text: Callable[[float], str]
+    """A figure for people, with its unit."""
+    expected: str
+    """What a value must be: x-expected in the JSON Schema."""
+    says: str
+    """What it bounds, for people: the description in the JSON Schema."""
+    example: str
+
+
+def parse_number(value: str | float) -> float:
+    """More than 0, of a number or decimal text. ValueError."""
+    if isinstance(value, str):
+        if _NUMBER.fullmatch(value.strip()) is None:
+            raise ValueError(f"{value[:40]!r} is not a number")
+        value = float(value)
+    if isinstance(value, bool) or not 0 < value < math.inf:
+        raise ValueError("must be more than 0")
+    return float(value)
+
+
+def parse_count(value: str | int) -> int:
+    """1 to MOST_AT_ONCE, of an integer or its digits. ValueError."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:20])
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_AT_ONCE:
+        raise ValueError(f"must be a whole number from 1 to {MOST_AT_ONCE:,}")
+    return value
+
+
+BANDWIDTH = Limit(
+    "bandwidth",
+    Bounds.BYTES,
+    parse_rate,
+    rate_text,
+    expected="bytes a second: 200MiB/s, 10 MB/s",
+    says="Bytes a second of the whole run, per endpoint, in and out together.",
+    example="200MiB/s",
+)
+REQUESTS_PER_SECOND = Limit(
+    "requests_per_second",
+    Bounds.REQUESTS,
+    parse_number,
+    lambda figure: f"{figure:g} requests/s",
+    expected="a number of requests a second",
+    says="Of the whole run, per endpoint.",
+    example="500",
+)
+CONCURRENT_REQUESTS = Limit(
+    "concurrent_requests",
+    Bounds.AT_ONCE,
+    parse_count,
+    lambda figure: f"{figure:g} requests at once",
+    expected="a number of requests at once",
+    says="In flight at once, of the whole run, per endpoint; its processes share them.",
+    example="64",
+)
+
+LIMITS: Mapping[str, Limit] = {limit.name: limit for limit in (BANDWIDTH, REQUESTS_PER_SECOND, CONCURRENT_REQUESTS)}
+"""Every limit by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarRow:
+    """Limits for some hours of the week. What is None stays as it is declared beside the calendar."""
+
+    when: Hours
+    bandwidth: int | None = None
+    requests_per_second: float | None = None
+    concurrent_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a declaration bounds: memory and workers of one process, everything in LIMITS of the whole run."""
+
+    memory: int | None = None
+    """Bytes; None: 60 % of the cgroup's or the machine's memory."""
+    workers: int | None = None
+    """None: adaptive."""
+    requests_per_second: float | None = None
+    bandwidth: int | None = None
+    """Bytes per second."""
+    calendar: tuple[CalendarRow, ...] = ()
+    """The first row whose hours it is holds; the others do not."""
+    concurrent_requests: int | None = None
+
+    def row_at(self, at: datetime) -> CalendarRow | None:
+        """The calendar's row that holds at *at*, if any. ValueError for a time without a zone."""
+        return next((row for row in self.calendar if row.when.hold(at)), None)
+
+
+def figure_of(limits: Limits | CalendarRow | None, name: str) -> float | None:
+    """The figure *limits* gives the limit *name*; None: it sets none."""
+    figure: float | None = None if limits is None else getattr(limits, name)
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """What holds for a run at a moment."""
+
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Limit name -> figure; a limit that is not in it does not bound the run."""
+    why: Mapping[str, str] = field(default_factory=dict)
+    """Limit name -> where its figure, or its absence, comes from: plan | calendar | set while running."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Every limit by its name, null where there is none, and "why"."""
+        return {**{name: self.figures.get(name) for name in LIMITS}, "why": dict(self.why)}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> RunLimits:
+        """What `to_json` wrote, also of a version that knows other limits."""
+        return cls({name: said[name] for name in LIMITS if said.get(name)}, said.get("why") or {})
+
+
+_ROW = "a row is: mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s"
+_ROW_WITHOUT_LIMIT = f"the row names no limit; give it one of {', '.join(LIMITS)}"
+
+
+def parse_row(row: str | Mapping[str, Any]) -> CalendarRow:
+    """A row as a declaration writes it: text ('mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s') or a map of one key.
+
+    A rate alone is bandwidth; a map names its limits. ValueError.
+    """
+    if isinstance(row, str):
+        when, colon, figures = row.rpartition(": ")
+        if not colon:
+            raise ValueError(_ROW)
+    elif row:
+        ((when, figures),) = row.items()
+    else:
+        raise ValueError(_ROW_WITHOUT_LIMIT)  # an empty value is as an absent key
+    named: Mapping[str, Any] = figures if isinstance(figures, Mapping) else {BANDWIDTH.name: figures}
+    if not named:
+        raise ValueError(_ROW_WITHOUT_LIMIT)
+    return CalendarRow(Hours.parse(when), **{name: _figure(LIMITS[name], value) for name, value in named.items()})
+
+
+def _figure(limit: Limit, value: Any) -> Any:
+    try:
+        return limit.parse(value)
+    except ValueError as error:
+        raise ValueError(f"{limit.name}: {error}") from None
