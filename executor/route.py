@@ -16,6 +16,10 @@ from storage.port import Guard, HeaderList, ObjectStore, Pin
 # Looked up once per object, where a member of an enum class is too slow to reach.
 _CHECKSUMS_RETURNED: Final = Fact.CHECKSUMS_RETURNED
 _COPY_IF_NONE_MATCH: Final = Fact.COPY_IF_NONE_MATCH
+_COPY_IF_MATCH: Final = Fact.COPY_IF_MATCH
+_COPY_SOURCE_IF_MATCH: Final = Fact.COPY_SOURCE_IF_MATCH
+_PART_COPY_SOURCE_IF_MATCH: Final = Fact.PART_COPY_SOURCE_IF_MATCH
+_GET_IF_MATCH: Final = Fact.GET_IF_MATCH
 _IF_NONE_MATCH: Final = Fact.IF_NONE_MATCH
 _IF_MATCH: Final = Fact.IF_MATCH
 _COMPLETE_IF_NONE_MATCH: Final = Fact.COMPLETE_IF_NONE_MATCH
@@ -102,16 +106,18 @@ class Route:
 
     def guarded(self, action: Action) -> bool:
         """True when the destination itself refuses a PUT (or CopyObject) that the plan did not foresee."""
-        if self.server_copy:
-            return self.destination_facts.enforces(_COPY_IF_NONE_MATCH)
-        return self.destination_facts.enforces(_IF_MATCH if action is Action.OVERWRITE else _IF_NONE_MATCH)
+        return self.destination_facts.enforces(self._condition(action))
 
     def completion_guarded(self, entry: Entry) -> bool:
         """The same of CompleteMultipartUpload; nothing to guard where history is laid on top."""
         if self.plan.policy.versions == "all":
             return True
-        overwriting = entry.action is Action.OVERWRITE
-        return self.destination_facts.enforces(_COMPLETE_IF_MATCH if overwriting else _COMPLETE_IF_NONE_MATCH)
+        return self.destination_facts.enforces(_completion(entry.action))
+
+    def _condition(self, action: Action) -> Fact:
+        if self.server_copy:
+            return _COPY_IF_MATCH if action is Action.OVERWRITE else _COPY_IF_NONE_MATCH
+        return _IF_MATCH if action is Action.OVERWRITE else _IF_NONE_MATCH
 
     @property
     def keeps_history(self) -> bool:
@@ -123,17 +129,47 @@ class Route:
         return answered if self.destination_facts.enforces(_VERSIONING) else None
 
     def guard(self, entry: Entry) -> Guard:
-        """The precondition under which the plan may write *entry*. None for versions: all (history is laid on top)."""
-        if self.plan.policy.versions == "all":
-            return Guard()
-        if entry.action is Action.OVERWRITE:
-            return Guard(if_match=entry.destination_etag)
-        return Guard(if_none_match=True)
+        """The precondition of the PUT or CopyObject by which the plan may write *entry*: none that the destination
+        was not seen to honour with this operation, and none for versions: all (history is laid on top)."""
+        return self._guard(entry, self._condition(entry.action))
+
+    def completion_guard(self, entry: Entry) -> Guard:
+        """The same of CompleteMultipartUpload."""
+        return self._guard(entry, _completion(entry.action))
+
+    def _guard(self, entry: Entry, condition: Fact) -> Guard:
+        if self.plan.policy.versions == "all" or not self.destination_facts.takes(condition):
+            return _NONE
+        if entry.action is not Action.OVERWRITE:
+            return _CREATE
+        return Guard(if_match=entry.destination_etag)
+
+    def replacing(self, etag: str) -> Guard:
+        """The precondition of a PUT or CopyObject that replaces what is there as *etag*, our own damaged write."""
+        taken = self.destination_facts.takes(self._condition(Action.OVERWRITE))
+        return Guard(if_match=etag) if taken else _NONE
+
+    def pin(self, entry: Entry) -> Pin:
+        """The source object as planned, for a GET."""
+        return Pin(entry.etag or None, entry.version_id, sent=self.source_facts.takes(_GET_IF_MATCH))
+
+    def copied_pin(self, entry: Entry, *, part: bool = False) -> Pin:
+        """The same for a CopyObject or, *part*, an UploadPartCopy: without an ETag that would not be honoured."""
+        condition = _PART_COPY_SOURCE_IF_MATCH if part else _COPY_SOURCE_IF_MATCH
+        heeded = self.destination_facts.takes(condition)
+        return Pin(entry.etag or None if heeded else None, entry.version_id)
+
+    def destination_pin(self, etag: str | None, version_id: str | None = None) -> Pin:
+        """What the destination was seen to hold, for a GET."""
+        return Pin(etag, version_id, sent=self.destination_facts.takes(_GET_IF_MATCH))
 
 
-def pin(entry: Entry) -> Pin:
-    """The source object as planned."""
-    return Pin(entry.etag or None, entry.version_id)
+_NONE: Final = Guard()
+_CREATE: Final = Guard(if_none_match=True)
+
+
+def _completion(action: Action) -> Fact:
+    return _COMPLETE_IF_MATCH if action is Action.OVERWRITE else _COMPLETE_IF_NONE_MATCH
 
 
 def routes_of(plan: Plan, stores: Mapping[str, tuple[ObjectStore, ObjectStore]], budget: int) -> dict[str, Route]:

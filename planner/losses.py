@@ -25,6 +25,9 @@ def find_losses(evidence: Evidence, accepted: Collection[str] = ()) -> tuple[Los
         loss = Loss(found.id, found.text, found.objects, tuple(found.examples[:EXAMPLES]), found.id in accepted)
         before = merged.get(loss.id)
         merged[loss.id] = loss if before is None else _joined(before, loss)
+    for name in accepted:
+        # A sample does not show all objects: what is accepted by name holds for those that it has missed, too.
+        merged.setdefault(name, Loss(name, "no object of the sample shows it", None, (), True))
     return tuple(merged.values())
 
 

@@ -63,7 +63,7 @@ def settle_method(
     """
     if choice.method is not Method.SERVER_COPY:
         return choice
-    if destination.rejects(Fact.COPY_SOURCE_IF_MATCH) and destination.rejects(Fact.COPY_IF_NONE_MATCH):
+    if destination.rejects(Fact.COPY_METADATA):
         return _streamed(declaration, pair, "the endpoint refuses CopyObject")
     if destination.denies(Fact.COPY_METADATA):
         return _streamed(declaration, pair, "the endpoint's copies do not carry exactly the metadata they are given")

@@ -55,8 +55,18 @@ class Side:
     """Name of the environment variable that holds the base64 SSE-C key of this side."""
     signed_payload: bool = False
     """Bodies are signed by their SHA-256 from the start: for endpoints known to refuse UNSIGNED-PAYLOAD."""
+    acl: str | None = None
+    """Of a destination: the canned ACL (bucket-owner-full-control, say) that every write carries. None: none."""
+    etags: str | None = None
+    """opaque: this side's ETags are no MD5s, whatever they look like, and prove nothing. None: as probed."""
     endpoint_candidates: tuple[str, ...] = ()
     """Every URL when several were declared; endpoint_url is then the first."""
+
+
+    @property
+    def etags_opaque(self) -> bool:
+        """The declaration says that this side's ETags prove nothing."""
+        return self.etags == "opaque"
 
 
 @dataclass(frozen=True, slots=True)

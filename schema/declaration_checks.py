@@ -94,6 +94,10 @@ def check(declaration: Declaration, said: Complaints) -> None:
     for path, pair in places:
         for name, side in (("source", pair.source), ("destination", pair.destination)):
             _check_side(side, (*path, name), said)
+        if pair.source.acl:
+            said.say((*path, "source", "acl"), "nothing is written at the source; declare it at the destination")
+        if pair.destination.acl and declaration.preserve.acl:
+            said.say((*path, "destination", "acl"), "S3 takes either a canned ACL or grants; drop it, or preserve.acl")
         if overlap(pair.source, pair.destination):
             said.say(
                 path,

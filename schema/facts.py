@@ -39,11 +39,11 @@ class Fact(StrEnum):
     COMPLETE_IF_NONE_MATCH = "complete_if_none_match"
     COMPLETE_IF_MATCH = "complete_if_match"
     COPY_IF_NONE_MATCH = "copy_if_none_match"
+    COPY_IF_MATCH = "copy_if_match"
     COPY_SOURCE_IF_MATCH = "copy_source_if_match"
     PART_COPY_SOURCE_IF_MATCH = "part_copy_source_if_match"
     GET_IF_MATCH = "get_if_match"
     DELETE_IF_MATCH = "delete_if_match"
-    """No check answers it yet; a plan says it only when edited by hand."""
 
     # Digests and ETags.
     CONTENT_MD5 = "content_md5"
@@ -69,9 +69,11 @@ class Fact(StrEnum):
     MULTIPART = "multipart"
     PART_NUMBERS = "part_numbers"
     """Part number 10,000 is taken."""
+    READS_PART_NUMBERS = "reads_part_numbers"
+    """HEAD ?partNumber= tells the length of a part."""
     PART_COPY = "part_copy"
     COPY_METADATA = "copy_metadata"
-    """A copy has exactly the metadata it was told to have."""
+    """A copy has exactly the metadata it was told to have. rejected: the endpoint makes no copies at all."""
     VERSIONING = "versioning"
     VERSIONS_TOLD = "versions_told"
     """Every write in a bucket that keeps versions answers which one it made."""
@@ -81,6 +83,14 @@ class Fact(StrEnum):
     USER_METADATA = "user_metadata"
     USER_METADATA_UTF8 = "user_metadata_utf8"
     USER_METADATA_RFC2047 = "user_metadata_rfc2047"
+    METADATA_UNDERSCORE = "metadata_underscore"
+    """A name with '_' arrives as it is; some proxies drop it or make it '-'."""
+    METADATA_DOT = "metadata_dot"
+    """The same of '.'."""
+    METADATA_2KB = "metadata_2kb"
+    """All that S3 lets an object have: names and values of 2,048 bytes together."""
+    METADATA_4KB = "metadata_4kb"
+    """More than that, as servers other than S3 let an object have."""
     WEBSITE_REDIRECT = "website_redirect"
     TAGGING = "tagging"
     """PutObjectTagging."""
@@ -187,6 +197,13 @@ class Capabilities:
     def lacks(self, fact: AnyFact) -> bool:
         """The probe asked and did not see it work: denied, or no usable answer."""
         return self.facts.get(fact) in _NOT_KEPT
+
+    def takes(self, fact: AnyFact) -> bool:
+        """Whether a condition of this kind is sent: the probe saw it enforced, or did not ask.
+
+        One that was asked about and not seen to work may be refused with every request that carries it.
+        """
+        return self.facts.get(fact, _ENFORCED) == _ENFORCED
 
     def finding(self, fact: AnyFact) -> Finding | None:
         """What the probe saw; None: it did not ask."""

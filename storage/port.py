@@ -35,6 +35,8 @@ class Pin(NamedTuple):
 
     etag: str | None = None
     version_id: str | None = None
+    sent: bool = True
+    """False: the endpoint was not seen to honour If-Match, so the ETag is compared with the answer's, and not sent."""
 
 
 class Guard(NamedTuple):

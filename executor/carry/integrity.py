@@ -238,7 +238,8 @@ def _compare_read(mine: str, theirs: str, what: str, *, key: str) -> None:
     if mine != theirs:
         raise DigestMismatch(
             f"{key!r}: the bytes read have {what} {mine}, the source says {theirs}; nothing was written. "
-            "Read the object again; if it happens again, the source's stored bytes or its network path are damaged.",
+            "Read the object again; if it happens again, the source's stored bytes or its network path are damaged, or "
+            "its ETags look like MD5s and are none: declare etags: opaque at the source then, and plan again.",
             operation="GetObject",
             key=key,
         )

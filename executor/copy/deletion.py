@@ -26,7 +26,7 @@ def _delete_once(job: Job) -> Ended:
         head = route.destination.head(entry.target)
         if head.etag != entry.etag or head.size != entry.size:
             return job.conflict(stored=Stored(head.etag or ""))
-        condition = entry.etag if route.destination_facts.enforces(Fact.DELETE_IF_MATCH) else None
+        condition = head.etag if route.destination_facts.enforces(Fact.DELETE_IF_MATCH) else None
         route.destination.delete(entry.target, if_match=condition)
     except ObjectMissing:
         pass

@@ -7,7 +7,7 @@ from executor.copy.job import Ended, Job
 from executor.copy.reconcile import reconcile
 from schema.errors import DestinationChanged, ObjectMissing
 from schema.plan import Action
-from storage.port import Guard
+from storage.port import UNGUARDED
 
 
 class GuardedWrite:
@@ -16,21 +16,22 @@ class GuardedWrite:
     def __init__(self, job: Job) -> None:
         self._job = job
         self.guard = job.route.guard(job.entry)
+        self._there = job.entry.destination_etag if job.entry.action is Action.OVERWRITE else None
+        """The ETag of what may be replaced; None: nothing may be there."""
 
     def undisturbed(self) -> bool:
         """Whether the object to overwrite is still what the plan saw.
 
-        Asked of the destination only where it ignores If-Match, right before the write. Raises StoreErrors.
+        Asked of the destination only where it does not enforce If-Match, right before the write. Raises StoreErrors.
         """
-        job = self._job
-        overwrites = job.entry.action is Action.OVERWRITE and job.landed is None
-        if not overwrites or job.route.guarded(job.entry.action):
+        job, route = self._job, self._job.route
+        if self._there is None or job.landed is not None or route.guarded(Action.OVERWRITE):
             return True
         try:
-            head = job.route.destination.head(job.entry.target)
+            head = route.destination.head(job.entry.target)
         except ObjectMissing:
             return False
-        return head.etag == (self.guard.if_match or job.entry.destination_etag)
+        return head.etag == self._there
 
     def judged(self, source: Source, crc: int | None) -> Ended:
         """The object's end, since something else than planned is at the destination. Raises StoreErrors.
@@ -50,5 +51,6 @@ class GuardedWrite:
 
     def replace(self, etag: str) -> None:
         """Our own damaged write is there now, as *etag*: the next attempt replaces exactly that."""
-        if self.guard != Guard():
-            self.guard = Guard(if_match=etag)
+        self._there = etag
+        if self.guard != UNGUARDED:
+            self.guard = self._job.route.replacing(etag)

@@ -12,12 +12,11 @@ from functools import partial
 
 from executor.carry import carriage, integrity, readback
 from executor.copy.job import Ended, Job, Stored, Tools
-from executor.route import Route, pin
+from executor.route import Route
 from schema.errors import ObjectRefused
 from schema.facts import Capabilities
 from schema.objects import ListedObject, ObjectHead, UnsupportedEntry
 from schema.plan import Action, Entry
-from storage.port import Pin
 
 
 class KeyHistory:
@@ -113,10 +112,10 @@ class KeyHistory:
         if ours is not None and theirs is not None and self._etags_are_md5(entry, there):
             return ours == theirs
         route, read = self._route, self._tools.read_back
-        pinned = Pin(there.etag, there.version_id)
+        pinned = route.destination_pin(there.etag, there.version_id)
 
         def both() -> tuple[int, int]:
-            mine = read(route.source, entry.key, entry.size, pin=pin(entry))
+            mine = read(route.source, entry.key, entry.size, pin=route.pin(entry))
             return mine, read(route.destination, self._target, there.size, pin=pinned)
 
         mine, other = readback.settled(both, lambda pair: pair[0] == pair[1])

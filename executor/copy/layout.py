@@ -16,8 +16,9 @@ from schema.errors import FeatureUnsupported, ObjectRefused
 from schema.facts import Fact
 from schema.objects import ListedPart
 from schema.plan import Entry
-from schema.tiers import MAX_PARTS
+from schema.tiers import MAX_PARTS, MIN_PART
 
+_READS = Fact.READS_PART_NUMBERS
 LOSS = PartLayout.loss
 """Excuses an ETag that differs."""
 
@@ -47,6 +48,9 @@ def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
     if not route.keeps_layout(entry):
         return parts_of(entry.size, route.part_size(entry.size))
 
+    if LOSS in accepted_losses(route) and not _can_be_kept(route, entry):
+        return parts_of(entry.size, route.part_size(entry.size))
+
     def ask(number: int) -> Mapping[str, str]:
         query = [("partNumber", str(number))] + ([("versionId", entry.version_id)] if entry.version_id else [])
         try:
@@ -55,6 +59,13 @@ def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
             return {}  # a source without partNumber does not tell
 
     return layout_of(route, entry, ask, each=each)
+
+
+def _can_be_kept(route: Route, entry: Entry) -> bool:
+    """False: the source does not tell the cuts, or the destination takes no uploads of so many or so small parts."""
+    count = _count(entry.etag)
+    too_small = entry.size < (count - 1) * MIN_PART
+    return not (route.source_facts.denies(_READS) or count > route.destination_facts.most_parts or too_small)
 
 
 def cut_again(job: Job, sent: Sequence[PartRecord], cuts: list[PartRange]) -> list[PartRange] | None:

@@ -16,7 +16,6 @@ from executor.copy import server
 from executor.copy.job import Job
 from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
-from executor.route import pin
 from schema import checksums
 from schema.errors import DigestMismatch, Stopped, StoreError
 from schema.facts import Fact
@@ -59,7 +58,7 @@ def send_part(job: Job, part: PartRange, upload_id: str) -> SentPart:
 
 def _buffered(job: Job, part: PartRange, upload_id: str, *, view: memoryview) -> PartRecord:
     route, entry = job.route, job.entry
-    route.source.get(entry.key, view, pin=pin(entry), start=part.start, whole=False)
+    route.source.get(entry.key, view, pin=route.pin(entry), start=part.start, whole=False)
     # An upload that was begun for copies knows of no checksums of parts.
     facts = route.destination_facts
     proof = integrity.prove_part(view, facts.without(checksums.PARTS_FACT) if route.server_copy else facts)
@@ -81,7 +80,7 @@ class PartWindow:
 
     def __init__(self, job: Job, part: PartRange, view: memoryview) -> None:
         route, entry = job.route, job.entry
-        self._get = partial(route.source.get, entry.key, pin=pin(entry), whole=False)
+        self._get = partial(route.source.get, entry.key, pin=route.pin(entry), whole=False)
         self._facts = route.destination_facts
         self._key = entry.target
         self._view = view

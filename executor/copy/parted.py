@@ -176,7 +176,7 @@ class PartedCopy:
                     upload.id,
                     [(p.part_no, p.etag) for p in parts],
                     () if crc is None else integrity.completion_headers(crc, route.destination_facts),
-                    guard=route.guard(entry),
+                    guard=route.completion_guard(entry),
                 )
             )
         except UploadMissing:

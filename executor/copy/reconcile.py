@@ -11,13 +11,12 @@ from typing import NamedTuple
 from executor.carry import carriage, integrity, readback
 from executor.carry.carriage import Source
 from executor.copy.job import Ended, Job, Stored
-from executor.route import Route, pin
+from executor.route import Route
 from schema import checksums
 from schema.errors import ObjectMissing
 from schema.facts import Fact
 from schema.objects import ObjectHead
 from schema.storage_classes import readable
-from storage.port import Pin
 
 
 class _Compared(NamedTuple):
@@ -71,11 +70,11 @@ def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int 
         return _Compared("" if proof else "content", crc)
 
     def mine() -> int:
-        reading = readback.Reading(route.source, entry.key, entry.size, pin(entry))
+        reading = readback.Reading(route.source, entry.key, entry.size, route.pin(entry))
         return readback.crc_of(reading, tools.buffers, tools.gave_up)
 
     def theirs() -> int:
-        reading = readback.Reading(route.destination, entry.target, there.size, Pin(there.etag, None))
+        reading = readback.Reading(route.destination, entry.target, there.size, route.destination_pin(there.etag))
         return readback.crc_of(reading, tools.buffers, tools.gave_up)
 
     known = mine() if crc is None else crc

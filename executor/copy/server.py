@@ -15,7 +15,7 @@ from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
 from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
-from executor.route import Route, pin
+from executor.route import Route
 from schema.errors import (
     DestinationChanged,
     DigestMismatch,
@@ -76,7 +76,7 @@ def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
             entry.key,
             entry.target,
             [*carried.headers, *REPLACE],
-            source_pin=pin(entry),
+            source_pin=route.copied_pin(entry),
             guard=write.guard,
         )
     except DestinationChanged as error:
@@ -127,7 +127,7 @@ def copy_part(job: Job, part: PartRange, upload_id: str, *, refusals: Refusals) 
             part.number,
             part.start,
             part.length,
-            source_pin=pin(job.entry),
+            source_pin=job.route.copied_pin(job.entry, part=True),
         )
     except StoreError as error:
         return refusals.judged(error)
@@ -149,7 +149,7 @@ def require_planned(entry: Entry, head: ObjectHead) -> None:
 def require_unchanged(route: Route, entry: Entry, before: ObjectHead) -> None:
     """Raises ObjectChanged when the source is no longer what *before* says.
 
-    Asked only where the endpoint does not see to it itself; a version never changes. Raises StoreErrors.
+    Asked only where no request was pinned to it; a version never changes. Raises StoreErrors.
     """
     pinned = Fact.COPY_SOURCE_IF_MATCH if route.is_whole(entry) else Fact.PART_COPY_SOURCE_IF_MATCH
     if entry.version_id or route.destination_facts.enforces(pinned):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from executor.carry import carriage, integrity
 from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
-from executor.route import pin
 from schema import checksums
 from schema.errors import DestinationChanged, DigestMismatch, ServerFault, Stopped
 
@@ -25,7 +24,7 @@ def copy_whole(job: Job) -> Ended:
 
 def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     route, entry = job.route, job.entry
-    head = route.source.get(entry.key, body, pin=pin(entry), extra=route.read_extra)
+    head = route.source.get(entry.key, body, pin=route.pin(entry), extra=route.read_extra)
     source = carriage.read_source(route, entry, head)
     proof = integrity.prove_whole(
         body,

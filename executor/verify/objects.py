@@ -12,7 +12,7 @@ from executor.carry.carriage import AskTags, Source
 from executor.copy.job import Tools
 from executor.copy.reconcile import proven_equal
 from executor.ledger.values import Completion
-from executor.route import Route, pin
+from executor.route import Route
 from schema import checksums
 from schema.errors import ObjectChanged, ObjectMissing, Scope, Stopped, StoreError
 from schema.objects import ObjectHead
@@ -186,11 +186,12 @@ class ObjectProver:
         def both() -> _Crcs:
             if readings:
                 return readings.pop()
-            mine = read(self.route.source, entry.key, entry.size, pin=pin(entry)) if readable(source) else None
+            route = self.route
+            mine = read(route.source, entry.key, entry.size, pin=route.pin(entry)) if readable(source) else None
             if not readable(there):
                 return mine, None
-            pinned = Pin(there.etag, there.version_id)
-            return mine, read(self.route.destination, entry.target, there.size, pin=pinned)
+            pinned = route.destination_pin(there.etag, there.version_id)
+            return mine, read(route.destination, entry.target, there.size, pin=pinned)
 
         def believed(pair: _Crcs) -> bool:
             return len({seen for seen in (*pair, known.recorded) if seen is not None}) <= 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from planner.inputs import PairInputs
 from planner.losses import find_losses
@@ -12,36 +11,19 @@ from planner.methods import choose_method, settle_method
 from s3migrate.planning.listings import ListingWishes, source_of
 from s3migrate.wiring import probe_token
 from schema.attributes.evidence import Evidence
-from schema.declaration import Declaration, Pair
+from schema.attributes.protection import carried_by_all
+from schema.declaration import Declaration, Pair, Side
 from schema.errors import StoreError
-from schema.objects import ListedObject, supported
+from schema.facts import Capabilities, Fact, Finding
+from schema.objects import ListedObject
 from schema.plan import Method
 from schema.storage_classes import STANDARD, target_storage_class
 from schema.timeouts import Timeouts
 from storage.open_store import open_store
 from storage.port import Believe, ObjectStore, believing
 from storage.probe.destination import Questions, probe_destination
+from storage.probe.sample import sample_of
 from storage.probe.source import survey_source
-
-SAMPLED = 200
-"""Of the current objects as of the older versions; the probe looks at sixteen of them."""
-LISTED_FOR_OLDER = 1000
-"""Versions listed at most to find older ones: a page."""
-
-
-def sample_of(store: ObjectStore, prefix: str, all_versions: bool) -> tuple[ListedObject, ...]:
-    """The first objects of a source, and where all versions travel the first older ones too: what these carry (a
-    retention, tags, a class) may be lost as well. Raises StoreErrors; an endpoint that lists no versions shows none.
-    """
-    current = tuple(islice(supported(store.list_objects(prefix)), SAMPLED))
-    if not all_versions:
-        return current
-    try:
-        listed = list(islice(supported(store.list_versions(prefix)), LISTED_FOR_OLDER))
-    except StoreError:
-        return current  # the plan's own listing tells what it means
-    older = (version for version in listed if not version.is_latest and not version.delete_marker)
-    return (*current, *islice(older, SAMPLED))
 
 
 def probe_pair(
@@ -55,14 +37,22 @@ def probe_pair(
     preserve, all_versions = declaration.preserve, declaration.policy.versions == "all"
     sample = sample_of(source, pair.source.prefix, all_versions)
     choice = choose_method(declaration, pair, destination_reads(pair, sample, declaration.timeouts))
-    source_can, sampled = survey_source(source, sample, tags=preserve.tags, acl=preserve.acl)
+    source_can, sampled = survey_source(source, sample, preserve)
     classes = sorted({target_storage_class(listed.storage_class, preserve) for listed in sample} - {STANDARD})
+    customer_key = pair.destination.sse_customer_key_env is not None
     destination_can = probe_destination(
         destination,
         pair.destination.prefix,
-        Questions(classes, acl=preserve.acl, server_copy=choice.method is Method.SERVER_COPY),
+        Questions(
+            classes,
+            acl=preserve.acl,
+            server_copy=choice.method is Method.SERVER_COPY,
+            carried=() if customer_key else carried_by_all(preserve, [found.head for found in sampled]),
+        ),
         token=probe_token(declaration),
     )
+    source_can = as_declared(source_can, pair.source)
+    destination_can = as_declared(destination_can, pair.destination)
     evidence = Evidence(preserve, source_can, destination_can, sampled, all_versions=all_versions)
     source_can = believing(source_can, believe)
     wishes = ListingWishes("source", source_can, all_versions, parallel)
@@ -74,6 +64,14 @@ def probe_pair(
         losses=find_losses(evidence, declaration.accept_loss),
         choice=settle_method(declaration, pair, choice, destination=destination_can),
     )
+
+
+def as_declared(found: Capabilities, side: Side) -> Capabilities:
+    """What was *found* of a side, but where its declaration knows better."""
+    if not side.etags_opaque:
+        return found
+    opaque = dict.fromkeys((Fact.ETAG_IS_MD5, Fact.MULTIPART_ETAG), Finding.IGNORED.value)
+    return Capabilities(dict(sorted({**found.facts, **{str(fact): seen for fact, seen in opaque.items()}}.items())))
 
 
 def destination_reads(pair: Pair, sample: Sequence[ListedObject], timeouts: Timeouts) -> Callable[[], str]:

@@ -161,3 +161,7 @@ class Kept:
     """Those that *preserve* asks for and that add something to a write."""
     compared: tuple[Attribute, ...]
     """Those that *preserve* asks for and that can be compared."""
+    dropped_characters: frozenset[str] = frozenset()
+    """See headers.dropped_characters."""
+    metadata_limit: int | None = None
+    """See headers.metadata_limit."""

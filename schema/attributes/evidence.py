@@ -26,6 +26,8 @@ class SampledObject(NamedTuple):
     """(grantee, permission) besides the owner's own; None: not asked for or not readable."""
     annotations: int | None = None
     """The number of its annotations (at least); None: not asked, or the server knows none."""
+    version_id: str | None = None
+    """As listed."""
 
 
 class Counted(NamedTuple):

@@ -10,7 +10,7 @@ from schema.attributes.attribute import Attribute, Difference, Feature, Kept, Ou
 from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused
-from schema.facts import Fact, Setting
+from schema.facts import Capabilities, Fact, Setting
 from schema.metadata_text import decode_text, encode_for, same_text
 from schema.objects import ObjectHead
 
@@ -29,6 +29,7 @@ _META: Final = "x-amz-meta-"
 _MISSING: Final = "x-amz-missing-meta"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UTF8: Final = Fact.USER_METADATA_UTF8
+_KEPT: Final = Fact.USER_METADATA
 
 
 def stored_encoding(value: str) -> str:
@@ -104,10 +105,14 @@ class UserMetadata(Attribute):
 
     loss: Final = "user-metadata"
     text_loss: Final = "user-metadata-text"
-    losses = (loss, text_loss)
+    names_loss: Final = "metadata-names"
+    size_loss: Final = "metadata-size"
+    losses = (loss, text_loss, names_loss, size_loss)
     features = (
         Feature(Fact.USER_METADATA, ((f"{_META}s3migrate-probe", "Plain Text"),)),
         Feature(_UTF8, ((f"{_META}s3migrate-utf8", "h\u00e9 \u6587".encode().decode("latin-1")),)),
+        Feature(Fact.METADATA_UNDERSCORE, ((f"{_META}s3migrate_low", "underscore"),)),
+        Feature(Fact.METADATA_DOT, ((f"{_META}s3migrate.dot", "dot"),)),
         Feature(Fact.USER_METADATA_RFC2047, ((f"{_META}s3migrate-words", "=?UTF-8?B?aMOpIOaWhw==?="),)),
     )
 
@@ -116,8 +121,16 @@ class UserMetadata(Attribute):
 
     def carry(self, write: Outgoing, kept: Kept) -> None:
         source = write.head.headers
+        limit, dropped = kept.metadata_limit, kept.dropped_characters
+        if limit is not None and _size(write.head) > limit:
+            text = f"{_size(write.head)} bytes of user metadata, where it takes {limit} at most"
+            write.dropped.append((self.size_loss, text))
+            return
         for name in source:
             if _META not in name or not name.startswith(_META):  # `in` alone costs a third of the call
+                continue
+            if dropped and not dropped.isdisjoint(name):
+                write.dropped.append((self.names_loss, f"metadata {name[11:]}"))
                 continue
             value = source[name]
             if not (value.isascii() and value.isprintable()):
@@ -139,13 +152,16 @@ class UserMetadata(Attribute):
         if expected == actual:
             return
         text_given_up, all_given_up = self.text_loss in sides.accepted, self.loss in sides.accepted
+        names_given_up, size_given_up = self.names_loss in sides.accepted, self.size_loss in sides.accepted
         for name in sorted(expected.keys() | actual.keys()):
             want, have = expected.get(name), actual.get(name)
             if want is not None and have is not None and same_text(want, have):
                 continue
             if text_given_up and want is not None and not decode_text(want).isascii():
                 continue
-            if all_given_up and have is None:
+            if have is None and (all_given_up or (names_given_up and not _CHARACTERS.isdisjoint(name))):
+                continue
+            if have is None and size_given_up and not actual:
                 continue
             # Absent and empty are not the same, so a name that is missing is shown by the other side's value.
             sides.found.append(Difference(_META + name, want or "", have or ""))
@@ -156,6 +172,16 @@ class UserMetadata(Attribute):
             examples = evidence.keys(lambda found: found.head.user_metadata())
             if examples:
                 yield FoundLoss(self.loss, "the destination does not keep user metadata", examples)
+        dropped, limit = dropped_characters(facts), metadata_limit(facts)
+        examples = evidence.keys(lambda found: any(not dropped.isdisjoint(n) for n in found.head.user_metadata()))
+        if examples:
+            named = " or ".join(f"'{character}'" for character in sorted(dropped))
+            text = f"the destination drops or changes metadata names with {named}; those entries are left out"
+            yield FoundLoss(self.names_loss, text, examples)
+        large = evidence.keys(lambda found: limit is not None and _size(found.head) > limit)
+        if large:
+            text = f"the destination takes no user metadata of more than {limit} bytes; such objects arrive without any"
+            yield FoundLoss(self.size_loss, text, large)
         if facts.lacks(_UTF8) and facts.lacks(Fact.USER_METADATA_RFC2047):
             examples = evidence.keys(lambda found: _has_text(found.head))
             if examples:
@@ -165,6 +191,28 @@ class UserMetadata(Attribute):
         if missing:
             text = "the source holds metadata entries that no header can show"
             yield FoundLoss(self.text_loss, text, missing)
+
+
+_DROPPED: Final = ((Fact.METADATA_UNDERSCORE, "_"), (Fact.METADATA_DOT, "."))
+_CHARACTERS: Final = frozenset(character for _, character in _DROPPED)
+_SIZES: Final = ((Fact.METADATA_2KB, 1024), (Fact.METADATA_4KB, 2048))
+"""The fact, and what is surely taken where it does not hold: half of what was tried."""
+
+
+def dropped_characters(facts: Capabilities) -> frozenset[str]:
+    """Of metadata names. Where no metadata is kept at all, that is a loss of another name."""
+    if facts.denies(_KEPT):
+        return frozenset()
+    return frozenset(character for fact, character in _DROPPED if facts.denies(fact))
+
+
+def metadata_limit(facts: Capabilities) -> int | None:
+    """Bytes of user metadata, names and values, that the destination takes; None: no limit was met."""
+    return next((size for fact, size in _SIZES if facts.denies(fact)), None) if not facts.denies(_KEPT) else None
+
+
+def _size(head: ObjectHead) -> int:
+    return sum(len(name) + len(value) for name, value in head.user_metadata().items())
 
 
 def _has_text(head: ObjectHead) -> bool:

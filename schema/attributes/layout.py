@@ -9,7 +9,8 @@ from schema.attributes.attribute import Attribute, Difference, Sides
 from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
 from schema.declaration import Preserve
 from schema.facts import Fact
-from schema.objects import etag_is_opaque
+from schema.objects import ObjectHead, etag_is_opaque
+from schema.tiers import MIN_PART
 
 
 class PartLayout(Attribute):
@@ -31,14 +32,39 @@ class PartLayout(Attribute):
             sides.found.append(Difference(self.loss, source.etag or "", actual or ""))
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
-        if evidence.destination_facts.lacks(Fact.MULTIPART_ETAG):
-            examples = evidence.keys(lambda found: found.head.in_parts)
+        in_parts = evidence.keys(lambda found: found.head.in_parts)
+        if not in_parts:
+            return
+        most = evidence.destination_facts.most_parts
+        many = evidence.keys(lambda found: part_count(found.head) > most)
+        small = evidence.keys(lambda found: part_count(found.head) > 1 and _has_small_parts(found.head))
+        sealed = evidence.keys(lambda found: found.head.in_parts and etag_is_opaque(found.head.headers))
+        if evidence.source_facts.lacks(Fact.READS_PART_NUMBERS):
+            text = "the source does not tell how its parts were cut (HEAD ?partNumber=); they are cut anew"
+            yield FoundLoss(self.loss, text, in_parts)
+        elif evidence.destination_facts.lacks(Fact.MULTIPART_ETAG):
             text = "the destination's multipart ETags do not follow from the parts; they will differ from the source's"
-        else:
-            examples = evidence.keys(lambda found: found.head.in_parts and etag_is_opaque(found.head.headers))
+            yield FoundLoss(self.loss, text, in_parts)
+        elif sealed:
             text = "multipart ETags of objects under KMS or SSE-C do not follow from their parts; they will differ"
-        if examples:
-            yield FoundLoss(self.loss, text, examples)
+            yield FoundLoss(self.loss, text, sealed)
+        if many:
+            text = f"the destination takes {most:,} parts at most; objects of more parts are cut anew"
+            yield FoundLoss(self.loss, text, many)
+        if small:
+            text = "objects in parts of less than 5 MiB, which S3 does not take, are cut anew"
+            yield FoundLoss(self.loss, text, small)
+
+
+def part_count(head: ObjectHead) -> int:
+    """The N of a multipart ETag; 0 for any other."""
+    number = (head.etag or "").rpartition("-")[2] if head.in_parts else ""
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+
+
+def _has_small_parts(head: ObjectHead) -> bool:
+    """All but the last must be smaller than S3 takes: a mean below it, without the last, tells surely."""
+    return (head.size or 0) < (part_count(head) - 1) * MIN_PART
 
 
 class Annotations(Attribute):

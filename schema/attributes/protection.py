@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused
 from schema.facts import Fact, Setting
+from schema.objects import ObjectHead
 
 _SSE: Final = "x-amz-server-side-encryption"
 _SSE_KEY: Final = "x-amz-server-side-encryption-aws-kms-key-id"
@@ -97,6 +98,17 @@ def encryption_headers(source: Mapping[str, str], preserve: Preserve, *, key: st
     if source.get(_SSE_BUCKET_KEY) == "true" and kind == "aws:kms":
         headers.append((_SSE_BUCKET_KEY, "true"))
     return headers
+
+
+def carried_by_all(preserve: Preserve, heads: Sequence[ObjectHead]) -> tuple[tuple[str, str], ...]:
+    """The SSE headers that every write of the run will carry, as far as the *heads* of a sample tell; else none."""
+    if preserve.encryption.get("mode") in ("sse-s3", "sse-kms"):
+        return tuple(encryption_headers({}, preserve))
+    try:
+        each = {tuple(encryption_headers(head.headers, preserve)) for head in heads}
+    except ObjectRefused:
+        return ()
+    return each.pop() if len(each) == 1 else ()
 
 
 class Retention(Attribute):

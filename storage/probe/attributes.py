@@ -10,7 +10,7 @@ from schema.attributes.attribute import Feature
 from schema.attributes.every import FEATURES
 from schema.attributes.headers import SYSTEM_HEADERS
 from schema.checksums import FINGERPRINT
-from schema.errors import ResponseUnreadable, StoreError
+from schema.errors import ResponseUnreadable, ServerFault, StoreError
 from schema.facts import ABSENT, Fact, Facts, Finding, Setting
 from schema.server_headers import ServerHeaders
 from storage.probe.canary import TRANSIENT, Canary
@@ -18,6 +18,7 @@ from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, r
 from storage.wire.documents import AccessControlPolicy, access_control
 
 TAGS: Final = (("probe", "a b+c"), ("s3migrate", ""))
+_ODD: Final = frozenset({Fact.USER_METADATA_UTF8, Fact.METADATA_UNDERSCORE, Fact.METADATA_DOT})
 TAGGING: Final = ("x-amz-tagging", "probe=a%20b%2Bc&s3migrate=")
 
 
@@ -26,15 +27,16 @@ def check_headers(canary: Canary) -> Facts:
     facts: Facts = dict.fromkeys((f.fact for f in FEATURES), UNKNOWN)
     facts |= dict.fromkeys((Fact.CHECKSUMS_RETURNED, Fact.TAGGING_HEADER, Fact.TAGGING), UNKNOWN)
     checksum = (FINGERPRINT.header, FINGERPRINT.encoded(BODY))
-    ascii_only = [feature for feature in FEATURES if feature.fact != Fact.USER_METADATA_UTF8]
+    plain = [feature for feature in FEATURES if feature.fact not in _ODD]
     taken: Sequence[Feature] = ()
     tagged = False
-    # What servers are known to choke on goes first: raw UTF-8, tags, checksums.
+    # What servers are known to choke on goes first: raw UTF-8, odd names, tags, checksums.
     for features, extra in (
         (FEATURES, [TAGGING, checksum]),
-        (ascii_only, [TAGGING, checksum]),
+        (plain, [TAGGING, checksum]),
         (FEATURES, [checksum]),
         (FEATURES, []),
+        (plain, []),
     ):
         headers = [header for feature in features for header in feature.headers] + extra
         if not isinstance(canary.put("headers", BODY, headers), StoreError):
@@ -56,6 +58,9 @@ def check_headers(canary: Canary) -> Facts:
 def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:
     key = canary.key("headers")
     head = canary.ask(lambda: canary.store.head(key, extra=[("x-amz-checksum-mode", "ENABLED")]))
+    refused = isinstance(head, StoreError) and refusal(head) == REJECTED
+    if refused:
+        head = canary.ask(lambda: canary.store.head(key))
     if isinstance(head, StoreError):
         return {}
     lost = {feature.fact: feature.lost(head) for feature in features}
@@ -63,8 +68,28 @@ def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:
     if lost.get(Fact.SYSTEM_HEADERS):
         facts[Setting.SYSTEM_HEADERS_LOST] = ", ".join(lost[Fact.SYSTEM_HEADERS])
     returned = any(n.startswith("x-amz-checksum-") and n != "x-amz-checksum-type" for n in head.headers)
-    facts[Fact.CHECKSUMS_RETURNED] = ENFORCED if returned else IGNORED
+    facts[Fact.CHECKSUMS_RETURNED] = ENFORCED if returned else REJECTED if refused else IGNORED
     return facts
+
+
+def check_metadata_sizes(canary: Canary) -> Facts:
+    """How much user metadata an object may have; what is refused or cut off is too much."""
+    facts: Facts = {}
+    for fact, size in ((Fact.METADATA_2KB, 2048), (Fact.METADATA_4KB, 4096)):
+        feature = Feature(fact, _metadata_of(size))
+        answer = canary.put("sized", BODY, feature.headers)
+        if isinstance(answer, StoreError):
+            # Servers are known to fall over it: a 500 that comes back each time is an answer.
+            facts[fact] = REJECTED if isinstance(answer, ServerFault) else refusal(answer)
+            continue
+        head = canary.ask(lambda: canary.store.head(canary.key("sized")))
+        facts[fact] = UNKNOWN if isinstance(head, StoreError) else IGNORED if feature.lost(head) else ENFORCED
+    return facts
+
+
+def _metadata_of(size: int) -> tuple[tuple[str, str], ...]:
+    """*size* bytes of names and values, in entries of 256."""
+    return tuple((f"x-amz-meta-{number:06d}", "v" * 250) for number in range(size // 256))
 
 
 def _check_tags(canary: Canary, sent: bool) -> Facts:

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from xml.sax.saxutils import escape
 
 from schema.errors import (
@@ -23,7 +23,7 @@ from schema.errors import (
     WrongRegion,
 )
 from schema.objects import ListedObject, WriteResult, supported
-from storage.port import UNGUARDED, Body, Guard, HeaderList, ObjectStore
+from storage.port import UNGUARDED, UNPINNED, Body, Guard, HeaderList, ObjectStore, Pin
 from storage.retrying import Retry
 from storage.wire.documents import refused_deletes
 
@@ -46,8 +46,12 @@ _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uf
 class Canary:
     """Writes below one folder of a bucket; knows every key, version and upload it may have left there."""
 
-    def __init__(self, store: ObjectStore, prefix: str, token: str, *, retry: Retry) -> None:
+    def __init__(
+        self, store: ObjectStore, prefix: str, token: str, *, retry: Retry, carried: HeaderList = ()
+    ) -> None:
+        """*carried*: headers that go with every write, as with those of the run: a bucket's policy may demand them."""
         self.store = store
+        self._carried = tuple(carried)
         self.prefix = prefix
         self._root = f"{prefix}{FOLDER}/"
         self.folder = f"{self._root}{token}/"
@@ -122,7 +126,8 @@ class Canary:
         """The same for a full key. It is remembered before the request: a lost answer may hide a success."""
         new = (key, None) not in self._written
         self._written[(key, None)] = None
-        answer = self.ask(lambda: self.store.put(key, body, headers, guard=guard), tolerant=tolerant)
+        sent = [*headers, *self._carried]
+        answer = self.ask(lambda: self.store.put(key, body, sent, guard=guard), tolerant=tolerant)
         if not isinstance(answer, StoreError):
             self.remember(key, answer)
         elif new and not (self._reached and isinstance(answer, TRANSIENT)):
@@ -138,11 +143,33 @@ class Canary:
         if answer.version_id not in (None, "null"):
             self._written[(key, answer.version_id)] = None
 
+    def copy(
+        self,
+        source: str,
+        name: str,
+        headers: HeaderList = (),
+        *,
+        source_pin: Pin = UNPINNED,
+        guard: Guard = UNGUARDED,
+    ) -> WriteResult | StoreError:
+        """CopyObject of canary *source* to canary *name*; remembered before the request, as a PUT is."""
+        store, key, sent = self.store, self.key(name), [*headers, *self._carried]
+        self._written.setdefault((key, None))
+        options: dict[str, Any] = {}
+        if source_pin != UNPINNED:
+            options["source_pin"] = source_pin
+        if guard != UNGUARDED:
+            options["guard"] = guard
+        answer = self.ask(lambda: store.copy(store.bucket, self.key(source), key, sent, **options))
+        if not isinstance(answer, StoreError):
+            self.remember(key, answer)
+        return answer
+
     def create_upload(self, name: str, headers: HeaderList = ()) -> str | StoreError:
         """An upload id; aborted at the end unless `completed`."""
         key = self.key(name)
         before, self._lost_upload = self._lost_upload, True
-        answer = self.ask(lambda: self.store.create_upload(key, headers))
+        answer = self.ask(lambda: self.store.create_upload(key, [*headers, *self._carried]))
         if isinstance(answer, str):
             self._uploads.append((key, answer))
         if not isinstance(answer, TRANSIENT):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from schema import checksums
-from schema.errors import DestinationChanged, DigestMismatch, StoreError
-from schema.facts import Fact, Facts
-from storage.port import Guard
+from schema.errors import DestinationChanged, DigestMismatch, ObjectMissing, StoreError
+from schema.facts import Fact, Facts, Finding
+from schema.objects import ObjectHead
+from storage.port import Guard, Pin
 from storage.probe.canary import TRANSIENT, Canary
 from storage.probe.findings import (
     BODY,
@@ -16,6 +17,7 @@ from storage.probe.findings import (
     REJECTED,
     UNKNOWN,
     WRONG,
+    honoured,
     precondition,
     refusal,
 )
@@ -26,9 +28,12 @@ def check_conditions(canary: Canary) -> Facts:
     written = canary.put("base", BODY, guard=CREATE_ONLY)
     facts: Facts = {Fact.IF_NONE_MATCH: UNKNOWN, Fact.IF_MATCH: UNKNOWN, Fact.ETAG_IS_MD5: UNKNOWN}
     if isinstance(written, StoreError):
-        # The key is new, so whatever refuses this does not understand the header; but a 412 tells of a lost answer,
-        # or of a canary that an earlier probe left.
-        facts[Fact.IF_NONE_MATCH] = ENFORCED if isinstance(written, DestinationChanged) else refusal(written)
+        # The key is new, so whatever refuses this does not understand the header; but a 412 may tell of a lost answer,
+        # or of a canary that an earlier probe left. Where nothing is there, it is said whatever is true.
+        facts[Fact.IF_NONE_MATCH] = refusal(written)
+        if isinstance(written, DestinationChanged):
+            there = canary.ask(lambda: canary.store.head(canary.key("base")))
+            facts[Fact.IF_NONE_MATCH] = REJECTED if isinstance(there, ObjectMissing) else ENFORCED
         written = canary.put("base", BODY)
     else:
         facts[Fact.IF_NONE_MATCH] = precondition(canary.put("base", BODY, guard=CREATE_ONLY))
@@ -37,10 +42,53 @@ def check_conditions(canary: Canary) -> Facts:
     facts[Fact.ETAG_IS_MD5] = ENFORCED if written.etag == checksums.md5(BODY).hex() else IGNORED
     facts[Fact.IF_MATCH] = precondition(canary.put("base", BODY, guard=Guard(if_match=NO_ETAG)))
     if facts[Fact.IF_MATCH] == ENFORCED:
-        honoured = canary.put("base", BODY, guard=Guard(if_match=written.etag))
-        if isinstance(honoured, DestinationChanged):
-            facts[Fact.IF_MATCH] = REJECTED
+        facts[Fact.IF_MATCH] = honoured(canary.put("base", BODY, guard=Guard(if_match=written.etag)))
     return facts
+
+
+def check_conditions_of_parts(canary: Canary, found: Facts) -> Facts:
+    """What was *found* enforced of PUT, asked again of an object written in parts, the canary "base": its ETag is of
+    another make, and some servers compare with what it is not. And the conditions of GET and DELETE.
+
+    "base" is an object written in one PUT afterwards.
+    """
+    head = canary.ask(lambda: canary.store.head(canary.key("base")))
+    if isinstance(head, StoreError):
+        return {Fact.GET_IF_MATCH: UNKNOWN, Fact.DELETE_IF_MATCH: UNKNOWN}
+    facts: Facts = {Fact.GET_IF_MATCH: read_condition(canary, canary.key("base"), head)}
+    if found.get(Fact.IF_MATCH) == ENFORCED:
+        facts[Fact.IF_MATCH] = honoured(canary.put("base", BODY, guard=Guard(if_match=head.etag)))
+    return facts | {Fact.DELETE_IF_MATCH: _delete_condition(canary)}
+
+
+def read_condition(canary: Canary, key: str, head: ObjectHead, *, version: str | None = None) -> Finding:
+    """If-Match of a GET of one byte of *key*, which is as *head* says: the right one must pass, and a wrong one not."""
+    store = canary.store
+    into = memoryview(bytearray(min(1, head.size)))
+
+    def get(etag: str | None) -> object:
+        return canary.ask(lambda: store.get(key, into, pin=Pin(etag, version), whole=not into))
+
+    wrong = get(NO_ETAG)
+    # The store compares the answer's ETag itself; only a 412 comes from the server.
+    if not isinstance(wrong, StoreError) or wrong.status < 400:
+        return IGNORED
+    return honoured(get(head.etag)) if wrong.status == 412 else refusal(wrong)
+
+
+def _delete_condition(canary: Canary) -> Finding:
+    """Of canary "digest"."""
+    key = canary.key("digest")
+    written = canary.put("digest", BODY)
+    if isinstance(written, StoreError):
+        return UNKNOWN
+    finding = precondition(canary.ask(lambda: canary.store.delete(key, if_match=NO_ETAG)))
+    if finding == ENFORCED:
+        answer = canary.ask(lambda: canary.store.delete(key, if_match=written.etag))
+        finding = honoured(answer)
+        if not isinstance(answer, StoreError):
+            canary.remember(key, answer)
+    return finding
 
 
 def digest_headers(body: bytes) -> dict[Fact, tuple[str, str]]:

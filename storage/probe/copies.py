@@ -6,10 +6,10 @@ import hashlib
 from functools import partial
 from typing import Final
 
-from schema.errors import ResponseUnreadable, StoreError
+from schema.errors import ObjectMissing, ResponseUnreadable, StoreError
 from schema.facts import Fact, Facts, Finding
 from schema.objects import WriteResult
-from storage.port import Pin
+from storage.port import Guard, Pin
 from storage.probe.canary import Canary
 from storage.probe.findings import (
     BODY,
@@ -19,6 +19,7 @@ from storage.probe.findings import (
     NO_ETAG,
     REJECTED,
     UNKNOWN,
+    honoured,
     precondition,
     refusal,
 )
@@ -31,22 +32,48 @@ _ANEW: Final = (
 
 
 def check_copies(canary: Canary) -> Facts:
-    """CopyObject within the bucket: the source's precondition, the destination's, and whether it keeps what is sent.
+    """CopyObject within the bucket: its conditions, and whether a copy keeps what is sent with it.
 
-    copy_metadata is 'ignored' where the copy's metadata is not exactly what the copy was told (rclone adds to it).
+    The canary "base" was written in parts, "headers" in one PUT. copy_metadata is 'ignored' where the copy's metadata
+    is not exactly what the copy was told (rclone adds to it).
     """
-    bucket, base, target = canary.store.bucket, canary.key("base"), canary.key("copy")
-    pinned = canary.ask(lambda: canary.store.copy(bucket, base, target, (), source_pin=Pin(etag=NO_ETAG)))
-    guarded = canary.ask(lambda: canary.store.copy(bucket, base, canary.key("digest"), (), guard=CREATE_ONLY))
-    anew = canary.ask(lambda: canary.store.copy(bucket, base, target, _ANEW))
-    for key, answer in ((target, pinned), (canary.key("digest"), guarded), (target, anew)):
-        if not isinstance(answer, StoreError):
-            canary.remember(key, answer)
-    return {
-        Fact.COPY_SOURCE_IF_MATCH: precondition(pinned),
-        Fact.COPY_IF_NONE_MATCH: precondition(guarded),
-        Fact.COPY_METADATA: _kept(canary, target, anew),
-    }
+    anew = canary.copy("base", "copy", _ANEW)
+    facts: Facts = {Fact.COPY_METADATA: _kept(canary, canary.key("copy"), anew)}
+    return facts | _source_condition(canary) | _target_conditions(canary)
+
+
+def _source_condition(canary: Canary) -> Facts:
+    finding = precondition(canary.copy("base", "copy", source_pin=Pin(etag=NO_ETAG)))
+    for name in ("base", "headers"):
+        if finding == ENFORCED:
+            finding = _honoured_pin(canary, name)
+    return {Fact.COPY_SOURCE_IF_MATCH: finding}
+
+
+def _honoured_pin(canary: Canary, name: str) -> Finding:
+    head = canary.ask(lambda: canary.store.head(canary.key(name)))
+    if isinstance(head, StoreError):
+        return ENFORCED if isinstance(head, ObjectMissing) else UNKNOWN  # no such canary: the other one speaks
+    return honoured(canary.copy(name, "copy", source_pin=Pin(etag=head.etag)))
+
+
+def _target_conditions(canary: Canary) -> Facts:
+    """On a canary that is there, and on one that is not."""
+    key = canary.key("target")
+    there = canary.copy("base", "target")
+    if isinstance(there, StoreError):
+        found = refusal(there)
+        return {Fact.COPY_IF_NONE_MATCH: found, Fact.COPY_IF_MATCH: found}
+    created = precondition(canary.copy("base", "target", guard=CREATE_ONLY))
+    replaced = precondition(canary.copy("base", "target", guard=Guard(if_match=NO_ETAG)))
+    if created == ENFORCED:
+        created = honoured(canary.copy("base", "created", guard=CREATE_ONLY))
+    if replaced == ENFORCED:
+        head = canary.ask(lambda: canary.store.head(key))
+        replaced = UNKNOWN
+        if not isinstance(head, StoreError):
+            replaced = honoured(canary.copy("base", "target", guard=Guard(if_match=head.etag)))
+    return {Fact.COPY_IF_NONE_MATCH: created, Fact.COPY_IF_MATCH: replaced}
 
 
 def check_part_copies(canary: Canary) -> Facts:
@@ -60,8 +87,14 @@ def check_part_copies(canary: Canary) -> Facts:
         return {Fact.PART_COPY: UNKNOWN, Fact.PART_COPY_SOURCE_IF_MATCH: UNKNOWN}
     bucket, base, target = canary.store.bucket, canary.key("base"), canary.key("parts")
     copy = partial(canary.store.copy_part, bucket, base, target, upload)
-    pinned = canary.ask(lambda: copy(1, 0, None, source_pin=Pin(etag=NO_ETAG)))
-    facts: Facts = {Fact.PART_COPY_SOURCE_IF_MATCH: precondition(pinned)}
+    pinned = precondition(canary.ask(lambda: copy(1, 0, None, source_pin=Pin(etag=NO_ETAG))))
+    if pinned == ENFORCED:
+        head = canary.ask(lambda: canary.store.head(base))
+        pinned = UNKNOWN
+        if not isinstance(head, StoreError):
+            right = Pin(etag=head.etag)
+            pinned = honoured(canary.ask(lambda: copy(1, 0, None, source_pin=right)))
+    facts: Facts = {Fact.PART_COPY_SOURCE_IF_MATCH: pinned}
     expected = BODY[1:-1]
     copied = canary.ask(lambda: copy(2, 1, len(expected)))
     if isinstance(copied, StoreError) and refusal(copied) == REJECTED:

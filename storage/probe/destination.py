@@ -13,11 +13,12 @@ from typing import Final
 
 from schema.errors import AccessRefused, StoreError
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Setting
-from storage.port import ObjectStore
+from storage.port import HeaderList, ObjectStore
 from storage.probe.attributes import (
     check_acl,
     check_copy_tags,
     check_headers,
+    check_metadata_sizes,
     check_server_headers,
 )
 from storage.probe.bucket import (
@@ -29,7 +30,7 @@ from storage.probe.bucket import (
     reader,
 )
 from storage.probe.canary import ABANDONED_MS, Canary
-from storage.probe.conditions import check_conditions, check_digests
+from storage.probe.conditions import check_conditions, check_conditions_of_parts, check_digests
 from storage.probe.copies import check_copies, check_part_copies
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN
 from storage.probe.keys import judge_odd_keys, judge_storage_classes, write_odd_keys, write_storage_classes
@@ -49,7 +50,9 @@ class Questions:
     acl: bool = False
     """Four requests."""
     server_copy: bool = False
-    """Six requests."""
+    """Some twenty requests."""
+    carried: HeaderList = ()
+    """What every write of the run carries: encryption, say, which the bucket's policy may demand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,14 @@ def probe_destination(
     token: str,
     conduct: Conduct = Conduct(),
 ) -> Capabilities:
-    """What the destination enforces, by about fifty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
+    """What the destination enforces, by some sixty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
 
     The canaries are gone afterwards; if not all can be removed, an error names those left. Those of a probe that was
     killed go, too. Where the bucket locks every new object by default nothing is written, because nothing could be
     removed: facts stay unknown and the setting `probe` says why. Raises AccessRefused naming the permission that is
     missing, and every error that concerns the whole run (credentials, bucket, region, TLS).
     """
-    canary = Canary(store, prefix, token, retry=conduct.retry)
+    canary = Canary(store, prefix, token, retry=conduct.retry, carried=asked.carried)
     facts = _read_settings(canary, asked.acl)
     canary.versioned = facts[Setting.BUCKET_VERSIONING] != ABSENT
     if facts[Setting.BUCKET_DEFAULT_RETENTION] not in (ABSENT, UNKNOWN):
@@ -136,7 +139,7 @@ def _explained(error: StoreError, canary: Canary, permission: str) -> StoreError
 
 def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
     facts: Facts = {}
-    for check in (check_conditions, check_server_headers, check_digests, check_headers):
+    for check in (check_conditions, check_server_headers, check_digests, check_headers, check_metadata_sizes):
         facts |= check(canary)
     if acl:
         facts |= check_acl(canary)
@@ -148,6 +151,7 @@ def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
         facts |= check_part_copies(canary)
         if tagged:
             facts |= check_copy_tags(canary)
+    facts |= check_conditions_of_parts(canary, facts)
     keys, taken = write_odd_keys(canary)
     refused = write_storage_classes(canary, asked.storage_classes)
     listing = canary.listing()

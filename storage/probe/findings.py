@@ -29,6 +29,16 @@ def refusal(error: StoreError) -> Finding:
     return UNKNOWN if isinstance(error, (*TRANSIENT, AccessRefused)) else REJECTED
 
 
+def honoured(answer: object) -> Finding:
+    """The finding behind the answer to a request whose condition holds, after one whose does not was refused.
+
+    A server that refuses both does not look at it: no request may carry it.
+    """
+    if not isinstance(answer, StoreError):
+        return ENFORCED
+    return REJECTED if answer.status == 412 else refusal(answer)
+
+
 def precondition(answer: object) -> Finding:
     """The finding behind the answer to a write whose precondition does not hold."""
     if isinstance(answer, (DestinationChanged, ObjectChanged)):

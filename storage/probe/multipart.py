@@ -9,6 +9,7 @@ from typing import Final
 from schema.checksums import FINGERPRINT, PARTS_FACT
 from schema.errors import DigestMismatch, StoreError, UploadMissing
 from schema.facts import Fact, Facts, Finding
+from schema.objects import WriteResult
 from schema.tiers import MAX_PARTS
 from storage.port import UNGUARDED, Guard, HeaderList
 from storage.probe.attributes import TAGGING, TAGS, tags_read_back
@@ -22,6 +23,7 @@ from storage.probe.findings import (
     REJECTED,
     UNKNOWN,
     WRONG,
+    honoured,
     precondition,
     refusal,
 )
@@ -64,9 +66,45 @@ def check_multipart(canary: Canary, *, tagged: bool = False) -> Facts:
         again = canary.create_upload("base", tags)
         if isinstance(again, str):
             completed = _complete(canary, again, [], tags=tags) | {PARTS_FACT: REJECTED}
+            asked = []
     if tags and completed.get(Fact.MULTIPART) == ENFORCED:
         completed[Fact.TAGGING_UPLOAD] = tags_read_back(canary, TAGS, "base")
-    return facts | completed
+    facts |= completed
+    return facts | _honoured_conditions(canary, facts, asked)
+
+
+def _honoured_conditions(canary: Canary, facts: Facts, asked: HeaderList) -> Facts:
+    """The conditions of Complete that were seen to refuse, where they hold: these must pass."""
+    honest: Facts = {}
+    if facts[Fact.COMPLETE_IF_NONE_MATCH] == ENFORCED:
+        honest[Fact.COMPLETE_IF_NONE_MATCH] = honoured(_written_in_a_part(canary, "fresh", asked, guard=CREATE_ONLY))
+    if facts[Fact.COMPLETE_IF_MATCH] == ENFORCED:
+        head = canary.ask(lambda: canary.store.head(canary.key("base")))
+        if isinstance(head, StoreError):
+            return honest | {Fact.COMPLETE_IF_MATCH: UNKNOWN}
+        guard = Guard(if_match=head.etag)
+        honest[Fact.COMPLETE_IF_MATCH] = honoured(_written_in_a_part(canary, "base", asked, guard=guard))
+    return honest
+
+
+def _written_in_a_part(
+    canary: Canary, name: str, headers: HeaderList, *, guard: Guard = UNGUARDED
+) -> WriteResult | StoreError:
+    """Canary *name* by an upload of one part, begun with *headers*."""
+    key, digest = canary.key(name), (FINGERPRINT.header, FINGERPRINT.encoded(BODY))
+    summed = any(header == "x-amz-checksum-algorithm" for header, _ in headers)
+    upload = canary.create_upload(name, headers)
+    if isinstance(upload, StoreError):
+        return upload
+    part = canary.ask(partial(canary.store.upload_part, key, upload, 1, BODY, [digest] if summed else ()))
+    if isinstance(part, StoreError):
+        return part
+    proof = [digest, ("x-amz-checksum-type", "FULL_OBJECT")] if summed else []
+    complete = partial(canary.store.complete_upload, key, upload, [(1, part.etag)], proof)
+    answer = canary.ask(partial(complete, guard=guard) if guard != UNGUARDED else complete)
+    if not isinstance(answer, StoreError):
+        canary.completed(name, upload, answer)
+    return answer
 
 
 def check_part_numbers(canary: Canary) -> Facts:

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from schema.attributes.every import ATTRIBUTES
 from schema.attributes.evidence import SampledObject
+from schema.declaration import Preserve
 from schema.errors import AccessRefused, ResponseUnreadable, StoreError
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Finding, Setting
 from schema.objects import ListedObject, ObjectHead, etag_is_opaque
 from schema.server_headers import ServerHeaders, age_of
 from schema.storage_classes import ARCHIVED
+from schema.tiers import MAX_PART, WHOLE_MAX
 from storage.port import ObjectStore, Pin
 from storage.probe.bucket import read_requester_pays, read_versioning, reader
 from storage.probe.canary import TRANSIENT, Canary
+from storage.probe.conditions import read_condition
 from storage.probe.destination import PROBE_RETRY
-from storage.probe.findings import ENFORCED, IGNORED, NO_ETAG, REJECTED, UNKNOWN, refusal
+from storage.probe.findings import ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
 from storage.probe.listings import agrees
 from storage.retrying import Retry
 from storage.wire.documents import access_control, annotation_count
 
+AS_USUAL: Final = Preserve()
 _SMALL: Final = 64 * 1024
 """Largest object whose body a source probe reads."""
-_SAMPLED: Final = 16
+_SAMPLED: Final = 24
 """Objects of a sample that are looked at."""
+_READ: Final = 4
+"""Small objects whose ETag is compared with their bytes."""
 _EXPIRES: Final = "expires"
 MOVES_SECONDS: Final = 1.1
 """After so long a Date, of whole seconds, is another."""
@@ -35,38 +43,54 @@ _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def choose(sample: Sequence[ListedObject]) -> list[ListedObject]:
-    """The objects a survey looks at, in listed order: one of each storage class and shape, the rest spread evenly.
+    """The objects a survey looks at, in listed order: one of each storage class and shape, the largest, the oldest and
+    the newest, the rest spread evenly.
 
-    An older version is another shape than a current object.
+    Shapes differ in size tier, in being written in parts, and in being current or an older version.
     """
     live = [entry for entry in sample if not entry.delete_marker]
     if len(live) <= _SAMPLED:
         return live
-    first_of_kind: dict[tuple[str, bool, bool, bool], int] = {}
+    first_of_kind: dict[tuple[str, bool, int, bool], int] = {}
     for index, entry in enumerate(live):
-        shape = (entry.storage_class, "-" in entry.etag, 0 < entry.size <= _SMALL, entry.is_latest)
+        shape = (entry.storage_class, "-" in entry.etag, _tier(entry.size), entry.is_latest)
         first_of_kind.setdefault(shape, index)
-    picked = set(list(first_of_kind.values())[:_SAMPLED])
+    indexes = range(len(live))
+    picked = set(list(first_of_kind.values())[: _SAMPLED - len(_EXTREMES)])
+    picked.update(most(indexes, key=lambda index: value(live[index])) for most, value in _EXTREMES)
     rest = _SAMPLED - len(picked)
     picked.update(round(step * (len(live) - 1) / max(rest - 1, 1)) for step in range(rest))
     return [live[index] for index in sorted(picked)]
 
 
+def _tier(size: int) -> int:
+    return bisect_left(_TIERS, size)
+
+
+_TIERS: Final = (0, _SMALL, WHOLE_MAX, MAX_PART)
+_Most = Callable[..., int]
+_EXTREMES: Final[tuple[tuple[_Most, Callable[[ListedObject], int]], ...]] = (
+    (max, lambda entry: entry.size),
+    (min, lambda entry: entry.modified_ms),
+    (max, lambda entry: entry.modified_ms),
+)
+
+
 def survey_source(
     store: ObjectStore,
     sample: Sequence[ListedObject],
+    preserve: Preserve = AS_USUAL,
     *,
-    tags: bool = True,
-    acl: bool = False,
     retry: Retry = PROBE_RETRY,
 ) -> tuple[Capabilities, tuple[SampledObject, ...]]:
-    """The source's facts, and what sixteen objects of the sample (see `choose`) carry. Reads only, some 25 requests.
+    """The source's facts, and what 24 objects of the sample (see `choose`) carry. Reads only, some 45 requests.
 
-    Facts besides settings of the bucket: GET_IF_MATCH, ETAG_IS_MD5 (of a small object's body), CHECKSUMS_RETURNED,
-    TAGS_READABLE, ACL_READABLE and the setting SAMPLE_CARRIES (see Attribute.shown_by). *tags*, *acl*: ask for these,
-    too. Raises AccessRefused when no sampled object may be read, and what concerns the whole run.
+    Facts besides settings of the bucket: GET_IF_MATCH, ETAG_IS_MD5 (of small objects' bytes), LISTED_ETAG,
+    CHECKSUMS_RETURNED, READS_PART_NUMBERS, TAGS_READABLE, ACL_READABLE and the setting SAMPLE_CARRIES (see
+    Attribute.shown_by); tags, ACLs and part layouts are asked for where *preserve* keeps them. Raises AccessRefused
+    when no sampled object may be read, and what concerns the whole run.
     """
-    survey = _Survey(Canary(store, "", "", retry=retry), tags, acl)
+    survey = _Survey(Canary(store, "", "", retry=retry), preserve)
     ask = reader(survey.canary)
     for read in (read_versioning, read_requester_pays):
         survey.facts |= read(ask)
@@ -81,8 +105,7 @@ class _Survey:
 
     canary: Canary
     """Writes nothing; it knows how to ask."""
-    tags: bool
-    acl: bool
+    preserve: Preserve
     facts: Facts = field(default_factory=dict)
     sampled: list[SampledObject] = field(default_factory=list)
 
@@ -96,9 +119,9 @@ class _Survey:
                 refused = found
         if refused is not None and not self.sampled:
             self._explain(refused)
-        self._read_small(chosen)
+        self._read_some(chosen)
         self._find_server_headers()
-        if self.tags:
+        if self.preserve.tags:
             self.facts.setdefault(Fact.TAG_COUNT, UNKNOWN)
         words = {word for found in self.sampled for each in ATTRIBUTES for word in each.shown_by(found)}
         self.facts[Setting.SAMPLE_CARRIES] = ", ".join(sorted(words)) or ABSENT
@@ -126,24 +149,41 @@ class _Survey:
         )
 
     def _sample(self, entry: ListedObject) -> SampledObject | StoreError:
-        store, key, version = self.canary.store, entry.key, entry.version_id
-        head = self.canary.ask(lambda: store.head(key, version_id=version, extra=[("x-amz-checksum-mode", "ENABLED")]))
+        key, version = entry.key, entry.version_id
+        head = self._head(entry)
         if isinstance(head, StoreError):
             return head
-        returned = any(n.startswith("x-amz-checksum-") and n != "x-amz-checksum-type" for n in head.headers)
-        if returned or Fact.CHECKSUMS_RETURNED not in self.facts:
-            self.facts[Fact.CHECKSUMS_RETURNED] = ENFORCED if returned else IGNORED
         self._hold_against_listing(entry, head)
         tags: tuple[tuple[str, str], ...] | None = None
         # A count of 0 may mean that the tags may not be read, so one object is asked in any case.
         # So is any whose head tells no count, which by itself need not mean that there are none.
         untold = head.tag_count is None and self.facts.get(Fact.TAGS_READABLE, ENFORCED) == ENFORCED
-        if self.tags and (head.tag_count or Fact.TAGS_READABLE not in self.facts or untold):
+        if self.preserve.tags and (head.tag_count or Fact.TAGS_READABLE not in self.facts or untold):
             tags = self._read_tags(key, version)
             self._judge_count(head, tags)
-        elif self.tags:
+        elif self.preserve.tags:
             tags = ()
-        return SampledObject(key, head, tags, self._read_grants(key, version) if self.acl else None)
+        grants = self._read_grants(key, version) if self.preserve.acl else None
+        return SampledObject(key, head, tags, grants, version_id=version)
+
+    def _head(self, entry: ListedObject) -> ObjectHead | StoreError:
+        """With its checksums, unless the server is known to refuse to be asked for them."""
+        head = partial(self.canary.store.head, entry.key, version_id=entry.version_id)
+        if self.facts.get(Fact.CHECKSUMS_RETURNED) == REJECTED:
+            return self.canary.ask(head)
+        asked = self.canary.ask(partial(head, extra=[("x-amz-checksum-mode", "ENABLED")]))
+        if not isinstance(asked, StoreError):
+            returned = any(n.startswith("x-amz-checksum-") and n != "x-amz-checksum-type" for n in asked.headers)
+            if returned or Fact.CHECKSUMS_RETURNED not in self.facts:
+                self.facts[Fact.CHECKSUMS_RETURNED] = ENFORCED if returned else IGNORED
+            return asked
+        if asked.status not in (400, 501):
+            return asked
+        plain = self.canary.ask(head)
+        if isinstance(plain, StoreError):
+            return asked
+        self.facts[Fact.CHECKSUMS_RETURNED] = REJECTED
+        return plain
 
     def _judge_count(self, head: ObjectHead, tags: tuple[tuple[str, str], ...] | None) -> None:
         """Only tagged objects show whether heads tell of tags, and one that does not speaks for all."""
@@ -198,37 +238,60 @@ class _Survey:
         self.facts.setdefault(Fact.ACL_READABLE, ENFORCED)
         return tuple((grant.grantee, grant.permission) for grant in policy.grants if grant.grantee != policy.owner)
 
-    def _read_small(self, chosen: Sequence[ListedObject]) -> None:
-        """Read the smallest sampled object: is its ETag its MD5, is If-Match honoured, has it annotations."""
+    def _read_some(self, chosen: Sequence[ListedObject]) -> None:
+        """Read a few small objects: are their ETags MD5s; and of one of each make: is If-Match honoured."""
         self.facts |= {Fact.GET_IF_MATCH: UNKNOWN, Fact.ETAG_IS_MD5: UNKNOWN}
-        looked_at = {found.key for found in self.sampled}
-        small = [
+        heads = {(found.key, found.version_id): found.head for found in self.sampled}
+        readable = [
             entry
             for entry in chosen
-            if entry.key in looked_at
-            and entry.size <= _SMALL
-            and (entry.storage_class not in ARCHIVED or entry.restored)
+            if (entry.key, entry.version_id) in heads and (entry.storage_class not in ARCHIVED or entry.restored)
         ]
-        if not small:
-            return
-        entry = min(small, key=_reading_order)
-        into = memoryview(bytearray(entry.size))
-        store = self.canary.store
-        head = self.canary.ask(lambda: store.get(entry.key, into, pin=Pin(version_id=entry.version_id)))
-        if isinstance(head, StoreError):
-            return
-        if not etag_is_opaque(head.headers):
-            if head.etag is not None and _MD5.fullmatch(head.etag):
-                same = hashlib.md5(into, usedforsecurity=False).hexdigest() == head.etag
-                self.facts[Fact.ETAG_IS_MD5] = ENFORCED if same else IGNORED
-            elif head.etag is not None and not head.in_parts:
-                self.facts[Fact.ETAG_IS_MD5] = IGNORED
-        wrong = self.canary.ask(lambda: store.get(entry.key, into, pin=Pin(NO_ETAG, entry.version_id)))
-        if isinstance(wrong, StoreError):
-            # The store checks the answer's ETag itself; only a 412 comes from the server.
-            met = ENFORCED if wrong.status == 412 else refusal(wrong) if wrong.status >= 400 else IGNORED
-            self.facts[Fact.GET_IF_MATCH] = met
-        self._count_annotations(entry)
+        small = sorted((entry for entry in readable if entry.size <= _SMALL), key=_reading_order)[:_READ]
+        for entry in small:
+            self._compare_bytes(entry)
+        in_parts = [entry for entry in readable if heads[entry.key, entry.version_id].in_parts]
+        for entry in (*(small or readable)[:1], *in_parts[:1]):
+            head = heads[entry.key, entry.version_id]
+            if self.facts[Fact.GET_IF_MATCH] in (UNKNOWN, ENFORCED):
+                seen = read_condition(self.canary, entry.key, head, version=entry.version_id)
+                self.facts[Fact.GET_IF_MATCH] = seen
+        if self.preserve.part_layout and in_parts:
+            self.facts[Fact.READS_PART_NUMBERS] = self._reads_part_numbers(in_parts[0])
+        if small:
+            self._count_annotations(small[0])
+
+    def _compare_bytes(self, entry: ListedObject) -> None:
+        """One object whose ETag looks like the MD5 of its bytes and is not makes all ETags of the source prove nothing.
+
+        It is read twice, for bytes may be spoiled on their way.
+        """
+        into, store, facts = memoryview(bytearray(entry.size)), self.canary.store, self.facts
+        digests = []
+        for _ in range(2):
+            head = self.canary.ask(lambda: store.get(entry.key, into, pin=Pin(version_id=entry.version_id)))
+            if isinstance(head, StoreError) or etag_is_opaque(head.headers):
+                return
+            if head.etag is None or not _MD5.fullmatch(head.etag):
+                if head.etag is not None and not head.in_parts:
+                    facts[Fact.ETAG_IS_MD5] = IGNORED
+                return
+            digests.append(hashlib.md5(into, usedforsecurity=False).hexdigest())
+            if digests[-1] == head.etag:
+                if facts[Fact.ETAG_IS_MD5] == UNKNOWN:
+                    facts[Fact.ETAG_IS_MD5] = ENFORCED
+                return
+        if digests[0] == digests[1]:
+            facts[Fact.ETAG_IS_MD5] = IGNORED
+
+    def _reads_part_numbers(self, entry: ListedObject) -> Finding:
+        query = [("partNumber", "1"), *([("versionId", entry.version_id)] if entry.version_id else [])]
+        answer = self.canary.ask(lambda: self.canary.store.subresource("HEAD", entry.key, query))
+        if isinstance(answer, StoreError):
+            return refusal(answer)
+        said = answer[0].get("content-length", "")
+        told = said.isascii() and said.isdigit() and int(said) > 0
+        return ENFORCED if told and (int(said) < entry.size or entry.etag.endswith("-1")) else IGNORED
 
     def _count_annotations(self, entry: ListedObject) -> None:
         """ListObjectAnnotations on one small object: servers that do not know it answer with the object itself."""

@@ -73,6 +73,7 @@ class S3Store:
             self._always = (("x-amz-request-payer", "requester"),)
         self._key = customer_key_headers(customer_key) if customer_key else ()
         self._data = (*self._always, *self._key)
+        self._acl = (("x-amz-acl", side.acl),) if side.acl else ()
 
     @property
     def bucket(self) -> str:
@@ -176,7 +177,7 @@ class S3Store:
         if (whole and start) or not (whole or len(into)):
             raise ValueError("a whole read starts at 0; a ranged read has at least one byte")
         headers = list(extra)
-        if pin.etag is not None:
+        if pin.etag is not None and pin.sent:
             headers.append(("if-match", f'"{pin.etag}"'))
         if not whole:
             headers.append(("range", f"bytes={start}-{start + len(into) - 1}"))
@@ -211,7 +212,7 @@ class S3Store:
             Purpose.WRITE,
             "PUT",
             key,
-            headers=[*headers, *self._data, *guard_headers(guard)],
+            headers=[*headers, *self._data, *self._acl, *guard_headers(guard)],
             body=body,
             guarded=guard != UNGUARDED,
             once=guard == UNGUARDED,
@@ -242,7 +243,7 @@ class S3Store:
 
     def create_upload(self, key: str, headers: HeaderList) -> str:
         """See the port."""
-        return uploads.create_upload(self._wire, key, [*headers, *self._data])
+        return uploads.create_upload(self._wire, key, [*headers, *self._data, *self._acl])
 
     def upload_part(self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()) -> PartResult:
         """See the port."""
@@ -309,6 +310,7 @@ class S3Store:
             headers=[
                 *headers,
                 *self._data,
+                *self._acl,
                 *copy_source_headers(source_bucket, source_key, source_pin),
                 *guard_headers(guard),
             ],

@@ -20,18 +20,21 @@ from schema.errors import (
     DigestMismatch,
     FeatureUnsupported,
     ObjectChanged,
+    ObjectMissing,
     ObjectRefused,
     ResponseUnreadable,
 )
 from storage.open_store import open_store
-from storage.port import UNGUARDED, Guard, ObjectStore
+from storage.port import UNGUARDED, UNPINNED, Guard, ObjectStore, Pin
 
 MOTO = {
     "acl": "enforced", "bucket_default_retention": "none", "bucket_encryption": "none", "bucket_lifecycle": "none",
     "bucket_ownership": "none", "bucket_versioning": "none", "case_insensitive": "ignored",
     "checksums_returned": "ignored", "complete_if_match": "ignored", "complete_if_none_match": "enforced",
     "content_md5": "ignored", "copy_if_none_match": "ignored", "copy_metadata": "enforced",
-    "copy_source_if_match": "ignored", "crc32": "ignored",
+    "copy_source_if_match": "ignored", "copy_if_match": "ignored", "crc32": "ignored",
+    "delete_if_match": "enforced", "get_if_match": "enforced", "metadata_2kb": "enforced",
+    "metadata_4kb": "enforced", "metadata_dot": "enforced", "metadata_underscore": "enforced",
     "crc32c": "ignored", "crc64nvme": "ignored", "etag_is_md5": "enforced", "folds_double_slash": "ignored",
     "folds_leading_slash": "ignored", "if_match": "enforced", "if_none_match": "enforced", "key_case": "enforced",
     "key_characters": "enforced", "key_control": "enforced", "key_dot_segments": "enforced",
@@ -48,7 +51,8 @@ MOTO = {
 }  # fmt: skip
 RCLONE = MOTO | {
     "acl": "rejected", "checksums_returned": "enforced", "complete_if_none_match": "ignored", "content_md5": "enforced",
-    "copy_metadata": "ignored",
+    "copy_metadata": "ignored", "delete_if_match": "ignored", "get_if_match": "ignored", "metadata_2kb": "rejected",
+    "metadata_4kb": "rejected",
     "if_match": "ignored", "if_none_match": "ignored", "key_dot_segments": "rejected", "key_double_slash": "rejected",
     "key_file_and_folder": "rejected", "key_folder_marker": "ignored", "key_leading_slash": "rejected",
     "listed_etag": "enforced",
@@ -96,24 +100,44 @@ class Strict(Through):
         self._check(body, headers)
         return self._store.upload_part(key, upload_id, number, body, headers)
 
-    def complete_upload(self, *arguments: Any, guard: Guard = UNGUARDED) -> Any:
-        if guard.if_match:
+    def complete_upload(self, key: str, *arguments: Any, guard: Guard = UNGUARDED) -> Any:
+        self._hold(key, guard)
+        return self._store.complete_upload(key, *arguments)
+
+    def copy_part(self, bucket: str, source: str, *arguments: Any, source_pin: Pin = UNPINNED) -> Any:
+        self._pinned(source, source_pin)
+        return self._store.copy_part(bucket, source, *arguments)
+
+    def copy(self, bucket: str, source: str, key: str, headers: Any, *, source_pin: Pin = UNPINNED,
+             guard: Guard = UNGUARDED) -> Any:  # fmt: skip
+        self._pinned(source, source_pin)
+        self._hold(key, guard)
+        return self._store.copy(bucket, source, key, headers)
+
+    def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> Any:
+        self._hold(key, Guard(if_match=if_match))
+        return self._store.delete(key, version_id=version_id)
+
+    def _etag(self, key: str) -> str | None:
+        try:
+            return self._store.head(key).etag
+        except ObjectMissing:
+            return None
+
+    def _hold(self, key: str, guard: Guard) -> None:
+        if (guard.if_none_match and self._etag(key)) or (guard.if_match and guard.if_match != self._etag(key)):
             raise DestinationChanged("no", status=412)
-        return self._store.complete_upload(*arguments, guard=guard)
 
-    def copy_part(self, *arguments: Any, **options: Any) -> Any:
-        if options:
+    def _pinned(self, key: str, pin: Pin) -> None:
+        if pin.etag is not None and pin.etag != self._etag(key):
             raise ObjectChanged("no", status=412)
-        return self._store.copy_part(*arguments)
-
-    def copy(self, *_: Any, **options: Any) -> Any:
-        raise (DestinationChanged if "guard" in options else ObjectChanged)("no", status=412)
 
 
 def test_a_strict_server(moto: ObjectStore) -> None:
     facts = probe(Strict(moto), server_copy=True).facts
     for name in ("content_md5", "crc64nvme", "crc32c", "crc32", "multipart_crc64nvme", "complete_if_match",
-                 "complete_if_none_match", "copy_if_none_match", "copy_source_if_match", "multipart",
+                 "complete_if_none_match", "copy_if_none_match", "copy_if_match", "copy_source_if_match",
+                 "delete_if_match", "multipart",
                  "part_copy", "part_copy_source_if_match"):  # fmt: skip
         assert facts[name] == "enforced", name
 
@@ -143,7 +167,7 @@ class CopiesParts(Through):
 
     def copy_part(self, bucket: str, source: str, key: str, upload: str, number: int, start: int,
                   length: int | None, **options: Any) -> Any:  # fmt: skip
-        if self._how == "as AWS" and options:
+        if self._how == "as AWS" and options and options["source_pin"].etag != self._store.head(source).etag:
             raise ObjectChanged("no", status=412)
         if self._how == "as AWS" and length is not None:
             raise ObjectRefused("the source is too small for a range", status=400, code="InvalidRequest")

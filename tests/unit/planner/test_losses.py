@@ -63,7 +63,55 @@ ALL_IDS = {"tags", "acl", "system-headers", "user-metadata", "user-metadata-text
 
 def test_every_loss_of_a_poor_destination_is_named() -> None:
     assert ids(Evidence(EVERYTHING, Capabilities(), BAD, [sampled()], all_versions=True)) == ALL_IDS
-    assert ALL_IDS == LOSSES, "what may be accepted in a declaration is what may be lost"
+    in_part = {"metadata-names", "metadata-size"}
+    assert ALL_IDS | in_part == LOSSES, "what may be accepted in a declaration is what may be lost"
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "lost"),
+    [
+        ("metadata_underscore", "v", {"metadata-names"}),
+        ("metadata_dot", "v", set()),
+        ("metadata_2kb", "v" * 1100, {"metadata-size"}),
+        ("metadata_2kb", "v" * 900, set()),
+        ("metadata_4kb", "v" * 1900, set()),
+        ("metadata_4kb", "v" * 2100, {"metadata-size"}),
+    ],
+)
+def test_metadata_a_destination_keeps_in_part(fact: str, value: str, lost: set[str]) -> None:
+    sample = [SampledObject("a", ObjectHead({"x-amz-meta-a_b": value}, 1, "e"), (), (), None)]
+    for seen, expected in (("ignored", lost), ("rejected", lost), ("enforced", set())):
+        facts = Capabilities({**GOOD.facts, fact: seen})
+        assert ids(Evidence(Preserve(), Capabilities(), facts, sample)) == expected
+    none_at_all = Capabilities({**GOOD.facts, fact: "ignored", "user_metadata": "ignored"})
+    assert ids(Evidence(Preserve(), Capabilities(), none_at_all, sample)) == {"user-metadata"}
+
+
+@pytest.mark.parametrize(
+    ("size", "etag", "source", "destination", "lost"),
+    [
+        (11 << 20, "e-2", {}, {}, False),
+        (11 << 20, "e-2", {"reads_part_numbers": "rejected"}, {}, True),
+        (11 << 20, "e", {"reads_part_numbers": "rejected"}, {}, False),
+        (6 << 30, "e-1001", {}, {"part_numbers": "rejected"}, True),
+        (6 << 30, "e-1000", {}, {"part_numbers": "rejected"}, False),
+        (6 << 20, "e-3", {}, {}, True),
+        (10 << 20, "e-3", {}, {}, False),
+    ],
+)
+def test_part_layouts_that_cannot_be_kept(
+    size: int, etag: str, source: dict[str, str], destination: dict[str, str], lost: bool
+) -> None:
+    sample = [SampledObject("a", ObjectHead({}, size, etag), (), (), None)]
+    there = Capabilities({**GOOD.facts, **destination})
+    found = ids(Evidence(Preserve(part_layout=True), Capabilities(source), there, sample))
+    assert found == ({"part-layout"} if lost else set())
+
+
+def test_what_is_accepted_holds_for_objects_that_the_sample_has_missed() -> None:
+    evidence = Evidence(Preserve(), Capabilities(), GOOD)
+    assert find_losses(evidence) == ()
+    assert [(loss.id, loss.accepted) for loss in find_losses(evidence, ["tags"])] == [("tags", True)]
 
 
 def test_what_is_not_asked_for_is_no_loss() -> None:
@@ -99,7 +147,7 @@ def test_a_good_destination_loses_nothing() -> None:
     ],
 )
 def test_the_parts_of_an_encrypted_object_give_another_etag(headers: dict[str, str], lost: set[str]) -> None:
-    sample = [SampledObject("a", ObjectHead(headers, 1, "e-2"), (), (), None)]
+    sample = [SampledObject("a", ObjectHead(headers, 11 << 20, "e-2"), (), (), None)]
     assert ids(Evidence(Preserve(part_layout=True), Capabilities(), GOOD, sample)) == lost
 
 

@@ -99,10 +99,15 @@ def test_what_was_not_probed_is_taken_to_be_as_at_aws() -> None:
 
 
 def test_where_copyobject_fails_everything_is_streamed() -> None:
-    refusing = {"copy_source_if_match": "rejected", "copy_if_none_match": "rejected", "part_copy": "enforced"}
+    refusing = {"copy_metadata": "rejected", "part_copy": "enforced"}
     assert settled(refusing) == MethodChoice(Method.STREAM, "the endpoint refuses CopyObject")
     with pytest.raises(DeclarationError, match="refuses CopyObject"):
         settled(refusing, "server-copy")
+
+
+def test_conditions_that_copyobject_refuses_are_no_reason_to_stream() -> None:
+    unconditional = {"copy_source_if_match": "rejected", "copy_if_none_match": "rejected", "copy_metadata": "enforced"}
+    assert settled(unconditional).method is Method.SERVER_COPY
 
 
 def made(

@@ -46,8 +46,9 @@ class OneVersion:
 def landed(source: OneVersion, destination: OneVersion) -> bool:
     """Whether the source's version is found at the destination."""
     section = SimpleNamespace(
-        source=source, destination=destination, source_facts=MD5_ETAGS, destination_facts=MD5_ETAGS
-    )
+        source=source, destination=destination, source_facts=MD5_ETAGS, destination_facts=MD5_ETAGS,
+        pin=lambda entry: Pin(entry.etag, entry.version_id), destination_pin=Pin,
+    )  # fmt: skip
     tools = Tools(BufferPool(ByteBudget(1 << 20)), Retrier(Stop(), lambda: 0.0, lambda _stop: None), Stop())
     entry = Entry("k", len(source.body), source.answer.etag, Action.COPY, version_id="v")
     return KeyHistory(cast(Route, section), "k", tools, recorded=()).landed([entry]) != []

@@ -15,6 +15,7 @@ from executor.copy.part import PartWindow
 from schema.errors import DigestMismatch
 from schema.facts import Capabilities
 from schema.plan import Action, Entry
+from storage.port import Pin
 
 BODY = bytes(range(256)) * 40
 CRC_HEADER = "x-amz-checksum-crc64nvme"
@@ -25,7 +26,9 @@ def window_over(facts: dict[str, str]) -> PartWindow:
     source = MemoryStore()
     source.hold("k", BODY)
     entry = Entry("k", len(BODY), source.head("k").etag, Action.COPY)
-    job: Any = SimpleNamespace(entry=entry, route=SimpleNamespace(source=source, destination_facts=Capabilities(facts)))
+    pin = Pin(entry.etag)
+    route = SimpleNamespace(source=source, destination_facts=Capabilities(facts), pin=lambda _entry: pin)
+    job: Any = SimpleNamespace(entry=entry, route=route)
     return PartWindow(job, PartRange(1, 100, 9_900), memoryview(bytearray(1024)))
 
 
