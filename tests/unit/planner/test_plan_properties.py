@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytest import MonkeyPatch
 from support.planning import DESTINATION, SOURCE, MemoryManifests, declare, listed, md5, moved, plan, side
 from support.sample_plan import check_plan
 
-from schema.declaration import MappingRule, OnDifferent, Policy
+from planner import section
+from planner.decide import alike_reason
+from schema.declaration import Comparison, MappingRule, OnDifferent, Policy
 from schema.objects import ListedObject
 from schema.plan import Plan
 from schema.plan_document import to_document
@@ -153,3 +159,25 @@ def test_histories_applied_and_planned_again_leave_nothing_to_do(tmp_path_factor
         assert there[key][-1] == texts[-1], key
     second = plan(declaration, versions(source), versions(there), manifests=manifests, staging=staging)
     assert second.batches == ()
+
+
+@given(inventories, inventories, st.data())
+@settings(max_examples=20, deadline=None)
+def test_putting_aside_many_at_a_time_changes_nothing(source: Any, destination: Any, data: st.DataObject) -> None:
+    """The same plan as when each key is decided by itself, whatever is compared and remembered."""
+    there = {**destination, **data.draw(st.sampled_from([source, dict(list(source.items())[::2]), {}]))}
+    compared = data.draw(st.sampled_from([("size",), ("size", "etag"), ("size", "etag", "modified"), ("checksum",)]))
+    policy = Policy(compare=tuple(map(Comparison, compared)))
+    facts = ({}, {"etag_is_md5": data.draw(st.sampled_from(["enforced", "ignored"]))})
+    memory = [(key, "e", "f") for key in data.draw(st.lists(st.sampled_from(sorted(source) or ["x"]), max_size=3))]
+    found = []
+    for alike in (alike_reason, lambda _rules: None):
+        with TemporaryDirectory() as folder, MonkeyPatch.context() as patch:
+            patch.setattr(section, "alike_reason", alike)
+            manifests = MemoryManifests()
+            made = plan(
+                declare(policy=policy), objects(source), objects(there), manifests=manifests, staging=Path(folder),
+                facts=facts, memory=memory,
+            )  # fmt: skip
+            found.append((made.plan_id, {digest: manifests.entries(digest) for digest in manifests.kept}))
+    assert found[0] == found[1]

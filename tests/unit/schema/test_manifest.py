@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from schema import manifest, manifest_lines
 from schema.errors import LocalDiskError, ManifestCorrupt, ManifestMissing
 from schema.manifest import ManifestFolder, ManifestSummary, ManifestWriter, read_entries, verify_manifest
+from schema.manifest_lines import encode, encode_run
 from schema.plan import Action, Entry
 
 TEXT = st.text(
@@ -60,6 +61,39 @@ def check(store: ManifestFolder, summary: ManifestSummary) -> None:
 @given(ENTRIES)
 def test_a_line_gives_its_entry_back(entry: Entry) -> None:
     assert manifest_lines.decode(manifest_lines.encode(entry)) == entry
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=6), ENTRIES)
+def test_a_run_is_the_lines_of_its_entries(entries: list[Entry], shared: Entry) -> None:
+    """Whether most fields are the same in all of them, or not."""
+    alike = shared._replace(storage_class="STANDARD", destination_key=None, version_id=None)
+    skipped = [
+        alike._replace(key=each.key, size=each.size, etag=each.etag, destination_etag=each.etag) for each in entries
+    ]
+    for run in (entries, skipped):
+        assert encode_run(run) == b"".join(map(encode, run))
+
+
+def test_a_run_with_a_negative_size_or_a_surrogate_pair_is_refused_as_one_line_is() -> None:
+    good = Entry("a", 1, "e", Action.SKIP, 1, None, "e", reason="same")
+    for bad in (good._replace(size=-1), good._replace(key="\ud83d\ude00")):
+        with pytest.raises(ValueError, match=r"negative|surrogate"):
+            encode_run([good, bad])
+
+
+def test_runs_and_single_entries_make_one_manifest(tmp_path: Path) -> None:
+    entries = [Entry(f"{n:04d}", n, f"{n}", Action.SKIP, 1, None, f"{n}", reason="same") for n in range(3_000)]
+    _, one_by_one = write(tmp_path / "a", entries)
+    store = ManifestFolder(tmp_path / "b")
+    with ManifestWriter(tmp_path / "b") as writer:
+        writer.add_run(entries[:1_000])
+        writer.add(entries[1_000])
+        writer.add_run(entries[1_001:])
+        summary = writer.finish(store)
+
+    assert summary == one_by_one
+    with ManifestWriter(tmp_path / "c") as writer, pytest.raises(ValueError, match="ascends"):
+        writer.add_run([entries[1], entries[0]])
 
 
 @given(ENTRIES)
