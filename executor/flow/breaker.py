@@ -21,6 +21,8 @@ PROBE_SECONDS = 120.0
 REMEMBERED = 1000
 SERVED_SECONDS = 15.0
 """Since its last good answer, failures that name objects may be theirs: the endpoint is asked before it opens."""
+SERVED_SINCE = 10
+"""Good answers after an object's failure that tell it from an outage's first ones: those on the way may be good yet."""
 DOUBT_SECONDS = 5.0
 """A question that has not been answered by then is answered: the endpoint is away."""
 
@@ -101,8 +103,12 @@ class Breaker:
             if ok:
                 self._good += 1
                 self._good_at = now
-            elif self._known(subject):
+            elif subject is not None and self.at_fault(subject):
                 return
+            if not ok and subject is not None and subject not in self._failed:
+                if len(self._failed) >= REMEMBERED:
+                    self._failed.pop(next(iter(self._failed)))
+                self._failed[subject] = self._good
             self._remember(_Sample(now, ok, subject))
             if not ok and self._broken():
                 self._judge(now)
@@ -125,13 +131,15 @@ class Breaker:
         else:
             self._open(now, FIRST_OPEN_SECONDS)
 
-    def _known(self, subject: str | None) -> bool:
-        """*subject* has failed before, and the endpoint has answered well since: it is to blame itself."""
-        if subject is None:
-            return False
-        if len(self._failed) >= REMEMBERED and subject not in self._failed:
-            self._failed.pop(next(iter(self._failed)))
-        return self._good > self._failed.setdefault(subject, self._good)
+    def at_fault(self, subject: str) -> bool:
+        """*subject* has failed, and the endpoint has answered others well since: it is to blame itself."""
+        return self._good - self._failed.get(subject, self._good) >= SERVED_SINCE
+
+    def served(self, good: int, at: float) -> None:
+        """*good* answers, the last of them at *at*, that `record` was not called for."""
+        if good:
+            self._good += good
+            self._good_at = max(self._good_at, at)
 
     def _judge(self, now: float) -> None:
         """Too much is bad: open, or have the endpoint asked first."""

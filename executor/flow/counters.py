@@ -62,12 +62,14 @@ class RequestTotals:
 class ThreadCounter:
     """The counter of one thread; only that thread writes it."""
 
-    __slots__ = ("bytes", "ended", "faults", "ok", "owner", "seconds", "started", "throttled", "timeouts")
+    __slots__ = ("asking", "bytes", "ended", "faults", "ok", "owner", "seconds", "started", "throttled", "timeouts")
 
     def __init__(self) -> None:
         self.owner = threading.current_thread()
         self.started = self.ended = self.ok = self.throttled = self.timeouts = self.faults = self.bytes = 0
         self.seconds = 0.0
+        self.asking = False
+        """What this thread sends is a question of ours, on which no object depends."""
 
     def count_error(self, error: StoreError) -> None:
         """A request ended with *error*."""

@@ -16,7 +16,7 @@ from executor.flow.breaker import WINDOW_SECONDS, Breaker
 from executor.flow.counters import RequestCounters, RequestTotals
 from executor.flow.pace import AdaptiveRate
 from executor.flow.retry_budget import RetryBudget
-from executor.flow.throttled_keys import ThrottledKeys
+from executor.flow.throttled_keys import Judgement, ThrottledKeys
 from executor.flow.token_bucket import TokenBucket
 from schema.errors import ConnectionFailed, RequestTimedOut, ResponseUnreadable, ServerFault, StoreError, Throttled
 from schema.limits import LIMITS, Bounds, Limit
@@ -27,7 +27,7 @@ POLL_SECONDS = 0.5
 """How often a request held back looks whether limits or breaker have changed."""
 SNAPSHOT_SECONDS = 5.0
 COUNT_SECONDS = 0.1
-ASK_AFTER_SECONDS = 2.0
+ASK_AFTER_SECONDS = 1.0
 """After so long without any answer, while objects are throttled, the endpoint is asked whether it serves anybody."""
 POOR_FAILURES = 0.1
 POOR_THROTTLED = 0.2
@@ -100,17 +100,22 @@ class EndpointGovernor:
         self._last_bad = -math.inf
         self._troubled = False
         self._throttled_keys = ThrottledKeys()
+        self._stuck = 0
         self._answered = 0
         self._answered_at = now
         """When an answer was last seen to have come."""
+        self._questions = 0
+        """Of ours that were answered."""
+        self._served = 0
+        """Other answers that the breaker knows of."""
         self._counted_at = -math.inf
-        self._local = threading.local()
 
     def before(self, operation: str, size: int) -> None:  # noqa: ARG002  the port's signature
         """Hold the request back as long as limits, pace and breaker ask for."""
-        if self._gated:
+        mine = self._counters.mine()
+        if self._gated and not (mine.asking and self.well):
             self._hold(size)
-        self._counters.mine().started += 1
+        mine.started += 1
 
     def after(self, sample: RequestSample) -> None:
         """Count the request."""
@@ -123,8 +128,10 @@ class EndpointGovernor:
             self._first_bytes.append(sample.first_byte_seconds)
         else:
             sample.error.endpoint = self.name
-            if not (isinstance(sample.error, Throttled) and self._is_keys_own(sample.error)):
+            if mine.asking or not (isinstance(sample.error, Throttled) and self._is_keys_own(sample.error)):
                 mine.count_error(sample.error)
+        if mine.asking:
+            self._asked(sample.error)
         if self._troubled or sample.error is not None:
             self._consult_breaker(sample)
 
@@ -137,10 +144,13 @@ class EndpointGovernor:
         breaker = self._breaker
         return max(0.0, breaker.opens_until - now) if breaker.state is BreakerState.OPEN else 0.0
 
-    def may_retry(self, now: float) -> bool:
-        """Pay for one retry from the endpoint's retry budget; False: wait `retry_wait` first."""
+    def may_retry(self, now: float, key: str = "") -> bool:
+        """Pay for one retry from the endpoint's retry budget; False: wait `retry_wait` first.
+
+        An object *key* that fails while others are served costs nothing: the budget protects an endpoint in trouble.
+        """
         with self._lock:
-            return self._retries.spend(now)
+            return self._breaker.at_fault(key) or self._retries.spend(now)
 
     def retry_wait(self, now: float) -> float:
         """Seconds until the retry budget affords a retry."""
@@ -157,6 +167,7 @@ class EndpointGovernor:
         if self._throttled_keys:
             with self._lock:
                 self._throttled_keys.served(key)
+                self._stuck = self._throttled_keys.stuck
 
     def hopeless(self, key: str) -> str:
         """Why the throttled object *key* is given up, which is forgotten then; '': it is not."""
@@ -165,6 +176,7 @@ class EndpointGovernor:
             why = self._throttled_keys.hopeless(key, answered=self._answers(now), now=now)
             if why:
                 self._throttled_keys.given_up(key)
+                self._stuck = self._throttled_keys.stuck
         return why
 
     def to_be_asked(self, now: float) -> bool:
@@ -184,11 +196,12 @@ class EndpointGovernor:
     @contextmanager
     def asking(self) -> Iterator[None]:
         """What this thread sends meanwhile is a question of ours: no object depends on the answer."""
-        self._local.asking = True
+        mine = self._counters.mine()
+        mine.asking = True
         try:
             yield
         finally:
-            self._local.asking = False
+            mine.asking = False
 
     def set_limits(self, figures: Mapping[str, float]) -> None:
         """This process's limits at this endpoint by name; one not named there is lifted. Held requests follow soon."""
@@ -207,6 +220,11 @@ class EndpointGovernor:
     def held(self) -> int:
         """Requests held back."""
         return self._held
+
+    @property
+    def stuck(self) -> int:
+        """Objects that are throttled for their own sake: each keeps a worker that does next to nothing."""
+        return self._stuck
 
     @property
     def well(self) -> bool:
@@ -231,6 +249,7 @@ class EndpointGovernor:
             self._windows.append(_Window(now, seconds, window))
             self._retries.earn(window.ok, now)
             self._paced.set_rate(self._pace.on_window(window.ok, window.throttled, seconds, now=now), now)
+            self._tell_of_served(now)
             self._troubled = now - self._last_bad < WINDOW_SECONDS or not self.well
             self._gate()
             if self._pace.bears_with(window.throttled, window.ended):
@@ -302,14 +321,31 @@ class EndpointGovernor:
             return seconds
         return max(self._breaker.opens_until - now, 0.1)
 
+    def _asked(self, error: StoreError | None) -> None:
+        """A question of ours was answered with *error*, or well."""
+        if _verdict(error)[0] and not isinstance(error, Throttled):
+            with self._lock:
+                self._questions += 1
+
+    def _tell_of_served(self, now: float) -> None:
+        """Good answers pass the breaker by while all is well. The lock is held."""
+        served = self._counters.totals().ok - self._questions
+        if served > self._served:
+            self._breaker.served(served - self._served, now)
+            self._served = served
+
     def _is_keys_own(self, error: Throttled) -> bool:
         """Whether a refusal is for the object's own sake."""
-        if not error.key or getattr(self._local, "asking", False):
+        if not error.key:
             return False
         now = self._clock()
         with self._lock:
             code = error.code or f"HTTP {error.status}"
-            return self._throttled_keys.throttled(error.key, code, answered=self._answers(now), now=now)
+            judged = self._throttled_keys.throttled(error.key, code, answered=self._answers(now), now=now)
+            if judged is Judgement.KEY_AFTER_ALL:
+                self._pace.forgive()
+            self._stuck = self._throttled_keys.stuck
+        return judged is not Judgement.PACE
 
     def _answers(self, now: float) -> int:
         """Requests answered so far, counted at most ten times a second. The lock is held."""
@@ -324,10 +360,12 @@ class EndpointGovernor:
         with self._lock:
             now = self._clock()
             ok, subject = _verdict(sample.error)
+            asking = self._counters.mine().asking
             if not ok:
                 self._last_bad = now
                 self._troubled = True
-            if self._breaker.in_doubt and getattr(self._local, "asking", False):
+                self._tell_of_served(now)
+            if self._breaker.in_doubt and asking:
                 self._breaker.asked(ok, now)
             else:
                 self._breaker.record(ok, now, started=now - sample.seconds, subject=subject)
@@ -357,7 +395,7 @@ class EndpointRetries:
         now = self._clock()
         paid: list[EndpointGovernor] = []
         for endpoint in self._concerned(error):
-            if not endpoint.may_retry(now):
+            if not endpoint.may_retry(now, error.key):
                 for other in paid:
                     other.retry_succeeded(now)
                 return max(endpoint.retry_wait(now), 0.001)

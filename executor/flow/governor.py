@@ -17,6 +17,8 @@ from schema.process_view import ProcessView
 STALLED_SECONDS = 5.0
 """A window without any answer is closed after this."""
 TICK_SLACK = 0.01
+MOST_STUCK = 64
+"""Workers added at most for those that wait with an object that is throttled for its own sake."""
 
 
 class Governor:
@@ -51,8 +53,10 @@ class Governor:
     def target(self) -> int:
         """How many worker threads should be active now."""
         wanted = self._fixed or self._controller.target
-        bounds = [bound for bound in (self._most, self._room) if bound is not None]
-        return min(wanted, *bounds) if bounds else wanted
+        # Workers asleep with an object that is refused for its own sake are not at work.
+        stuck = min(MOST_STUCK, sum(endpoint.stuck for endpoint in self._distinct))
+        working = wanted if self._most is None else min(wanted, self._most)
+        return stuck + working if self._room is None else min(stuck + working, self._room)
 
     def bind(self, room: int, why: str) -> None:
         """Never have more than *room* workers, and give *why* as the reason where more were wanted."""

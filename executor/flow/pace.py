@@ -87,6 +87,13 @@ class AdaptiveRate:
             self._seconds = 0.0
         return self.rate
 
+    def forgive(self) -> None:
+        """Refusals that lowered the pace had nothing to do with it: begin anew without one."""
+        self.rate = self._ceiling = math.inf
+        self._growth = FIRST_GROWTH
+        self._unused = 0.0
+        self._first = None
+
     def bears_with(self, throttled: int, ended: int) -> bool:
         """Whether so many refusals of *ended* requests are known to come by chance, whatever the pace."""
         return self._tolerated > THROTTLED_SHARE and throttled <= self._tolerated * ended

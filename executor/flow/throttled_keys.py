@@ -8,6 +8,7 @@ other keys only the share p is refused at first sight, is refused for its own sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from schema.process_view import WaitingKey
 
@@ -17,6 +18,8 @@ LEAST_SHARE = 0.05
 """Of first requests refused: what is assumed at least."""
 OWN_TIMES, OWN_CHANCE = 3, 0.01
 """Refused so often, with so little chance that it is not the key's own: it no longer lowers the pace."""
+OWN_KEYS = 3
+"""Once so many keys, and half of all that were refused, are to blame themselves, a new one is not counted at once."""
 HOPELESS_TIMES, HOPELESS_CHANCE = 8, 1e-6
 HOPELESS_SECONDS = 30.0
 """The same, to give the key up: its chunk is parked, and `s3migrate retry` tries it again."""
@@ -39,6 +42,19 @@ class _Refused:
     """Answers to others when it was last refused."""
     times: int = 1
     """Refusals between any two of which others were answered."""
+    own: bool = False
+    """The refusals are for the key's own sake."""
+
+
+class Judgement(Enum):
+    """What one refusal says."""
+
+    PACE = auto()
+    """The endpoint is asked too much."""
+    KEY = auto()
+    """Nothing of the pace."""
+    KEY_AFTER_ALL = auto()
+    """The same, and the key's earlier refusals, which were taken to speak of the pace, did not either."""
 
 
 class ThrottledKeys:
@@ -48,22 +64,40 @@ class ThrottledKeys:
         self._refused: dict[str, _Refused] = {}
         self._keys = 0
         self._served = 0
+        self._own = 0
+        """Keys found to be refused for their own sake."""
+
+    @property
+    def stuck(self) -> int:
+        """Keys in hand that are refused for their own sake."""
+        return sum([found.own for found in self._refused.values()])
 
     def __bool__(self) -> bool:
         return bool(self._refused)
 
-    def throttled(self, key: str, code: str, *, answered: int, now: float) -> bool:
-        """Note a refusal of *key*. True: it is the key's own, and says nothing of the pace."""
+    def throttled(self, key: str, code: str, *, answered: int, now: float) -> Judgement:
+        """Note a refusal of *key*."""
         found = self._refused.get(key)
         if found is None:
             self._keys += 1
             if len(self._refused) < REMEMBERED:
                 self._refused[key] = _Refused(code, now, answered, self._keys, self._served, answered)
-            return False
+            return Judgement.KEY if self._mostly_own() else Judgement.PACE
         if answered > found.heard:
             found.times += 1
             found.heard = answered
-        return found.times >= OWN_TIMES and self._chance(found, answered) <= OWN_CHANCE
+        if found.times < OWN_TIMES:
+            return Judgement.KEY if self._mostly_own() else Judgement.PACE
+        if found.own:
+            return Judgement.KEY
+        if self._chance(found, answered) > OWN_CHANCE:
+            return Judgement.PACE
+        found.own = True
+        self._own += 1
+        return Judgement.KEY_AFTER_ALL
+
+    def _mostly_own(self) -> bool:
+        return self._own >= max(OWN_KEYS, self._served)
 
     def served(self, key: str) -> None:
         """A request of *key* was answered after all."""

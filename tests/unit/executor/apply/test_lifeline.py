@@ -20,7 +20,7 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import Outcome, ProcessPlace, Progress, RunState, Worker, WorkerSeen
 from executor.ledger.workers import this_process
 from schema.calendar import Hours
-from schema.errors import ConnectionFailed, LedgerUnavailable, MigrationError, ObjectMissing
+from schema.errors import ConnectionFailed, LedgerUnavailable, MigrationError, ObjectMissing, ServerFault
 from schema.limits import LIMITS, CalendarRow, Limits
 from schema.process_view import ProcessView
 from storage.port import RequestSample
@@ -256,3 +256,28 @@ def test_with_candidates_the_run_moves_on_each_time_the_breaker_opens() -> None:
     assert at == ["http://b:2", "http://a:1"]
     assert endpoint.well and watch.moved() == {"a:1": "http://a:1"}
     assert len(told.lines) == 3 and "http://b:2" in (told.lines[0][1] or "")
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_an_endpoint_in_doubt_is_asked_at_once(well: bool) -> None:
+    clock, told = Clock(), Told()
+    endpoint = EndpointGovernor("old:9000", clock=clock)
+
+    def probe() -> None:
+        endpoint.before("HeadObject", 0)
+        error = ObjectMissing("404", key="probe") if well else ServerFault("500", key="probe")
+        endpoint.after(RequestSample("HeadObject", 0.0, 0.0, 0, error))
+        raise error
+
+    watch = EndpointWatch({"old:9000": endpoint}, {"old:9000": EndpointCare(probe)}, told)
+    endpoint.before("PutObject", 0)
+    endpoint.after(RequestSample("PutObject", 0.0, 0.0, 0, None))
+    for number in range(10):
+        endpoint.before("PutObject", 0)
+        endpoint.after(RequestSample("PutObject", 0.0, 0.0, 0, ServerFault("500", key=f"key/{number}")))
+    assert endpoint.well and endpoint.to_be_asked(clock.now)
+    until(watch, clock, 0.1)
+
+    assert endpoint.well == well and not endpoint.to_be_asked(clock.now)
+    until(watch, clock, 0.1)
+    assert [what for what, _ in told.lines] == ([] if well else ["endpoint old:9000"])

@@ -139,3 +139,63 @@ def test_an_hour_of_outage_costs_few_requests() -> None:
             breaker.record(False, now, started=now)
 
     assert sent <= 10 + 4 + 60
+
+
+def test_an_object_that_fails_again_after_others_were_served_counts_no_more() -> None:
+    breaker = Breaker()
+    for number in range(300):
+        breaker.record(number % 5 != 0, number * 0.01, subject=None if number % 5 else f"poison/{number % 50}")
+
+    assert breaker.state is BreakerState.CLOSED
+    assert breaker.at_fault("poison/5") and not breaker.at_fault("another")
+
+
+def test_answers_that_were_on_the_way_when_an_outage_began_do_not_excuse_the_endpoint() -> None:
+    breaker = Breaker()
+    breaker.record(False, 0.0, subject="first")
+    breaker.served(9, 0.1)
+    assert not breaker.at_fault("first")
+
+    breaker.served(1, 0.2)
+    assert breaker.at_fault("first")
+
+
+def test_without_a_good_answer_in_between_the_same_objects_count_each_time() -> None:
+    breaker = Breaker()
+    for number in range(10):
+        breaker.record(False, 0.0, subject=f"key/{number % 4}")
+
+    assert breaker.state is BreakerState.OPEN
+
+
+def doubtful(*, good_at: float, now: float, subject: str | None = "key") -> Breaker:
+    """An endpoint that can be asked, well at *good_at*; ten objects in a row have failed *now*."""
+    breaker = Breaker()
+    breaker.askable = True
+    breaker.record(True, good_at)
+    for number in range(10):
+        breaker.record(False, now, subject=subject and f"{subject}/{number}")
+    return breaker
+
+
+@pytest.mark.parametrize(("well", "state"), [(True, BreakerState.CLOSED), (False, BreakerState.OPEN)])
+def test_an_endpoint_that_was_well_a_moment_ago_is_asked_before_the_breaker_opens(
+    well: bool, state: BreakerState
+) -> None:
+    breaker = doubtful(good_at=0.0, now=1.0)
+    assert breaker.state is BreakerState.CLOSED and breaker.in_doubt
+    breaker.asked(well, 1.2)
+
+    assert (breaker.state, breaker.in_doubt) == (state, False)
+
+
+def test_it_opens_at_once_when_the_failures_name_no_object_or_nothing_was_served_lately() -> None:
+    assert doubtful(good_at=0.0, now=1.0, subject=None).state is BreakerState.OPEN
+    assert doubtful(good_at=0.0, now=20.0).state is BreakerState.OPEN
+
+
+def test_a_question_without_an_answer_is_an_answer() -> None:
+    breaker = doubtful(good_at=0.0, now=1.0)
+    breaker.record(False, 7.0, subject="one/more")
+
+    assert breaker.state is BreakerState.OPEN
