@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -48,6 +49,15 @@ class Credentials(Protocol):
 
     def refresh(self, stale: Keys | None) -> bool:
         """The server calls *stale* expired: get newer ones. True when current() now answers other keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What opens one side. Nothing of it is shown."""
+
+    credentials: Credentials = field(repr=False)
+    customer_key: bytes | None = field(default=None, repr=False)
+    """32 bytes: the SSE-C key of the side's objects."""
 
 
 class FixedKeys:

@@ -9,7 +9,7 @@ from ssl import get_default_verify_paths
 from schema.declaration import Side
 from schema.errors import InputMissing, WhichSide
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
-from storage.credentials import ca_bundle_named, customer_key, resolve_credentials
+from storage.credentials import Secrets, ca_bundle_named, customer_key, resolve_credentials
 from storage.port import RequestObserver, Unobserved
 from storage.s3.store import S3Store
 
@@ -27,13 +27,13 @@ def open_store(
     looked for, CredentialsMisconfigured, ConnectionFailed, InputMissing for a ca_bundle that is not there,
     DeclarationError for an endpoint that is no URL. No request is sent but those to fetch credentials.
     """
+    key = None if side.sse_customer_key_env is None else customer_key(side.sse_customer_key_env)
     return S3Store(
         replace(side, ca_bundle=certificate_authorities(side.ca_bundle)),
-        resolve_credentials(side.credentials, region=side.region),
+        Secrets(resolve_credentials(side.credentials, region=side.region), key),
         observer=observer or Unobserved(),
         timeouts=timeouts,
         which=which,
-        customer_key=None if side.sse_customer_key_env is None else customer_key(side.sse_customer_key_env),
     )
 
 

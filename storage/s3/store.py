@@ -12,7 +12,7 @@ from schema.declaration import Side
 from schema.errors import ObjectMissing, ResponseUnreadable, StoreError, WhichSide
 from schema.objects import ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
-from storage.credentials import Credentials
+from storage.credentials import Secrets
 from storage.listing import listing
 from storage.listing.asking import ListedBucket
 from storage.port import (
@@ -43,14 +43,13 @@ class S3Store:
     def __init__(
         self,
         side: Side,
-        credentials: Credentials,
+        secrets: Secrets,
         *,
         observer: RequestObserver | None = None,
-        customer_key: bytes | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         which: WhichSide = WhichSide.UNKNOWN,
     ) -> None:
-        """*customer_key*: 32 bytes of SSE-C key. *which*: the end of the pair this store is; its errors say so.
+        """*which*: the end of the pair this store is; its errors say so.
 
         Without side.ca_bundle libcurl's own authorities hold.
         """
@@ -60,7 +59,7 @@ class S3Store:
             side.bucket,
             address,
             address.region,
-            credentials,
+            secrets.credentials,
             observer or Unobserved(),
             ca_bundle=side.ca_bundle,
             timeouts=timeouts,
@@ -71,7 +70,7 @@ class S3Store:
         self._always: tuple[tuple[str, str], ...] = ()
         if side.requester_pays:
             self._always = (("x-amz-request-payer", "requester"),)
-        self._key = customer_key_headers(customer_key) if customer_key else ()
+        self._key = customer_key_headers(secrets.customer_key) if secrets.customer_key else ()
         self._data = (*self._always, *self._key)
         self._acl = (("x-amz-acl", side.acl),) if side.acl else ()
 

@@ -15,7 +15,7 @@ from support.servers import MotoServer, RcloneServer
 from schema import errors
 from schema.declaration import Side
 from schema.objects import ListedPart
-from storage.credentials import FixedKeys, Keys
+from storage.credentials import FixedKeys, Keys, Secrets
 from storage.open_store import open_store
 from storage.port import Guard, ObjectStore, Pin
 from storage.s3.store import S3Store
@@ -230,7 +230,7 @@ class ObjectStoreContract:
         assert [entry.key for entry in store.list_objects("", start_after="b/1")] == keys[keys.index("b/2") :]
 
     def test_missing_bucket(self) -> None:
-        elsewhere = S3Store(self.side(bucket="no-such-bucket-here"), FixedKeys(self.keys()))
+        elsewhere = S3Store(self.side(bucket="no-such-bucket-here"), Secrets(FixedKeys(self.keys())))
         with pytest.raises(errors.BucketMissing):
             elsewhere.put("k", b"x", [])
         with pytest.raises(errors.BucketMissing):
@@ -241,7 +241,7 @@ class ObjectStoreContract:
 
     def test_wrong_secret(self) -> None:
         self.unless_ignored("signatures")
-        stranger = S3Store(self.side(), FixedKeys(Keys(self.keys().access_key, "wrong")))
+        stranger = S3Store(self.side(), Secrets(FixedKeys(Keys(self.keys().access_key, "wrong"))))
         with pytest.raises(errors.CredentialsRefused):
             stranger.put("k", b"x", [])
         stranger.close()

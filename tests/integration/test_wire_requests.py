@@ -18,7 +18,7 @@ from support.scripted_server import (
 
 from schema import errors
 from schema.errors import StoreError
-from storage.credentials import FixedKeys, Keys
+from storage.credentials import FixedKeys, Keys, Secrets
 from storage.port import Guard, Pin
 from storage.s3.store import S3Store
 
@@ -153,7 +153,7 @@ def test_customer_key_and_requester_pays_go_with_data_calls() -> None:
     created = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
     head = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "e"\r\n\r\n'
     with scripted(*[answer(body=b"hello", ETag='"e"')] * 3, answer(body=created), head) as server:
-        store = S3Store(side_at(server, requester_pays=True), KEYS, customer_key=bytes(32))
+        store = S3Store(side_at(server, requester_pays=True), Secrets(KEYS, bytes(32)))
         get(store)
         store.put("k", b"x", [])
         store.upload_part("k", "u", 1, b"x")

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from schema.declaration import Side
 from schema.objects import ObjectHead
-from storage.credentials import Fetched, FixedKeys, Keys, RenewedKeys
+from storage.credentials import Fetched, FixedKeys, Keys, RenewedKeys, Secrets
 from storage.port import Pin, RequestSample
 from storage.s3.store import S3Store
 from support.certificates import Certificate
@@ -131,7 +131,7 @@ def store_at(
     server: ScriptedServer, credentials: FixedKeys | RenewedKeys = KEYS, **options: object
 ) -> Iterator[S3Store]:
     """A store of the bucket `bucket` at *server*."""
-    store = S3Store(side_at(server), credentials, **options)  # type: ignore[arg-type]
+    store = S3Store(side_at(server), Secrets(credentials), **options)  # type: ignore[arg-type]
     try:
         yield store
     finally:
