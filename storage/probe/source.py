@@ -83,7 +83,7 @@ def survey_source(
     *,
     retry: Retry = PROBE_RETRY,
 ) -> tuple[Capabilities, tuple[SampledObject, ...]]:
-    """The source's facts, and what 24 objects of the sample (see `choose`) carry. Reads only, some 45 requests.
+    """The source's facts, and what 24 objects of the sample (see `choose`) carry. Reads only, some 55 requests.
 
     Facts besides settings of the bucket: GET_IF_MATCH, ETAG_IS_MD5 (of small objects' bytes), LISTED_ETAG,
     CHECKSUMS_RETURNED, READS_PART_NUMBERS, TAGS_READABLE, ACL_READABLE and the setting SAMPLE_CARRIES (see
