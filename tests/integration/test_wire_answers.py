@@ -119,7 +119,7 @@ ERROR_200 = answer(body=b"   <Error><Code>SlowDown</Code></Error>")
 WRITES: list[tuple[Callable[[S3Store], object], bytes, type[StoreError]]] = [
     (lambda s: s.put("k", b"x", []), answer(), errors.ResponseUnreadable),
     (lambda s: s.put("k", b"x", []), answer(body=b"<html>hi</html>"), errors.ResponseUnreadable),
-    (lambda s: s.upload_part("k", "u", 1, b"x"), answer(), errors.ResponseUnreadable),
+    (lambda s: s.upload_part("k", "u", 1, b"x"), answer(), errors.UploadMissing),  # ListParts says so
     (lambda s: s.create_upload("k", []), answer(body=b"<html/>"), errors.ResponseUnreadable),
     (lambda s: s.complete_upload("k", "u", [(1, "e")]), answer(), errors.ResponseUnreadable),
     (lambda s: s.complete_upload("k", "u", [(1, "e")]), ERROR_200, errors.Throttled),
@@ -130,16 +130,22 @@ WRITES: list[tuple[Callable[[S3Store], object], bytes, type[StoreError]]] = [
     (lambda s: s.copy_part("b", "k", "k", "u", 1, 0, 5), ERROR_200, errors.Throttled),
     (lambda s: list(s.list_parts("k", "u")), answer(), errors.ResponseUnreadable),
     (lambda s: list(s.list_uploads("")), answer(body=b"<html/>"), errors.ResponseUnreadable),
-    (lambda s: s.get_tags("k"), answer(), errors.ResponseUnreadable),
+    (lambda s: s.get_tags("k"), answer(body=b"<html/>"), errors.ResponseUnreadable),
 ]
 
 
 @pytest.mark.parametrize(("act", "reply", "leaf"), WRITES)
 def test_a_200_that_lies(act: Callable[[S3Store], object], reply: bytes, leaf: type[StoreError]) -> None:
-    with scripted(reply) as server, store_at(server) as store:
+    """A write that tells no ETag is asked about; nothing lies there either."""
+    with scripted(reply, answer("404 Not Found")) as server, store_at(server) as store:
         with pytest.raises(StoreError) as caught:
             act(store)
         assert type(caught.value) is leaf
+
+
+def test_no_answer_to_tagging_is_no_tags() -> None:
+    with scripted(answer()) as server, store_at(server) as store:
+        assert store.get_tags("k") == ()
 
 
 def test_expired_token_is_refreshed_and_the_call_repeated_once() -> None:
