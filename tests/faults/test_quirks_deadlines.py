@@ -25,6 +25,7 @@ from executor.flow import endpoint, pace, throttled_keys
 from schema.declaration import Side
 from schema.errors import RequestTimedOut, ResponseUnreadable
 from schema.timeouts import NAMES, Timeouts
+from storage.credentials import Secrets
 from storage.s3.store import S3Store
 
 OBJECTS = 100
@@ -71,7 +72,7 @@ def test_slow_list(slow_url: str) -> None:
     """Each kind of request is given up after its own time, and has its answer when it may take longer."""
 
     def outcome(kind: str, seconds: Timeouts) -> str:
-        store = S3Store(Side("bucket", endpoint_url=slow_url), KEYS, timeouts=seconds)
+        store = S3Store(Side("bucket", endpoint_url=slow_url), Secrets(KEYS), timeouts=seconds)
         try:
             CALLS[kind](store)
         except RequestTimedOut:
