@@ -86,17 +86,17 @@ def test_a_grantee_without_a_counterpart_is_refused_until_given_up(on_moto: Oper
 
 
 def test_a_loss_that_the_sample_did_not_show_fails_its_object(on_moto: Operator, seed: int) -> None:
-    """The probe looks at the first sixteen of the first listed objects; the stranger is granted behind them."""
-    fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject(f"{n:04}", 1, seed) for n in range(250)])
-    on_moto.source.client().put_object(
-        Bucket=on_moto.source_bucket, Key="zz/shared", Body=b"x", GrantRead=f'id="{STRANGER}"'
-    )
+    """The survey looks at two dozen objects of several key ranges; the stranger is granted between them."""
+    client, unlooked = on_moto.source.client(), "0137-shared"
+    fill(client, on_moto.source_bucket, [CorpusObject(f"{n:04}", 1, seed) for n in range(125)])
+    client.put_object(Bucket=on_moto.source_bucket, Key=unlooked, Body=b"x", GrantRead=f'id="{STRANGER}"')
+    fill(client, on_moto.source_bucket, [CorpusObject(f"{n:04}", 1, seed) for n in range(125, 250)])
     on_moto.declare(preserve={"acl": True})
     assert on_moto.plan().code == 0
     ran = on_moto.apply()
-    assert (ran.code, "zz/shared" in ran.err, STRANGER in ran.err) == (3, True, True), ran.err
+    assert (ran.code, unlooked in ran.err, STRANGER in ran.err) == (3, True, True), ran.err
     missing = compare(on_moto.source_side, on_moto.destination_side, fields=("bytes",))
-    assert [(difference.key, difference.field) for difference in missing] == [("zz/shared", "missing")]
+    assert [(difference.key, difference.field) for difference in missing] == [(unlooked, "missing")]
 
 
 def test_an_encryption_key_without_a_counterpart_is_refused(on_moto: Operator) -> None:

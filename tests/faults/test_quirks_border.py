@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,12 +19,13 @@ from support.operator import Operator, Ran, moved
 from support.oracle import compare, fill, keys
 from support.quirk_proxy import Answered, Asked, Quirk, QuirkProxy, Refuses, ShowsLate, Which, refusal
 
+from executor.copy.job import Job
 from executor.copy.late import Lateness, shown
-from executor.copy.whole import ended
 from executor.ledger.values import Completion, Failure, Outcome
 from executor.stop import Stop
 from schema import errors
 from schema.errors import StoreError, WhichSide
+from schema.objects import ObjectHead
 from schema.plan import Action, Entry
 
 OBJECTS = 6
@@ -58,6 +60,16 @@ def even(seed: int, key: str = "big") -> CorpusObject:
 PARTED = {"limits": {"memory": "12MiB"}, "preserve": {"part_layout": True}}
 
 
+def job_of(entry: Entry) -> Job:
+    """One object whose source has changed once more when it is looked at again, and is to be skipped then."""
+    another = SimpleNamespace(head=lambda *_key, **_words: ObjectHead(size=2, etag="other", headers={}))
+    policy = SimpleNamespace(if_source_changes="skip")
+    route: Any = SimpleNamespace(plan=SimpleNamespace(policy=policy), source=another, read_extra=())
+    work: Any = SimpleNamespace(chunk=SimpleNamespace(batch_no=0))
+    tools: Any = SimpleNamespace(retrier=SimpleNamespace(run=lambda step, *_counted: step()))
+    return Job(route, entry, work, 0, tools)
+
+
 # --- head-404-after-complete ---------------------------------------------------------------------------------
 
 
@@ -84,7 +96,7 @@ def test_what_is_never_shown_names_the_destination_and_the_time() -> None:
         shown(look, Stop(), Lateness((0.0, 0.0, 0.0)))
     assert caught.value.side is WhichSide.DESTINATION
     entry = Entry("k", 1, "e", Action.COPY)
-    result = ended(caught.value, entry, 0, 0, 1, "skip")
+    result = job_of(entry).failed(caught.value).row
     assert isinstance(result, Failure), "failed, and not gone from the source"
 
 
@@ -111,7 +123,7 @@ def test_a_stop_ends_the_waiting() -> None:
 @pytest.mark.parametrize("side", list(WhichSide))
 def test_the_side_decides_and_not_the_operation(leaf: type[StoreError], operation: str, side: WhichSide) -> None:
     entry = Entry("k", 1, "e", Action.COPY)
-    result = ended(leaf("no", operation=operation, side=side), entry, 0, 0, 1, "skip")
+    result = job_of(entry).failed(leaf("no", operation=operation, side=side)).row
     if side is WhichSide.SOURCE:
         assert isinstance(result, Completion)
         assert result.outcome in {Outcome.SOURCE_GONE, Outcome.SOURCE_CHANGED}
