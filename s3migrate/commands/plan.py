@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from s3migrate.planning.completed_before import completed_before
 from s3migrate.planning.endpoint_choices import with_chosen_endpoints
 from s3migrate.planning.probing import probe_pair
 from s3migrate.settings import Settings, read_settings
+from s3migrate.views.plan_progress import PlanLines
 from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
 from schema.declaration import Declaration
@@ -33,7 +35,6 @@ from schema.escape import one_line
 from schema.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 from schema.planfile import load_plan, write_plan
-from schema.quantities import count_text
 from storage.port import Believe, ObjectStore
 
 
@@ -79,6 +80,8 @@ def plan_command(  # click passes one argument for each option
     declaration = load_declaration(declaration_path)
     path = output or Path("plans") / f"{declaration.name}.plan.yaml"
     emit = emitter(as_json)
+    lines = PlanLines(_silent if as_json else partial(click.echo, err=True), time.monotonic)
+    lines.probing(len(declaration.pairs))
     before = _base(path, base, lineage_of(declaration))
     declaration, endpoints = with_chosen_endpoints(declaration, before, time.monotonic)
     stores = open_sections(((p.id, p.source, p.destination) for p in declaration.pairs), timeouts=declaration.timeouts)
@@ -86,7 +89,7 @@ def plan_command(  # click passes one argument for each option
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
         asked = _Asked(declaration, before, settings, endpoints, parallel_listing, Believe(believe))
-        plan = _planned(asked, stores, manifests, tell=_teller(as_json))
+        plan = _planned(asked, stores, manifests, tell=lines.tell)
         written = write_plan(path, plan, manifests)
     except OSError as error:
         raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
@@ -205,12 +208,5 @@ def _base(path: Path, named: Path | None, lineage: str) -> Plan | None:
     return plan if named is not None or plan.lineage == lineage else None
 
 
-def _teller(as_json: bool) -> Callable[[PlanProgress], None]:
-    def tell(progress: PlanProgress) -> None:
-        if as_json:
-            return
-        source, destination = count_text(progress.source_listed), count_text(progress.destination_listed)
-        state = "listed" if progress.finished else "listing"
-        click.echo(f"  {progress.section}: {state} {source} at the source, {destination} at the destination", err=True)
-
-    return tell
+def _silent(_line: str) -> None:
+    """With --json only the outcome is told."""
