@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from array import array
 from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 from operator import itemgetter, lt
@@ -23,7 +25,7 @@ class Stocktaker:
     """Wraps one side's listing. The sums and the digest are whole once the stream has ended.
 
     The digest is over blocks of 512 entries, of each its columns (keys, sizes, ETags, times, classes, versions, flags)
-    with the lengths of the texts: two listings have one digest exactly when they say the same.
+    with their lengths: two listings have one digest exactly when they say the same.
     """
 
     def __init__(self, source: ListingSource, prefix: str, on_block: Callable[[int], None] | None = None) -> None:
@@ -53,7 +55,7 @@ class Stocktaker:
             else:
                 columns = _mixed(block)
                 self.bytes += sum(item[1] or 0 for item in block)
-            self._hasher.update(columns.encode("utf-8", "surrogatepass"))
+            self._hasher.update(columns)
             self.objects += len(block)
             if self._on_block is not None:
                 self._on_block(self.objects)
@@ -94,23 +96,39 @@ class Stocktaker:
         return Inventory(self._kind, self.objects, self.bytes, "sha256:" + self._hasher.hexdigest())
 
 
-def _mixed(block: list[ListedEntry]) -> str:
-    return "\n".join(
-        f"{len(item.key)}:{item.key}{item[1:]}" if isinstance(item, UnsupportedEntry) else _columns([item])
+def _mixed(block: list[ListedEntry]) -> bytes:
+    return b"".join(
+        _framed(f"{item}".encode("utf-8", "surrogatepass") if isinstance(item, UnsupportedEntry) else _columns([item]))
         for item in block
     )
 
 
-def _columns(block: list[ListedObject]) -> str:
-    """All that *block* says, so that no other block says it with the same text."""
+def _columns(block: list[ListedObject]) -> bytes:
+    """All that *block* says, so that no other block says it with the same bytes."""
     keys, sizes, etags, times, classes, *rest = zip(*block, strict=True)
-    texts = [_texts(keys), ",".join(map(str, sizes)), _texts(etags), ",".join(map(str, times)), _texts(classes)]
+    columns = [_texts(keys), _numbers(sizes), _texts(etags), _numbers(times), _texts(classes)]
     for column in rest:
         # Nearly always the same in every entry.
         different = set(column)
-        texts.append(repr(different.pop()) if len(different) == 1 else repr(column))
-    return "\n".join(texts)
+        columns.append(repr(different.pop() if len(different) == 1 else column).encode("utf-8", "surrogatepass"))
+    return b"".join(map(_framed, columns))
 
 
-def _texts(column: tuple[str, ...]) -> str:
-    return f"{','.join(map(str, map(len, column)))}:{''.join(column)}"
+def _framed(column: bytes) -> bytes:
+    return b"%d:%b" % (len(column), column)
+
+
+def _texts(column: tuple[str, ...]) -> bytes:
+    """The texts, NUL between them; with their lengths where one holds a NUL itself."""
+    joined = "\0".join(column)
+    if joined.count("\0") >= len(column):
+        joined = f"{joined}{[*map(len, column)]}"
+    return joined.encode("utf-8", "surrogatepass")
+
+
+def _numbers(column: tuple[int, ...]) -> bytes:
+    """Eight bytes each, least significant first: a plan's digests are the same on every machine."""
+    numbers = array("q", column)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()

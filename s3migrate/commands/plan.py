@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from executor.machine.memory import set_malloc_arenas
+from executor.machine.memory import calm_collector, set_malloc_arenas
 from planner.build import build_plan
 from planner.inputs import PlanInputs, PlanProgress, nothing_completed
 from planner.lineage import lineage_of
@@ -77,6 +77,7 @@ def plan_command(  # click passes one argument for each option
     settings = read_settings()
     outlive_readers()
     set_malloc_arenas()
+    calm_collector()
     declaration = load_declaration(declaration_path)
     path = output or Path("plans") / f"{declaration.name}.plan.yaml"
     emit = emitter(as_json)
