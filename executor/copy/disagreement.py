@@ -6,35 +6,46 @@ listing again, so it must not be called a change.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from schema.errors import ObjectChanged, ObjectRefused, StoreError
-from schema.objects import ObjectHead
+from schema.objects import ListedObject
 from schema.plan import Entry
+from storage.port import ObjectStore
 
 CODE = "ListingAndHeadDisagree"
 
 
-def disagreement(entry: Entry, changed: ObjectChanged, head: Callable[[], ObjectHead]) -> ObjectRefused | None:
-    """The error that ends *entry*, when two HEADs agree with each other on an object no younger than it was listed.
+def disagreement(source: ObjectStore, entry: Entry, changed: ObjectChanged) -> ObjectRefused | None:
+    """The error that ends *entry*, when *source* still lists it as planned while two HEADs say otherwise.
 
     None: the object has changed since the plan, or what is true cannot be found out.
     """
     try:
-        first, second = head(), head()
+        first = source.head(entry.key, version_id=entry.version_id)
+        listed = _listed(source, entry)
+        second = source.head(entry.key, version_id=entry.version_id)
     except StoreError:
         return None
-    same = (first.etag, first.size) == (second.etag, second.size)
-    as_planned = (first.etag, first.size) == (entry.etag, entry.size)
-    modified = first.modified_seconds
-    if not same or as_planned or modified is None or modified > entry.modified_ms // 1000:
+    planned = (entry.etag, entry.size)
+    if listed is None or (listed.etag, listed.size) != planned or (first.etag, first.size) == planned:
+        return None
+    if (first.etag, first.size) != (second.etag, second.size):
         return None
     return ObjectRefused(
         f"listing and head disagree: the source lists it with {entry.size} bytes and ETag {entry.etag}, but two HEADs "
-        f"say {first.size} bytes and ETag {first.etag} of an object that has not changed since. Plan again with "
-        "--believe head, which asks each object",
+        f"say {first.size} bytes and ETag {first.etag}. Plan again with --believe head, which asks each object",
         operation="HeadObject",
         key=entry.key,
         status=changed.status,
         code=CODE,
     )
+
+
+def _listed(source: ObjectStore, entry: Entry) -> ListedObject | None:
+    """What the source lists of the entry's object, or version, now."""
+    # Keys ascend, so the key itself comes before all that only begin with it.
+    for found in source.list_objects(entry.key) if entry.version_id is None else source.list_versions(entry.key):
+        if found.key != entry.key:
+            return None
+        if isinstance(found, ListedObject) and entry.version_id in (None, found.version_id):
+            return found
+    return None

@@ -22,7 +22,7 @@ from executor.machine.buffers import BufferPool
 from executor.route import Route
 from executor.stop import Stop
 from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError, WhichSide
-from schema.objects import ObjectHead, WriteResult
+from schema.objects import WriteResult
 from schema.plan import Action, Batch, Entry
 from storage.port import ObjectStore, Pin
 
@@ -237,7 +237,7 @@ class Job:
         if not isinstance(error, StoreError) or error.scope is Scope.RUN:
             raise error
         if isinstance(error, ObjectChanged) and error.side is WhichSide.SOURCE:
-            error = disagreement(self.entry, error, self._source_head) or error
+            error = disagreement(self.route.source, self.entry, error) or error
         if self.route.plan.policy.if_source_changes == "skip" and error.side is WhichSide.SOURCE:
             for leaf, outcome in ((ObjectChanged, Outcome.SOURCE_CHANGED), (ObjectMissing, Outcome.SOURCE_GONE)):
                 if isinstance(error, leaf):
@@ -258,10 +258,6 @@ class Job:
             message=message,
             request_id=error.request_id,
         )
-
-    def _source_head(self) -> ObjectHead:
-        route, entry = self.route, self.entry
-        return self.repeat(lambda: route.source.head(entry.key, version_id=entry.version_id, extra=route.read_extra))
 
     def held_back(self) -> Ended:
         """An older version of the key did not arrive, so this one may not be written."""

@@ -18,6 +18,10 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _SPECIAL = re.compile("[%+ ]")
 _MOST_PLUSES = 4
+_NOT_OF_A_FORM = r"[^\x21-\x7e]|%20|%(?![0-9A-Fa-f]{2})"
+"""What no form encodes so. A page that says it is encoded and shows none of it is believed, which spares the many
+servers that do as they say a HEAD for each listing; a text that was not encoded after all is then not found by name.
+"""
 _TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
 MOST_ASKED = 24
 """Texts that are asked about, at most, before the usual reading is kept."""
@@ -107,7 +111,9 @@ class KeyCodings:
         left = self._candidates(declared)
         if self._asked.get(declared, 0) >= MOST_ASKED or len(left) == 1:
             return None
-        found = ["[% ]"] if Coding.PLAIN in left else []
+        found: list[str] = []
+        if Coding.PLAIN in left:
+            found.append(_NOT_OF_A_FORM if declared else "[% ]")
         if {Coding.PLAIN, Coding.PERCENT}.intersection(left) and Coding.FORM in left:
             found.append(r"\+")
         if Coding.TWICE in left:

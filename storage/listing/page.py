@@ -28,6 +28,8 @@ from storage.listing.entry import KIND, EntryReader, PartialEntry, ShownEntry, T
 Query = tuple[tuple[str, str], ...]
 
 _EXCERPT = 80
+_NOT_PARSED = (expat.ExpatError, ValueError, LookupError)
+"""What expat raises: the last two for bytes outside the declared encoding, and for one it does not know."""
 _CONTENTS = frozenset({"Contents"})
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _GROUP = "CommonPrefixes"
@@ -263,13 +265,13 @@ class PageReader:
         text = body if declared or b"\r" not in body else body.replace(b"\r", b"&#13;")
         try:
             found = self._parsed(text, kinds)
-        except (expat.ExpatError, UnicodeDecodeError) as error:
+        except _NOT_PARSED as error:
             mended = salvage.mended(text) if body else None
             try:
                 if mended is None:
                     raise error
                 found = self._parsed(mended, kinds)
-            except (expat.ExpatError, UnicodeDecodeError):
+            except _NOT_PARSED:
                 raise self._unreadable(f"is not whole XML ({error})", body) from None
         if found.root == "Error":
             code, message = found.fields.get("Code", ""), found.fields.get("Message", "")

@@ -46,9 +46,7 @@ _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uf
 class Canary:
     """Writes below one folder of a bucket; knows every key, version and upload it may have left there."""
 
-    def __init__(
-        self, store: ObjectStore, prefix: str, token: str, *, retry: Retry, carried: HeaderList = ()
-    ) -> None:
+    def __init__(self, store: ObjectStore, prefix: str, token: str, *, retry: Retry, carried: HeaderList = ()) -> None:
         """*carried*: headers that go with every write, as with those of the run: a bucket's policy may demand them."""
         self.store = store
         self._carried = tuple(carried)

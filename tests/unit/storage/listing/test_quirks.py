@@ -122,7 +122,7 @@ WRITERS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("bucket", [PAIR, ODD, {"a+b": 1}, {"a b": 1}, {"a%2Bb": 1}, {"a%252Bb": 1, "z": 2}])
+@pytest.mark.parametrize("bucket", [PAIR, ODD, {"a+b": 1}, {"a b": 1}, {"a%20b": 1}, {"a%252Bb": 1, "z": 2}])
 @pytest.mark.parametrize("name", WRITERS)
 def test_plus_unescaped_every_key_is_listed_however_it_is_written(name: str, bucket: dict[str, int]) -> None:
     server = Server(bucket, write=WRITERS[name])
@@ -136,6 +136,13 @@ def test_plus_unescaped_control_of_plain_keys_nothing_is_asked() -> None:
     server = Server({f"k{number}": number for number in range(50)})
 
     assert len(server.all()) == 50
+    assert server.heads == []
+
+
+def test_plus_unescaped_control_escapes_that_forms_write_are_believed() -> None:
+    server = Server({"b,=1+1": 1, "\u00e9": 2, "a/b": 3, "c(d)&": 4})
+
+    assert keys(server.all()) == sorted(server.objects)
     assert server.heads == []
 
 
