@@ -18,7 +18,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _SPECIAL = re.compile("[%+ ]")
 _MOST_PLUSES = 4
-_NOT_OF_A_FORM = r"[^\x21-\x7e]|%20|%(?![0-9A-Fa-f]{2})"
+_NOT_OF_A_FORM = r"[^\n\x21-\x7e]|%20|%(?![0-9A-Fa-f]{2})"
 """What no form encodes so. A page that says it is encoded and shows none of it is believed, which spares the many
 servers that do as they say a HEAD for each listing; a text that was not encoded after all is then not found by name.
 """

@@ -99,6 +99,15 @@ def test_pages_of_other_shapes_go_the_long_way(body: bytes) -> None:
     assert outcome(body, quick=True) == outcome(body, quick=False)
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_pages_of_plain_keys_are_read_the_quick_way_alone(declared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise all is right and takes four times as long."""
+    monkeypatch.setattr(PageReader, "_entries", lambda *_: pytest.fail("read the long way"))
+    body = page(*(entry(f"d{number // 9}/{number:04d}.bin") for number in range(50)), declared=declared)
+
+    assert len(PageReader("b").objects(body).entries) == 50
+
+
 PIECES = ["<", ">", "&", "&quot;", "&amp;", "]]>", "<!--", "-->", "<Contents>", "</Contents>", "<Key>", "</Key>", "\n",
           "\r", "\x01", "\ufffd", "%FF", "%zz", "+", " ", "-1", "99", "<?x ?>", "<Owner/>", '"', "</ListBucketResult>",
           "<CommonPrefixes><Prefix>a</Prefix></CommonPrefixes>", "2024-13-01", "61", "W/"]  # fmt: skip
