@@ -187,11 +187,7 @@ def test_content_of_a_small_object_takes_one_request_a_side(on_moto: Operator) -
         for proxy in (ours, theirs):
             proxy.forget()
         on_moto.verify("--level", "content").ok()
-        # One HEAD a side settles how the server writes the key with a plus in its listing.
-        asked = [exchange for proxy in (ours, theirs) for exchange in proxy.history]
-        settled = [exchange.key for exchange in asked if exchange.operation == "head"]
-        assert settled == ["b,=1+1", "b,=1+1"]
-        assert [proxy.count("get") for proxy in (ours, theirs)] == [3, 3]
+        assert [(proxy.count("get"), proxy.count("head")) for proxy in (ours, theirs)] == [(3, 0), (3, 0)]
 
 
 def test_a_sample_still_accounts_for_every_key(applied: Operator) -> None:
