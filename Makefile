@@ -52,6 +52,7 @@ lint: $(STAMP)
 	@$(BIN)/deptry . >$(VENV)/deptry.log 2>&1 || { cat $(VENV)/deptry.log >&2; exit 1; }
 
 unit: $(STAMP)
+	@$(PY) -m compileall -q executor planner s3migrate schema storage  # once, not in each process that a test starts
 	@echo '== tests, $(WORKERS) at a time'
 	@$(PY) -m pytest -m 'not soak and not alone' --numprocesses $(WORKERS) --dist worksteal $(PYTEST); together=$$?; \
 	  echo '== tests that measure, one at a time'; \
