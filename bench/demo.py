@@ -145,9 +145,7 @@ def story(folder: Path, old: S3Server, new: S3Server) -> None:
     operator.run("verify", "plans/demo.plan.yaml", "--level", "content")
 
     say("An oracle that shares no code with s3migrate compares the buckets once more.")
-    differences = compare(
-        Bucket(old.client(), "holiday-photos"), Bucket(new.client(), "archive", "photos/")
-    )
+    differences = compare(Bucket(old.client(), "holiday-photos"), Bucket(new.client(), "archive", "photos/"))
     if differences:
         raise SystemExit(f"demo: the oracle found {len(differences)} differences, the first: {differences[0]}")
     print("No difference.")

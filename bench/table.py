@@ -49,9 +49,7 @@ def floor_seconds(results: Sequence[Result]) -> float:
     return median((r.measured.cpu + r.server_cpu) / (os.cpu_count() or 1) for r in results)
 
 
-def _row(
-    case: Case, name: str, results: Sequence[Result], rival: Sequence[Result] | None, floor: float | None
-) -> Row:
+def _row(case: Case, name: str, results: Sequence[Result], rival: Sequence[Result] | None, floor: float | None) -> Row:
     wall = median(r.measured.wall for r in results)
     cpu = median(r.measured.cpu for r in results)
     plans = [r.plan.wall for r in results if r.plan is not None]

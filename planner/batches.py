@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from schema.manifest import ManifestStore, ManifestSummary, ManifestWriter
+from schema.files.manifest import ManifestStore, ManifestSummary, ManifestWriter
 from schema.plan import Batch, Entry, Method
 
 TARGETS = {

@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 
 from planner.batches import named
-from planner.cost import SectionWork
-from planner.estimate import estimate
 from planner.inputs import PairInputs, PlanInputs
 from planner.lineage import lineage_of, refuse_manifests_inside
-from planner.risks import risks_of
+from planner.review.cost import SectionWork
+from planner.review.estimate import estimate
+from planner.review.risks import risks_of
+from planner.review.workload import ClassWork, tier_rows, with_tags_asked, work_by_tier
 from planner.section import SectionOutcome, SectionPlanner
 from planner.stages import ORDER, stages_for
-from planner.workload import ClassWork, tier_rows, with_tags_asked, work_by_tier
 from schema.declaration import Pair, Preserve
 from schema.errors import StalePlan
 from schema.facts import Fact
+from schema.files.plan_document import with_plan_id
 from schema.plan import Plan, Section
-from schema.plan_document import with_plan_id
 from schema.tiers import TIERS
 
 

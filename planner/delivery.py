@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from planner.batches import BatchCutter, BatchGroup, DraftBatch, Sticky
 from planner.inputs import PlanInputs
+from planner.review.workload import ClassWork, Largest, PartCount, TierMethod
 from planner.stages import CANARY_MAX, Group, Router
-from planner.workload import ClassWork, Largest, PartCount, TierMethod
 from schema.errors import PlanCorrupt
-from schema.manifest import ManifestWriter
+from schema.files.manifest import ManifestWriter
 from schema.plan import SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally
 from schema.storage_classes import ARCHIVED
 from schema.tiers import MAX_PART, WHOLE_MAX, copied_part_size, part_size

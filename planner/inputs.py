@@ -12,7 +12,7 @@ from planner.march import EarlierCopy
 from planner.methods import STREAMED, MethodChoice
 from schema.declaration import Declaration
 from schema.facts import Capabilities
-from schema.manifest import ManifestStore
+from schema.files.manifest import ManifestStore
 from schema.plan import Loss, Plan
 from storage.listing.source import ListingSource
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from schema.canonical import canonical_json
 from schema.declaration import Declaration, Pair, Side
 from schema.ends import servers_of
 from schema.errors import DeclarationError
+from schema.formats.canonical import canonical_json
 
 _NAMESPACE = uuid.UUID("6b1f7a52-70c4-5a0e-8f2e-3b5f0c5a9d11")
 

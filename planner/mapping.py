@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
 
-from planner.losses import KEY_FACTS, key_kinds
 from planner.reasons import Reason
+from planner.review.losses import KEY_FACTS, key_kinds
 from schema.declaration import MappingRule
 from schema.errors import DeclarationError
 from schema.facts import Capabilities, Fact
@@ -67,7 +67,7 @@ def key_complaint(
 ) -> Reason | None:
     """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes.
 
-    *refused_kinds* are kinds of odd key (planner.losses.key_kinds) the destination was seen to refuse or rename.
+    *refused_kinds* are kinds of odd key (planner.review.losses.key_kinds) the destination was seen to refuse or rename.
     """
     if not target:
         return Reason.KEY_EMPTY

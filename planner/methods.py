@@ -9,8 +9,8 @@ from schema.declaration import Declaration, Pair, Preserve
 from schema.ends import endpoint_of
 from schema.errors import DeclarationError
 from schema.facts import Capabilities, Fact, Finding
+from schema.formats.quantities import size_text
 from schema.plan import Entry, Method, is_one_copy
-from schema.quantities import size_text
 from schema.tiers import MAX_PART
 
 MethodOf = Callable[[Sequence[Entry]], Method]

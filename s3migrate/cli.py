@@ -22,11 +22,11 @@ COMMANDS = {
     "apply": ("apply:apply_command", "Carry out a plan, or go on where it stopped."),
     "status": ("status:status_command", "Progress, outcomes, failures, flow."),
     "verify": ("verify:verify_command", "Prove that source and destination are equal."),
-    "retry": ("retry:retry_command", "Make failed objects ready again; then apply."),
+    "retry": ("steering.retry:retry_command", "Make failed objects ready again; then apply."),
     "explain": ("explain:explain_command", "Everything known of one key."),
-    "cleanup": ("cleanup:cleanup_command", "Abort multipart uploads that a run left open."),
-    "limit": ("limit:limit_command", "Change a limit of a run while it works."),
-    "unlock": ("unlock:unlock_command", "Take the destination lock from a run."),
+    "cleanup": ("steering.cleanup:cleanup_command", "Abort multipart uploads that a run left open."),
+    "limit": ("steering.limit:limit_command", "Change a limit of a run while it works."),
+    "unlock": ("steering.unlock:unlock_command", "Take the destination lock from a run."),
     "ledger": ("ledger:ledger_group", "The ledger: its schema, its state, its server."),
 }
 """Name -> module below s3migrate.commands and the command in it, imported when it is asked for, not before; and its

@@ -20,13 +20,13 @@ from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
 from schema.ends import endpoint_of
 from schema.errors import UsageError, WhichSide
-from schema.manifest import ManifestFolder, ManifestStore
+from schema.files.manifest import ManifestFolder, ManifestStore
 from schema.plan import Plan
 
 if TYPE_CHECKING:
     from executor.flow.endpoint import EndpointGovernor
     from executor.flow.governor import Governor
-    from executor.ledger.embedded import EmbeddedPostgres
+    from executor.ledger.embedded.server import EmbeddedPostgres
     from executor.ledger.ledger import Ledger
     from schema.timeouts import Timeouts
     from storage.port import ObjectStore, RequestObserver
@@ -45,7 +45,7 @@ def planned_budget(declaration: Declaration) -> int:
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
     """The embedded server of this state folder, not started."""
-    from executor.ledger.embedded import EmbeddedPostgres
+    from executor.ledger.embedded.server import EmbeddedPostgres
 
     return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER, idle_seconds=settings.ledger_idle_seconds)
 
@@ -56,7 +56,7 @@ def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
     The embedded server is started again when it dies; its schema is brought up to date. A server of yours is only
     checked.
     """
-    from executor.ledger.embedded import Reviver
+    from executor.ledger.embedded.server import Reviver
     from executor.ledger.ledger import Ledger
 
     if settings.ledger_url is not None:

@@ -62,7 +62,6 @@ class Side:
     endpoint_candidates: tuple[str, ...] = ()
     """Every URL when several were declared; endpoint_url is then the first."""
 
-
     @property
     def etags_opaque(self) -> bool:
         """The declaration says that this side's ETags prove nothing."""

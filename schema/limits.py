@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Any
 
 from schema.calendar import Hours
-from schema.quantities import parse_rate, rate_text
+from schema.formats.quantities import parse_rate, rate_text
 
 MOST_AT_ONCE = 100_000
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)

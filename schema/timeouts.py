@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from schema.quantities import parse_duration
+from schema.formats.quantities import parse_duration
 
 LEAST_SECONDS = 1
 MOST_SECONDS = 24 * 3600

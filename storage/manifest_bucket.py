@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schema.errors import DestinationChanged, ManifestMissing, ObjectMissing
-from schema.manifest import digest_hex
+from schema.files.manifest import digest_hex
 from storage.port import Guard, ObjectStore
 
 

@@ -6,15 +6,15 @@ from functools import partial
 
 from executor.apply.object_tasks import ObjectTasks
 from executor.apply.pool import Task
+from executor.apply.present import present_targets
 from executor.apply.surroundings import RunSurroundings
 from executor.apply.writer import LedgerWriter
 from executor.copy.job import Job, OpenChunk
-from executor.copy.present import present_targets
 from executor.ledger.values import DRIFTED, Chunk, ChunkKind, Completion, Lane, Verification
 from executor.route import Route
 from executor.verify.objects import Level, ObjectProver
 from schema.errors import Scope, Stopped, StoreError
-from schema.manifest import read_entries, verify_manifest
+from schema.files.manifest import read_entries, verify_manifest
 from schema.plan import WRITE_ACTIONS, Action, Batch
 from storage.retrying import Retry
 

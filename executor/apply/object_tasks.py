@@ -21,8 +21,8 @@ from executor.copy.whole import copy_whole
 from executor.early_stop import EarlyStop
 from executor.ledger.values import Completion, Failure, Lane, Outcome
 from schema.errors import LeaseLost, Stopped, StoreError
+from schema.formats.quantities import counted_text
 from schema.plan import DELETES, Action
-from schema.quantities import counted_text
 
 Step = Callable[[Job], Ended | Refused]
 """Takes a job to its end, or finds that the endpoint does not copy it. Raises StoreErrors, LeaseLost, Stopped."""

@@ -16,7 +16,7 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import Run, Worker
 from executor.route import Route
 from executor.stop import Crash, Stop
-from schema.manifest import ManifestStore
+from schema.files.manifest import ManifestStore
 from schema.plan import Plan
 
 STALE_SECONDS = 0.2

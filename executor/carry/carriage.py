@@ -14,9 +14,9 @@ from schema.attributes.attribute import Difference, Outgoing, Sides
 from schema.attributes.protection import Acl
 from schema.errors import ObjectRefused, ServerFault
 from schema.facts import Capabilities, Fact
+from schema.formats.quantities import counted_text
 from schema.objects import ObjectHead
 from schema.plan import Entry
-from schema.quantities import counted_text
 from storage.port import ObjectStore
 
 Tags = tuple[tuple[str, str], ...]

@@ -12,9 +12,8 @@ from typing import NamedTuple, TypeVar
 from executor.attempts import AttemptCounter, Retrier
 from executor.carry import readback
 from executor.copy.disagreement import disagreement
-from executor.copy.late import LATENESS, Lateness, shown
 from executor.copy.patience import LedgerPatience
-from executor.copy.written import newest_version
+from executor.copy.written import LATENESS, Lateness, newest_version, shown
 from executor.events import Events, ObjectTrouble
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import DRIFTED, Chunk, Completion, Failure, Outcome

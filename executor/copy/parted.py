@@ -13,7 +13,6 @@ from functools import partial
 from executor.carry import carriage, integrity
 from executor.carry.carriage import Source
 from executor.copy.job import Ended, Job, Stored
-from executor.copy.late import published
 from executor.copy.layout import PartRange, cut_again, cut_parts, holds, uneven
 from executor.copy.part import send_part
 from executor.copy.reconcile import reconcile
@@ -28,6 +27,7 @@ from executor.copy.upload import (
     recorded_upload,
     resume_upload,
 )
+from executor.copy.written import published
 from executor.ledger.values import Completion, PartRecord
 from schema import checksums
 from schema.errors import (

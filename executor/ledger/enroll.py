@@ -12,8 +12,8 @@ from executor.ledger.audit import Event
 from executor.ledger.database import Transaction
 from executor.ledger.scopes import hold_scopes
 from executor.ledger.values import BatchState, ChunkKind, ChunkSpec, ChunkState, StageState
-from schema.canonical import canonical_json
-from schema.plain import plain
+from schema.formats.canonical import canonical_json
+from schema.formats.plain import plain
 from schema.plan import Gate, Plan
 
 CHUNK_COLUMNS = "run_id, chunk_no, batch_no, kind, lane, lo, hi, priority, state"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from executor.ledger.check import Checks
+from executor.ledger.audit import Checks
 from executor.ledger.checkpoints import Checkpoints
 from executor.ledger.database import Database
 from executor.ledger.leases import Leases

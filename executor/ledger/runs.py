@@ -16,7 +16,7 @@ from executor.ledger.scopes import ACCEPT_LOCK, drop_scopes, hold_scopes
 from executor.ledger.sql import RUN_UNFINISHED, UNLEASED
 from executor.ledger.values import UNFINISHED, ChunkSpec, ChunkState, Run, RunState
 from schema.errors import StalePlan
-from schema.plain import build
+from schema.formats.plain import build
 from schema.plan import Plan
 
 RUN_COLUMNS = ", ".join(field.name for field in fields(Run) if field.name != "resumed")

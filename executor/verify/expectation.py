@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Completion
-from schema.manifest import ManifestStore, read_entries
+from schema.files.manifest import ManifestStore, read_entries
 from schema.plan import SOURCE_ACTIONS, Action, Batch, Entry, Plan, Section
 from storage.disk_sort import sort_on_disk
 

@@ -19,7 +19,7 @@ from executor.verify.listing import ARRIVED, NOTES, Finding, FindingKind, destin
 from executor.verify.objects import Level, ObjectProver
 from executor.verify.versions import version_findings
 from schema.errors import Scope, Stopped, StoreError
-from schema.manifest import ManifestStore
+from schema.files.manifest import ManifestStore
 from schema.plan import VERSION_ORDER, WRITE_ACTIONS, Action, Plan
 from storage.port import believed
 

@@ -9,9 +9,9 @@ from executor.ledger.values import Completion, Outcome
 from executor.route import Route
 from executor.verify.expectation import Expectations, Expected
 from executor.verify.listing import ARRIVED, Finding, FindingKind
+from schema.formats.quantities import counted_text
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import HELD_MARKER, HELD_VERSION, Action
-from schema.quantities import counted_text
 from storage.port import believed
 
 LAID = ARRIVED | {Outcome.MARKER_LAID}

@@ -25,8 +25,8 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import Progress
 from executor.stop import Stop
 from schema.errors import ConnectionFailed, FinishedWithFailures, LedgerUnavailable, Stopped
+from schema.formats.quantities import counted_text
 from schema.process_view import EndpointView, ProcessView
-from schema.quantities import counted_text
 
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0

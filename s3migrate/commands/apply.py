@@ -37,11 +37,11 @@ from s3migrate.settings import Settings, read_settings
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight, share_descriptors
 from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped
-from schema.escape import one_line
-from schema.manifest import ManifestStore
+from schema.files.manifest import ManifestStore
+from schema.files.plan_checks import check_guards
+from schema.formats.escape import one_line
+from schema.formats.quantities import count_text
 from schema.plan import Plan
-from schema.plan_checks import check_guards
-from schema.quantities import count_text
 from storage.s3.store import S3Store
 
 MAX_WORKERS = 512

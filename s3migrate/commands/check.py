@@ -9,9 +9,9 @@ import click
 from s3migrate.commands.common import json_lines, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.views.plan_text import summary_of
 from schema.errors import IntegrityRefused
-from schema.manifest import verify_manifest
-from schema.plan_checks import check_guards
-from schema.quantities import counted_text
+from schema.files.manifest import verify_manifest
+from schema.files.plan_checks import check_guards
+from schema.formats.quantities import counted_text
 
 
 @click.command("check", short_help="Check a plan and its manifests, offline.")

@@ -13,7 +13,7 @@ from s3migrate.console.failure import report
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.wiring import manifest_store
 from schema.errors import MigrationError, UsageError
-from schema.manifest import ManifestStore
+from schema.files.manifest import ManifestStore
 from schema.plan import Plan
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
 
 def read_plan(path: Path) -> tuple[Plan, ManifestStore]:
     """The checked plan and the store of its manifests. Raises InputMissing, PlanCorrupt, UsageError."""
-    from schema.planfile import load_plan  # and the validation with it, of which `status` has no need
+    from schema.files.planfile import load_plan  # and the validation with it, of which `status` has no need
 
     beside = path.absolute().parent
     plan = load_plan(path, lambda name, destination: manifest_store(name, beside, destination))

@@ -15,8 +15,8 @@ from s3migrate.commands.common import json_lines, json_option, read_plan, told_a
 from s3migrate.settings import read_settings
 from s3migrate.wiring import ledger_if_any
 from schema.errors import KeyUnknown, UsageError
-from schema.escape import from_one_line, one_line
-from schema.manifest import ManifestStore, read_entries
+from schema.files.manifest import ManifestStore, read_entries
+from schema.formats.escape import from_one_line, one_line
 from schema.plan import Entry, Plan
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from executor.ledger.database import ledger_url
-from executor.ledger.embedded import ServerState
+from executor.ledger.embedded.server import ServerState
+from executor.ledger.embedded.watcher import read_idle
 from executor.ledger.migrate import ROLES, script
-from executor.ledger.watcher import read_idle
 from s3migrate.commands.common import chosen_run, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
 from schema.errors import LedgerSchemaError, LedgerUnavailable
-from schema.escape import one_line
+from schema.formats.escape import one_line
 
 
 @click.group("ledger", short_help="The ledger: its schema, its state, its server.")

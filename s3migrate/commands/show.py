@@ -11,11 +11,11 @@ import click
 from s3migrate.commands.common import plan_argument, read_plan, told_as_json
 from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_markdown, plan_text
 from schema.errors import UsageError
-from schema.escape import one_line
-from schema.manifest import ManifestStore, read_entries
-from schema.plain import plain
+from schema.files.manifest import ManifestStore, read_entries
+from schema.files.plan_document import to_document
+from schema.formats.escape import one_line
+from schema.formats.plain import plain
 from schema.plan import Plan
-from schema.plan_document import to_document
 
 
 @click.command("show", short_help="Render a plan, or one of its batches.")

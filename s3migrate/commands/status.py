@@ -16,9 +16,9 @@ from s3migrate.settings import read_settings
 from s3migrate.views.run_view import Rate, figures, progress_line
 from s3migrate.views.worker_view import worker_figures, worker_lines
 from s3migrate.wiring import open_ledger
-from schema.escape import one_line
+from schema.formats.escape import one_line
+from schema.formats.quantities import count_text, counted_text, size_text
 from schema.limits import LIMITS
-from schema.quantities import count_text, counted_text, size_text
 
 WATCH_SECONDS = 2.0
 FAILURES_SHOWN = 20

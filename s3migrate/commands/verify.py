@@ -27,8 +27,8 @@ from s3migrate.settings import read_settings
 from s3migrate.views.verify_report import ReportFile
 from s3migrate.wiring import open_ledger, open_sections
 from schema.errors import VerifyFailed
-from schema.escape import one_line
-from schema.quantities import count_text, counted_text
+from schema.formats.escape import one_line
+from schema.formats.quantities import count_text, counted_text
 
 FINDINGS_SHOWN = 20
 """Of each verdict, to people."""

@@ -13,7 +13,7 @@ import click
 
 from s3migrate.console.output import ReaderGone, released
 from schema.errors import ExitCode, LocalDiskError, MigrationError, descriptors_exhausted
-from schema.escape import one_line
+from schema.formats.escape import one_line
 
 DESCRIPTOR_CODES = frozenset({errno.EMFILE, errno.ENFILE})
 DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})

@@ -10,7 +10,7 @@ from typing import Any
 
 from s3migrate import __version__
 from s3migrate.console import output
-from schema.quantities import counted_text
+from schema.formats.quantities import counted_text
 
 FORMAT = "1.0"
 

@@ -25,7 +25,7 @@ from typing import TextIO, cast
 
 import click
 
-from schema.quantities import counted_text
+from schema.formats.quantities import counted_text
 
 ROOM = 1 << 20
 """Characters that wait for a reader at most."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from planner.march import EarlierCopy
 from schema.errors import ManifestMissing
-from schema.manifest import ManifestStore, read_entries
+from schema.files.manifest import ManifestStore, read_entries
 from storage.disk_sort import sort_on_disk
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from planner.inputs import PairInputs
-from planner.losses import find_losses
 from planner.methods import choose_method, settle_method
+from planner.review.losses import find_losses
 from s3migrate.planning.listings import ListingWishes, source_of
 from s3migrate.wiring import probe_token
 from schema.attributes.evidence import Evidence

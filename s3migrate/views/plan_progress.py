@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from planner.inputs import PlanProgress
-from schema.quantities import count_text
+from schema.formats.quantities import count_text
 
 BETWEEN_SECONDS = 1.0
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from schema.declaration import Side
-from schema.escape import markdown_code, one_line
+from schema.formats.escape import markdown_code, one_line
+from schema.formats.quantities import count_text, counted_text, size_text
 from schema.plan import Batch, Plan, Section
-from schema.quantities import count_text, counted_text, size_text
 
 MARKDOWN_LIMIT = 60_000
 """Characters; GitHub refuses comments above 65,536."""

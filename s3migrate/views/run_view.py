@@ -13,9 +13,9 @@ from executor.events import ObjectTrouble
 from executor.ledger.values import Outcome, Progress, RunState
 from s3migrate.console import output
 from schema.errors import MigrationError
-from schema.escape import one_line
+from schema.formats.escape import one_line
+from schema.formats.quantities import count_text, counted_text, duration_text, rate_text, size_text
 from schema.process_view import ProcessView, Quality
-from schema.quantities import count_text, counted_text, duration_text, rate_text, size_text
 
 LINE_SECONDS = 10.0
 """Between two lines without a terminal."""

@@ -15,7 +15,7 @@ from typing import IO, Self
 from executor.verify.listing import Finding
 from executor.verify.run import Tallies
 from schema.errors import LocalDiskError, UsageError
-from schema.escape import csv_cell, html_text, markdown_code
+from schema.formats.escape import csv_cell, html_text, markdown_code
 from schema.plan import Plan
 
 FORMATS = (".jsonl", ".json", ".csv", ".md", ".html")

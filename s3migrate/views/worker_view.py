@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from executor.ledger.values import WorkerSeen
-from schema.escape import one_line
+from schema.formats.escape import one_line
+from schema.formats.quantities import counted_text, duration_text, rate_text
 from schema.limits import LIMITS
 from schema.process_view import BreakerState, EndpointView, ProcessView
-from schema.quantities import counted_text, duration_text, rate_text
 
 SILENT_SECONDS = 20.0
 """Longer without a word, and the process is said to be silent: it beats every few seconds."""

@@ -17,7 +17,7 @@ from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused
 from schema.facts import Capabilities, Fact
-from schema.metadata_text import same_text
+from schema.formats.metadata_text import same_text
 from schema.objects import ObjectHead
 from schema.server_headers import NOBODY, ServerHeaders
 

@@ -57,7 +57,7 @@ class Evidence:
     storage_classes: Mapping[str, Counted] = field(default_factory=dict)
     """By class, as listed; empty: the sample speaks."""
     key_kinds: Mapping[str, Counted] = field(default_factory=dict)
-    """By kind of planner.losses.key_kinds, as listed; empty: the sample speaks."""
+    """By kind of planner.review.losses.key_kinds, as listed; empty: the sample speaks."""
     all_versions: bool = False
     """policy.versions is 'all'."""
 

@@ -11,7 +11,7 @@ from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused
 from schema.facts import Capabilities, Fact, Setting
-from schema.metadata_text import decode_text, encode_for, same_text
+from schema.formats.metadata_text import decode_text, encode_for, same_text
 from schema.objects import ObjectHead
 
 SYSTEM_HEADERS: Final = (

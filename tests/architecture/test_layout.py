@@ -7,6 +7,7 @@ import importlib.metadata
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("s3migrate", "planner", "executor", "storage", "schema")
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 60
+MOST_FILES_OF_A_ROOM = 16
 
 LONGER_FILES: dict[str, str] = {}
 """path -> why it is better whole."""
@@ -72,6 +74,18 @@ def test_files_are_short() -> None:
 
     assert {name: n for name, n in long.items() if name not in LONGER_FILES and name not in tests} == {}
     assert {name: n for name, n in tests.items() if n > 2 * MOST_LINES_OF_A_FILE} == {}
+
+
+def test_no_room_holds_more_files_than_fit_in_one_look() -> None:
+    """A folder with more modules than fit in one look has a room inside it that nobody has named."""
+    files = Counter(name_of(path.parent) for path in product_files() if path.name != "__init__.py")
+    assert {room: n for room, n in files.items() if n > MOST_FILES_OF_A_ROOM} == {}
+
+
+def test_every_room_says_what_lives_in_it() -> None:
+    rooms = [path for path in product_files() if path.name == "__init__.py"]
+    silent = [name_of(path) for path in rooms if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert silent == []
 
 
 def test_functions_are_short() -> None:

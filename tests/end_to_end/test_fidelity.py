@@ -225,9 +225,7 @@ def test_customer_keys_on_both_sides(on_moto: Operator, monkeypatch: pytest.Monk
             "source": {"sse_customer_key_env": "OLD_SSE_C", "endpoint_url": source.endpoint_url},
             "destination": {"sse_customer_key_env": "NEW_SSE_C", "endpoint_url": destination.endpoint_url},
         }
-        on_moto.declare(
-            **ends, policy={"transfer": "auto"}, limits={"memory": "12MiB"}, preserve={"part_layout": True}
-        )
+        on_moto.declare(**ends, policy={"transfer": "auto"}, limits={"memory": "12MiB"}, preserve={"part_layout": True})
         moved(on_moto)
     assert (source.asked, destination.asked) == ({"get", "head"}, {"get", "head", "put", "create", "part"})
     assert "MDEyMz" not in on_moto.plan_path.read_text()

@@ -16,7 +16,7 @@ from support.fault_rules import Rule, error
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill
 
-from schema.escape import one_line
+from schema.formats.escape import one_line
 
 HOSTILE = [
     "\x1b]0;owned\x07\x1b[2Jx",

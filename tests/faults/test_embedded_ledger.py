@@ -15,7 +15,7 @@ from support.json_process import PATIENCE, Lines, some_done
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill
 
-from executor.ledger.embedded import EmbeddedPostgres
+from executor.ledger.embedded.server import EmbeddedPostgres
 
 OBJECTS = 300
 

@@ -15,7 +15,7 @@ import pytest
 from support.ledger_plan import chunk_specs, completed, ledger_plan, report
 from support.postgres import PostgresServer, server_folder
 
-from executor.ledger.embedded import EmbeddedPostgres
+from executor.ledger.embedded.server import EmbeddedPostgres
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Chunk, ChunkReport, Completion, Lane, RunState, Worker
 from schema.errors import LedgerUnavailable

@@ -20,7 +20,7 @@ from support.oracle import compare, fill, keys
 from support.quirk_proxy import Answered, Asked, Quirk, QuirkProxy, Refuses, ShowsLate, Which, refusal
 
 from executor.copy.job import Job
-from executor.copy.late import Lateness, shown
+from executor.copy.written import Lateness, shown
 from executor.ledger.values import Completion, Failure, Outcome
 from executor.stop import Stop
 from schema import errors

@@ -18,9 +18,9 @@ import psycopg2
 import pytest
 from support.postgres import server_folder
 
-from executor.ledger import postgres_process
-from executor.ledger.embedded import EmbeddedPostgres, ServerState
-from executor.ledger.postgres_process import DataFolder
+from executor.ledger.embedded import postgres_process
+from executor.ledger.embedded.postgres_process import DataFolder
+from executor.ledger.embedded.server import EmbeddedPostgres, ServerState
 from s3migrate.cli import cli
 from s3migrate.console.failure import run_click
 from s3migrate.settings import read_settings
@@ -137,7 +137,7 @@ def test_a_stopped_process_is_ended_and_started_anew(kept: EmbeddedPostgres, mon
         return connect(*words, **more | ({"connect_timeout": 2} if "connect_timeout" in more else {}))
 
     monkeypatch.setattr(psycopg2, "connect", impatient)
-    monkeypatch.setattr("executor.ledger.embedded.SILENCES", 1)
+    monkeypatch.setattr("executor.ledger.embedded.server.SILENCES", 1)
     monkeypatch.setattr(
         postgres_process, "ENDING", ((signal.SIGINT, 0.1), (signal.SIGQUIT, 0.1), (signal.SIGKILL, 5.0))
     )
@@ -223,7 +223,7 @@ def test_control_a_server_in_use_is_not_stopped(folder: Path) -> None:
 def test_a_starter_that_is_killed_leaves_nothing_running(folder: Path) -> None:
     here = Path(__file__).parents[2]
     code = (
-        "import sys; from pathlib import Path; from executor.ledger.embedded import EmbeddedPostgres as E;"
+        "import sys; from pathlib import Path; from executor.ledger.embedded.server import EmbeddedPostgres as E;"
         f"e = E(Path(sys.argv[1]), idle_seconds={SHORT}); e.url(); print(e.pid, flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", code, str(folder)]

@@ -82,9 +82,7 @@ def test_copy_tags(on_moto: Operator, seed: int, faulty: bool) -> None:
     """CopyObject drops the tags it is given: they are sent again. Not faulty: the control."""
     client = on_moto.source.client()
     fill(client, on_moto.source_bucket, [CorpusObject("a", 10, seed)])
-    client.put_object_tagging(
-        Bucket=on_moto.source_bucket, Key="a", Tagging={"TagSet": [{"Key": "k", "Value": "v w"}]}
-    )
+    client.put_object_tagging(Bucket=on_moto.source_bucket, Key="a", Tagging={"TagSet": [{"Key": "k", "Value": "v w"}]})
     on_moto.more = {"policy": {"transfer": "auto"}}
     quirks = [Drops("x-amz-tagging|x-amz-tagging-directive", Which(("copy",)))] if faulty else []
     with QuirkProxy(on_moto.source.endpoint_url, *quirks) as proxy:
@@ -358,9 +356,7 @@ def test_meta_too_large(on_moto: Operator, accepted: bool) -> None:
 
 
 def test_control_meta_too_large(on_moto: Operator) -> None:
-    on_moto.source.client().put_object(
-        Bucket=on_moto.source_bucket, Key="large", Body=b"1", Metadata={"m": "v" * 1900}
-    )
+    on_moto.source.client().put_object(Bucket=on_moto.source_bucket, Key="large", Body=b"1", Metadata={"m": "v" * 1900})
     with through(on_moto, "destination"):
         moved(on_moto)
 

@@ -17,8 +17,8 @@ from executor.ledger.values import Completion, Outcome, Progress, RunState
 from schema import errors
 from schema.declaration import Guards, Policy
 from schema.errors import WhichSide
+from schema.files.plan_document import with_plan_id
 from schema.plan import Gate, Plan, Stage
-from schema.plan_document import with_plan_id
 
 ONE_STAGE = (Stage("bulk", (), Gate.COPIED),)
 BIG = bytes(range(256)) * (11 * MIB // 256)

@@ -15,10 +15,10 @@ import psycopg2
 import pytest
 from support.postgres import server_folder
 
-from executor.ledger.embedded import EmbeddedPostgres
+from executor.ledger.embedded.server import EmbeddedPostgres
 from schema.errors import LedgerUnavailable, LocalDiskError
 
-STARTER = "import sys; from pathlib import Path; from executor.ledger.embedded import EmbeddedPostgres as E; "
+STARTER = "import sys; from pathlib import Path; from executor.ledger.embedded.server import EmbeddedPostgres as E; "
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ class Simulation:
 
         def serve() -> None:
             self._busy_slots += 1
-            spread = self.random.lognormvariate(-endpoint.sigma**2 / 2, endpoint.sigma)
+            spread = self.random.lognormvariate(-(endpoint.sigma**2) / 2, endpoint.sigma)
             self.at(self.now + endpoint.service * spread, lambda: self._served(index, attempt, sent))
 
         if self._busy_slots < endpoint.slots:

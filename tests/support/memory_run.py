@@ -18,7 +18,7 @@ from executor.apply.surroundings import RunSurroundings
 from executor.events import ObjectTrouble
 from executor.flow.endpoint import EndpointGovernor
 from executor.flow.governor import Governor
-from executor.ledger.check import Checks
+from executor.ledger.audit import Checks
 from executor.ledger.checkpoints import Checkpoints
 from executor.ledger.leases import Leases
 from executor.ledger.ledger import Ledger
@@ -31,8 +31,8 @@ from executor.ledger.values import Progress
 from executor.ledger.workers import Workers
 from executor.route import routes_of
 from executor.stop import Stop
+from schema.files.plan_document import with_plan_id
 from schema.plan import Plan
-from schema.plan_document import with_plan_id
 from support import planning
 from support.memory_store import MemoryStore
 from support.silent import Silent

@@ -140,7 +140,12 @@ class MemoryStore:
     # Reading
 
     def list_objects(
-        self, prefix: str, *, start_after: str = "", parallel: int = 1, believe: Believe = Believe.LISTING  # noqa: ARG002
+        self,
+        prefix: str,
+        *,
+        start_after: str = "",
+        parallel: int = 1,  # noqa: ARG002
+        believe: Believe = Believe.LISTING,  # noqa: ARG002
     ) -> Listing:
         """Ascending."""
 

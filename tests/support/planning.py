@@ -17,7 +17,7 @@ from s3migrate.planning.listings import ListingWishes, bucket_listing
 from schema.declaration import Declaration, Filters, MappingRule, Pair, Policy, Side
 from schema.errors import ManifestMissing
 from schema.facts import Capabilities
-from schema.manifest import read_entries
+from schema.files.manifest import read_entries
 from schema.objects import ListedEntry, ListedObject
 from schema.plan import Entry, Method, Plan
 from storage.port import Believe, Listing, Tally

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from executor.ledger.embedded import EmbeddedPostgres
+from executor.ledger.embedded.server import EmbeddedPostgres
 from executor.ledger.ledger import Ledger
 
 TEMPLATE = "ledger_template"
@@ -32,7 +32,7 @@ def server_folder() -> Path:
 def undertaker(folder: Path) -> subprocess.Popen[bytes]:
     """A process that stops the server in *folder* and removes it, once we let go of it or die, even of kill -9."""
     code = (
-        "import shutil, sys; from pathlib import Path; from executor.ledger.embedded import EmbeddedPostgres;"
+        "import shutil, sys; from pathlib import Path; from executor.ledger.embedded.server import EmbeddedPostgres;"
         "sys.stdin.read(); folder = Path(sys.argv[1]);"
         "EmbeddedPostgres(folder).stop(immediate=True); shutil.rmtree(folder, ignore_errors=True)"
     )

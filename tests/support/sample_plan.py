@@ -9,11 +9,11 @@ from typing import Any
 from schema.calendar import Hours
 from schema.declaration import Filters, Guards, Policy, Preserve, Side
 from schema.facts import Capabilities
+from schema.files.plan_checks import check_content, check_shape
+from schema.files.plan_document import MAX_INLINE_BATCHES, with_plan_id
+from schema.formats.yaml_strict import Lines
 from schema.limits import CalendarRow, Limits
 from schema.plan import Batch, Gate, Inventory, Level, ListingKind, Loss, Method, Plan, Risk, Section, Stage, Tally
-from schema.plan_checks import check_content, check_shape
-from schema.plan_document import MAX_INLINE_BATCHES, with_plan_id
-from schema.yaml_strict import Lines
 
 
 def digest(digit: str) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from schema.manifest import ManifestFolder, read_entries
-from schema.planfile import load_plan
+from schema.files.manifest import ManifestFolder, read_entries
+from schema.files.planfile import load_plan
 from support.fault_proxy import FaultProxy
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare

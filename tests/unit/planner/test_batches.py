@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.planning import MemoryManifests
 
 from planner.batches import BatchCutter, DraftBatch, Sticky, named, sticky_cuts
-from schema.manifest import ManifestSummary, ManifestWriter
+from schema.files.manifest import ManifestSummary, ManifestWriter
 from schema.plan import Action, Batch, Entry, Method
 
 GROUP = ("main", "bulk", "tiny", Method.STREAM)

@@ -29,11 +29,11 @@ from planner.inputs import PairInputs, PlanInputs
 from planner.reasons import Reason
 from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy
 from schema.errors import DeclarationError, ListingRefused, Throttled
+from schema.files.manifest import ManifestFolder
+from schema.files.plan_document import to_document
+from schema.files.planfile import load_plan, write_plan
 from schema.limits import Limits
-from schema.manifest import ManifestFolder
 from schema.plan import Action, Gate, ListingKind, Plan
-from schema.plan_document import to_document
-from schema.planfile import load_plan, write_plan
 from schema.tiers import GIB, MIB
 from storage.listing.source import BucketSource
 from storage.port import Listing, Tally

@@ -23,9 +23,9 @@ from planner.section import SectionPlanner
 from planner.stocktaking import Stocktaker
 from schema.declaration import Filters, Policy
 from schema.errors import ListingRefused, PlanCorrupt
-from schema.manifest import ManifestWriter
+from schema.files.manifest import ManifestWriter
+from schema.files.plan_document import to_document
 from schema.plan import Plan
-from schema.plan_document import to_document
 from storage.listing import listing as listing_module
 from storage.listing import ordinary
 from storage.listing.asking import ListingHabits
@@ -124,9 +124,7 @@ SEAMS: dict[str, tuple[object, str, Callable[..., Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("seam", SEAMS)
-def test_a_key_dropped_on_its_way_fails_the_plan(
-    seam: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_dropped_on_its_way_fails_the_plan(seam: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where, name, drop, how = SEAMS[seam]
     how = dict(how)
     if how.pop("long", False):

@@ -17,9 +17,9 @@ from planner.methods import STREAMED, MethodChoice, choose_method, chooser, sett
 from schema.declaration import Declaration, Pair, Policy, Preserve, Side
 from schema.errors import DeclarationError
 from schema.facts import Capabilities
+from schema.files.plan_document import to_document
 from schema.objects import ListedObject
 from schema.plan import Action, Entry, Method, Plan
-from schema.plan_document import to_document
 from schema.tiers import GIB, KIB, MAX_PART
 
 COPIES = MethodChoice(Method.SERVER_COPY, "one endpoint")

@@ -20,9 +20,9 @@ from support.sample_plan import check_plan
 from planner import section
 from planner.decide import alike_reason
 from schema.declaration import Comparison, MappingRule, OnDifferent, Policy
+from schema.files.plan_document import to_document
 from schema.objects import ListedObject
 from schema.plan import Plan
-from schema.plan_document import to_document
 
 ODD = ["a//b", "/a", "a", "A", "./x", "a/../b", " ", "+", "%2F", "\n", "\r", "\x01", "é", "e\u0301", "yes", "\x85",
        "\U0001f600", "a/", "a/b", "~", "null", "\ufffe", "_SUCCESS", "d/_SUCCESS", "'", '"', "\u2028",

@@ -10,9 +10,9 @@ from support.planning import Bucket, MemoryManifests, declare, listed, moved, pl
 from support.sample_plan import check_plan
 
 from schema.declaration import Filters, MappingRule, Policy
+from schema.files.plan_document import to_document
 from schema.objects import ListedEntry, UnsupportedEntry
 from schema.plan import VERSION_ORDER, Entry, Plan
-from schema.plan_document import to_document
 from storage.port import Believe, Listing, Tally
 
 DELETING = Policy(delete_extraneous="after-verify")

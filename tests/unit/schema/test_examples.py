@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from schema.declaration_file import load_declaration
-from schema.manifest import ManifestFolder, read_entries, verify_manifest
+from schema.files.declaration_file import load_declaration
+from schema.files.manifest import ManifestFolder, read_entries, verify_manifest
+from schema.files.plan_checks import check_guards
+from schema.files.plan_document import compute_plan_id
+from schema.files.planfile import load_plan, read_document
+from schema.formats.validation import schema_text
 from schema.plan import Tally
-from schema.plan_checks import check_guards
-from schema.plan_document import compute_plan_id
-from schema.planfile import load_plan, read_document
-from schema.validation import schema_text
 
 PLANS = Path(__file__).parents[3] / "plans"
 DECLARATIONS = sorted(PLANS.glob("*.migration.yaml"))

@@ -20,9 +20,7 @@ from schema.storage_classes import class_fact
     ],
 )
 @pytest.mark.parametrize("fact", [Fact.IF_MATCH, class_fact("GLACIER")])
-def test_the_questions(
-    fact: Fact, found: str | None, enforces: bool, rejects: bool, denies: bool, lacks: bool
-) -> None:
+def test_the_questions(fact: Fact, found: str | None, enforces: bool, rejects: bool, denies: bool, lacks: bool) -> None:
     can = Capabilities({str(fact): str(found), "fact_of_another_version": "enforced"} if found else {})
     answers = (can.enforces(fact), can.rejects(fact), can.denies(fact), can.lacks(fact))
     assert answers == (enforces, rejects, denies, lacks)

@@ -10,12 +10,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from s3migrate.commands.init import example
-from s3migrate.commands.limit import limit_of
-from schema.declaration_file import parse_declaration
+from s3migrate.commands.steering.limit import limit_of
 from schema.errors import DeclarationError, UsageError
+from schema.files.declaration_file import parse_declaration
+from schema.formats.plain import plain
+from schema.formats.validation import schema_text
 from schema.limits import LIMITS, CalendarRow, Limit, Limits, RunLimits
-from schema.plain import plain
-from schema.validation import schema_text
 
 MIGRATION = json.loads(schema_text("migration-v1.schema.json"))
 PLAN = json.loads(schema_text("plan-v1.schema.json"))

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from schema import calendar, declaration, limits, plan, timeouts
-from schema.plain import TextValue
-from schema.validation import schema_text
+from schema.formats.plain import TextValue
+from schema.formats.validation import schema_text
 
 PLAN = json.loads(schema_text("plan-v1.schema.json"))
 MIGRATION = json.loads(schema_text("migration-v1.schema.json"))
@@ -118,7 +118,7 @@ def kinds_said(root: Mapping[str, Any], said: Mapping[str, Any]) -> set[str]:
 
 
 def kinds_meant(kind: Any) -> set[str]:
-    """The JSON types in which a value of *kind* is written (schema.plain)."""
+    """The JSON types in which a value of *kind* is written (schema.formats.plain)."""
     origin = get_origin(kind)
     if origin is tuple:
         return {"array"}

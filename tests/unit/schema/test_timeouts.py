@@ -9,11 +9,11 @@ import re
 import pytest
 
 from s3migrate.commands.init import example
-from schema.declaration_file import parse_declaration
 from schema.errors import DeclarationError
-from schema.plain import build, plain
+from schema.files.declaration_file import parse_declaration
+from schema.formats.plain import build, plain
+from schema.formats.validation import schema_text
 from schema.timeouts import NAMES, Timeouts, parse_timeout
-from schema.validation import schema_text
 from storage.wire.deadlines import STREAMED_LEAST_SECONDS, Deadlines
 
 DECLARATION = (

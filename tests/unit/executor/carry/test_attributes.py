@@ -18,7 +18,7 @@ from schema.attributes.every import kept
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused, ResponseUnreadable
 from schema.facts import Capabilities
-from schema.metadata_text import decode_text
+from schema.formats.metadata_text import decode_text
 from schema.objects import ObjectHead
 
 UNKNOWN = Capabilities()

@@ -13,7 +13,7 @@ import pytest
 from executor.flow.governor import Governor
 from executor.machine.descriptors import RESERVED, Descriptors
 from schema.errors import DescriptorsExhausted
-from schema.manifest import ManifestFolder
+from schema.files.manifest import ManifestFolder
 
 
 def test_workers_share_what_the_others_leave() -> None:

@@ -12,8 +12,8 @@ from support.sample_plan import large_plan, sample_plan
 from s3migrate.cli import cli
 from s3migrate.console.failure import run_click
 from s3migrate.views.plan_text import batches_text, plan_markdown, plan_text, summary_of
+from schema.files.planfile import write_plan
 from schema.plan import DELETES, Gate, Method, Plan, Stage
-from schema.planfile import write_plan
 
 COPIED = "both sides are one endpoint,\nwhich copies"
 
@@ -50,9 +50,7 @@ def test_batches_stand_under_their_method_and_its_reason() -> None:
 
 def test_every_view_counts_what_travels_by_each_method() -> None:
     plan = mixed_plan()
-    assert r"by server-copy: both sides are one endpoint,\nwhich copies (1 batch, 3 objects, 300 B)" in plan_text(
-        plan
-    )
+    assert r"by server-copy: both sides are one endpoint,\nwhich copies (1 batch, 3 objects, 300 B)" in plan_text(plan)
     assert "  by stream: the endpoints differ (2 batches, 6 objects, 600 B)" in plan_text(plan)
     assert "- photos by **stream**: `parts are not copied` (1 batch, 3 objects, 300 B)" in plan_markdown(plan)
     assert "| deletes-0 | photos | deletes | delete | 3 | 300 B |" in plan_markdown(plan)

@@ -11,8 +11,8 @@ from executor.ledger.values import Outcome, Progress, RunState
 from s3migrate.commands.apply import conclude
 from s3migrate.views.run_view import HumanRun, Rate, figures, progress_line
 from schema.errors import FinishedWithFailures
+from schema.formats.quantities import counted_text
 from schema.process_view import EndpointView, ProcessView, Quality
-from schema.quantities import counted_text
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 

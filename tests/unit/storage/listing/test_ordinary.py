@@ -26,7 +26,13 @@ def page(*entries: str, declared: bool = True, extra: str = "", head: str = "") 
     ).encode()
 
 
-def entry(key: str, etag: str = "&quot;0f&quot;", size: str = "7", when: str = "2024-01-01T00:00:01.250Z", more: str = "<StorageClass>STANDARD</StorageClass>") -> str:  # noqa: E501
+def entry(
+    key: str,
+    etag: str = "&quot;0f&quot;",
+    size: str = "7",
+    when: str = "2024-01-01T00:00:01.250Z",
+    more: str = "<StorageClass>STANDARD</StorageClass>",
+) -> str:
     return f"<Contents><Key>{key}</Key><LastModified>{when}</LastModified><ETag>{etag}</ETag><Size>{size}</Size>{more}</Contents>"  # noqa: E501
 
 

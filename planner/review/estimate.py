@@ -1,0 +1,129 @@
+"""What a plan will take: requests, time, memory, ledger, money. Every input is printed under `assumptions`.
+
+Time, per tier: the longer of objects (or parts) x latency / concurrency and bytes / throughput; tiers are added up.
+`low` is 7/10 of it and `high` twice it. What the endpoint copies by itself moves no bytes through us and holds none.
+Memory of a worker process: concurrency x the most one unit of work holds (schema.tiers.held_bytes: a whole object, a
+part, or a window of it), but never more than the byte budget, and 150 MiB for the program itself.
+No floats anywhere: figures with decimals are quoted text, so that the plan has one spelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from planner.review.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
+from planner.review.workload import TierWork
+from schema.declaration import Declaration, Policy
+from schema.facts import Fact
+from schema.formats.quantities import duration_text, size_text
+from schema.limits import Limits
+from schema.plan import DELETES, Tally
+from schema.tiers import MIB, WHOLE_MAX, held_bytes
+
+BASE_MEMORY = 150 * MIB
+"""What a worker process needs beside object buffers."""
+LEDGER_BYTES_PER_ROW = 125
+"""Measured on PostgreSQL: 125 MB a million completions."""
+PROCESSES = 1
+CONCURRENCY = 64
+LATENCY_MS = {"tiny": 90, "small": 140, "parts": 400}
+"""GET and PUT of one object, or of one part, end to end."""
+THROUGHPUT_MIB = 300
+"""Per second and process."""
+LISTING_PASSES = 2
+"""Plan and verify."""
+_SHORT = ("tiny", "markers", DELETES)
+
+
+def estimate(
+    tiers: Mapping[str, TierWork], work: Sequence[SectionWork], declaration: Declaration, *, budget: int
+) -> dict[str, Any]:
+    """The plan's `estimate`."""
+    concurrency = declaration.limits.workers or CONCURRENCY
+    requests = _requests(work, declaration.policy)
+    seconds, bound_by = _seconds(tiers, sum(requests.values()), declaration.limits)
+    largest = max(item.largest.size for item in work)
+    total = sum(tier.tally.objects for tier in tiers.values())
+    unit = _largest_unit(tiers, largest, budget)
+    document: dict[str, Any] = {
+        "duration": {
+            "expected": duration_text(seconds),
+            "low": duration_text(seconds * 7 // 10),
+            "high": duration_text(seconds * 2),
+            "bound_by": bound_by,
+        },
+        "requests": requests,
+        "memory_per_worker": {
+            "expected": size_text(min(budget, concurrency * unit) + BASE_MEMORY),
+            "limit": size_text(budget + BASE_MEMORY),
+        },
+        "ledger": {"rows": total, "disk": size_text(total * LEDGER_BYTES_PER_ROW)},
+        "assumptions": {
+            "worker_processes": PROCESSES,
+            "concurrency_per_worker": concurrency,
+            "mib_per_second_per_worker": THROUGHPUT_MIB,
+            "latency_ms": dict(LATENCY_MS),
+            "listing_passes": LISTING_PASSES,
+            "ledger_bytes_per_row": LEDGER_BYTES_PER_ROW,
+            "base_memory": size_text(BASE_MEMORY),
+            "largest_unit_held": size_text(unit),
+            "not_counted": "retries, HEAD of verify, tags (but where each object is asked for them) and ACLs",
+            "source": "constants of this build; no probe of the network was made",
+        },
+    }
+    charged = cost(work, requests, declaration)
+    if charged is not None:
+        document["cost_usd"] = charged
+        document["assumptions"] |= ASSUMPTIONS | restore_assumptions(work, declaration.policy)
+    if "restore" in requests:
+        document["assumptions"]["restore_wait"] = (
+            "not in the duration: minutes to 48 hours by tier and class; the archived stage waits for it"
+        )
+    return document
+
+
+def _requests(work: Sequence[SectionWork], policy: Policy) -> dict[str, int]:
+    """GET, PUT-class, DELETE, LIST and (where there are any) restore requests when nothing has to be repeated."""
+    requests = {"get": 0, "put": 0, "delete": 0, "list": 0}
+    for section, classes, *_ in work:
+        requests["get"] += sum(carried.reads for carried in classes.values())
+        requests["put"] += sum(carried.writes for carried in classes.values())
+        requests["delete"] += sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker"))
+        for inventory in (section.source_inventory, section.destination_inventory):
+            requests["list"] += LISTING_PASSES * max(1, -(-inventory.objects // 1000))
+        if policy.versions == "all" and section.destination_capabilities.denies(Fact.VERSIONS_TOLD):
+            requests["list"] += sum(carried.objects for carried in classes.values())  # of the key just written
+    restores = sum(carried.restores for item in work for carried in item.classes.values())
+    if restores:
+        requests["restore"] = restores
+    return requests
+
+
+def _seconds(tiers: Mapping[str, TierWork], requests: int, limits: Limits) -> tuple[int, str]:
+    """How long, and what makes it so."""
+    concurrency = limits.workers or CONCURRENCY
+    rate = THROUGHPUT_MIB * MIB * PROCESSES
+    rate = min(rate, limits.bandwidth) if limits.bandwidth else rate
+    waiting = moving = total = 0
+    for name, tier in tiers.items():
+        latency = LATENCY_MS["tiny" if name in _SHORT else "small"]
+        parts = tier.parts.parts + tier.copied_parts.parts
+        by_latency = (tier.whole * latency + parts * LATENCY_MS["parts"]) // (concurrency * PROCESSES)
+        by_bytes = (tier.tally.bytes - tier.copied.bytes) * 1000 // rate if name != DELETES else 0
+        waiting += by_latency
+        moving += by_bytes
+        total += max(by_latency, by_bytes)
+    bound_by = "bandwidth" if moving > waiting else "latency"
+    if limits.requests_per_second:
+        by_requests = int(requests * 1000 / limits.requests_per_second)
+        if by_requests > total:
+            total, bound_by = by_requests, "requests_per_second"
+    return -(-total // 1000), bound_by if tiers else "nothing to do"
+
+
+def _largest_unit(tiers: Mapping[str, TierWork], largest: int, budget: int) -> int:
+    """The most bytes one unit of work of this plan holds."""
+    part = max((tier.parts.largest_part for tier in tiers.values()), default=0)
+    whole = min(max(largest, 0), WHOLE_MAX)
+    return max(held_bytes(whole, 0, budget), held_bytes(part, part, budget) if part else 0)

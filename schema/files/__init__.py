@@ -1,0 +1,1 @@
+"""The files that are exchanged: declaration, plan, manifests. Nothing else in schema/ imports this room."""

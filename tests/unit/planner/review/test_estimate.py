@@ -1,0 +1,279 @@
+"""Estimates: right sums, honest assumptions, no floats; and the risks beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from support.planning import DESTINATION, POLICY, SOURCE, declare
+
+from planner.batches import DraftBatch
+from planner.review.cost import SectionWork
+from planner.review.estimate import estimate
+from planner.review.risks import risks_of
+from planner.review.workload import ClassWork, Largest, PartCount, tier_rows, work_by_tier
+from schema.declaration import Policy, Preserve, Side
+from schema.facts import Capabilities
+from schema.files.manifest import ManifestSummary
+from schema.formats.canonical import canonical_json
+from schema.limits import Limits
+from schema.plan import Inventory, ListingKind, Loss, Method, Section, Tally
+from schema.tiers import GIB, MIB, part_size
+
+TIB = 1024 * GIB
+
+BUDGET = 256 * MIB
+NONE_STREAMED = Largest()
+NO_LIMITS = Limits()
+AWS = Side("a", region="us-east-1")
+STREAMED_HUGE = ("huge", Method.STREAM)
+
+
+def section(source: Side = SOURCE, destination: Side = DESTINATION, **more) -> Section:
+    defaults = {
+        "id": "main",
+        "source": source,
+        "destination": destination,
+        "source_inventory": Inventory(ListingKind.OBJECTS, 1_500, 1, "sha256:0"),
+        "destination_inventory": Inventory(ListingKind.OBJECTS, 0, 0, "sha256:0"),
+        "source_capabilities": Capabilities(),
+        "destination_capabilities": Capabilities(),
+        "methods": {"stream": "two endpoints"},
+        "summary": {},
+        "side_manifests": {},
+    }
+    return Section(**{**defaults, **more})
+
+
+def draft(tier: str, objects: int, size: int, method: Method = Method.STREAM) -> DraftBatch:
+    return DraftBatch("main", "bulk", tier, method, ManifestSummary("d", objects, size, "a", "b"))
+
+
+def in_parts(*sizes: int) -> PartCount:
+    count = PartCount()
+    for size in sizes:
+        count.add(size, part_size(size, BUDGET))
+    return count
+
+
+def made(drafts, parts=None, sections=None, limits: Limits = NO_LIMITS, largest: int = 1, classes=None, policy=POLICY):
+    work = [SectionWork(one, classes or {}, Largest(largest)) for one in sections or [section()]]
+    return estimate(work_by_tier(drafts, [parts or {}]), work, declare(limits=limits, policy=policy), budget=BUDGET)
+
+
+def test_requests() -> None:
+    classes = {"STANDARD": ClassWork(1_000, 1, 1_003, 1_007), "STANDARD_IA": ClassWork(1, 1, 1, 1)}
+    summary = {"delete": Tally(7, 7), "delete-marker": Tally(4, 0)}
+    found = made([draft("tiny", 1_012, 1_000)], sections=[section(summary=summary)], classes=classes)
+    assert found["requests"] == {"get": 1_004, "put": 1_008, "delete": 11, "list": 2 * (2 + 1)}
+    assert found["ledger"]["rows"] == 1_012
+
+
+def test_server_copies_read_nothing_hold_nothing_and_wait_for_no_bandwidth() -> None:
+    copied = draft("small", 10, 10**15, Method.SERVER_COPY)
+    found = made([copied], largest=-1)
+    assert found["duration"]["bound_by"] == "latency"
+    assert found["memory_per_worker"]["expected"] == "150.0 MiB"
+    parts = {("huge", Method.SERVER_COPY): in_parts(TIB)}
+    huge = made([draft("huge", 1, TIB, Method.SERVER_COPY)], parts, largest=-1)
+    assert huge["duration"]["expected"] == "1 min 3 s"  # 9,987 parts of 400 ms, 64 at once
+    assert huge["memory_per_worker"]["expected"] == "150.0 MiB"
+
+
+def test_beside_server_copies_only_what_is_streamed_waits_for_bandwidth() -> None:
+    copied = draft("small", 10, 10**15, Method.SERVER_COPY)
+    streamed = draft("small", 1, 300 * MIB * 3600)
+    assert made([copied, streamed])["duration"] == made([streamed])["duration"]
+    row = tier_rows(work_by_tier([copied, streamed], [{}]), BUDGET)[0]
+    assert (row["method"], row["objects"]) == ("copied by the endpoint: whole; streamed: whole", 11)
+    parts = [{("huge", Method.SERVER_COPY): in_parts(40 * GIB)}]
+    row = tier_rows(work_by_tier([draft("huge", 2, 50 * GIB, Method.SERVER_COPY)], parts), BUDGET)[0]
+    assert row["method"] == "copied by the endpoint: whole, or parts of up to 64.0 MiB"
+
+
+def test_time_is_bound_by_what_is_slowest() -> None:
+    assert made([draft("tiny", 64_000, 64_000)])["duration"]["bound_by"] == "latency"
+    assert made([draft("tiny", 64_000, 64_000)])["duration"]["expected"] == "1 min 30 s"
+    bandwidth = made([draft("small", 1, 300 * MIB * 3600)])["duration"]
+    assert bandwidth == {"expected": "1 h", "low": "42 min", "high": "2 h", "bound_by": "bandwidth"}
+    limited = made([draft("small", 1, 300 * MIB * 60)], limits=Limits(bandwidth=30 * MIB))["duration"]
+    assert limited["expected"] == "10 min"
+    classes = {"STANDARD": ClassWork(1_000, 1, 1_000, 1_000)}
+    throttled = made([draft("tiny", 1_000, 1_000)], limits=Limits(requests_per_second=10.0), classes=classes)
+    assert throttled["duration"]["bound_by"] == "requests_per_second"
+    assert throttled["duration"]["expected"] == "3 min 21 s"
+    assert made([])["duration"]["bound_by"] == "nothing to do"
+
+
+def test_memory_is_the_budget_at_most() -> None:
+    assert made([draft("tiny", 1, 1)], largest=MIB)["memory_per_worker"]["expected"] == "214.0 MiB"
+    full = made([draft("huge", 1, TIB)], {STREAMED_HUGE: in_parts(TIB)}, largest=TIB)["memory_per_worker"]
+    assert full == {"expected": "406.0 MiB", "limit": "406.0 MiB"}
+
+
+def charged(source: Side, destination: Side, classes, policy=POLICY, **more):
+    sections = [section(source, destination, **more)]
+    found = made([draft("tiny", 1, 1)], sections=sections, classes=classes, policy=policy)
+    return found.get("cost_usd")
+
+
+def test_costs_only_where_both_ends_are_at_aws() -> None:
+    million = {"STANDARD": ClassWork(1_000_000, 10**12, 1_000_000, 1_000_000)}
+    assert charged(SOURCE, DESTINATION, million) is None
+    assert charged(AWS, DESTINATION, million) is None
+    assert charged(AWS, AWS, {}) is None
+    near = charged(AWS, dataclasses.replace(AWS, bucket="b"), million)
+    assert near == {"requests": "5.40", "retrieval": "0.00", "traffic": "0.00", "total": "5.40"}
+    far = charged(AWS, Side("b", region="eu-west-1"), million)
+    assert far == {"requests": "5.40", "retrieval": "0.00", "traffic": "20.00", "total": "25.40"}
+    by_url = Side("b", endpoint_url="https://s3.eu-west-1.amazonaws.com")
+    assert charged(AWS, by_url, million) == near
+    found = made([draft("tiny", 1, 1)], sections=[section(AWS, AWS)], classes=million)
+    assert found["assumptions"]["prices_as_of"]
+
+
+def test_storage_classes_have_their_own_prices() -> None:
+    infrequent = {"STANDARD_IA": ClassWork(1_000_000, 10**12, 1_000_000, 1_000_000)}
+    found = charged(AWS, AWS, infrequent)
+    assert found == {"requests": "11.00", "retrieval": "10.00", "traffic": "0.00", "total": "21.00"}
+    copied = charged(AWS, AWS, {"STANDARD_IA": ClassWork(1_000_000, 10**12, 0, 1_000_000)})
+    assert copied == {"requests": "10.00", "retrieval": "10.00", "traffic": "0.00", "total": "20.00"}
+
+
+@pytest.mark.parametrize(
+    ("tier", "restores", "retrieval"),
+    [("Standard", 130, "30.00"), ("Bulk", 25, "2.50"), ("Expedited", 10_100, "50.00")],
+)
+def test_restores_are_counted_and_priced_by_their_tier(tier: str, restores: int, retrieval: str) -> None:
+    """Writing them costs 80 dollars. DEEP_ARCHIVE has no Expedited; its Standard is charged, and a risk says so."""
+    cold = ClassWork(1_000_000, 10**12, 0, 1_000_000, restores=1_000_000, restored_bytes=10**12)
+    classes = {"GLACIER": cold, "DEEP_ARCHIVE": cold}
+    policy = dataclasses.replace(POLICY, on_archived="restore", restore_tier=tier)
+    found = charged(AWS, AWS, classes, policy)
+    assert (found["requests"], found["retrieval"]) == (f"{80 + restores}.00", retrieval)
+    made_of = made([draft("tiny", 1, 1)], sections=[section(AWS, AWS)], classes=classes, policy=policy)
+    assert made_of["requests"]["restore"] == 2_000_000
+    assert f"tier {tier}" in made_of["assumptions"]["usd_of_restores"]
+    assert "48 hours" in made_of["assumptions"]["restore_wait"]
+    canonical_json(made_of)
+
+
+def test_nothing_archived_says_nothing_of_restores() -> None:
+    read_already = {"GLACIER": ClassWork(1_000, 10**9, 1_000, 1_000)}
+    found = made([draft("tiny", 1, 1)], sections=[section(AWS, AWS)], classes=read_already)
+    assert "restore" not in found["requests"]
+    assert not {"usd_of_restores", "restore_wait"} & set(found["assumptions"])
+    assert found["cost_usd"]["retrieval"] == "0.00", "a restored copy is read for nothing"
+
+
+def test_objects_that_land_in_an_archive_are_a_risk() -> None:
+    """Unless they are given another class, or the destination does not know that one."""
+
+    def found(preserve: Preserve, facts: dict[str, str], policy: Policy = POLICY) -> dict[str, str]:
+        cold = {"DEEP_ARCHIVE": ClassWork(3, 3, 3, 3, restores=3), "STANDARD": ClassWork(1, 1, 1, 1)}
+        one = section(AWS, AWS, destination_capabilities=Capabilities({**QUIET.facts, **facts}))
+        rows = risks_of([SectionWork(one, cold, Largest())], declare(policy=policy, preserve=preserve), budget=BUDGET)
+        return {risk.id: risk.text for risk in rows}
+
+    assert found(Preserve(), {})["archived-destination"].startswith("3 in DEEP_ARCHIVE cannot be read back")
+    assert found(Preserve(storage_class="GLACIER"), {})["archived-destination"].startswith("4 in GLACIER")
+    assert "archived-destination" not in found(Preserve(storage_class="STANDARD"), {})
+    assert "archived-destination" not in found(Preserve(), {"storage_class_deep_archive": "rejected"})
+    hasty = dataclasses.replace(POLICY, on_archived="restore", restore_tier="Expedited")
+    assert "no Expedited" in found(Preserve(), {}, hasty)["restore-tier"]
+    assert "restore-tier" not in found(Preserve(), {})
+
+
+def test_an_estimate_has_a_canonical_form() -> None:
+    canonical_json(made([draft("tiny", 3, 3)], limits=Limits(requests_per_second=2.5)))
+
+
+def test_tier_rows() -> None:
+    drafts = [draft("markers", 2, 0), draft("tiny", 5, 50), draft("tiny", 6, 60), draft("huge", 1, 40 * GIB)]
+    rows = tier_rows(work_by_tier(drafts, [{STREAMED_HUGE: in_parts(40 * GIB)}]), BUDGET)
+    assert [row["tier"] for row in rows] == ["tiny", "huge", "markers"]
+    assert rows[0] == {
+        "tier": "tiny", "range": "0 B - 256.0 KiB", "method": "whole", "batches": 2, "objects": 11, "bytes": 110
+    }  # fmt: skip
+    assert rows[1]["method"] == "parts of up to 64.0 MiB"
+
+
+def test_huge_parts_go_through_windows() -> None:
+    count = PartCount()
+    count.add(40 * TIB, part_size(40 * TIB, 16 * MIB))
+    rows = tier_rows(work_by_tier([draft("huge", 1, 40 * TIB)], [{STREAMED_HUGE: count}]), 16 * MIB)
+    assert rows[0]["method"] == "parts of up to 4.0 GiB through windows of 8.0 MiB"
+
+
+def risk_levels(made_section: Section, policy: Policy = POLICY, largest: Largest = NONE_STREAMED):
+    rows = risks_of([SectionWork(made_section, {}, largest)], declare(policy=policy), budget=BUDGET)
+    return {risk.id: risk.level for risk in rows}
+
+
+QUIET = Capabilities({"if_none_match": "enforced", "if_match": "enforced", "versioning": "enforced"})
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, {}),
+        ({"summary": {"overwrite": Tally(1, 1)}}, {"overwrites": "medium"}),
+        ({"summary": {"conflict": Tally(1, 1)}}, {"conflicts": "medium"}),
+        ({"summary": {"unsupported": Tally(1, 1)}}, {"unsupported": "medium"}),
+        ({"summary": {"delete": Tally(1, 1)}}, {"deletes": "high"}),
+        ({"losses": (Loss("acl", "no ACLs", None, (), accepted=False),)}, {"loss-acl": "high"}),
+        ({"losses": (Loss("acl", "no ACLs", 3, ("k",), accepted=True),)}, {"loss-acl": "low"}),
+        ({"source": SOURCE}, {"http-source": "medium"}),
+    ],
+)
+def test_risks(more, expected: dict[str, str]) -> None:
+    quiet = {"source": AWS, "destination": AWS, "destination_capabilities": QUIET}
+    assert risk_levels(section(**{**quiet, **more})) == expected
+
+
+def test_risks_of_a_careless_destination() -> None:
+    summary = {"overwrite": Tally(1, 1), "transfer": Tally(1, 1), "delete": Tally(1, 1)}
+    empty = Inventory(ListingKind.OBJECTS, 0, 0, "")
+    plain = Capabilities({"versioning": "rejected"})
+    found = section(AWS, AWS, summary=summary, source_inventory=empty, destination_capabilities=plain)
+    assert risk_levels(found, largest=Largest(17 * GIB, "big\n")) == {
+        "overwrites": "high",
+        "deletes": "high",
+        "empty-source": "high",
+        "non-atomic-writes": "medium",
+        "largest-object": "low",
+    }
+
+
+@pytest.mark.parametrize(
+    ("part_layout", "etag", "cuts"),
+    [
+        (False, "0" * 32 + "-6", "273 parts of 64.0 MiB"),
+        (True, "0" * 32 + "-6", "6 parts, cut as at the source"),
+        (True, "0" * 32 + "-1", "1 part, cut as at the source"),
+        (True, "0" * 32, "273 parts of 64.0 MiB"),
+    ],
+)
+def test_the_largest_object_is_cut_as_the_plan_promises(part_layout: bool, etag: str, cuts: str) -> None:
+    work = SectionWork(section(AWS, AWS), {}, Largest(17 * GIB + 1, "big", etag))
+    rows = risks_of([work], declare(preserve=Preserve(part_layout=part_layout)), budget=10 * GIB)
+    (text,) = (row.text for row in rows if row.id == "largest-object")
+    assert text == f"'big' is 17.0 GiB: {cuts} (limit 10,000)"
+
+
+def test_one_is_no_plural() -> None:
+    summary = {name: Tally(1, 1) for name in ("overwrite", "delete", "conflict", "unsupported")}
+    found = section(AWS, AWS, summary=summary, destination_capabilities=QUIET, losses=(Loss("acl", "no", 1, (), True),))
+    texts = [row.text for row in risks_of([SectionWork(found, {}, Largest())], declare(), budget=BUDGET)]
+    nouns = ("destination object to", "extraneous destination object to", "key left", "object not", "object);")
+    assert [noun for noun in nouns if not any(f"1 {noun}" in text for text in texts)] == []
+
+
+def test_risks_are_sorted_worst_first_and_name_their_section() -> None:
+    one = section(summary={"conflict": Tally(2, 2), "delete": Tally(1_234, 1)})
+    work = [SectionWork(each, {}, Largest()) for each in (one, dataclasses.replace(one, id="other"))]
+    rows = risks_of(work, declare(), budget=BUDGET)
+    levels = [("high", "medium", "low").index(row.level) for row in rows]
+    assert levels == sorted(levels)
+    assert rows[0].text.startswith("main: 1,234 ")
+    assert rows[1].text.startswith("other: ")
