@@ -67,6 +67,7 @@ def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: 
             _classes(section, outcome, declaration.preserve),
             outcome.delivered.largest,
             outcome.unclear_order,
+            outcome.remarks,
         )
         for section, outcome in zip(sections, outcomes, strict=True)
     ]

@@ -24,7 +24,7 @@ from planner.stocktaking import Stocktaker
 from schema.attributes.evidence import Counted
 from schema.declaration import Pair
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
-from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Tally, new_entry
+from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Risk, Tally, new_entry
 from storage.disk_sort import sort_on_disk
 from storage.port import Listing
 
@@ -45,6 +45,8 @@ class SectionOutcome:
     mapping_examples: tuple[tuple[str, str], ...]
     unclear_order: Counted
     """Source keys whose versions of the same time may arrive in another order."""
+    remarks: tuple[Risk, ...]
+    """Of the two listings."""
 
 
 class SectionPlanner:
@@ -287,7 +289,8 @@ class SectionPlanner:
         delivered = self._delivery.finish()
         summary = conserved(self._delivery.by_action, source, destination, matched=self._matched)
         unclear = Counted(self._source.unclear_keys, self._source.unclear_examples)
-        return SectionOutcome(source, destination, summary, delivered, tuple(self._examples), unclear)
+        remarks = (*self._ends.source.remarks(), *self._ends.destination.remarks())
+        return SectionOutcome(source, destination, summary, delivered, tuple(self._examples), unclear, remarks)
 
     def _discard(self) -> None:
         """Drop drafts and temporary files; stop a listing whose other side has failed, with its threads."""

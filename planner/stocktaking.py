@@ -25,7 +25,8 @@ class Stocktaker:
     """Wraps one side's listing. The sums and the digest are whole once the stream has ended.
 
     The digest is over blocks of 512 entries, of each its columns (keys, sizes, ETags, times, classes, versions, flags)
-    with their lengths: two listings have one digest exactly when they say the same.
+    with their lengths: two listings have one digest exactly when they say the same. Which checksums objects carry is
+    left out: no decision rests on it, and an inventory tells it otherwise than a listing does.
     """
 
     def __init__(self, source: ListingSource, prefix: str, on_block: Callable[[int], None] | None = None) -> None:
@@ -104,8 +105,8 @@ def _mixed(block: list[ListedEntry]) -> bytes:
 
 
 def _columns(block: list[ListedObject]) -> bytes:
-    """All that *block* says, so that no other block says it with the same bytes."""
-    keys, sizes, etags, times, classes, *rest = zip(*block, strict=True)
+    """All that *block* says and a plan rests on, so that no other block says it with the same bytes."""
+    keys, sizes, etags, times, classes, _checksums, *rest = zip(*block, strict=True)
     columns = [_texts(keys), _numbers(sizes), _texts(etags), _numbers(times), _texts(classes)]
     for column in rest:
         # Nearly always the same in every entry.

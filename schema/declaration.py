@@ -68,6 +68,51 @@ class Side:
         return self.etags == "opaque"
 
 
+class KeyListFormat(StrEnum):
+    """How a list of keys is written."""
+
+    PLAIN = "plain"
+    """One key a line."""
+    CSV = "csv"
+    JSONL = "jsonl"
+    """A JSON object, or a string that is the key, on each line."""
+
+
+class MissingValues(StrEnum):
+    """What becomes of an inventory that does not tell size, ETag or time of its objects."""
+
+    HEAD = "head"
+    """Each such object is asked by a HEAD while planning."""
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredInventory:
+    """What planning reads a side's objects from instead of listing its bucket. Exactly one of report and keys."""
+
+    report: str | None = None
+    """The manifest.json of an S3 Inventory report, or the folder over its dates: a path or s3://bucket/key."""
+    keys: str | None = None
+    """A list of keys: a path or s3://bucket/key."""
+    format: KeyListFormat | None = None
+    """Of the key list; None: as its name ends."""
+    columns: tuple[str, ...] = ()
+    """Of a CSV key list without a header."""
+    url_encoded: bool = False
+    """The key list's keys are written as forms write them: '+' for a space, %2B for a plus."""
+    missing_values: MissingValues | None = None
+    """None: head for key lists, refuse for reports."""
+    max_age: int | None = None
+    """Seconds; an older inventory is refused. None: no age is."""
+    top_up: tuple[str, ...] = ()
+    """Prefixes after the side's own that are listed now instead of read from the inventory."""
+
+    @property
+    def place(self) -> str:
+        """Where it lies."""
+        return self.report or self.keys or ""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One source and one destination."""
@@ -75,6 +120,9 @@ class Pair:
     id: str
     source: Side
     destination: Side
+    source_inventory: DeclaredInventory | None = None
+    """None: the bucket is listed. How planning reads a side is no part of the side, nor of the plan's section."""
+    destination_inventory: DeclaredInventory | None = None
 
 
 @dataclass(frozen=True, slots=True)

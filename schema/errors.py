@@ -14,7 +14,8 @@ MigrationError                       something the operator can act on; anything
 ├── IntegrityRefused
 │   ├── PlanCorrupt                  schema, plan_id, sums, DAG
 │   ├── ManifestCorrupt              digest, order, count
-│   └── ManifestMissing
+│   ├── ManifestMissing
+│   └── InventoryCorrupt             an S3 Inventory report or key list: checksum, columns, rows
 ├── LockHeld
 ├── NotApproved                      other plan id than expected, loss not accepted
 ├── GuardExceeded
@@ -49,7 +50,7 @@ class ExitCode(IntEnum):
     CHANGES = 2, "plan --detailed-exitcode: the plan has changes"
     FAILURES = 3, "finished, but some objects failed, drifted or are parked"
     STALE = 4, "refused: the plan is stale, or what it saw has changed"
-    CORRUPT = 5, "refused: plan or manifest is not what it claims to be"
+    CORRUPT = 5, "refused: plan, manifest or inventory is not what it claims to be"
     LOCK_HELD = 6, "refused: another plan holds the destination"
     NOT_APPROVED = 7, "refused: not the approved plan, a loss not accepted, or a guard exceeded"
     DIFFERENCES = 8, "verify found differences"
@@ -157,6 +158,10 @@ class ManifestCorrupt(IntegrityRefused):
 
 class ManifestMissing(IntegrityRefused):
     """A manifest named by the plan cannot be found."""
+
+
+class InventoryCorrupt(IntegrityRefused):
+    """An S3 Inventory report or a key list is damaged, of another bucket, or does not tell what planning needs."""
 
 
 class LockHeld(MigrationError):

@@ -11,7 +11,7 @@ from planner.review.workload import ClassWork, Largest
 from schema.attributes.evidence import Counted
 from schema.declaration import Declaration, Policy
 from schema.ends import is_aws
-from schema.plan import Section
+from schema.plan import Risk, Section
 from schema.storage_classes import target_storage_class
 
 NOTHING = Counted(0, ())
@@ -26,6 +26,8 @@ class SectionWork(NamedTuple):
     largest: Largest
     unclear_order: Counted = NOTHING
     """Source keys whose listing does not tell the order of their versions."""
+    remarks: tuple[Risk, ...] = ()
+    """Of its listings."""
 
 
 ASSUMPTIONS: dict[str, str] = {

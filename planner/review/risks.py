@@ -26,6 +26,7 @@ def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: i
         section = item.section
         prefix = f"{section.id}: " if len(work) > 1 else ""
         of_section = (
+            *item.remarks,
             *_of_actions(section, policy),
             *_of_order(item.unclear_order),
             *_of_ends(section),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ import click
 
 from executor.machine.memory import calm_collector, set_malloc_arenas
 from planner.build import build_plan
-from planner.inputs import PlanInputs, PlanProgress, nothing_completed
+from planner.inputs import PlanInputs, nothing_completed
 from planner.lineage import lineage_of
 from planner.march import EarlierCopy
 from s3migrate import __version__
@@ -23,7 +23,8 @@ from s3migrate.commands.common import emitter, json_option, told_as_json
 from s3migrate.console.output import outlive_readers
 from s3migrate.planning.completed_before import completed_before
 from s3migrate.planning.endpoint_choices import with_chosen_endpoints
-from s3migrate.planning.probing import probe_pair
+from s3migrate.planning.inventories import InventoryReader
+from s3migrate.planning.probing import ListingTerms, probe_pair
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.plan_progress import PlanLines
 from s3migrate.views.plan_text import plan_text, summary_of
@@ -89,8 +90,10 @@ def plan_command(  # click passes one argument for each option
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
-        asked = _Asked(declaration, before, settings, endpoints, parallel_listing, Believe(believe))
-        plan = _planned(asked, stores, manifests, tell=lines.tell)
+        with closing(InventoryReader(declaration_path.parent, declaration.timeouts, time.time)) as inventories:
+            terms = ListingTerms(parallel_listing, Believe(believe), inventories)
+            asked = _Asked(declaration, before, settings, endpoints, terms)
+            plan = _planned(asked, stores, manifests, lines=lines)
         written = write_plan(path, plan, manifests)
     except OSError as error:
         raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
@@ -100,7 +103,14 @@ def plan_command(  # click passes one argument for each option
                 store.close()
     if emit:
         emit(
-            {"type": "plan_summary", "plan": str(path), "plan_id": plan.plan_id, "written": written, **summary_of(plan)}
+            {
+                "type": "plan_summary",
+                "plan": str(path),
+                "plan_id": plan.plan_id,
+                "written": written,
+                "inventories": inventories.read,
+                **summary_of(plan),
+            }
         )
     else:
         click.echo(plan_text(plan), err=True)
@@ -118,9 +128,7 @@ class _Asked(NamedTuple):
     settings: Settings
     endpoints: Mapping[str, Any]
     """Figures of the endpoints that were chosen among, by URL."""
-    parallel_listing: int
-    believe: Believe
-    """Of the source's listings."""
+    terms: ListingTerms
 
 
 def _planned(
@@ -128,19 +136,19 @@ def _planned(
     stores: Mapping[str, tuple[ObjectStore, ObjectStore]],
     manifests: ManifestStore,
     *,
-    tell: Callable[[PlanProgress], None],
+    lines: PlanLines,
 ) -> Plan:
     """Probe and list every pair, and plan. Raises what build_plan raises, StoreErrors."""
     declaration = asked.declaration
-    pairs = {
-        pair.id: probe_pair(declaration, pair, stores[pair.id], parallel=asked.parallel_listing, believe=asked.believe)
-        for pair in declaration.pairs
-    }
+    pairs = {pair.id: probe_pair(declaration, pair, stores[pair.id], terms=asked.terms) for pair in declaration.pairs}
+    read = asked.terms.inventories.read
+    lines.reading(read)
     provenance = {
         "generated_by": f"s3migrate {__version__}",
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": asked.settings.host,
         **({"endpoints": asked.endpoints} if asked.endpoints else {}),
+        **({"inventories": read} if read else {}),
     }
     lineage = lineage_of(declaration)
     with _staging(manifests) as staging, closing(_Memory(asked.settings, manifests, lineage)) as memory:
@@ -153,7 +161,7 @@ def _planned(
             base=asked.base,
             memory=memory.of_section,
             provenance=provenance,
-            on_progress=tell,
+            on_progress=lines.tell,
         )
         for _bucket in range(2 * len(stores)):
             try:

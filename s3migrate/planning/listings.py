@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from schema.declaration import Side
+from s3migrate.planning.inventories import InventoryReader
+from schema.declaration import DeclaredInventory, Side
 from schema.facts import Capabilities
 from schema.plan import ListingKind
+from storage.inventory.source import Absent
 from storage.listing.source import BucketSource, ListingSource
 from storage.port import ObjectStore, believed
 
@@ -21,6 +23,9 @@ class ListingWishes(NamedTuple):
     all_versions: bool
     parallel: int
     """LIST requests at a time."""
+    inventory: DeclaredInventory | None = None
+    """What is declared to be read instead of the bucket."""
+    inventories: InventoryReader | None = None
 
     @property
     def kind(self) -> ListingKind:
@@ -28,14 +33,26 @@ class ListingWishes(NamedTuple):
         return ListingKind.VERSIONS if self.all_versions and not self.can.never_versioned else ListingKind.OBJECTS
 
 
-def bucket_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource:
+def declared_inventory(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource | None:
+    """What the declaration names instead of a listing."""
+    if wishes.inventory is None or wishes.inventories is None:
+        return None
+    absent = Absent.UNSUPPORTED if wishes.end == "source" else Absent.PASSED_OVER
+    bucket = bucket_listing(store, side, wishes)
+    return wishes.inventories.source(wishes.inventory, side, bucket=bucket, absent=absent)
+
+
+def bucket_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> BucketSource:
     """The bucket itself."""
     origin = f"{wishes.end} bucket {side.bucket}"
     believe = believed(wishes.can)
     return BucketSource(store, side.prefix, wishes.kind, origin, wishes.parallel, believe)
 
 
-SOURCES: Sequence[Callable[[ObjectStore, Side, ListingWishes], ListingSource | None]] = (bucket_listing,)
+SOURCES: Sequence[Callable[[ObjectStore, Side, ListingWishes], ListingSource | None]] = (
+    declared_inventory,
+    bucket_listing,
+)
 """The first that has a listing of a side gives it."""
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from planner.inputs import PairInputs
 from planner.methods import choose_method, settle_method
 from planner.review.losses import find_losses
+from s3migrate.planning.inventories import InventoryReader
 from s3migrate.planning.listings import ListingWishes, source_of
 from s3migrate.wiring import probe_token
 from schema.attributes.evidence import Evidence
@@ -26,12 +28,22 @@ from storage.probe.sample import sample_of
 from storage.probe.source import survey_source
 
 
-def probe_pair(
-    declaration: Declaration, pair: Pair, stores: tuple[ObjectStore, ObjectStore], *, parallel: int, believe: Believe
-) -> PairInputs:
-    """What planning needs to know of *pair*; canaries are written at the destination and removed. Raises StoreErrors.
+class ListingTerms(NamedTuple):
+    """How the sides of a plan are to be listed."""
 
-    *parallel*: LIST requests at a time while planning; *believe*: of the source's listings.
+    parallel: int
+    """LIST requests at a time, each side."""
+    believe: Believe
+    """Of the source's listings."""
+    inventories: InventoryReader
+
+
+def probe_pair(
+    declaration: Declaration, pair: Pair, stores: tuple[ObjectStore, ObjectStore], *, terms: ListingTerms
+) -> PairInputs:
+    """What planning needs to know of *pair*; canaries are written at the destination and removed.
+
+    Raises StoreErrors, and what InventoryReader.source raises.
     """
     source, destination = stores
     preserve, all_versions = declaration.preserve, declaration.policy.versions == "all"
@@ -54,11 +66,12 @@ def probe_pair(
     source_can = as_declared(source_can, pair.source)
     destination_can = as_declared(destination_can, pair.destination)
     evidence = Evidence(preserve, source_can, destination_can, sampled, all_versions=all_versions)
-    source_can = believing(source_can, believe)
-    wishes = ListingWishes("source", source_can, all_versions, parallel)
+    source_can = believing(source_can, terms.believe)
+    wishes = ListingWishes("source", source_can, all_versions, terms.parallel, pair.source_inventory, terms.inventories)
+    there = wishes._replace(end="destination", can=destination_can, inventory=pair.destination_inventory)
     return PairInputs(
         source_of(source, pair.source, wishes),
-        source_of(destination, pair.destination, wishes._replace(end="destination", can=destination_can)),
+        source_of(destination, pair.destination, there),
         source_can,
         destination_can,
         losses=find_losses(evidence, declaration.accept_loss),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from planner.inputs import PlanProgress
+from schema.formats.escape import one_line
 from schema.formats.quantities import count_text
 
 BETWEEN_SECONDS = 1.0
@@ -25,6 +27,11 @@ class PlanLines:
     def probing(self, pairs: int) -> None:
         """Both ends of so many pairs are being asked what they can do."""
         self.say(f"  probing both ends of {count_text(pairs)} pair{'s' if pairs > 1 else ''}")
+
+    def reading(self, inventories: Mapping[str, Mapping[str, Any]]) -> None:
+        """What is read instead of a bucket, and how old it is."""
+        for origin, told in inventories.items():
+            self.say(f"  {one_line(origin)}: {one_line(told['read'])}, {told['age']} old")
 
     def tell(self, progress: PlanProgress) -> None:
         """The totals so far, and the keys a second."""

@@ -11,7 +11,16 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from schema.declaration import Declaration, Pair, Policy, Preserve, Side
+from schema.declaration import (
+    Declaration,
+    DeclaredInventory,
+    KeyListFormat,
+    MissingValues,
+    Pair,
+    Policy,
+    Preserve,
+    Side,
+)
 from schema.ends import access_point, overlap
 from schema.errors import DeclarationError
 from schema.formats.validation import path_text
@@ -94,6 +103,7 @@ def check(declaration: Declaration, said: Complaints) -> None:
     for path, pair in places:
         for name, side in (("source", pair.source), ("destination", pair.destination)):
             _check_side(side, (*path, name), said)
+        _check_inventories(path, pair, declaration.policy, said=said)
         if pair.source.acl:
             said.say((*path, "source", "acl"), "nothing is written at the source; declare it at the destination")
         if pair.destination.acl and declaration.preserve.acl:
@@ -141,6 +151,36 @@ def _check_side(side: Side, path: Path, said: Complaints) -> None:
         said.say((*path, "prefix"), "a key has at most 1,024 bytes, and this prefix alone has more")
     for message in _credential_complaints(side.credentials, anonymous_allowed=True):
         said.say((*path, "credentials"), message)
+
+
+def _check_inventories(path: Path, pair: Pair, policy: Policy, *, said: Complaints) -> None:
+    for name, inventory in (("source", pair.source_inventory), ("destination", pair.destination_inventory)):
+        if inventory is not None:
+            for complaint in _inventory_complaints(inventory, policy):
+                said.say((*path, name, "inventory"), complaint)
+    if pair.source_inventory is not None and policy.delete_extraneous != "never":
+        said.say(
+            (*path, "source", "inventory"),
+            "delete_extraneous needs a listing of the source: what is younger than an inventory would be taken for "
+            "extraneous and deleted. Remove one of the two",
+        )
+
+
+def _inventory_complaints(inventory: DeclaredInventory, policy: Policy) -> Iterator[str]:
+    if (inventory.report is None) == (inventory.keys is None):
+        yield "name either report or keys"
+    if inventory.place.startswith("s3://") and not inventory.place.removeprefix("s3://").partition("/")[0]:
+        yield "name a bucket: s3://bucket/key"
+    if inventory.report is not None:
+        yield from (
+            f"{name} is of key lists; a report says it itself"
+            for name in ("format", "columns", "url_encoded")
+            if getattr(inventory, name)
+        )
+    if inventory.columns and inventory.format not in (None, KeyListFormat.CSV):
+        yield f"columns are of CSV, and format is {inventory.format}"
+    if inventory.missing_values is MissingValues.HEAD and policy.versions == "all":
+        yield "missing_values: head asks about current objects only; with versions: all the inventory must tell all"
 
 
 def _credential_complaints(reference: Mapping[str, Any], *, anonymous_allowed: bool) -> Iterator[str]:

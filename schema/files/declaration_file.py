@@ -7,10 +7,20 @@ refused with the line alone. Nothing here opens a connection or reads another fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
-from schema.declaration import Declaration, Filters, Guards, MappingRule, Pair, Policy, Preserve, Side
+from schema.declaration import (
+    Declaration,
+    DeclaredInventory,
+    Filters,
+    Guards,
+    MappingRule,
+    Pair,
+    Policy,
+    Preserve,
+    Side,
+)
 from schema.errors import DeclarationError, InputMissing
 from schema.files import declaration_checks
 from schema.files.declaration_checks import Complaints, instant_ms
@@ -18,13 +28,14 @@ from schema.formats import quantities, yaml_strict
 from schema.formats.canonical import sha256_of
 from schema.formats.plain import build
 from schema.formats.validation import complaints
+from schema.formats.yaml_strict import Path
 from schema.limits import LIMITS, Limits, parse_row
 from schema.timeouts import Timeouts, parse_timeout, timeouts_of
 
 SCHEMA = "migration-v1.schema.json"
 
 
-def load_declaration(path: Path) -> Declaration:
+def load_declaration(path: FilePath) -> Declaration:
     """The declaration in the file *path*. Raises InputMissing, DeclarationError."""
     try:
         with path.open("rb") as file:
@@ -64,7 +75,7 @@ def _without_nulls(value: Any) -> Any:
 def _declaration(document: Mapping[str, Any], said: Complaints, digest: str) -> Declaration:
     return Declaration(
         name=document["name"],
-        pairs=_pairs(document),
+        pairs=_pairs(document, said),
         filters=_filters(document.get("filters", {}), said),
         mapping=tuple(MappingRule(rule["pattern"], rule["replace"]) for rule in document.get("mapping", ())),
         policy=build(Policy, document.get("policy", {})),
@@ -78,17 +89,37 @@ def _declaration(document: Mapping[str, Any], said: Complaints, digest: str) -> 
     )
 
 
-def _pairs(document: Mapping[str, Any]) -> tuple[Pair, ...]:
+def _pairs(document: Mapping[str, Any], said: Complaints) -> tuple[Pair, ...]:
     if "buckets" not in document:
-        return (Pair(document["name"], _side(document["source"]), _side(document["destination"])),)
+        return (_pair(document["name"], document, (), said=said),)
     given = {pair["id"] for pair in document["buckets"] if "id" in pair}
     pairs = []
-    for entry in document["buckets"]:
-        source, destination = _side(entry["source"]), _side(entry["destination"])
-        name = entry.get("id") or _free_id(source.bucket, given)
+    for index, entry in enumerate(document["buckets"]):
+        name = entry.get("id") or _free_id(entry["source"]["bucket"], given)
         given.add(name)
-        pairs.append(Pair(name, source, destination))
+        pairs.append(_pair(name, entry, ("buckets", index), said=said))
     return tuple(pairs)
+
+
+def _pair(name: str, document: Mapping[str, Any], path: Path, *, said: Complaints) -> Pair:
+    """The pair that *document*'s source and destination are; *path*: where they stand."""
+    source, destination = document["source"], document["destination"]
+    return Pair(
+        name,
+        _side(source),
+        _side(destination),
+        _inventory(source, (*path, "source", "inventory"), said),
+        _inventory(destination, (*path, "destination", "inventory"), said),
+    )
+
+
+def _inventory(side: Mapping[str, Any], path: Path, said: Complaints) -> DeclaredInventory | None:
+    if "inventory" not in side:
+        return None
+    fields = dict(side["inventory"])
+    if "max_age" in fields:
+        fields["max_age"] = said.parsed(quantities.parse_duration, fields["max_age"], (*path, "max_age"))
+    return build(DeclaredInventory, fields)
 
 
 def _free_id(bucket: str, taken: set[str]) -> str:
@@ -103,7 +134,7 @@ def _free_id(bucket: str, taken: set[str]) -> str:
 
 
 def _side(document: Mapping[str, Any]) -> Side:
-    fields = dict(document)
+    fields = {name: value for name, value in document.items() if name != "inventory"}
     tls = fields.pop("tls", {})
     if "ca_bundle" in tls:
         fields["ca_bundle"] = tls["ca_bundle"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from schema.plan import ListingKind
+from schema.plan import ListingKind, Risk
 from storage.port import Believe, Listing, ObjectStore
 
 
@@ -29,6 +30,10 @@ class ListingSource(Protocol):
         """
         ...
 
+    def remarks(self) -> Sequence[Risk]:
+        """What a reviewer should know of it, once a listing has ended."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class BucketSource:
@@ -47,3 +52,7 @@ class BucketSource:
         if self.kind is ListingKind.VERSIONS:
             return self.store.list_versions(self.prefix, believe=self.believe)
         return self.store.list_objects(self.prefix, parallel=self.parallel, believe=self.believe)
+
+    def remarks(self) -> Sequence[Risk]:
+        """See ListingSource: a bucket asked now is what a plan is made of."""
+        return ()

@@ -1,0 +1,1 @@
+"""S3 Inventory reports and key lists as listings."""
