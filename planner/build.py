@@ -10,6 +10,7 @@ from planner.inputs import PairInputs, PlanInputs
 from planner.lineage import lineage_of, refuse_manifests_inside
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
+from planner.review.overview import overview_of
 from planner.review.risks import risks_of
 from planner.review.workload import ClassWork, tier_rows, with_tags_asked, work_by_tier
 from planner.section import SectionOutcome, SectionPlanner
@@ -91,6 +92,9 @@ def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: 
         stages=stages_for({draft.stage for draft in drafts}),
         batches=named(drafts),
         manifest_store=declaration.manifests,
+        overview=overview_of(
+            [outcome.delivered.overview for outcome in outcomes], [outcome.delivered.classes for outcome in outcomes]
+        ),
         provenance=inputs.provenance,
     )
 

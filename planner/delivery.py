@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from planner.batches import BatchCutter, BatchGroup, DraftBatch, Sticky
 from planner.inputs import PlanInputs
+from planner.review.overview import OverviewCounter, SectionOverview
 from planner.review.workload import ClassWork, Largest, PartCount, TierMethod
 from planner.stages import CANARY_MAX, Group, Router
+from schema.declaration import Pair
 from schema.errors import PlanCorrupt
 from schema.files.manifest import ManifestWriter
 from schema.plan import SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally
@@ -42,6 +44,7 @@ class Delivered:
     classes: dict[str, ClassWork]
     """By the source's storage class: what is read and written."""
     largest: Largest
+    overview: SectionOverview
 
 
 class Delivery:
@@ -49,7 +52,7 @@ class Delivery:
 
     def __init__(
         self,
-        section: str,
+        pair: Pair,
         inputs: PlanInputs,
         *,
         make_router: Callable[[int], Router],
@@ -58,7 +61,7 @@ class Delivery:
     ) -> None:
         self.by_action: dict[Action, list[int]] = {action: [0, 0] for action in Action}
         """Objects and bytes."""
-        self._section = section
+        self._section = pair.id
         self._manifests = inputs.manifests
         self._staging = inputs.staging
         self._make_router = make_router
@@ -69,6 +72,7 @@ class Delivery:
         self._parts: dict[TierMethod, PartCount] = {}
         self._classes: dict[str, ClassWork] = {}
         self._largest = Largest()
+        self._overview = OverviewCounter(pair)
         self._cutters: dict[Group, BatchCutter] = {}
         self._sides: dict[Action, ManifestWriter] = {}
 
@@ -90,6 +94,7 @@ class Delivery:
                 tally[1] += size
                 if action not in TRANSFER_ACTIONS:
                     self._side(action).add(entry)
+                    self._overview.add_example(entry)
                     moving = []
             if not moving:
                 if len(entries) == 1:
@@ -117,9 +122,10 @@ class Delivery:
     def _dispatch(self, moving: KeyEntries, router: Router) -> None:
         entries, restore = moving
         group = router.route(entries, restore)
-        cutter = self._cutters.get(group) or self._open_cutter(group)
+        cutter, counter = self._cutters.get(group) or self._open_cutter(group), self._overview
         for entry in entries:
             cutter.add(entry)
+            counter.add(entry)
             if entry[3] not in (Action.DELETE, Action.DELETE_MARKER):
                 self._measure(entry, group, restore)
 
@@ -167,7 +173,7 @@ class Delivery:
         """Finish all manifests; batches of one group in key order."""
         drafts = [draft for cutter in self._cutters.values() for draft in cutter.finish()]
         sides = {str(action): writer.finish(self._manifests).digest for action, writer in sorted(self._sides.items())}
-        return Delivered(drafts, sides, self._parts, self._classes, self._largest)
+        return Delivered(drafts, sides, self._parts, self._classes, self._largest, self._overview.finish())
 
     def discard(self) -> None:
         """Drop what is open, with its temporary files."""

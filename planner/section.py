@@ -73,7 +73,7 @@ class SectionPlanner:
         self._nested = None if holds_keys_beneath_keys(ends.destination_can) else NestedKeys()
         self._open_listings: list[Listing] = []
         self._delivery = Delivery(
-            pair.id,
+            pair,
             inputs,
             make_router=self._router,
             sticky=sticky_cuts(batch for batch in inputs.base.batches if batch.section == pair.id)

@@ -229,6 +229,62 @@ class Batch:
     """'sha256:...' of the uncompressed lines."""
 
 
+class Share(NamedTuple):
+    """A part of what a plan writes: a size tier, the objects of one year, of one storage class."""
+
+    name: str
+    objects: int
+    bytes: int
+
+
+class Place(NamedTuple):
+    """What happens below one prefix of a destination."""
+
+    section: str
+    prefix: str
+    """After the destination's prefix; '' is all of it."""
+    direct: bool
+    """True: only the keys that lie in it directly; what lies deeper has rows of its own."""
+    copy: int
+    overwrite: int
+    delete: int
+    """Delete markers among them."""
+    bytes: int
+    """Written."""
+
+    @property
+    def objects(self) -> int:
+        """All that is moved or deleted."""
+        return self.copy + self.overwrite + self.delete
+
+
+class SizedKey(NamedTuple):
+    """One object: where it will be, and its size."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A plan in some dozen rows, counted while it was made: nobody has to read manifests to review it."""
+
+    places: tuple[Place, ...]
+    """At most PLACES, as deep as they allow, what destroys most first; with `places_left` they are all that moves."""
+    places_left: Place | None
+    """The sum of the prefixes that have no row; None: all have."""
+    sizes: tuple[Share, ...]
+    """Of the objects written, by tier, small before big."""
+    years: tuple[Share, ...]
+    """Of the objects written, by the year (UTC) in which the source says they were modified, ascending."""
+    storage_classes: tuple[Share, ...]
+    """Of the objects written, by the source's class, most bytes first."""
+    largest: tuple[SizedKey, ...]
+    """Of the objects written, descending."""
+    examples: Mapping[str, tuple[str, ...]]
+    """overwrite, delete, delete-marker, conflict, unsupported -> the first keys of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A whole plan document. `plan_id` is over everything but itself and `provenance`."""
@@ -256,6 +312,8 @@ class Plan:
     manifest_store: str
     """A folder relative to the plan file, or s3://bucket/prefix."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    overview: Overview | None = None
+    """None: made before plans had one."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def section(self, section_id: str) -> Section:

@@ -46,19 +46,28 @@ def estimate(
     largest = max(item.largest.size for item in work)
     total = sum(tier.tally.objects for tier in tiers.values())
     unit = _largest_unit(tiers, largest, budget)
+    low, high = seconds * 7 // 10, seconds * 2
+    memory = min(budget, concurrency * unit) + BASE_MEMORY
     document: dict[str, Any] = {
         "duration": {
             "expected": duration_text(seconds),
-            "low": duration_text(seconds * 7 // 10),
-            "high": duration_text(seconds * 2),
+            "low": duration_text(low),
+            "high": duration_text(high),
             "bound_by": bound_by,
         },
         "requests": requests,
         "memory_per_worker": {
-            "expected": size_text(min(budget, concurrency * unit) + BASE_MEMORY),
+            "expected": size_text(memory),
             "limit": size_text(budget + BASE_MEMORY),
         },
         "ledger": {"rows": total, "disk": size_text(total * LEDGER_BYTES_PER_ROW)},
+        "figures": {
+            "seconds": seconds,
+            "seconds_low": low,
+            "seconds_high": high,
+            "memory_per_worker_bytes": memory,
+            "ledger_bytes": total * LEDGER_BYTES_PER_ROW,
+        },
         "assumptions": {
             "worker_processes": PROCESSES,
             "concurrency_per_worker": concurrency,

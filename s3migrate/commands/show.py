@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
 import click
 
 from s3migrate.commands.common import plan_argument, read_plan, told_as_json
-from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_markdown, plan_text
+from s3migrate.views.plan_markdown import plan_markdown
+from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_text
+from s3migrate.views.review import draw_sample, objects_of
 from schema.errors import UsageError
 from schema.files.manifest import ManifestStore, read_entries
 from schema.files.plan_document import to_document
 from schema.formats.escape import one_line
 from schema.formats.plain import plain
-from schema.plan import Plan
+from schema.formats.quantities import counted_text
+from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 
 
 @click.command("show", short_help="Render a plan, or one of its batches.")
@@ -24,18 +28,27 @@ from schema.plan import Plan
 @click.option(
     "--batch", "batch_id", metavar="ID", help="The objects of one batch, or of a side manifest (skip, conflict...)."
 )
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Objects shown of a batch.")
+@click.option(
+    "--action", type=click.Choice([each.value for each in Action]), help="The objects that this is meant for."
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="Objects shown of a batch or an action."
+)
 @told_as_json
-def show_command(*, plan_path: Path, form: str, batch_id: str | None, limit: int) -> None:
+def show_command(  # click passes one argument for each option
+    *, plan_path: Path, form: str, batch_id: str | None, action: str | None, limit: int
+) -> None:
     """Render PLAN for people (text, md) or machines (json)."""
     plan, manifests = read_plan(plan_path)
-    if batch_id is not None:
+    if action is not None:
+        _show_action(plan, manifests, Action(action), limit=limit, form=form)
+    elif batch_id is not None:
         _show_batch(plan, manifests, batch_id, limit=limit, form=form)
     elif form == "json":
         # With the batches of a plan so large that its document only names their index.
         click.echo(json.dumps({**to_document(plan), "batches": plain(plan.batches)}, indent=1))
     elif form == "md":
-        click.echo(plan_markdown(plan))
+        click.echo(plan_markdown(plan, plan_path, draw_sample(plan, manifests)))
     else:
         click.echo(plan_text(plan))
         for line in batches_text(plan):
@@ -58,9 +71,31 @@ def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, *, limit: i
         click.echo("\n".join([batch_text(batch), *([method_text(**travels)] if travels else [])]))
     for digest in digests:
         for ord, entry in islice(read_entries(manifests, digest), limit):
-            if form == "json":
-                click.echo(json.dumps({"ord": ord, **entry._asdict(), "target": entry.target, **travels}))
-                continue
-            target = "" if entry.target == entry.key else f" -> {one_line(entry.target)}"
-            why = f"  ({one_line(entry.reason)})" if entry.reason else ""
-            click.echo(f"{ord:7} {entry.action:10} {entry.size:14,} {one_line(entry.key)}{target}{why}")
+            _show_entry(ord, entry, travels, form=form)
+
+
+def _show_action(plan: Plan, manifests: ManifestStore, action: Action, *, limit: int, form: str) -> None:
+    """The first *limit* objects of *action*, in plan order, with how many there are."""
+    total = objects_of(plan, action)
+    if form != "json":
+        click.echo(f"{action}: {counted_text(total, 'object')}{f', the first {limit}' if total > limit else ''}")
+    batches = [batch.manifest for batch in plan.batches] if action in TRANSFER_ACTIONS else []
+    sides = [section.side_manifests[action] for section in plan.sections if action in section.side_manifests]
+    found = (
+        (ord, entry)
+        for digest in [*batches, *sides]
+        for ord, entry in read_entries(manifests, digest)
+        if entry.action is action
+    )
+    for ord, entry in islice(found, min(limit, total)):
+        _show_entry(ord, entry, {}, form=form)
+
+
+def _show_entry(ord: int, entry: Entry, travels: Mapping[str, str], *, form: str) -> None:
+    """One line; *travels* is how, where that is known."""
+    if form == "json":
+        click.echo(json.dumps({"ord": ord, **entry._asdict(), "target": entry.target, **travels}))
+        return
+    target = "" if entry.target == entry.key else f" -> {one_line(entry.target)}"
+    why = f"  ({one_line(entry.reason)})" if entry.reason else ""
+    click.echo(f"{ord:7} {entry.action:10} {entry.size:14,} {one_line(entry.key)}{target}{why}")

@@ -1,4 +1,4 @@
-"""A plan for people: on a terminal, in a pull request."""
+"""A plan for people, on a terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from schema.declaration import Side
-from schema.formats.escape import markdown_code, one_line
-from schema.formats.quantities import count_text, counted_text, size_text
+from schema.formats.escape import one_line
+from schema.formats.quantities import counted_text, size_text
 from schema.plan import Batch, Plan, Section
 
-MARKDOWN_LIMIT = 60_000
-"""Characters; GitHub refuses comments above 65,536."""
-MARKDOWN_BATCHES = 100
-"""Named one by one."""
 ACTIONS = ("copy", "overwrite", "delete-marker", "delete", "skip", "conflict", "unsupported", "excluded", "extraneous")
 
 
@@ -26,7 +22,7 @@ def side_text(side: Side) -> str:
 
 def summary_of(plan: Plan) -> dict[str, Any]:
     """The plan's figures as JSON."""
-    groups = _by_method(plan)
+    groups = by_method(plan)
     return {
         "name": plan.name,
         "serial": plan.serial,
@@ -62,14 +58,15 @@ ByMethod = Mapping[tuple[str, str | None], list[Batch]]
 """The batches of a section (its id) that travel by one method; None: that delete."""
 
 
-def _by_method(plan: Plan) -> ByMethod:
+def by_method(plan: Plan) -> ByMethod:
+    """The batches of *plan* in such groups, in plan order."""
     groups: dict[tuple[str, str | None], list[Batch]] = defaultdict(list)
     for batch in plan.batches:
         groups[batch.section, batch.method].append(batch)
     return groups
 
 
-def _extent(batches: Sequence[Batch]) -> str:
+def extent(batches: Sequence[Batch]) -> str:
     """'3 batches, 1,204 objects, 5.0 GiB'."""
     objects, size = sum(batch.objects for batch in batches), sum(batch.bytes for batch in batches)
     return f"{counted_text(len(batches), 'batch')}, {counted_text(objects, 'object')}, {size_text(size)}"
@@ -78,7 +75,7 @@ def _extent(batches: Sequence[Batch]) -> str:
 def plan_text(plan: Plan) -> str:
     """The whole plan in reading order: what, risks, losses, estimate, stages."""
     lines = [f"{one_line(plan.name)} serial {plan.serial}  {plan.plan_id}"]
-    groups = _by_method(plan)
+    groups = by_method(plan)
     for section in plan.sections:
         lines += _section_lines(section, groups)
     if plan.risks:
@@ -101,7 +98,7 @@ def plan_text(plan: Plan) -> str:
 def _section_lines(section: Section, groups: ByMethod) -> list[str]:
     lines = [f"{section.id}: {side_text(section.source)} -> {side_text(section.destination)}"]
     for method, why in section.methods.items():
-        lines.append(f"  {method_text(method, why)} ({_extent(groups[section.id, method])})")
+        lines.append(f"  {method_text(method, why)} ({extent(groups[section.id, method])})")
     for action in ACTIONS:
         tally = section.summary.get(action)
         if tally is not None and (tally.objects or action == "copy"):
@@ -118,7 +115,7 @@ def _section_lines(section: Section, groups: ByMethod) -> list[str]:
 def _estimate_lines(plan: Plan) -> list[str]:
     lines = ["estimate"]
     for name, value in plan.estimate.items():
-        if name == "assumptions":
+        if name in ("assumptions", "figures"):
             continue
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
         lines.append(f"  {name}: {one_line(text)}")
@@ -132,7 +129,7 @@ def method_text(method: str, method_reason: str) -> str:
 
 def batches_text(plan: Plan) -> Iterator[str]:
     """The plan's batches, a line each, under the method by which they travel and its reason."""
-    groups = _by_method(plan)
+    groups = by_method(plan)
     for section in plan.sections:
         for method, why in section.methods.items():
             yield f"batches of {section.id} {method_text(method, why)}"
@@ -151,65 +148,3 @@ def batch_text(batch: Batch) -> str:
         f"{counted_text(batch.objects, 'object')}, {size_text(batch.bytes)}  "
         f"{one_line(batch.keys[0])} .. {one_line(batch.keys[1])}  {batch.manifest}"
     )
-
-
-def plan_markdown(plan: Plan) -> str:
-    """A pull request's comment, with a hidden marker so that it can be found and replaced."""
-    total, groups = plan.transfer, _by_method(plan)
-    deletes = sum(s.summary["delete"].objects for s in plan.sections if "delete" in s.summary)
-    lines = [
-        f"<!-- s3migrate:{plan.lineage} -->",
-        (
-            f"### s3migrate: {markdown_code(plan.name)} serial {plan.serial} - "
-            f"{counted_text(total.objects, 'object')}, {size_text(total.bytes)} to transfer, "
-            f"**{counted_text(deletes, 'delete')}**"
-        ),
-        "",
-    ]
-    for section in plan.sections:
-        lines += [
-            f"{markdown_code(side_text(section.source))} to {markdown_code(side_text(section.destination))}",
-            "",
-            "| action | objects | bytes |",
-            "|---|--:|--:|",
-        ]
-        for action in ACTIONS:
-            tally = section.summary.get(action)
-            if tally is not None and (tally.objects or action in ("copy", "delete")):
-                lines.append(f"| {action} | {count_text(tally.objects)} | {size_text(tally.bytes)} |")
-        lines.append("")
-        for loss in section.losses:
-            state = "accepted" if loss.accepted else "**not accepted**"
-            lines.append(f"- loss {markdown_code(loss.id)} ({state}): {markdown_code(loss.text)}")
-    lines += [
-        f"- {section.id} by **{method}**: {markdown_code(why)} ({_extent(groups[section.id, method])})"
-        for section in plan.sections
-        for method, why in section.methods.items()
-    ]
-    lines += [f"- risk **{risk.level}**: {markdown_code(risk.text)}" for risk in plan.risks]
-    lines += ["", "| stage | batches | objects | bytes |", "|---|--:|--:|--:|"]
-    for stage in plan.stages:
-        batches = [b for b in plan.batches if b.stage == stage.id]
-        objects, size = sum(b.objects for b in batches), sum(b.bytes for b in batches)
-        lines.append(f"| {stage.id} | {len(batches)} | {count_text(objects)} | {size_text(size)} |")
-    lines += ["", f"Apply after merge: `s3migrate apply PLAN --expect-plan-id {plan.plan_id.removeprefix('sha256:')}`"]
-    lines += _batch_table(plan)
-    text = "\n".join(lines)
-    if len(text) > MARKDOWN_LIMIT:
-        text = text[:MARKDOWN_LIMIT] + "\n\n... cut; `s3migrate show` has the rest"
-    return text
-
-
-def _batch_table(plan: Plan) -> Iterator[str]:
-    """Folded away below the rest: the first batches, each with its method."""
-    if not plan.batches:
-        return
-    yield from ("", "<details><summary>batches</summary>", "")
-    yield from ("| batch | section | stage | method | objects | bytes |", "|---|---|---|---|--:|--:|")
-    for batch in plan.batches[:MARKDOWN_BATCHES]:
-        figures = f"{count_text(batch.objects)} | {size_text(batch.bytes)}"
-        yield f"| {batch.id} | {batch.section} | {batch.stage} | {batch.method or 'delete'} | {figures} |"
-    left = len(plan.batches) - MARKDOWN_BATCHES
-    if left > 0:
-        yield from ("", f"and {count_text(left)} more: `s3migrate show`")
-    yield from ("", "</details>")

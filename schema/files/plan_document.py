@@ -34,7 +34,7 @@ def to_document(plan: Plan) -> dict[str, Any]:
                 "sha256": batch_index.digest_of(plan.batches),
                 "count": len(plan.batches),
             }
-        else:
+        elif value is not None:
             document[name] = plain(value)
     return document
 

@@ -74,6 +74,24 @@ def markdown_code(text: str, *, in_table: bool = False) -> str:
     return f"{fence}{inside}{fence}"
 
 
+def shortened(text: str, most: int) -> str:
+    """*text*, or its beginning and end around '…', so that one_line() of it takes at most *most* bytes (10 or more)."""
+    if len(text) * 4 <= most or len(one_line(text).encode("utf-8", "surrogatepass")) <= most:
+        return text
+    ending = _fitting(text[::-1], (most - 3) // 3)[::-1]
+    return f"{_fitting(text, most - 3 - (most - 3) // 3)}…{ending}"
+
+
+def _fitting(text: str, most: int) -> str:
+    """As much of the beginning of *text* as takes at most *most* bytes."""
+    size = 0
+    for place, char in enumerate(text):
+        size += len(_escaped(char).encode("utf-8", "surrogatepass"))
+        if size > most:
+            return text[:place]
+    return text
+
+
 def csv_cell(text: str) -> str:
     """*text*, escaped to one line, as the value of a CSV cell that no spreadsheet takes for a formula.
 

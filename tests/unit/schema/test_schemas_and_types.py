@@ -35,6 +35,10 @@ IN_THE_PLAN: Mapping[str, type] = {
     "risk": plan.Risk,
     "stage": plan.Stage,
     "batch": plan.Batch,
+    "overview": plan.Overview,
+    "place": plan.Place,
+    "share": plan.Share,
+    "sized_key": plan.SizedKey,
 }
 """Definition in the plan's schema -> the type whose values are written so."""
 OF_THE_DOCUMENT = {"apiVersion", "kind", "batch_index"}

@@ -11,7 +11,9 @@ from support.sample_plan import large_plan, sample_plan
 
 from s3migrate.cli import cli
 from s3migrate.console.failure import run_click
-from s3migrate.views.plan_text import batches_text, plan_markdown, plan_text, summary_of
+from s3migrate.views.plan_markdown import plan_markdown
+from s3migrate.views.plan_text import batches_text, plan_text, summary_of
+from s3migrate.views.review import Sample
 from schema.files.planfile import write_plan
 from schema.plan import DELETES, Gate, Method, Plan, Stage
 
@@ -52,8 +54,9 @@ def test_every_view_counts_what_travels_by_each_method() -> None:
     plan = mixed_plan()
     assert r"by server-copy: both sides are one endpoint,\nwhich copies (1 batch, 3 objects, 300 B)" in plan_text(plan)
     assert "  by stream: the endpoints differ (2 batches, 6 objects, 600 B)" in plan_text(plan)
-    assert "- photos by **stream**: `parts are not copied` (1 batch, 3 objects, 300 B)" in plan_markdown(plan)
-    assert "| deletes-0 | photos | deletes | delete | 3 | 300 B |" in plan_markdown(plan)
+    markdown = plan_markdown(plan, Path("p.yaml"), Sample(()))
+    assert "- `photos` by **stream**: `parts are not copied` (1 batch, 3 objects, 300 B)" in markdown
+    assert "| deletes-0 | photos | deletes | delete | 3 | 300 B |" in markdown
     assert summary_of(plan)["methods"] == [
         {"section": "photos", "method": "server-copy", "reason": COPIED, "batches": 1, "objects": 3, "bytes": 300},
         {"section": "photos", "method": "stream", "reason": "parts are not copied", "batches": 1, "objects": 3,
@@ -72,6 +75,6 @@ def test_the_batches_of_a_very_large_plan_are_shown_too(tmp_path: Path, capsys: 
     shown = json.loads(capsys.readouterr().out)
     assert [batch["method"] for batch in shown["batches"]] == ["stream"] * len(plan.batches)
     assert shown["batch_index"]["count"] == len(plan.batches)
-    text = plan_markdown(plan)
+    text = plan_markdown(plan, path, Sample(()))
     assert f"and {len(plan.batches) - 100} more: `s3migrate show`" in text
     assert text.count("| bulk | stream |") == 100

@@ -1,0 +1,309 @@
+"""A plan as a pull request's comment: the first screen decides, the rest is one click away, and all of it is bounded.
+
+Whole sections are left out, from the end, when the text would outgrow LIMIT; which, its last line says. Names, keys
+and whatever else came from outside stands in code spans.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from s3migrate.views.plan_text import by_method, extent, side_text
+from s3migrate.views.review import Concern, Sample, Verdict, apply_command, concerns_of, verdict_of, verdict_words
+from schema.facts import Fact
+from schema.formats.escape import markdown_code, one_line, shortened
+from schema.formats.quantities import count_text, counted_text, size_text
+from schema.plan import Action, Place, Plan, Share, Tally
+from schema.tiers import TIERS
+
+LIMIT = 15_900
+"""Bytes. GitHub takes 65,536 characters, Bitbucket 32,768; nobody reads more than this."""
+KEY_BYTES = 96
+TEXT_BYTES = 300
+CONCERNS = 12
+BUCKETS = 12
+BATCHES = 100
+"""Named one by one; the text form names all."""
+_WORDS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,.;%()+≤'/-]|:(?= ))*")
+_REFERENCE = re.compile(r"www\.|\bGH-\d", re.IGNORECASE)
+"""What GitHub makes a link of though it is all letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A section of the text: shown whole or left out."""
+
+    title: str
+    lines: tuple[str, ...]
+    folded: bool = False
+    """Behind a click."""
+
+    def text(self) -> str:
+        """With its title."""
+        body = "\n".join(self.lines)
+        if self.folded:
+            return f"<details><summary>{self.title}</summary>\n\n{body}\n\n</details>"
+        return f"**{self.title}**\n\n{body}" if self.title else body
+
+
+def plan_markdown(plan: Plan, path: Path, sample: Sample, *, changes: Sequence[str] | None = None) -> str:
+    """The comment on the plan at *path*; *changes* are markdown lines on what differs from the plan before."""
+    verdict = verdict_of(plan)
+    if verdict.nothing_to_do and not verdict.losses_not_accepted:
+        return _nothing_to_do(plan, verdict)
+    blocks = [
+        Block("", tuple(_head(plan, verdict))),
+        Block("Needs your eyes", tuple(_concerns(concerns_of(plan, verdict, path)))),
+        Block("Time, money, memory", tuple(_costs(plan))),
+        Block("Approve and apply", (_code_block(apply_command(plan, path)), *_freshness(plan))),
+        *(() if changes is None else (Block("Changed since the plan before", tuple(changes)),)),
+        *_details(plan, sample),
+    ]
+    return _bounded(blocks)
+
+
+def _bounded(blocks: Sequence[Block]) -> str:
+    """As many whole *blocks*, in their order, as fit into LIMIT."""
+    texts: list[str] = []
+    left: list[str] = []
+    size = 0
+    for block in blocks:
+        text = block.text()
+        more = len(text.encode("utf-8", "surrogatepass")) + 2
+        if size + more > LIMIT - 300:
+            left.append(block.title.lower())
+            continue
+        texts.append(text)
+        size += more
+    if left:
+        texts.append(f"Left out to keep this short: {', '.join(left)}. `s3migrate show` has all of it.")
+    return "\n\n".join(texts)
+
+
+def marker(plan: Plan) -> str:
+    """Hidden, so that a comment on this migration is found again and replaced."""
+    return f"<!-- s3migrate:{plan.lineage} -->"
+
+
+def _nothing_to_do(plan: Plan, verdict: Verdict) -> str:
+    there = counted_text(verdict.already_there, "object")
+    return f"{marker(plan)}\n**s3migrate** {code(plan.name)}: nothing to do, {there} already there."
+
+
+def _head(plan: Plan, verdict: Verdict) -> Iterator[str]:
+    yield marker(plan)
+    yield f"### s3migrate {code(plan.name)}: {' · '.join(verdict_words(verdict))}"
+    yield ""
+    first = plan.sections[0]
+    more = f" and {counted_text(len(plan.sections) - 1, 'more pair')}" if len(plan.sections) > 1 else ""
+    moved = f"{counted_text(verdict.creates + verdict.overwrites, 'object')}, {size_text(verdict.bytes)} to write"
+    yield f"{moved}, from {code(side_text(first.source))} to {code(side_text(first.destination))}{more}."
+    others = [
+        (verdict.already_there, "already there"),
+        (verdict.excluded, "excluded by filters"),
+        (verdict.kept, "at the destination only and kept"),
+    ]
+    told = [f"{count_text(number)} {what}" for number, what in others if number]
+    if told:
+        yield f"Left as they are: {', '.join(told)}."
+
+
+def _concerns(concerns: Sequence[Concern]) -> Iterator[str]:
+    if not concerns:
+        yield "Nothing: no deletes, no overwrites, no loss unaccepted, no conflict, no high risk."
+    for concern in concerns[:CONCERNS]:
+        keys = f", e.g. {', '.join(map(code, concern.keys))}" if concern.keys else ""
+        command = f"; all: {markdown_code(concern.command)}" if concern.command else ""
+        yield f"- {plain_or_code(concern.text)}{keys}{command}"
+    if len(concerns) > CONCERNS:
+        yield f"- and {count_text(len(concerns) - CONCERNS)} more: `s3migrate show`"
+
+
+def _costs(plan: Plan) -> Iterator[str]:
+    estimate = dict(plan.estimate)
+    assumed = _table(estimate, "assumptions")
+    duration = _table(estimate, "duration")
+    if duration:
+        low, expected, high = (plain_or_code(duration.get(name, "unknown")) for name in ("low", "expected", "high"))
+        bound = plain_or_code(duration.get("bound_by", "unknown"))
+        yield f"- **Time** {expected} expected ({low} to {high}), bound by {bound}. Not in it: {_without(assumed)}."
+    cost = _table(estimate, "cost_usd")
+    if cost:
+        parts = ", ".join(f"{name} {plain_or_code(cost.get(name))}" for name in ("requests", "retrieval", "traffic"))
+        without = plain_or_code(assumed.get("not_in_the_cost", "unknown"))
+        yield f"- **Money** {plain_or_code(cost.get('total'))} USD: {parts}. Not in it: {without}."
+    else:
+        yield "- **Money** not known: prices are known only where both ends are at AWS and objects are moved."
+    memory = _table(estimate, "memory_per_worker")
+    ledger = _table(estimate, "ledger")
+    if memory:
+        most = plain_or_code(memory.get("limit"))
+        disk = plain_or_code(ledger.get("disk", "unknown"))
+        yield f"- **Memory** {plain_or_code(memory.get('expected'))} a process, {most} at most. **Ledger** {disk}."
+    yield f"- **Other writers** {_other_writers(plan)}"
+    yield "- **If it is killed** nothing is lost: the same command goes on where it was."
+
+
+def _without(assumed: dict[str, object]) -> str:
+    """What the duration leaves out."""
+    without = plain_or_code(assumed.get("not_counted", "unknown"))
+    waits = "; waiting for restores from archives" if "restore_wait" in assumed else ""
+    return f"{without}{waits}; no probe of the network was made"
+
+
+def _other_writers(plan: Plan) -> str:
+    """What happens to keys that somebody else writes meanwhile."""
+    facts = (Fact.IF_NONE_MATCH, Fact.IF_MATCH)
+    if all(section.destination_capabilities.enforces(fact) for section in plan.sections for fact in facts):
+        return "are safe: a key that appears or changes at the destination after this plan is left alone, and named."
+    return "may lose: the destination was not seen to enforce conditional writes. Keep them away during the run."
+
+
+def _freshness(plan: Plan) -> Iterator[str]:
+    listed = plan.provenance.get("generated_at")
+    if isinstance(listed, str):
+        yield f"Serial {plan.serial}, listed {code(listed)}. What has changed since is left alone, and named."
+
+
+def _details(plan: Plan, sample: Sample) -> Iterator[Block]:
+    overview = plan.overview
+    if overview is not None:
+        several = len(plan.sections) > 1
+        yield Block("Where", tuple(_places(overview.places, overview.places_left, several=several)))
+        yield Block("What", tuple(_what(plan)), folded=True)
+    yield Block(f"{len(sample.drawn)} objects drawn by the plan's hash", tuple(_sampled(sample)), folded=True)
+    yield Block("How", tuple(_methods(plan)), folded=True)
+    yield Block("Risks and losses", tuple(_risks(plan)), folded=True)
+    if len(plan.sections) > 1:
+        yield Block("Pairs of buckets", tuple(_pairs(plan)), folded=True)
+    if plan.batches:
+        yield Block("Stages and batches", tuple(_batches(plan)), folded=True)
+
+
+def _places(places: Iterable[Place], left: Place | None, *, several: bool) -> Iterator[str]:
+    yield from ("| prefix | delete | overwrite | copy | written |", "|---|--:|--:|--:|--:|")
+    for place in places:
+        name = f"{place.section}: {place.prefix}" if several else place.prefix
+        shown = cell(name) if name else "everything"
+        direct = " (directly in it)" if place.direct else ""
+        yield f"| {shown}{direct} | {_figures(place)} |"
+    if left is not None:
+        yield f"| all other prefixes | {_figures(left)} |"
+
+
+def _figures(place: Place) -> str:
+    counts = " | ".join(count_text(number) for number in (place.delete, place.overwrite, place.copy))
+    return f"{counts} | {size_text(place.bytes)}"
+
+
+def _what(plan: Plan) -> Iterator[str]:
+    if plan.overview is None:
+        return
+    ranges = {tier.name: f"up to {size_text(tier.high)}" for tier in TIERS}
+    sizes = [Share(ranges.get(share.name, share.name), *share[1:]) for share in plan.overview.sizes]
+    rows = (("size", sizes), ("modified in", plan.overview.years), ("class", plan.overview.storage_classes))
+    for title, shares in rows:
+        yield from (f"| {title} | objects | bytes |", "|---|--:|--:|")
+        yield from (
+            f"| {plain_or_code(each.name)} | {count_text(each.objects)} | {size_text(each.bytes)} |" for each in shares
+        )
+        yield ""
+    yield "Largest: " + ", ".join(f"{code(key)} {size_text(size)}" for key, size in plan.overview.largest)
+
+
+def _sampled(sample: Sample) -> Iterator[str]:
+    for _section, _batch, entry in sample.drawn:
+        target = "" if entry.target == entry.key else f" → {code(entry.target)}"
+        size = "" if entry.action is Action.DELETE else f", {size_text(entry.size)}"
+        yield f"- {entry.action} {code(entry.key)}{target}{size}"
+    if sample.missing is not None:
+        yield f"- not whole: {code(sample.missing, TEXT_BYTES)}"
+
+
+def _methods(plan: Plan) -> Iterator[str]:
+    groups = by_method(plan)
+    rows = [
+        f"- {code(section.id)} by **{method}**: {code(why, TEXT_BYTES)} ({extent(groups[section.id, method])})"
+        for section in plan.sections
+        for method, why in section.methods.items()
+    ]
+    yield from _few(rows)
+
+
+def _few(rows: Sequence[str], most: int = BUCKETS) -> Iterator[str]:
+    """The first rows, and how many more there are."""
+    yield from rows[:most]
+    if len(rows) > most:
+        yield f"- and {count_text(len(rows) - most)} more: `s3migrate show`"
+
+
+def _risks(plan: Plan) -> Iterator[str]:
+    losses = [
+        f"- loss {code(loss.id)} in {code(section.id)} ({'accepted' if loss.accepted else '**not accepted**'}): "
+        f"{code(loss.text, TEXT_BYTES)}"
+        for section in plan.sections
+        for loss in section.losses
+    ]
+    yield from _few([*losses, *(f"- risk **{risk.level}**: {code(risk.text, TEXT_BYTES)}" for risk in plan.risks)], 16)
+
+
+def _pairs(plan: Plan) -> Iterator[str]:
+    yield from ("| pair | delete | overwrite | copy | not migrated | already there |", "|---|--:|--:|--:|--:|--:|")
+    for section in plan.sections[:BUCKETS]:
+        counts = [
+            sum(section.summary.get(action, Tally()).objects for action in actions)
+            for actions in (
+                (Action.DELETE,), (Action.OVERWRITE,), (Action.COPY,), (Action.CONFLICT, Action.UNSUPPORTED),
+                (Action.SKIP,),
+            )
+        ]  # fmt: skip
+        ends = f"{section.id}: {side_text(section.source)} → {side_text(section.destination)}"
+        yield f"| {cell(ends)} | {' | '.join(map(count_text, counts))} |"
+    if len(plan.sections) > BUCKETS:
+        yield f"\nand {count_text(len(plan.sections) - BUCKETS)} more: `s3migrate show`"
+
+
+def _batches(plan: Plan) -> Iterator[str]:
+    yield from ("| stage | batches | objects | bytes |", "|---|--:|--:|--:|")
+    for stage in plan.stages:
+        those = [batch for batch in plan.batches if batch.stage == stage.id]
+        objects, size = sum(batch.objects for batch in those), sum(batch.bytes for batch in those)
+        yield f"| {plain_or_code(stage.id)} | {len(those)} | {count_text(objects)} | {size_text(size)} |"
+    yield from ("", "| batch | section | stage | method | objects | bytes |", "|---|---|---|---|--:|--:|")
+    for batch in plan.batches[:BATCHES]:
+        names = " | ".join(map(plain_or_code, (batch.id, batch.section, batch.stage, batch.method or "delete")))
+        yield f"| {names} | {count_text(batch.objects)} | {size_text(batch.bytes)} |"
+    left = len(plan.batches) - BATCHES
+    if left > 0:
+        yield from ("", f"and {count_text(left)} more: `s3migrate show`")
+
+
+def code(text: str, most: int = KEY_BYTES) -> str:
+    """*text* as a code span of bounded length."""
+    return markdown_code(shortened(text, most))
+
+
+def cell(text: str) -> str:
+    """*text* as a code span in a table."""
+    return markdown_code(shortened(text, KEY_BYTES), in_table=True)
+
+
+def plain_or_code(value: object) -> str:
+    """Our own words as they are; anything that markdown might read as more than words in a code span."""
+    text = shortened(str(value), TEXT_BYTES)
+    words = _WORDS.fullmatch(text) and not _REFERENCE.search(text)
+    return text if words else markdown_code(text, in_table=True)
+
+
+def _table(estimate: dict[str, object], name: str) -> dict[str, object]:
+    """A map of the estimate; {} where it has none."""
+    found = estimate.get(name)
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _code_block(command: str) -> str:
+    """A command to copy. One line: a path with a line feed in it cannot end the block."""
+    return f"```\n{one_line(command)}\n```"
