@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from executor.activity import waiting
 from executor.stop import Stop
 from schema.errors import DigestMismatch, Scope, Stopped, StoreError, Throttled
+from schema.flow_sample import Activity
 from storage.retrying import RetryPolicy, delay
 
 T = TypeVar("T")
@@ -133,7 +135,8 @@ class Retrier:
                 self._count(error, counter, self.clock() - began)
                 wait = delay(self.policy, max(1, counter.used + counter.throttled), error, self.random)
                 on_retry(error, counter.used)
-                self.stop.wait(wait)
+                with waiting(Activity.THROTTLING):
+                    self.stop.wait(wait)
                 failed = error
             else:
                 if failed is not None:
@@ -146,7 +149,8 @@ class Retrier:
         """Wait until the endpoint that failed may be asked again, or a stop came in."""
         while not self.stop.draining and (seconds := self.allowance.pay(failed)) > 0:
             # Half to all of it, so that those who wait do not come back together.
-            self.stop.wait(min(seconds, BUDGET_POLL_SECONDS) * (0.5 + self.random() / 2))
+            with waiting(Activity.THROTTLING):
+                self.stop.wait(min(seconds, BUDGET_POLL_SECONDS) * (0.5 + self.random() / 2))
             self.ready(self.stop)
 
     def _count(self, error: StoreError, counter: AttemptCounter, seconds: float) -> None:

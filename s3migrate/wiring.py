@@ -21,11 +21,13 @@ from schema.declaration import Declaration, Side
 from schema.ends import endpoint_of
 from schema.errors import UsageError, WhichSide
 from schema.files.manifest import ManifestFolder, ManifestStore
+from schema.flow_sample import SIDES, Activity
 from schema.plan import Plan
 
 if TYPE_CHECKING:
     from executor.flow.endpoint import EndpointGovernor
     from executor.flow.governor import Governor
+    from executor.flow.side_counters import SideObserver
     from executor.ledger.embedded.server import EmbeddedPostgres
     from executor.ledger.ledger import Ledger
     from schema.timeouts import Timeouts
@@ -80,18 +82,18 @@ def ledger_if_any(settings: Settings) -> Ledger | None:
 
 def open_sections(
     pairs: Iterable[tuple[str, Side, Side]],
-    observer_of: Callable[[Side], RequestObserver | None] = lambda _side: None,
+    observer_of: Callable[[Side, WhichSide], RequestObserver | None] = lambda _side, _which: None,
     *,
     timeouts: Timeouts,
 ) -> dict[str, tuple[S3Store, S3Store]]:
     """(source, destination) stores by section id."""
     from storage.open_store import open_store
 
+    def opened(side: Side, which: WhichSide) -> S3Store:
+        return open_store(side, observer=observer_of(side, which), timeouts=timeouts, which=which)
+
     return {
-        name: (
-            open_store(source, observer=observer_of(source), timeouts=timeouts, which=WhichSide.SOURCE),
-            open_store(destination, observer=observer_of(destination), timeouts=timeouts, which=WhichSide.DESTINATION),
-        )
+        name: (opened(source, WhichSide.SOURCE), opened(destination, WhichSide.DESTINATION))
         for name, source, destination in pairs
     }
 
@@ -102,7 +104,10 @@ class Governors:
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, wait: Callable[[float], bool] | None = None
     ) -> None:
+        from executor.flow.side_counters import SideCounters
+
         self.by_name: dict[str, EndpointGovernor] = {}
+        self.sides = {side: SideCounters() for side in SIDES}
         self._clock = clock
         self._wait = wait
 
@@ -114,6 +119,13 @@ class Governors:
         if name not in self.by_name:
             self.by_name[name] = EndpointGovernor(name, clock=self._clock, wait=self._wait or wait_asleep)
         return self.by_name[name]
+
+    def observer(self, side: Side, which: WhichSide) -> SideObserver:
+        """Observes the requests of one store of *side*, which is *which* of its pair's."""
+        from executor.flow.side_counters import SideObserver
+
+        waits_for = Activity.SOURCE if which is WhichSide.SOURCE else Activity.DESTINATION
+        return SideObserver(self.of(side), self.sides[which], waits_for)
 
 
 def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3Store]]) -> None:

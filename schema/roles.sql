@@ -60,7 +60,8 @@ GRANT EXECUTE ON FUNCTION ledger.audit_hash(bytea, bigint, timestamptz, text, te
     ledger.completion_digest(int, int, int, int), ledger.verification_digest(int, int, int, int) TO s3migrate_reader;
 
 -- Append-only.
-GRANT INSERT ON ledger.completion, ledger.failure, ledger.verification, ledger.intent TO s3migrate_worker;
+GRANT INSERT ON ledger.completion, ledger.failure, ledger.verification, ledger.intent, ledger.flow_sample
+    TO s3migrate_worker;
 
 -- What a run is made of is written once; where it stands changes.
 GRANT INSERT ON ledger.run, ledger.worker, ledger.stage, ledger.stage_dependency, ledger.batch, ledger.chunk

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from functools import partial
 
+from executor.activity import ThreadActivity, mine, waiting
 from executor.apply.loader import ChunkLoader
 from executor.apply.pool import WorkerPool
 from executor.apply.surroundings import Membership, RunSurroundings
 from executor.apply.writer import LedgerWriter
 from executor.ledger.values import Chunk, Lane
 from schema.errors import Stopped
+from schema.flow_sample import Activity
 
 IDLE_SECONDS = 0.25
 """Between two claims that found nothing."""
@@ -35,6 +37,7 @@ class Feeder:
         self._writer = writer
         self._patience = given.patience
         self.starved_rounds = 0
+        self.activity = ThreadActivity()
         self._ended = threading.Event()
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
@@ -56,6 +59,7 @@ class Feeder:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        self.activity = mine()
         try:
             while not self._over():
                 if self._member.blocked(self._given.clock()) or not self._feed():
@@ -77,7 +81,8 @@ class Feeder:
             if self._pool.waiting(lane) > self._low_water(lane):
                 starved = False
                 continue
-            chunk = self._patience.answer(partial(self._claim, lane), self._ended.wait)
+            with waiting(Activity.LEDGER):
+                chunk = self._patience.answer(partial(self._claim, lane), self._ended.wait)
             if chunk is None:
                 continue
             claimed, starved = True, False

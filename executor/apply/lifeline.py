@@ -12,6 +12,7 @@ from executor.apply.settings import ApplySettings
 from executor.copy.job import OpenChunk
 from executor.flow.limits import limits_at
 from executor.ledger.ledger import Ledger
+from executor.ledger.samples import NewSample
 from executor.ledger.values import Progress, RunState, Worker
 from executor.ledger.workers import is_dead
 from schema.errors import LedgerUnavailable
@@ -125,6 +126,14 @@ class Lifeline:
         except LedgerUnavailable:
             return
         self.bury_dead()
+
+    def keep(self, samples: Sequence[NewSample]) -> bool:
+        """Append *samples* to the run's history; False while the ledger is away."""
+        try:
+            self._ledger.samples.append(self._worker, samples)
+        except LedgerUnavailable:
+            return False
+        return True
 
     def finish(self, run_id: int) -> RunState | None:
         """The run's state, recomputed; None while the ledger is away."""

@@ -6,7 +6,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from executor.activity import ThreadActivity, waiting
+from executor.activity import mine as activity_of_thread
 from executor.ledger.values import Lane
+from schema.flow_sample import Activity
 
 Task = Callable[[], object]
 """Its answer is not looked at."""
@@ -32,6 +35,7 @@ class WorkerPool:
         # One place for each thread, written by it alone: no lock is taken for a task while there are more.
         self._at_work: list[bool] = []
         self._ended: list[int] = []
+        self._activities: list[ThreadActivity] = []
         self._closing = False
         self._on_crash = on_crash
 
@@ -44,6 +48,7 @@ class WorkerPool:
                 index = len(self._threads)
                 self._at_work.append(False)
                 self._ended.append(0)
+                self._activities.append(ThreadActivity())
                 thread = threading.Thread(target=self._work, args=(index,), name=f"worker-{index}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -67,6 +72,11 @@ class WorkerPool:
     def target(self) -> int:
         """Threads wanted now."""
         return self._target
+
+    @property
+    def activities(self) -> list[ThreadActivity]:
+        """What the wanted threads are at; those that rest are left out."""
+        return self._activities[: self._target]
 
     @property
     def busy(self) -> int:
@@ -115,10 +125,12 @@ class WorkerPool:
                     self._at_work[index] = False
             with self._changed:
                 if not self._closing and not (index < self._target and (mine or other)):
-                    self._changed.wait(IDLE_SECONDS if index < self._target else None)
+                    with waiting(Activity.IDLE):
+                        self._changed.wait(IDLE_SECONDS if index < self._target else None)
         return None
 
     def _work(self, index: int) -> None:
+        self._activities[index] = activity_of_thread()
         while (task := self._take(index)) is not None:
             try:
                 task()

@@ -38,6 +38,7 @@ def apply(given: RunSurroundings) -> Progress:
         member.crash.met(error)
     finally:
         drained = workshop.close()
+        workshop.sample(given.clock())
         member.lifeline.leave(workshop.writer.open_chunks(), 0 if not stop.draining else Stopped.exit_code)
     member.crash.reraise()
     if stop.draining:
@@ -63,6 +64,7 @@ def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, acc
         governor.tick(now, workshop.pool.busy)
         member.watch.tick(now)
         workshop.rest(now)
+        workshop.look(now, limits)
         workshop.pool.resize(governor.target())
         workshop.writer.mark_lost(lifeline.renew(workshop.writer.open_chunks()))
         progress = lifeline.progress_due(run_id)

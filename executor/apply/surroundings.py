@@ -12,10 +12,12 @@ from executor.apply.settings import ApplySettings
 from executor.copy.patience import LedgerPatience
 from executor.events import Events
 from executor.flow.governor import Governor
+from executor.flow.side_counters import SideCounters
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Run, Worker
 from executor.route import Route
 from executor.stop import Crash, Stop
+from schema.errors import WhichSide
 from schema.files.manifest import ManifestStore
 from schema.plan import Plan
 
@@ -38,6 +40,8 @@ class RunSurroundings:
     stop: Stop
     clock: Callable[[], float] = time.monotonic
     """Seconds."""
+    sides: Mapping[WhichSide, SideCounters] = field(default_factory=dict)
+    """Where the requests of the routes' stores are counted."""
     care: Mapping[str, EndpointCare] = field(default_factory=dict)
     """What can be done about an endpoint that is away, by the names of the governor's endpoints."""
 

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from executor.activity import waiting
 from executor.apply.feeder import Feeder
+from executor.apply.history import FlowHistory, Watched
 from executor.apply.loader import ChunkLoader
 from executor.apply.object_tasks import ObjectTasks
 from executor.apply.pool import WorkerPool
@@ -20,6 +22,7 @@ from executor.flow.endpoint import EndpointRetries
 from executor.machine.buffers import BufferPool, ByteBudget
 from executor.machine.memory import IdleMemory, trim
 from executor.stop import Stop
+from schema.flow_sample import Activity
 from schema.limits import RunLimits
 from schema.process_view import ProcessView
 
@@ -37,6 +40,8 @@ class Workshop:
     writer: LedgerWriter
     feeder: Feeder
     buffers: BufferPool
+    history: FlowHistory
+    _limits: RunLimits = field(default_factory=RunLimits)
     _idle_memory: IdleMemory = field(default_factory=IdleMemory)
     _finished: threading.Event = field(default_factory=threading.Event)
     _asked_in: int = -1
@@ -90,6 +95,19 @@ class Workshop:
             share=self.member.lifeline.share,
         )
 
+    def look(self, now: float, limits: RunLimits) -> None:
+        """Look at what the threads are at; keep a sample of the run's history in the ledger when one is due."""
+        self._limits = limits
+        self.history.look(now)
+        if self.history.due(now):
+            self.sample(now)
+
+    def sample(self, now: float) -> None:
+        """Keep a sample now."""
+        self.history.take(now, self.seen(now, self._limits))
+        if self.member.lifeline.keep(self.history.unkept(now)):
+            self.history.kept()
+
     def close(self) -> bool:
         """Begin nothing more, let what is in flight end, flush it. True when all of it did."""
         stop, grace_seconds = self.given.stop, self.given.settings.grace_seconds
@@ -120,7 +138,8 @@ def open_workshop(given: RunSurroundings, member: Membership) -> Workshop:
 
     def ready(stopping: Stop) -> None:
         while not stopping.draining and (blocked := member.blocked(clock())):
-            stopping.wait(min(max(blocked, SLICE_SECONDS), READY_POLL))
+            with waiting(Activity.THROTTLING if member.lifeline.fresh else Activity.LEDGER):
+                stopping.wait(min(max(blocked, SLICE_SECONDS), READY_POLL))
 
     # A drain keeps the declared limits; only a second stop goes past them.
     governor.heed(lambda: stop.draining, stop.wait_abandoned)
@@ -134,4 +153,5 @@ def open_workshop(given: RunSurroundings, member: Membership) -> Workshop:
     tasks = ObjectTasks(tools, writer, EarlyStop(), pool.add, settings.restore_poll_seconds)
     loader = ChunkLoader(given, tasks, writer)
     feeder = Feeder(given, member, loader, pool=pool, writer=writer)
-    return Workshop(given, member, pool, writer, feeder, buffers)
+    history = FlowHistory(Watched(pool, writer, feeder, buffers.budget, given.sides), clock)
+    return Workshop(given, member, pool, writer, feeder, buffers, history)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from executor.activity import waiting
 from executor.apply.inbox import Inbox
 from executor.copy.job import OpenChunk
 from executor.copy.patience import LedgerPatience
@@ -18,6 +19,7 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verification, Worker
 from executor.stop import Crash
 from schema.errors import Stopped
+from schema.flow_sample import Activity
 
 
 class Postponed(NamedTuple):
@@ -28,6 +30,27 @@ class Postponed(NamedTuple):
 
 Result = Completion | Failure | Verification | Postponed | None
 """None: the chunk has nothing left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is durable of this process's work."""
+
+    objects: int = 0
+    """With a completion or a proof."""
+    failed: int = 0
+    bytes: int = 0
+
+    def __sub__(self, other: Recorded) -> Recorded:
+        return Recorded(self.objects - other.objects, self.failed - other.failed, self.bytes - other.bytes)
+
+    def with_report(self, report: ChunkReport) -> Recorded:
+        """The same with *report*."""
+        return Recorded(
+            self.objects + len(report.completions),
+            self.failed + sum(failure.terminal for failure in report.failures),
+            self.bytes + sum([row.size for row in report.completions]),
+        )
 
 
 class ChunkSink(Protocol):
@@ -94,6 +117,7 @@ class LedgerWriter:
         self._flush_seconds = batching.seconds
         self._inbox: Inbox[tuple[OpenChunk, Result] | None] = Inbox(4 * batching.rows)
         self._on_finished: Callable[[], None] = lambda: None
+        self.recorded = Recorded()
         self._open: dict[int, OpenChunk] = {}
         self._open_lock = threading.Lock()
         self._closing = False
@@ -117,9 +141,11 @@ class LedgerWriter:
 
     def put(self, work: OpenChunk, result: Result) -> None:
         """Hand over one result; blocks while the queue is full (backpressure), but not for a writer that has died."""
-        while not self._died:
-            if self._inbox.put((work, result), 1.0) or self._patience.stop.abandoning:
-                return
+        if self._died or self._inbox.put((work, result), 0.0):
+            return
+        with waiting(Activity.LEDGER):
+            while not (self._died or self._inbox.put((work, result), 1.0) or self._patience.stop.abandoning):
+                pass
 
     def open_chunks(self) -> list[OpenChunk]:
         """Chunks held by this process, for heartbeats and for release."""
@@ -189,6 +215,8 @@ class LedgerWriter:
         self.mark_lost(lost)
         self.mark_lost(frozenset(left.chunk.chunk_no for left in returned))
         for report in reports:
+            if report.chunk.chunk_no not in lost:
+                self.recorded = self.recorded.with_report(report)
             if report.finished and report.chunk.chunk_no not in lost:
                 with self._open_lock:
                     work = self._open.pop(report.chunk.chunk_no, None)

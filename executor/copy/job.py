@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
+from executor.activity import waiting
 from executor.attempts import AttemptCounter, Retrier
 from executor.carry import readback
 from executor.copy.disagreement import disagreement
@@ -21,6 +22,7 @@ from executor.machine.buffers import BufferPool
 from executor.route import Route
 from executor.stop import Stop
 from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError, WhichSide
+from schema.flow_sample import Activity
 from schema.objects import WriteResult
 from schema.plan import Action, Batch, Entry
 from storage.port import ObjectStore, Pin
@@ -63,7 +65,8 @@ class CopyTools(Tools):
 
     def ask_ledger(self, call: Callable[[Ledger], T]) -> T:
         """*call*'s answer, waiting while the ledger is away. Raises LeaseLost, and Stopped at a second stop."""
-        return LedgerPatience(self.stop, self.events).answer(lambda: call(self.ledger))
+        with waiting(Activity.LEDGER):
+            return LedgerPatience(self.stop, self.events).answer(lambda: call(self.ledger))
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
 
+from executor.activity import waiting
 from executor.flow.breaker import WINDOW_SECONDS, Breaker
 from executor.flow.counters import RequestCounters, RequestTotals
 from executor.flow.pace import AdaptiveRate
@@ -19,6 +20,7 @@ from executor.flow.retry_budget import RetryBudget
 from executor.flow.throttled_keys import Judgement, ThrottledKeys
 from executor.flow.token_bucket import TokenBucket
 from schema.errors import ConnectionFailed, RequestTimedOut, ResponseUnreadable, ServerFault, StoreError, Throttled
+from schema.flow_sample import Activity
 from schema.limits import LIMITS, Bounds, Limit
 from schema.process_view import BreakerState, EndpointView, Quality
 from storage.port import RequestSample
@@ -38,6 +40,15 @@ SLOW_SECONDS = 0.05
 CROWDED_FACTOR = 1.5
 """Times its best median, and the median answer tells of requests that wait for each other. A far endpoint's 50 ms
 become 55 on a busy machine, and more requests in flight still bring more; a near one's 1 ms becomes 5."""
+
+
+class _Held(NamedTuple):
+    """How long a request must not be sent yet, and why."""
+
+    seconds: float
+    why: Activity = Activity.THROTTLING
+    limit: str = ""
+    """Which one, for Activity.LIMIT."""
 
 
 class _Window(NamedTuple):
@@ -302,24 +313,28 @@ class EndpointGovernor:
     def _hold(self, size: int) -> None:
         with self._lock:
             now = self._clock()
-            tickets = [(self._paced, self._paced.take(1, now))]
-            tickets += [(bucket, bucket.take(_cost(limit, size), now)) for limit, bucket in self._allowances.values()]
+            tickets = [("", self._paced, self._paced.take(1, now))]
+            for name, (limit, bucket) in self._allowances.items():
+                tickets.append((name, bucket, bucket.take(_cost(limit, size), now)))
             self._held += 1
         try:
             while True:
                 with self._lock:
-                    seconds = self._hold_for(tickets, self._clock())
-                if seconds <= 0 or self._wait(min(seconds, POLL_SECONDS)):
+                    held = self._hold_for(tickets, self._clock())
+                if held.seconds <= 0:
                     return
+                with waiting(held.why, held.limit):
+                    if self._wait(min(held.seconds, POLL_SECONDS)):
+                        return
         finally:
             with self._lock:
                 self._held -= 1
 
-    def _hold_for(self, tickets: Iterable[tuple[TokenBucket, float]], now: float) -> float:
-        seconds = max(bucket.wait(ticket, now) for bucket, ticket in tickets)
+    def _hold_for(self, tickets: Iterable[tuple[str, TokenBucket, float]], now: float) -> _Held:
+        seconds, name = max((bucket.wait(ticket, now), name) for name, bucket, ticket in tickets)
         if seconds > 0 or self._draining() or self._breaker.allow(now):
-            return seconds
-        return max(self._breaker.opens_until - now, 0.1)
+            return _Held(seconds, Activity.LIMIT, name) if name else _Held(seconds)
+        return _Held(max(self._breaker.opens_until - now, 0.1))
 
     def _asked(self, error: StoreError | None) -> None:
         """A question of ours was answered with *error*, or well."""

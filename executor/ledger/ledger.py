@@ -17,6 +17,7 @@ from executor.ledger.leases import Leases
 from executor.ledger.migrate import Schema
 from executor.ledger.reports import Reports
 from executor.ledger.runs import Runs
+from executor.ledger.samples import Samples
 from executor.ledger.scopes import Scopes
 from executor.ledger.uploads import Uploads
 from executor.ledger.workers import Workers
@@ -39,6 +40,7 @@ class Ledger:
         self.checkpoints = Checkpoints(database)
         self.uploads = Uploads(database)
         self.reports = Reports(database)
+        self.samples = Samples(database)
         self.checks = Checks(database)
 
     def close(self) -> None:

@@ -11,6 +11,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from executor.activity import waiting
+from schema.flow_sample import Activity
+
 POLL_SECONDS = 0.2
 """How often a waiting reservation looks whether it should give up."""
 MAPPED_FROM = 64 * 1024
@@ -99,10 +102,11 @@ class ByteBudget:
             self._smallest = min(self._smallest, size) if self._waiters else size
             self._waiters.append(waiter)
             self._grant()
-        while not waiter.granted.is_set():
-            if stop():
-                return self._give_up(waiter)
-            waiter.granted.wait(POLL_SECONDS)
+        with waiting(Activity.MEMORY):
+            while not waiter.granted.is_set():
+                if stop():
+                    return self._give_up(waiter)
+                waiter.granted.wait(POLL_SECONDS)
         return True
 
     def _give_up(self, waiter: _Waiter) -> bool:

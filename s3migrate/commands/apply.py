@@ -93,7 +93,7 @@ def apply_command(  # click passes one argument for each option
     events = JsonRun(emit) if emit else HumanRun(settings.stderr_is_terminal, many=len(plan.sections) > 1)
     governors = Governors()
     ends = ((s.id, s.source, s.destination) for s in plan.sections)
-    stores = open_sections(ends, governors.of, timeouts=plan.timeouts)
+    stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
     try:
         preflight(stores, plan)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
@@ -172,6 +172,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
                 settings=_apply_settings(asked.settings, budget, asked.only),
                 events=asked.events,
                 stop=asked.stop,
+                sides=ends.governors.sides,
                 care=care_for(sides),
             )
         )

@@ -1,0 +1,49 @@
+"""What each thread is at right now: one attribute, written by the thread itself and looked at by another.
+
+No clock and no lock is needed where the time goes by: who wants to know where it went looks ten times a second
+(executor/apply/history.py). That costs the thread a store for each request, and a long wait counts while it lasts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from schema.flow_sample import Activity
+
+
+class ThreadActivity:
+    """What one thread is at; only that thread writes it."""
+
+    __slots__ = ("doing", "limit")
+
+    def __init__(self) -> None:
+        self.doing = Activity.WORKING
+        self.limit = ""
+        """The limit's name, while `doing` is Activity.LIMIT."""
+
+
+_threads = threading.local()
+
+
+def mine() -> ThreadActivity:
+    """The calling thread's."""
+    try:
+        found: ThreadActivity = _threads.activity
+    except AttributeError:
+        found = _threads.activity = ThreadActivity()
+    return found
+
+
+@contextmanager
+def waiting(what: Activity, limit: str = "") -> Iterator[None]:
+    """The calling thread waits for *what* meanwhile; then it goes on with what it was at before."""
+    activity = mine()
+    before = activity.doing
+    activity.limit = limit
+    activity.doing = what
+    try:
+        yield
+    finally:
+        activity.doing = before
