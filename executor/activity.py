@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 
 
 class ThreadActivity:

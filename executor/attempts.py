@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from executor.activity import waiting
 from executor.stop import Stop
 from schema.errors import DigestMismatch, Scope, Stopped, StoreError, Throttled
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 from storage.retrying import RetryPolicy, delay
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from schema.declaration import Declaration, Side
 from schema.ends import endpoint_of
 from schema.errors import UsageError, WhichSide
 from schema.files.manifest import ManifestFolder, ManifestStore
-from schema.flow_sample import SIDES, Activity
+from schema.flow.samples import SIDES, Activity
 from schema.plan import Plan
 
 if TYPE_CHECKING:

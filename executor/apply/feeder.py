@@ -12,7 +12,7 @@ from executor.apply.surroundings import Membership, RunSurroundings
 from executor.apply.writer import LedgerWriter
 from executor.ledger.values import Chunk, Lane
 from schema.errors import Stopped
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 
 IDLE_SECONDS = 0.25
 """Between two claims that found nothing."""

@@ -15,7 +15,7 @@ from executor.ledger.samples import NewSample
 from executor.machine.buffers import ByteBudget
 from executor.machine.processor import ProcessorLoad
 from schema.errors import WhichSide
-from schema.flow_sample import NO_REQUESTS, Activity, FlowCounts, SideCounts
+from schema.flow.samples import NO_REQUESTS, Activity, FlowCounts, SideCounts
 from schema.process_view import ProcessView
 
 SAMPLE_SECONDS = 10.0

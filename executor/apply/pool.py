@@ -9,7 +9,7 @@ from collections.abc import Callable
 from executor.activity import ThreadActivity, waiting
 from executor.activity import mine as activity_of_thread
 from executor.ledger.values import Lane
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 
 Task = Callable[[], object]
 """Its answer is not looked at."""

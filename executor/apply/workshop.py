@@ -22,7 +22,7 @@ from executor.flow.endpoint import EndpointRetries
 from executor.machine.buffers import BufferPool, ByteBudget
 from executor.machine.memory import IdleMemory, trim
 from executor.stop import Stop
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 from schema.limits import RunLimits
 from schema.process_view import ProcessView
 

@@ -19,7 +19,7 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verification, Worker
 from executor.stop import Crash
 from schema.errors import Stopped
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 
 
 class Postponed(NamedTuple):

@@ -22,7 +22,7 @@ from executor.machine.buffers import BufferPool
 from executor.route import Route
 from executor.stop import Stop
 from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError, WhichSide
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 from schema.objects import WriteResult
 from schema.plan import Action, Batch, Entry
 from storage.port import ObjectStore, Pin

@@ -20,7 +20,7 @@ from executor.flow.retry_budget import RetryBudget
 from executor.flow.throttled_keys import Judgement, ThrottledKeys
 from executor.flow.token_bucket import TokenBucket
 from schema.errors import ConnectionFailed, RequestTimedOut, ResponseUnreadable, ServerFault, StoreError, Throttled
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 from schema.limits import LIMITS, Bounds, Limit
 from schema.process_view import BreakerState, EndpointView, Quality
 from storage.port import RequestSample

@@ -13,8 +13,8 @@ from executor import activity
 from executor.flow.counters import FORGET_FROM
 from executor.flow.endpoint import EndpointGovernor
 from schema.errors import ConnectionFailed, RequestTimedOut, ResponseUnreadable, ServerFault, StoreError, Throttled
-from schema.flow_sample import NO_REQUESTS, Activity, SideCounts
-from schema.request_classes import RequestClass, class_of
+from schema.flow.request_classes import RequestClass, class_of
+from schema.flow.samples import NO_REQUESTS, Activity, SideCounts
 from storage.port import RequestSample
 
 _WORKING: Final = Activity.WORKING

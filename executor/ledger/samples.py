@@ -11,7 +11,8 @@ from typing import Any
 from executor.ledger.database import Database, Row, by_name
 from executor.ledger.values import Worker
 from schema.errors import WhichSide
-from schema.flow_sample import (
+from schema.flow.request_classes import RequestClass
+from schema.flow.samples import (
     NOTHING,
     SIDES,
     Activity,
@@ -21,7 +22,6 @@ from schema.flow_sample import (
     SideCounts,
 )
 from schema.process_view import ProcessView
-from schema.request_classes import RequestClass
 
 WHOLE_RUN = 1e12
 """Seconds of a step that no run outlasts."""
@@ -69,7 +69,7 @@ class NewSample:
 
 
 class Samples:
-    """See schema.flow_sample for what is in a sample.
+    """See schema.flow.samples for what is in a sample.
 
     What a process did since its last sample is lost with it when it is killed; objects and bytes of a run are told by
     Reports.progress, which counts what is durable.

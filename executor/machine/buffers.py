@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from executor.activity import waiting
-from schema.flow_sample import Activity
+from schema.flow.samples import Activity
 
 POLL_SECONDS = 0.2
 """How often a waiting reservation looks whether it should give up."""

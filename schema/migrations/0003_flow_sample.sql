@@ -11,9 +11,9 @@ CREATE TABLE ledger.flow_sample (
     bytes                bigint      NOT NULL,
     processor_seconds    float8      NOT NULL,
     saturated_seconds    float8      NOT NULL,
-    threads              float8[]    NOT NULL,  -- thread-seconds by schema.flow_sample.Activity
+    threads              float8[]    NOT NULL,  -- thread-seconds by schema.flow.samples.Activity
     limit_seconds        json        NOT NULL,
-    source_requests      bigint[]    NOT NULL,  -- by schema.request_classes.RequestClass
+    source_requests      bigint[]    NOT NULL,  -- by schema.flow.request_classes.RequestClass
     source_throttled     bigint      NOT NULL,
     source_failed        bigint      NOT NULL,
     source_bytes         bigint      NOT NULL,

@@ -15,8 +15,8 @@ from support.oracle import fill
 
 from executor.ledger.ledger import Ledger
 from schema.errors import WhichSide
-from schema.flow_sample import FlowCounts
-from schema.request_classes import RequestClass
+from schema.flow.request_classes import RequestClass
+from schema.flow.samples import FlowCounts
 
 CLASSES = {
     RequestClass.GET: ("get", "head"),

@@ -8,10 +8,10 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.samples import NewSample
 from executor.ledger.values import Worker
 from schema.errors import WhichSide
-from schema.flow_sample import NOTHING, Activity, FlowCounts, SideCounts
+from schema.flow.request_classes import RequestClass
+from schema.flow.samples import NOTHING, Activity, FlowCounts, SideCounts
 from schema.limits import RunLimits
 from schema.process_view import EndpointView, ProcessView
-from schema.request_classes import RequestClass
 
 SIDES = {
     WhichSide.SOURCE: SideCounts({RequestClass.GET: 7, RequestClass.LIST: 1}, 2, 1, 500, 1.5),

@@ -11,9 +11,9 @@ from executor.apply.writer import Recorded
 from executor.flow.side_counters import SideCounters
 from executor.machine.buffers import ByteBudget
 from schema.errors import WhichSide
-from schema.flow_sample import Activity
+from schema.flow.request_classes import RequestClass
+from schema.flow.samples import Activity
 from schema.process_view import EndpointView, ProcessView, WaitingKey
-from schema.request_classes import RequestClass
 
 VIEW = ProcessView(2, "steady", {"h:443": EndpointView(waiting_keys=(WaitingKey("k", "SlowDown", 3, 4.0),))})
 

@@ -9,8 +9,8 @@ from executor.flow.counters import FORGET_FROM
 from executor.flow.endpoint import EndpointGovernor
 from executor.flow.side_counters import SideCounters, SideObserver
 from schema.errors import ObjectMissing, RequestTimedOut, StoreError, Throttled
-from schema.flow_sample import Activity
-from schema.request_classes import RequestClass
+from schema.flow.request_classes import RequestClass
+from schema.flow.samples import Activity
 from storage.port import RequestSample
 
 

@@ -14,8 +14,8 @@ from enum import IntEnum
 from typing import TypeVar
 
 from schema.errors import WhichSide
+from schema.flow.request_classes import RequestClass
 from schema.process_view import ProcessView
-from schema.request_classes import RequestClass
 
 SIDES = (WhichSide.SOURCE, WhichSide.DESTINATION)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schema.request_classes import RequestClass, class_of
+from schema.flow.request_classes import RequestClass, class_of
 
 
 @pytest.mark.parametrize(
