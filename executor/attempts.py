@@ -133,7 +133,7 @@ class Retrier:
                     counter.used += 1
                     raise
                 self._count(error, counter, self.clock() - began)
-                wait = delay(self.policy, max(1, counter.used + counter.throttled), error, self.random)
+                wait = delay(self.policy, max(1, counter.used + counter.throttled), error, random=self.random)
                 on_retry(error, counter.used)
                 with waiting(Activity.THROTTLING):
                     self.stop.wait(wait)

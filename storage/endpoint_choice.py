@@ -66,7 +66,7 @@ class CandidateProbe:
         return {"round_trip_us": round(self.seconds * 1e6), "bytes_per_second": rate}
 
 
-def probe_candidate(url: str, store: ObjectStore, prefix: str, clock: Callable[[], float]) -> CandidateProbe:
+def probe_candidate(url: str, store: ObjectStore, prefix: str, *, clock: Callable[[], float]) -> CandidateProbe:
     """Ask *store*, which is the bucket behind *url*: a LIST, a few HEADs, and a read where there is something."""
     try:
         listed = list(supported(islice(store.list_objects(prefix), LISTED)))
@@ -78,7 +78,7 @@ def probe_candidate(url: str, store: ObjectStore, prefix: str, clock: Callable[[
             return CandidateProbe(url, seconds)
         room = memoryview(bytearray(min(sample.size, SAMPLE_BYTES)))
         began = clock()
-        store.get(sample.key, room, whole=False)
+        store.get(sample.key, room, start=0)
         spent = max(clock() - began - seconds, 1e-6)
         return CandidateProbe(url, seconds, len(room) / spent)
     except StoreError as error:

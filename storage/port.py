@@ -39,6 +39,30 @@ class Pin(NamedTuple):
     """False: the endpoint was not seen to honour If-Match, so the ETag is compared with the answer's, and not sent."""
 
 
+class CopySource(NamedTuple):
+    """What a server-side copy reads."""
+
+    bucket: str
+    key: str
+    pin: Pin = Pin()
+
+
+class ByteRange(NamedTuple):
+    """Bytes [start, start + length) of an object."""
+
+    start: int
+    length: int
+
+
+class UploadPart(NamedTuple):
+    """Which part of which multipart upload."""
+
+    key: str
+    upload_id: str
+    number: int
+    """From 1."""
+
+
 class Guard(NamedTuple):
     """The precondition of a write. Both None: unguarded."""
 
@@ -155,6 +179,9 @@ class Unobserved:
         """Nothing."""
 
 
+UNOBSERVED = Unobserved()
+
+
 class ObjectStore(Protocol):
     """One bucket at one endpoint."""
 
@@ -187,13 +214,12 @@ class ObjectStore(Protocol):
         into: memoryview,
         *,
         pin: Pin = UNPINNED,
-        start: int = 0,
-        whole: bool = True,
+        start: int | None = None,
         extra: HeaderList = (),
     ) -> ObjectHead:
-        """Fill *into* exactly with bytes [start, start + len(into)).
+        """Fill *into* exactly: with the whole object, or with bytes [start, start + len(into)).
 
-        *whole*: the request has no Range, *start* is 0, and the object's length must be len(into).
+        *start* None: the request has no Range, and the object's length must be len(into).
         Otherwise a Range is sent and the 206's Content-Range must be the one asked for.
         Raises ObjectChanged (412, other ETag/version, other length), ResponseUnreadable (short or long body).
         """
@@ -207,18 +233,10 @@ class ObjectStore(Protocol):
     def create_upload(self, key: str, headers: HeaderList) -> str:
         """CreateMultipartUpload; the upload id. The caller must record, and complete or abort it."""
 
-    def upload_part(self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()) -> PartResult:
+    def upload_part(self, part: UploadPart, body: Body, headers: HeaderList = ()) -> PartResult:
         """UploadPart from memory."""
 
-    def upload_part_from(
-        self,
-        key: str,
-        upload_id: str,
-        number: int,
-        length: int,
-        read: Callable[[int], bytes],
-        headers: HeaderList = (),
-    ) -> PartResult:
+    def upload_part_from(self, part: UploadPart, read: Callable[[int], bytes], *, length: int) -> PartResult:
         """UploadPart of exactly *length* bytes that *read(at most n)* delivers; for parts too big for memory."""
 
     def complete_upload(
@@ -226,8 +244,8 @@ class ObjectStore(Protocol):
         key: str,
         upload_id: str,
         parts: Sequence[tuple[int, str]],
-        headers: HeaderList = (),
         *,
+        headers: HeaderList = (),
         guard: Guard = UNGUARDED,
     ) -> WriteResult:
         """CompleteMultipartUpload of (number, ETag) pairs. A 200 with <Error> or without a result is an error.
@@ -244,32 +262,11 @@ class ObjectStore(Protocol):
     def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
         """All open uploads under *prefix*."""
 
-    def copy(
-        self,
-        source_bucket: str,
-        source_key: str,
-        key: str,
-        headers: HeaderList,
-        *,
-        source_pin: Pin = UNPINNED,
-        guard: Guard = UNGUARDED,
-    ) -> WriteResult:
+    def copy(self, source: CopySource, key: str, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
         """CopyObject within one endpoint. A 200 without a result in its body is an error."""
 
-    def copy_part(
-        self,
-        source_bucket: str,
-        source_key: str,
-        key: str,
-        upload_id: str,
-        number: int,
-        start: int,
-        length: int | None,
-        *,
-        source_pin: Pin = UNPINNED,
-        headers: HeaderList = (),
-    ) -> PartResult:
-        """UploadPartCopy of bytes [start, start + length); *length* None: of the whole object."""
+    def copy_part(self, source: CopySource, part: UploadPart, *, span: ByteRange | None = None) -> PartResult:
+        """UploadPartCopy of *span*; None: of the whole object."""
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:
         """DeleteObject. Without version_id in a versioned bucket: lays a delete marker."""
@@ -281,7 +278,7 @@ class ObjectStore(Protocol):
         """Replaces all tags."""
 
     def subresource(
-        self, method: str, key: str | None, query: HeaderList, body: bytes = b"", headers: HeaderList = ()
+        self, method: str, key: str | None, query: HeaderList, *, body: bytes = b"", headers: HeaderList = ()
     ) -> tuple[Mapping[str, str], bytes]:
         """Any other call on the bucket (key None) or a key: ?acl, ?versioning, ?object-lock, ?retention, ?restore.
 

@@ -35,7 +35,7 @@ class RetryPolicy:
             raise ValueError(f"a retry policy needs at least one attempt and no negative time: {self}")
 
 
-def delay(policy: RetryPolicy, attempt: int, error: StoreError, random: Callable[[], float]) -> float:
+def delay(policy: RetryPolicy, attempt: int, error: StoreError, *, random: Callable[[], float]) -> float:
     """Seconds to wait after failure number *attempt* (from 1): full jitter, never less than Retry-After.
 
     Full jitter (uniform between 0 and the doubling bound) spreads the callers that failed together. *random*
@@ -51,46 +51,6 @@ def _unnoticed(_error: StoreError, _attempt: int, _seconds: float) -> None:
     """The on_retry of those who do not want to know."""
 
 
-def call_with_retries(
-    call: Callable[[], Result],
-    policy: RetryPolicy,
-    *,
-    wait: Callable[[float], object],
-    random: Callable[[], float],
-    clock: Callable[[], float],
-    throttle_seconds: float,
-    on_retry: Callable[[StoreError, int, float], None] = _unnoticed,
-) -> Result:
-    """The result of *call*, made anew after retryable errors, at most `policy.attempts` times.
-
-    Throttled does not count as an attempt, but raises once a further wait would end later than
-    *throttle_seconds* after the first throttled answer in a row (any other answer starts the count anew).
-    *clock* is monotonic seconds. *on_retry(error, failures so far of this kind, seconds)* is told before each wait.
-    Raises what *call* raised last: errors that are not retryable and those of other kinds at once.
-    """
-    failures = throttles = 0
-    throttled_since: float | None = None
-    while True:
-        try:
-            return call()
-        except Throttled as error:
-            now = clock()
-            throttles += 1
-            throttled_since = now if throttled_since is None else throttled_since
-            seconds = delay(policy, throttles, error, random)
-            if now + seconds - throttled_since > throttle_seconds:
-                raise
-            on_retry(error, throttles, seconds)
-        except StoreError as error:
-            failures += 1
-            throttles, throttled_since = 0, None
-            if not error.retryable or failures >= policy.attempts:
-                raise
-            seconds = delay(policy, failures, error, random)
-            on_retry(error, failures, seconds)
-        wait(seconds)
-
-
 @dataclass(frozen=True, slots=True)
 class Retry:
     """A policy together with the clock, the waiting and the chance it is carried out with."""
@@ -101,15 +61,33 @@ class Retry:
     clock: Callable[[], float] = time.monotonic
     throttle_seconds: float = 600.0
     on_retry: Callable[[StoreError, int, float], None] = _unnoticed
+    """Called before each wait: the error, the failures so far of its kind, and the seconds."""
 
     def call(self, call: Callable[[], Result]) -> Result:
-        """`call_with_retries` with what this value holds."""
-        return call_with_retries(
-            call,
-            self.policy,
-            wait=self.wait,
-            random=self.random,
-            clock=self.clock,
-            throttle_seconds=self.throttle_seconds,
-            on_retry=self.on_retry,
-        )
+        """The result of *call*, made anew after retryable errors, at most `policy.attempts` times.
+
+        Throttled does not count as an attempt, but raises once a further wait would end later than
+        `throttle_seconds` after the first throttled answer in a row (any other answer starts the count anew).
+        Raises what *call* raised last: errors that are not retryable and those of other kinds at once.
+        """
+        failures = throttles = 0
+        throttled_since: float | None = None
+        while True:
+            try:
+                return call()
+            except Throttled as error:
+                now = self.clock()
+                throttles += 1
+                throttled_since = now if throttled_since is None else throttled_since
+                seconds = delay(self.policy, throttles, error, random=self.random)
+                if now + seconds - throttled_since > self.throttle_seconds:
+                    raise
+                self.on_retry(error, throttles, seconds)
+            except StoreError as error:
+                failures += 1
+                throttles, throttled_since = 0, None
+                if not error.retryable or failures >= self.policy.attempts:
+                    raise
+                seconds = delay(self.policy, failures, error, random=self.random)
+                self.on_retry(error, failures, seconds)
+            self.wait(seconds)

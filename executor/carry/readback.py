@@ -69,7 +69,7 @@ def crc_of(
             if stop():
                 raise Stopped("stopped while reading back")
             window = view[: min(len(view), size - start)]
-            again(partial(store.get, key, window, pin=pin, start=start, whole=False))
+            again(partial(store.get, key, window, pin=pin, start=start))
             crc = crc64nvme(window, crc)
             start += len(window)
         return crc

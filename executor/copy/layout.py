@@ -17,6 +17,7 @@ from schema.facts import Fact
 from schema.objects import ListedPart
 from schema.plan import Entry
 from schema.tiers import MAX_PARTS, MIN_PART
+from storage.port import UploadPart
 
 _READS = Fact.READS_PART_NUMBERS
 LOSS = PartLayout.loss
@@ -29,6 +30,10 @@ class PartRange(NamedTuple):
     number: int
     start: int
     length: int
+
+    def of(self, key: str, upload_id: str) -> UploadPart:
+        """This part of one upload."""
+        return UploadPart(key, upload_id, self.number)
 
 
 def parts_of(size: int, part_size: int) -> list[PartRange]:

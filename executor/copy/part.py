@@ -58,11 +58,11 @@ def send_part(job: Job, part: PartRange, upload_id: str) -> SentPart:
 
 def _buffered(job: Job, part: PartRange, upload_id: str, *, view: memoryview) -> PartRecord:
     route, entry = job.route, job.entry
-    route.source.get(entry.key, view, pin=route.pin(entry), start=part.start, whole=False)
+    route.source.get(entry.key, view, pin=route.pin(entry), start=part.start)
     # An upload that was begun for copies knows of no checksums of parts.
     facts = route.destination_facts
     proof = integrity.prove_part(view, facts.without(checksums.PARTS_FACT) if route.server_copy else facts)
-    answer = route.destination.upload_part(entry.target, upload_id, part.number, view, proof.headers)
+    answer = route.destination.upload_part(part.of(entry.target, upload_id), view, proof.headers)
     integrity.check_part(answer, proof, route.destination_facts, key=entry.target)
     return PartRecord(part.number, answer.etag, checksums.crc_bytes(proof.crc64nvme), part.length)
 
@@ -70,7 +70,7 @@ def _buffered(job: Job, part: PartRange, upload_id: str, *, view: memoryview) ->
 def _windowed(job: Job, part: PartRange, upload_id: str, *, view: memoryview) -> PartRecord:
     window = PartWindow(job, part, view)
     store, target = job.route.destination, job.entry.target
-    answer = store.upload_part_from(target, upload_id, part.number, part.length, window.read)
+    answer = store.upload_part_from(part.of(target, upload_id), window.read, length=part.length)
     window.check(answer.etag, answer.headers)
     return PartRecord(part.number, answer.etag, checksums.crc_bytes(window.crc), part.length)
 
@@ -80,7 +80,7 @@ class PartWindow:
 
     def __init__(self, job: Job, part: PartRange, view: memoryview) -> None:
         route, entry = job.route, job.entry
-        self._get = partial(route.source.get, entry.key, pin=route.pin(entry), whole=False)
+        self._get = partial(route.source.get, entry.key, pin=route.pin(entry))
         self._facts = route.destination_facts
         self._key = entry.target
         self._view = view

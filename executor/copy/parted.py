@@ -175,7 +175,7 @@ class PartedCopy:
                     entry.target,
                     upload.id,
                     [(p.part_no, p.etag) for p in parts],
-                    () if crc is None else integrity.completion_headers(crc, route.destination_facts),
+                    headers=() if crc is None else integrity.completion_headers(crc, route.destination_facts),
                     guard=route.completion_guard(entry),
                 )
             )

@@ -52,7 +52,7 @@ def _request(route: Route, entry: Entry, head: ObjectHead) -> None:
     tiered = bool(head.headers.get("x-amz-archive-status"))
     document = restore_document(route.plan.policy.restore_days, route.plan.policy.restore_tier, tiered=tiered)
     try:
-        route.source.subresource("POST", entry.key, query, document)
+        route.source.subresource("POST", entry.key, query, body=document)
     except ObjectArchived as error:
         if error.code != "RestoreAlreadyInProgress":
             raise

@@ -29,6 +29,7 @@ from schema.errors import (
 from schema.facts import Fact, Setting
 from schema.objects import ObjectHead
 from schema.plan import Entry
+from storage.port import ByteRange, CopySource
 
 REPLACE = (("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"))
 COPY_REFUSALS: Final = 3
@@ -72,11 +73,9 @@ def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
     carried = carriage.write_headers(route, entry, source)
     try:
         answer = route.destination.copy(
-            route.source.bucket,
-            entry.key,
+            CopySource(route.source.bucket, entry.key, route.copied_pin(entry)),
             entry.target,
             [*carried.headers, *REPLACE],
-            source_pin=route.copied_pin(entry),
             guard=write.guard,
         )
     except DestinationChanged as error:
@@ -118,16 +117,11 @@ def _check_copied(route: Route, entry: Entry, before: ObjectHead, *, etag: str) 
 
 def copy_part(job: Job, part: PartRange, upload_id: str, *, refusals: Refusals) -> PartRecord | Refused:
     """One part by UploadPartCopy; its checksum is not known here. Raises StoreErrors."""
+    route, entry = job.route, job.entry
+    source = CopySource(route.source.bucket, entry.key, route.copied_pin(entry, part=True))
     try:
-        answer = job.route.destination.copy_part(
-            job.route.source.bucket,
-            job.entry.key,
-            job.entry.target,
-            upload_id,
-            part.number,
-            part.start,
-            part.length,
-            source_pin=job.route.copied_pin(job.entry, part=True),
+        answer = route.destination.copy_part(
+            source, part.of(entry.target, upload_id), span=ByteRange(part.start, part.length)
         )
     except StoreError as error:
         return refusals.judged(error)

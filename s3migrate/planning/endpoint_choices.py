@@ -47,6 +47,6 @@ def _chosen(
 def _probe(side: Side, url: str, *, clock: Callable[[], float], timeouts: Timeouts) -> CandidateProbe:
     store = open_store(replace(side, endpoint_url=url), timeouts=timeouts)
     try:
-        return probe_candidate(url, store, side.prefix, clock)
+        return probe_candidate(url, store, side.prefix, clock=clock)
     finally:
         store.close()

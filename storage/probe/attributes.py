@@ -13,6 +13,7 @@ from schema.checksums import FINGERPRINT
 from schema.errors import ResponseUnreadable, ServerFault, StoreError
 from schema.facts import ABSENT, Fact, Facts, Finding, Setting
 from schema.server_headers import ServerHeaders
+from storage.port import CopySource
 from storage.probe.canary import TRANSIENT, Canary
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
 from storage.wire.documents import AccessControlPolicy, access_control
@@ -129,7 +130,7 @@ def check_copy_tags(canary: Canary) -> Facts:
     # Others than those of the source, which a server that overlooks the directive would copy.
     tagging = ("x-amz-tagging", "probe=copied")
     headers = [("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"), tagging]
-    answer = canary.ask(lambda: canary.store.copy(canary.store.bucket, source, key, headers))
+    answer = canary.ask(lambda: canary.store.copy(CopySource(canary.store.bucket, source), key, headers))
     if isinstance(answer, StoreError):
         return {Fact.TAGGING_COPY: refusal(answer)}
     canary.remember(key, answer)

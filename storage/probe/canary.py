@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from xml.sax.saxutils import escape
 
 from schema.errors import (
@@ -23,7 +23,7 @@ from schema.errors import (
     WrongRegion,
 )
 from schema.objects import ListedObject, WriteResult, supported
-from storage.port import UNGUARDED, UNPINNED, Body, Guard, HeaderList, ObjectStore, Pin
+from storage.port import UNGUARDED, UNPINNED, Body, CopySource, Guard, HeaderList, ObjectStore, Pin
 from storage.retrying import Retry
 from storage.wire.documents import refused_deletes
 
@@ -153,12 +153,8 @@ class Canary:
         """CopyObject of canary *source* to canary *name*; remembered before the request, as a PUT is."""
         store, key, sent = self.store, self.key(name), [*headers, *self._carried]
         self._written.setdefault((key, None))
-        options: dict[str, Any] = {}
-        if source_pin != UNPINNED:
-            options["source_pin"] = source_pin
-        if guard != UNGUARDED:
-            options["guard"] = guard
-        answer = self.ask(lambda: store.copy(store.bucket, self.key(source), key, sent, **options))
+        copied = CopySource(store.bucket, self.key(source), source_pin)
+        answer = self.ask(lambda: store.copy(copied, key, sent, guard=guard))
         if not isinstance(answer, StoreError):
             self.remember(key, answer)
         return answer
@@ -296,7 +292,7 @@ class Canary:
         document = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{rows}</Delete>'
         try:
             _, answer = self._retry.call(
-                lambda: self.store.subresource("POST", None, [("delete", "")], document.encode())
+                lambda: self.store.subresource("POST", None, [("delete", "")], body=document.encode())
             )
         except StoreError:
             return due

@@ -67,7 +67,7 @@ def read_condition(canary: Canary, key: str, head: ObjectHead, *, version: str |
     into = memoryview(bytearray(min(1, head.size)))
 
     def get(etag: str | None) -> object:
-        return canary.ask(lambda: store.get(key, into, pin=Pin(etag, version), whole=not into))
+        return canary.ask(lambda: store.get(key, into, pin=Pin(etag, version), start=0 if into else None))
 
     wrong = get(NO_ETAG)
     # The store compares the answer's ETag itself; only a 412 comes from the server.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from typing import Final
 
 from schema.errors import ObjectMissing, ResponseUnreadable, StoreError
 from schema.facts import Fact, Facts, Finding
 from schema.objects import WriteResult
-from storage.port import Guard, Pin
+from storage.port import ByteRange, CopySource, Guard, Pin, UploadPart
 from storage.probe.canary import Canary
 from storage.probe.findings import (
     BODY,
@@ -85,21 +84,23 @@ def check_part_copies(canary: Canary) -> Facts:
     upload = canary.open_upload("parts")
     if upload is None:
         return {Fact.PART_COPY: UNKNOWN, Fact.PART_COPY_SOURCE_IF_MATCH: UNKNOWN}
-    bucket, base, target = canary.store.bucket, canary.key("base"), canary.key("parts")
-    copy = partial(canary.store.copy_part, bucket, base, target, upload)
-    pinned = precondition(canary.ask(lambda: copy(1, 0, None, source_pin=Pin(etag=NO_ETAG))))
+    base = canary.key("base")
+    source = CopySource(canary.store.bucket, base)
+    first, second = (UploadPart(canary.key("parts"), upload, number) for number in (1, 2))
+    copy = canary.store.copy_part
+    pinned = precondition(canary.ask(lambda: copy(source._replace(pin=Pin(etag=NO_ETAG)), first)))
     if pinned == ENFORCED:
         head = canary.ask(lambda: canary.store.head(base))
         pinned = UNKNOWN
         if not isinstance(head, StoreError):
             right = Pin(etag=head.etag)
-            pinned = honoured(canary.ask(lambda: copy(1, 0, None, source_pin=right)))
+            pinned = honoured(canary.ask(lambda: copy(source._replace(pin=right), first)))
     facts: Facts = {Fact.PART_COPY_SOURCE_IF_MATCH: pinned}
     expected = BODY[1:-1]
-    copied = canary.ask(lambda: copy(2, 1, len(expected)))
+    copied = canary.ask(lambda: copy(source, second, span=ByteRange(1, len(expected))))
     if isinstance(copied, StoreError) and refusal(copied) == REJECTED:
         expected = BODY
-        copied = canary.ask(lambda: copy(2, 0, None))
+        copied = canary.ask(lambda: copy(source, second))
     if isinstance(copied, ResponseUnreadable):
         return facts | {Fact.PART_COPY: IGNORED}  # taken for an UploadPart, say
     if isinstance(copied, StoreError):

@@ -11,7 +11,7 @@ from schema.errors import DigestMismatch, StoreError, UploadMissing
 from schema.facts import Fact, Facts, Finding
 from schema.objects import WriteResult
 from schema.tiers import MAX_PARTS
-from storage.port import UNGUARDED, Guard, HeaderList
+from storage.port import UNGUARDED, Guard, HeaderList, UploadPart
 from storage.probe.attributes import TAGGING, TAGS, tags_read_back
 from storage.probe.canary import Canary
 from storage.probe.findings import (
@@ -96,11 +96,11 @@ def _written_in_a_part(
     upload = canary.create_upload(name, headers)
     if isinstance(upload, StoreError):
         return upload
-    part = canary.ask(partial(canary.store.upload_part, key, upload, 1, BODY, [digest] if summed else ()))
+    part = canary.ask(partial(canary.store.upload_part, UploadPart(key, upload, 1), BODY, [digest] if summed else ()))
     if isinstance(part, StoreError):
         return part
     proof = [digest, ("x-amz-checksum-type", "FULL_OBJECT")] if summed else []
-    complete = partial(canary.store.complete_upload, key, upload, [(1, part.etag)], proof)
+    complete = partial(canary.store.complete_upload, key, upload, [(1, part.etag)], headers=proof)
     answer = canary.ask(partial(complete, guard=guard) if guard != UNGUARDED else complete)
     if not isinstance(answer, StoreError):
         canary.completed(name, upload, answer)
@@ -112,14 +112,14 @@ def check_part_numbers(canary: Canary) -> Facts:
     upload = canary.create_upload("parts")
     if isinstance(upload, StoreError):
         return {Fact.PART_NUMBERS: UNKNOWN}
-    last = canary.ask(partial(canary.store.upload_part, canary.key("parts"), upload, MAX_PARTS, BODY))
+    last = canary.ask(partial(canary.store.upload_part, UploadPart(canary.key("parts"), upload, MAX_PARTS), BODY))
     return {Fact.PART_NUMBERS: refusal(last) if isinstance(last, StoreError) else ENFORCED}
 
 
 def _part_digest(canary: Canary, upload: str) -> Finding:
     key = canary.key("base")
     header = (FINGERPRINT.header, FINGERPRINT.encoded(WRONG))
-    answer = canary.ask(lambda: canary.store.upload_part(key, upload, 1, BODY, [header]))
+    answer = canary.ask(lambda: canary.store.upload_part(UploadPart(key, upload, 1), BODY, [header]))
     if isinstance(answer, DigestMismatch):
         return ENFORCED
     return refusal(answer) if isinstance(answer, StoreError) else IGNORED
@@ -132,7 +132,7 @@ def _complete(canary: Canary, upload: str, asked: HeaderList, *, tags: HeaderLis
     proof = [right, ("x-amz-checksum-type", "FULL_OBJECT")] if asked else []
     facts: Facts = {}
     digest = [right] if asked else []
-    part = canary.ask(partial(canary.store.upload_part, key, upload, 1, BODY, digest))
+    part = canary.ask(partial(canary.store.upload_part, UploadPart(key, upload, 1), BODY, digest))
     tries = [
         (Fact.COMPLETE_IF_NONE_MATCH, CREATE_ONLY),
         (Fact.COMPLETE_IF_MATCH, Guard(if_match=NO_ETAG)),
@@ -142,7 +142,7 @@ def _complete(canary: Canary, upload: str, asked: HeaderList, *, tags: HeaderLis
         if isinstance(part, StoreError):
             facts[fact] = refusal(part)
             break
-        complete = partial(canary.store.complete_upload, key, upload, [(1, part.etag)], proof, guard=guard)
+        complete = partial(canary.store.complete_upload, key, upload, [(1, part.etag)], headers=proof, guard=guard)
         answer = canary.ask(complete)
         if not isinstance(answer, StoreError):
             canary.completed("base", upload, answer)
@@ -156,7 +156,7 @@ def _complete(canary: Canary, upload: str, asked: HeaderList, *, tags: HeaderLis
             if isinstance(renewed, StoreError):
                 break
             upload = renewed
-            part = canary.ask(partial(canary.store.upload_part, key, upload, 1, BODY, digest))
+            part = canary.ask(partial(canary.store.upload_part, UploadPart(key, upload, 1), BODY, digest))
     return facts
 
 

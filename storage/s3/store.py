@@ -17,15 +17,18 @@ from storage.listing import listing
 from storage.listing.asking import ListedBucket
 from storage.port import (
     UNGUARDED,
+    UNOBSERVED,
     UNPINNED,
     Believe,
     Body,
+    ByteRange,
+    CopySource,
     Guard,
     HeaderList,
     Listing,
     Pin,
     RequestObserver,
-    Unobserved,
+    UploadPart,
 )
 from storage.s3 import uploads
 from storage.s3.answers import pinned_range, told_etag, told_size, told_version, with_first_byte
@@ -34,7 +37,7 @@ from storage.wire.addressing import copy_source, locate
 from storage.wire.errors import Purpose, printable
 from storage.wire.exchange import Answer
 from storage.wire.signer import encode_path
-from storage.wire.wire import Operation, Wire
+from storage.wire.wire import Conduct, Operation, Wire
 
 
 class S3Store:
@@ -45,7 +48,7 @@ class S3Store:
         side: Side,
         secrets: Secrets,
         *,
-        observer: RequestObserver | None = None,
+        observer: RequestObserver = UNOBSERVED,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         which: WhichSide = WhichSide.UNKNOWN,
     ) -> None:
@@ -54,18 +57,14 @@ class S3Store:
         Without side.ca_bundle libcurl's own authorities hold.
         """
         self._side = side
-        address = locate(side)
-        self._wire = Wire(
-            side.bucket,
-            address,
-            address.region,
-            secrets.credentials,
-            observer or Unobserved(),
-            ca_bundle=side.ca_bundle,
-            timeouts=timeouts,
+        conduct = Conduct(
+            observer,
+            timeouts,
             side=which,
+            ca_bundle=side.ca_bundle,
             signed_payload=side.signed_payload,
         )
+        self._wire = Wire(side.bucket, locate(side), secrets.credentials, conduct=conduct)
         self._listed = ListedBucket(side.bucket, self.fetch_page, self._head_listed)
         self._always: tuple[tuple[str, str], ...] = ()
         if side.requester_pays:
@@ -168,36 +167,35 @@ class S3Store:
         into: memoryview,
         *,
         pin: Pin = UNPINNED,
-        start: int = 0,
-        whole: bool = True,
+        start: int | None = None,
         extra: HeaderList = (),
     ) -> ObjectHead:
         """See the port."""
-        if (whole and start) or not (whole or len(into)):
-            raise ValueError("a whole read starts at 0; a ranged read has at least one byte")
+        if start is not None and not len(into):
+            raise ValueError("a ranged read has at least one byte")
         headers = list(extra)
         if pin.etag is not None and pin.sent:
             headers.append(("if-match", f'"{pin.etag}"'))
-        if not whole:
+        if start is not None:
             headers.append(("range", f"bytes={start}-{start + len(into) - 1}"))
         query = version_query(pin.version_id)
         asked = partial(Operation, "GetObject", Purpose.READ, "GET", key, query, headers, into=into.cast("B"))
         operation = asked()
         answer = self._read(operation)
-        finding = pinned_range(answer, pin, None if whole else start, len(into))
-        if finding is not None and self._wire.unpacks:
+        found = pinned_range(answer, pin, start=start, length=len(into))
+        if found is not None and self._wire.unpacks:
             operation = asked(packed=True)  # perhaps it came unpacked
             answer = self._read(operation)
-            finding = pinned_range(answer, pin, None if whole else start, len(into))
-        if finding is None:
-            size = len(into) if whole else told_size(answer.headers)
+            found = pinned_range(answer, pin, start=start, length=len(into))
+        if found is None:
+            size = len(into) if start is None else told_size(answer.headers)
             if size is None:
                 size = self.head(key, version_id=pin.version_id).size
             return ObjectHead(answer.headers, size, told_etag(answer.headers))
-        if finding.leaf is None:
-            raise self._wire.unreadable(operation, answer, finding.reason)
-        raise finding.leaf(
-            f"GetObject s3://{self.bucket}/{printable(key)}: {finding.reason}",
+        if found.leaf is None:
+            raise self._wire.unreadable(operation, answer, found.reason)
+        raise found.leaf(
+            f"GetObject s3://{self.bucket}/{printable(key)}: {found.reason}",
             operation="GetObject",
             key=key,
             status=answer.status,
@@ -237,31 +235,21 @@ class S3Store:
     def _written(self, write: Operation, root: str) -> WriteResult:
         """What Complete or a copy answered, a document of that *root*."""
         answer = self._wire.send(write)
-        etag = uploads.read_answer(self._wire, write, answer, partial(documents.written_etag, root=root))
+        etag = self._wire.parsed(write, answer, partial(documents.written_etag, root=root))
         return WriteResult(etag or self._etag_there(write, answer), told_version(answer.headers), answer.headers)
 
     def create_upload(self, key: str, headers: HeaderList) -> str:
         """See the port."""
         return uploads.create_upload(self._wire, key, [*headers, *self._data, *self._acl])
 
-    def upload_part(self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()) -> PartResult:
+    def upload_part(self, part: UploadPart, body: Body, headers: HeaderList = ()) -> PartResult:
         """See the port."""
-        part = uploads.UploadPart(key, upload_id, number)
         operation = uploads.part_upload(part, [*headers, *self._data], body=body)
         return uploads.send_part(self._wire, operation, part, headers=self._data)
 
-    def upload_part_from(
-        self,
-        key: str,
-        upload_id: str,
-        number: int,
-        length: int,
-        read: Callable[[int], bytes],
-        headers: HeaderList = (),
-    ) -> PartResult:
+    def upload_part_from(self, part: UploadPart, read: Callable[[int], bytes], *, length: int) -> PartResult:
         """See the port."""
-        part = uploads.UploadPart(key, upload_id, number)
-        operation = uploads.part_upload(part, [*headers, *self._data], read=read, length=length)
+        operation = uploads.part_upload(part, self._data, read=read, length=length)
         return uploads.send_part(self._wire, operation, part, headers=self._data)
 
     def complete_upload(
@@ -269,8 +257,8 @@ class S3Store:
         key: str,
         upload_id: str,
         parts: Sequence[tuple[int, str]],
-        headers: HeaderList = (),
         *,
+        headers: HeaderList = (),
         guard: Guard = UNGUARDED,
     ) -> WriteResult:
         """See the port."""
@@ -280,7 +268,7 @@ class S3Store:
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """See the port."""
-        uploads.abort_upload(self._wire, key, upload_id, self._always)
+        uploads.abort_upload(self._wire, key, upload_id, headers=self._always)
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
         """See the port."""
@@ -290,16 +278,7 @@ class S3Store:
         """See the port."""
         return uploads.list_uploads(self._wire, prefix, self._always)
 
-    def copy(
-        self,
-        source_bucket: str,
-        source_key: str,
-        key: str,
-        headers: HeaderList,
-        *,
-        source_pin: Pin = UNPINNED,
-        guard: Guard = UNGUARDED,
-    ) -> WriteResult:
+    def copy(self, source: CopySource, key: str, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
         """See the port."""
         operation = Operation(
             "CopyObject",
@@ -310,7 +289,7 @@ class S3Store:
                 *headers,
                 *self._data,
                 *self._acl,
-                *copy_source_headers(source_bucket, source_key, source_pin),
+                *copy_source_headers(source),
                 *guard_headers(guard),
             ],
             document=b"",
@@ -319,24 +298,11 @@ class S3Store:
         )
         return self._written(operation, "CopyObjectResult")
 
-    def copy_part(
-        self,
-        source_bucket: str,
-        source_key: str,
-        key: str,
-        upload_id: str,
-        number: int,
-        start: int,
-        length: int | None,
-        *,
-        source_pin: Pin = UNPINNED,
-        headers: HeaderList = (),
-    ) -> PartResult:
+    def copy_part(self, source: CopySource, part: UploadPart, *, span: ByteRange | None = None) -> PartResult:
         """See the port."""
-        copied = [*headers, *self._data, *copy_source_headers(source_bucket, source_key, source_pin)]
-        if length is not None:
-            copied.append(("x-amz-copy-source-range", f"bytes={start}-{start + length - 1}"))
-        part = uploads.UploadPart(key, upload_id, number)
+        copied = [*self._data, *copy_source_headers(source)]
+        if span is not None:
+            copied.append(("x-amz-copy-source-range", f"bytes={span.start}-{span.start + span.length - 1}"))
         return uploads.send_part(self._wire, uploads.part_copy(part, copied), part, headers=self._data)
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:
@@ -379,7 +345,7 @@ class S3Store:
         self._wire.send(Operation("PutObjectTagging", Purpose.WRITE, "PUT", key, query, headers, document=document))
 
     def subresource(
-        self, method: str, key: str | None, query: HeaderList, body: bytes = b"", headers: HeaderList = ()
+        self, method: str, key: str | None, query: HeaderList, *, body: bytes = b"", headers: HeaderList = ()
     ) -> tuple[Mapping[str, str], bytes]:
         """See the port. A body gets a Content-MD5, which S3 demands for most of these calls."""
         given = list(headers)
@@ -437,12 +403,13 @@ def guard_headers(guard: Guard) -> list[tuple[str, str]]:
     return headers
 
 
-def copy_source_headers(bucket: str, key: str, pin: Pin) -> list[tuple[str, str]]:
+def copy_source_headers(source: CopySource) -> list[tuple[str, str]]:
     """The source of a server-side copy and its precondition."""
-    source = encode_path(copy_source(bucket, key))
+    pin = source.pin
+    named = encode_path(copy_source(source.bucket, source.key))
     if pin.version_id is not None:
-        source += f"?versionId={encode_path(pin.version_id)}"
-    headers = [("x-amz-copy-source", source)]
+        named += f"?versionId={encode_path(pin.version_id)}"
+    headers = [("x-amz-copy-source", named)]
     if pin.etag is not None:
         headers.append(("x-amz-copy-source-if-match", f'"{pin.etag}"'))
     return headers

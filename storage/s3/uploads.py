@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
 
 from schema.errors import UploadMissing
 from schema.objects import ListedPart, ListedUpload, PartResult
-from storage.port import Body, HeaderList
+from storage.port import Body, HeaderList, UploadPart
 from storage.s3.answers import told_etag
 from storage.wire import documents
 from storage.wire.errors import Purpose
-from storage.wire.exchange import Answer
 from storage.wire.wire import Operation, Wire
-
-T = TypeVar("T")
-
-
-def read_answer(wire: Wire, operation: Operation, answer: Answer, reader: Callable[[bytes], T]) -> T:
-    """*reader* of the answer's body; its ValueError becomes ResponseUnreadable."""
-    try:
-        return reader(answer.body)
-    except ValueError as error:
-        raise wire.unreadable(operation, answer, str(error)) from None
 
 
 def create_upload(wire: Wire, key: str, headers: HeaderList) -> str:
@@ -31,20 +19,12 @@ def create_upload(wire: Wire, key: str, headers: HeaderList) -> str:
     operation = Operation(
         "CreateMultipartUpload", Purpose.WRITE, "POST", key, (("uploads", ""),), headers, document=b""
     )
-    return read_answer(wire, operation, wire.send(operation), documents.upload_id)
+    return wire.parsed(operation, wire.send(operation), documents.upload_id)
 
 
-class UploadPart(NamedTuple):
-    """Which part of which upload."""
-
-    key: str
-    upload_id: str
-    number: int
-
-    @property
-    def query(self) -> tuple[tuple[str, str], ...]:
-        """The query that names it."""
-        return (("partNumber", str(self.number)), ("uploadId", self.upload_id))
+def _named(part: UploadPart) -> tuple[tuple[str, str], ...]:
+    """The query that names *part*."""
+    return (("partNumber", str(part.number)), ("uploadId", part.upload_id))
 
 
 def part_upload(
@@ -61,7 +41,7 @@ def part_upload(
         Purpose.UPLOAD,
         "PUT",
         part.key,
-        part.query,
+        _named(part),
         headers,
         body=body,
         read=read,
@@ -76,7 +56,7 @@ def part_copy(part: UploadPart, headers: HeaderList) -> Operation:
         Purpose.COPY,
         "PUT",
         part.key,
-        part.query,
+        _named(part),
         headers,
         document=b"",
     )
@@ -91,7 +71,7 @@ def send_part(wire: Wire, operation: Operation, part: UploadPart, *, headers: He
     if operation.document is None:
         etag = told_etag(answer.headers)
     else:
-        etag = read_answer(wire, operation, answer, partial(documents.written_etag, root="CopyPartResult"))
+        etag = wire.parsed(operation, answer, partial(documents.written_etag, root="CopyPartResult"))
     if etag is None:
         listed = list_parts(wire, part.key, part.upload_id, headers=headers, after=part.number - 1)
         etag = next((there.etag for there in listed if there.number == part.number), None)
@@ -116,7 +96,7 @@ def completion(
     )
 
 
-def abort_upload(wire: Wire, key: str, upload_id: str, headers: HeaderList) -> None:
+def abort_upload(wire: Wire, key: str, upload_id: str, *, headers: HeaderList) -> None:
     """AbortMultipartUpload; an upload that is gone is what was wanted."""
     query = (("uploadId", upload_id),)
     try:
@@ -134,7 +114,7 @@ def list_parts(wire: Wire, key: str, upload_id: str, *, headers: HeaderList, aft
             query.append(("part-number-marker", marker))
         operation = Operation("ListParts", Purpose.UPLOAD, "GET", key, query, headers)
         answer = wire.send(operation)
-        page = read_answer(wire, operation, answer, documents.parts_page)
+        page = wire.parsed(operation, answer, documents.parts_page)
         if page.marker == marker:
             raise wire.unreadable(operation, answer, "the next page begins where this one began")
         yield from page.parts
@@ -152,7 +132,7 @@ def list_uploads(wire: Wire, prefix: str, headers: HeaderList) -> Iterator[Liste
             query.append(("upload-id-marker", markers[1]))
         operation = Operation("ListMultipartUploads", Purpose.BUCKET, "GET", "", query, headers)
         answer = wire.send(operation)
-        page = read_answer(wire, operation, answer, documents.uploads_page)
+        page = wire.parsed(operation, answer, documents.uploads_page)
         if page.markers == markers:
             raise wire.unreadable(operation, answer, "the next page begins where this one began")
         # A server that ignores the prefix must not make us abort other people's uploads.

@@ -164,7 +164,7 @@ def _wrong_scheme(call: Call, finding: str, scheme: str, *, status: int = 0) -> 
     )
 
 
-def from_answer(status: int, headers: Mapping[str, str], body: bytes, call: Call, *, now: float = 0.0) -> StoreError:
+def from_answer(status: int, headers: Mapping[str, str], body: bytes, *, call: Call, now: float = 0.0) -> StoreError:
     """The leaf for an answer that is not a success, or a 200 whose body is an <Error>.
 
     *now*: seconds since the epoch, to read a Retry-After given as a date (0.0: such a one is ignored).
@@ -172,7 +172,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, call: Call
     code = _text(_CODE, body) or headers.get("x-amz-error-code", "")
     detail = _text(_MESSAGE, body) or headers.get("x-amz-error-message", "")
     request_id = headers.get("x-amz-request-id") or _text(_REQUEST_ID, body)
-    leaf = classify(status, code, headers, body, call)
+    leaf = _classify(status, code, headers, body=body, call=call)
     if leaf is WrongScheme:
         return _wrong_scheme(call, f"speaks TLS at this port and answered HTTP {status}", "https", status=status)
     parts = [f"{_subject(call)} was refused: HTTP {status}"]
@@ -214,7 +214,7 @@ def _side(leaf: type[StoreError], call: Call) -> WhichSide:
     return WhichSide.UNKNOWN if leaf in (AccessRefused, BucketMissing) else call.side
 
 
-def classify(status: int, code: str, headers: Mapping[str, str], body: bytes, call: Call) -> type[StoreError]:
+def _classify(status: int, code: str, headers: Mapping[str, str], *, body: bytes, call: Call) -> type[StoreError]:
     """The decision itself."""
     if status in (400, 403, 426, 497) and not code and call.endpoint.startswith("http://") and _asks_for_tls(body):
         return WrongScheme
@@ -309,7 +309,7 @@ def is_error_document(body: bytes) -> bool:
 def from_error_document(headers: Mapping[str, str], body: bytes, call: Call) -> StoreError:
     """The leaf for a 200 that carries <Error>: by its code; without a known one a ServerFault."""
     code = _text(_CODE, body)
-    return from_answer(200 if code in BY_CODE or code == "PreconditionFailed" else 500, headers, body, call)
+    return from_answer(200 if code in BY_CODE or code == "PreconditionFailed" else 500, headers, body, call=call)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

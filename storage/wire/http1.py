@@ -67,7 +67,7 @@ def find_head(buffer: bytearray, have: int) -> Head | None:
 class Pieces:
     """A body whose length is not known: chunked, or up to the connection's end."""
 
-    def __init__(self, receive: Callable[[memoryview], int], view: memoryview, start: int, have: int) -> None:
+    def __init__(self, receive: Callable[[memoryview], int], view: memoryview, *, start: int, have: int) -> None:
         """*view* holds bytes [start, have) of the body already; *receive* fills more, 0 at the end."""
         self._receive = receive
         self._view = view

@@ -71,7 +71,7 @@ class SocketConnection:
         for again in (False, True):
             reused = self._socket is not None
             try:
-                return self._exchange(request, target, started, reused and not again)
+                return self._exchange(request, target, started, reused=reused and not again)
             except _Stale:
                 self.close()
             except TimeoutError:
@@ -113,7 +113,7 @@ class SocketConnection:
             self._host = parts.netloc
         return url[len(origin) :]
 
-    def _exchange(self, request: Request, target: str, started: float, reused: bool) -> Answer:
+    def _exchange(self, request: Request, target: str, started: float, *, reused: bool) -> Answer:
         connection = self._ready(request.patience, started)
         self._started, self._since = started, 0.0
         may_repeat = reused and request.read is None
@@ -127,7 +127,7 @@ class SocketConnection:
                 raise ExchangeFailed(Fault.SEND_FAILED, "the connection was closed while sending", 0.0) from None
         head, have = self._receive_head(connection, may_repeat)
         first_byte = time.monotonic() - started
-        answer = self._receive_body(connection, request, head, have)
+        answer = self._receive_body(connection, request, head, have=have)
         self._used_at = time.monotonic()
         answer.seconds = self._used_at - started
         answer.first_byte_seconds = first_byte
@@ -277,19 +277,19 @@ class SocketConnection:
             if have == BUFFER:
                 raise HeadMalformed(f"the answer's head is longer than {BUFFER} bytes")
 
-    def _receive_body(self, connection: socket.socket, request: Request, head: Head, have: int) -> Answer:
+    def _receive_body(self, connection: socket.socket, request: Request, head: Head, *, have: int) -> Answer:
         answer = Answer(head.status, head.fields, b"", 0, 0.0, 0.0)
         if request.method == "HEAD" or head.status in (204, 304):
             return answer
         into = request.into if 200 <= head.status < 300 else None
         if head.chunked or head.length is None:
-            pieces = Pieces(partial(self._receive, connection), self._view, head.end, have)
+            pieces = Pieces(partial(self._receive, connection), self._view, start=head.end, have=have)
             self._take_pieces(answer, pieces.chunks() if head.chunked else pieces.to_the_end(), into)
             if not head.chunked:
                 self.close()
             return answer
         if into is None:
-            return self._receive_text(connection, answer, head, have)
+            return self._receive_text(connection, answer, head, have=have)
         if head.length > len(into):
             answer.overflowed = True
         wanted = min(head.length, len(into))
@@ -315,7 +315,7 @@ class SocketConnection:
                 raise TimeoutError
             have += got
 
-    def _receive_text(self, connection: socket.socket, answer: Answer, head: Head, have: int) -> Answer:
+    def _receive_text(self, connection: socket.socket, answer: Answer, head: Head, *, have: int) -> Answer:
         """A document, or an error's body."""
         length = head.length or 0
         if length > ANSWER_BODY_LIMIT:

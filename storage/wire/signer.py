@@ -72,6 +72,7 @@ class Signer:
     def sign(
         self,
         keys: Keys,
+        *,
         method: str,
         host: str,
         path: str,

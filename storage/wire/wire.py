@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from schema.errors import (
     AccessRefused,
@@ -25,13 +25,15 @@ from schema.errors import (
 )
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials, Keys
-from storage.port import Body, RequestObserver, RequestSample
+from storage.port import UNOBSERVED, Body, RequestObserver, RequestSample
 from storage.wire import connections, errors
 from storage.wire.addressing import BucketAddress
 from storage.wire.deadlines import Deadlines
 from storage.wire.errors import Call, Purpose
 from storage.wire.exchange import Answer, ExchangeFailed, Patience, ReaderFailed, Request
 from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
+
+T = TypeVar("T")
 
 _ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
 """S3 sends 200 at once and the result, or an <Error>, when it is known."""
@@ -70,6 +72,23 @@ class Operation:
     tell another length or none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How requests to one end are made."""
+
+    observer: RequestObserver = UNOBSERVED
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    side: WhichSide = WhichSide.UNKNOWN
+    """The end of the pair that errors speak of."""
+    ca_bundle: str | None = None
+    """None: libcurl's own authorities."""
+    signed_payload: bool = False
+    """Bodies are hashed from the start."""
+
+
+DEFAULT_CONDUCT = Conduct()
+
+
 class Attempt(NamedTuple):
     """What became of one request: an answer, an error, or an answer that is an error."""
 
@@ -85,31 +104,25 @@ class Wire:
         self,
         bucket: str,
         address: BucketAddress,
-        region: str,
         credentials: Credentials,
-        observer: RequestObserver,
         *,
-        ca_bundle: str | None = None,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        side: WhichSide = WhichSide.UNKNOWN,
-        signed_payload: bool = False,
+        conduct: Conduct = DEFAULT_CONDUCT,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """*side*: the end of the pair that errors speak of. *signed_payload*: bodies are hashed from the start."""
         self.bucket = bucket
-        self.side = side
+        self.side = conduct.side
         self._address = address
         self._credentials = credentials
-        self._observer = observer
-        self._ca_bundle = ca_bundle
-        self._deadlines = Deadlines(timeouts)
+        self._observer = conduct.observer
+        self._ca_bundle = conduct.ca_bundle
+        self._deadlines = Deadlines(conduct.timeouts)
         self._now = now
-        self._signer = Signer(region, now=now)
-        self._connections = connections.connections_of(address.origin, ca_bundle)
+        self._signer = Signer(address.region, now=now)
+        self._connections = connections.connections_of(address.origin, conduct.ca_bundle)
         self._closed = False
         self._signed_before = False
-        self._signs_payload = signed_payload
-        self._payload_settled = signed_payload
+        self._signs_payload = conduct.signed_payload
+        self._payload_settled = conduct.signed_payload
         """Whether unsigned bodies are taken is known: one was, or a signed one fared no better."""
 
     @property
@@ -230,7 +243,7 @@ class Wire:
         """What is wrong with an answer as far as every operation is concerned, or None."""
         if not 200 <= answer.status < 300:
             call = self.call(operation, keys, anonymous=keys is None)
-            return errors.from_answer(answer.status, answer.headers, answer.body, call, now=self._now())
+            return errors.from_answer(answer.status, answer.headers, answer.body, call=call, now=self._now())
         self._signed_before = True
         if not self._payload_settled and operation.body is not None:
             self._payload_settled = True
@@ -239,6 +252,13 @@ class Wire:
         if answer.overflowed and operation.into is None:
             return self.unreadable(operation, answer, "its text is longer than any answer of S3")
         return None
+
+    def parsed(self, operation: Operation, answer: Answer, reader: Callable[[bytes], T]) -> T:
+        """*reader* of the answer's body; its ValueError becomes ResponseUnreadable."""
+        try:
+            return reader(answer.body)
+        except ValueError as error:
+            raise self.unreadable(operation, answer, str(error)) from None
 
     def unreadable(self, operation: Operation, answer: Answer, reason: str) -> ResponseUnreadable:
         """The error for a 2xx answer that does not say what the protocol promises."""
@@ -264,7 +284,15 @@ class Wire:
                 payload = hashlib.sha256(operation.document).hexdigest()
             else:
                 payload = self._payload(operation)
-            headers += self._signer.sign(keys, operation.method, address.host, path, query, headers, payload)
+            headers += self._signer.sign(
+                keys,
+                method=operation.method,
+                host=address.host,
+                path=path,
+                query=query,
+                headers=headers,
+                payload=payload,
+            )
         headers.append(("Accept-Encoding", "gzip" if operation.packed else "identity"))
         return Request(
             operation.method,

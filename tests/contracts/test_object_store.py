@@ -17,7 +17,7 @@ from schema.declaration import Side
 from schema.objects import ListedPart
 from storage.credentials import FixedKeys, Keys, Secrets
 from storage.open_store import open_store
-from storage.port import Guard, ObjectStore, Pin
+from storage.port import ByteRange, CopySource, Guard, ObjectStore, Pin, UploadPart
 from storage.s3.store import S3Store
 
 MIB = 1024 * 1024
@@ -118,7 +118,7 @@ class ObjectStoreContract:
         etag = store.put("k", body, []).etag
         for start, length in [(0, 1), (0, len(body)), (100, 1000), (len(body) - 1, 1)]:
             buffer = bytearray(length)
-            head = store.get("k", memoryview(buffer), pin=Pin(etag), start=start, whole=False)
+            head = store.get("k", memoryview(buffer), pin=Pin(etag), start=start)
             assert buffer == body[start : start + length]
             assert head.size == len(body)
 
@@ -156,9 +156,11 @@ class ObjectStoreContract:
         assert "dir/k ü" in [u.key for u in store.list_uploads("dir/")]
         assert [u.upload_id for u in store.list_uploads("") if u.key == "dir/k ü"] == [upload]
         assert list(store.list_uploads("other/")) == []
-        one = store.upload_part("dir/k ü", upload, 1, memoryview(first), [("content-md5", content_md5(first))])
+        one = store.upload_part(
+            UploadPart("dir/k ü", upload, 1), memoryview(first), [("content-md5", content_md5(first))]
+        )
         pieces = iter([second[:600], second[600:]])
-        two = store.upload_part_from("dir/k ü", upload, 2, 1000, lambda size: next(pieces)[:size])
+        two = store.upload_part_from(UploadPart("dir/k ü", upload, 2), lambda size: next(pieces)[:size], length=1000)
         assert list(store.list_parts("dir/k ü", upload)) == [
             ListedPart(1, len(first), md5(first), ""),
             ListedPart(2, 1000, md5(second), ""),
@@ -172,7 +174,7 @@ class ObjectStoreContract:
 
     def test_aborted_upload_is_gone(self, store: ObjectStore) -> None:
         upload = store.create_upload("k", [])
-        store.upload_part("k", upload, 1, b"x")
+        store.upload_part(UploadPart("k", upload, 1), b"x")
         store.abort_upload("k", upload)
         assert list(store.list_uploads("")) == []
         if "unknown upload" not in self.ignores:
@@ -180,12 +182,12 @@ class ObjectStoreContract:
             with pytest.raises(errors.UploadMissing):
                 list(store.list_parts("k", upload))
             with pytest.raises(errors.UploadMissing):
-                store.upload_part("k", upload, 1, b"x")
+                store.upload_part(UploadPart("k", upload, 1), b"x")
 
     def test_part_the_server_does_not_hold(self, store: ObjectStore) -> None:
         self.unless_ignored("unknown part")
         upload = store.create_upload("k", [])
-        store.upload_part("k", upload, 1, b"x")
+        store.upload_part(UploadPart("k", upload, 1), b"x")
         with pytest.raises(errors.PartRefused):
             store.complete_upload("k", upload, [(1, "0" * 32)])
         store.abort_upload("k", upload)
@@ -193,18 +195,19 @@ class ObjectStoreContract:
     @pytest.mark.parametrize("key", ["s/a b", "s/ç+%2F"])
     def test_server_side_copy(self, store: ObjectStore, key: str) -> None:
         etag = store.put(key, b"hello", []).etag
-        assert store.copy(store.bucket, key, "copied", [], source_pin=Pin(etag)).etag == etag
+        assert store.copy(CopySource(store.bucket, key, Pin(etag)), "copied", []).etag == etag
         assert store.head("copied").size == 5
         with pytest.raises(errors.ObjectMissing):
-            store.copy(store.bucket, "none", "copied2", [])
+            store.copy(CopySource(store.bucket, "none"), "copied2", [])
 
     def test_part_copy(self, store: ObjectStore) -> None:
         self.unless_ignored("part copy")
         body = bytes(range(256)) * (6 * MIB // 256)
         store.put("source", body, [])
         upload = store.create_upload("k", [])
-        one = store.copy_part(store.bucket, "source", "k", upload, 1, 0, 5 * MIB)
-        two = store.copy_part(store.bucket, "source", "k", upload, 2, 5 * MIB, MIB)
+        source = CopySource(store.bucket, "source")
+        one = store.copy_part(source, UploadPart("k", upload, 1), span=ByteRange(0, 5 * MIB))
+        two = store.copy_part(source, UploadPart("k", upload, 2), span=ByteRange(5 * MIB, MIB))
         store.complete_upload("k", upload, [(1, one.etag), (2, two.etag)])
         buffer = bytearray(len(body))
         store.get("k", memoryview(buffer))

@@ -162,7 +162,7 @@ def walk(purpose: Purpose, key: str) -> Iterator[StoreError]:
                 anonymous=anonymous,
                 unsigned_payload=not anonymous and purpose in (Purpose.WRITE, Purpose.UPLOAD),
             )
-            yield from_answer(status, {}, body, call)
+            yield from_answer(status, {}, body, call=call)
             if status == 200:
                 yield from_error_document({}, body, call)
 

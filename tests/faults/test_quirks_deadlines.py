@@ -26,6 +26,7 @@ from schema.declaration import Side
 from schema.errors import RequestTimedOut, ResponseUnreadable
 from schema.timeouts import NAMES, Timeouts
 from storage.credentials import Secrets
+from storage.port import CopySource
 from storage.s3.store import S3Store
 
 OBJECTS = 100
@@ -63,7 +64,7 @@ CALLS: dict[str, Callable[[S3Store], object]] = {
     "get": lambda store: store.get("k", memoryview(bytearray(4))),
     "put": lambda store: store.put("k", b"body", []),
     "complete": lambda store: store.complete_upload("k", "u", [(1, "e")]),
-    "copy": lambda store: store.copy("b", "k", "k", []),
+    "copy": lambda store: store.copy(CopySource("b", "k"), "k", []),
     "other": lambda store: store.create_upload("k", []),
 }
 

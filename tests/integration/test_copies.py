@@ -67,7 +67,7 @@ Setting = Callable[..., Bench]
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     hurried(monkeypatch)
-    monkeypatch.setattr("executor.attempts.delay", lambda *_words: 0.0)
+    monkeypatch.setattr("executor.attempts.delay", lambda *_words, **_named: 0.0)
 
 
 @pytest.fixture

@@ -145,10 +145,10 @@ def test_a_missing_permission_is_named(moto: ObjectStore) -> None:
 
 def test_what_cannot_be_removed_is_named_and_is_one_object_only(moto: ObjectStore) -> None:
     class NoDelete(Denying):
-        def subresource(self, method: str, *arguments: Any) -> Any:
+        def subresource(self, method: str, *arguments: Any, **named: Any) -> Any:
             if method == "POST":
                 raise AccessRefused("denied", status=403)
-            return self._store.subresource(method, *arguments)
+            return self._store.subresource(method, *arguments, **named)
 
     with pytest.raises(AccessRefused, match=r"s3:DeleteObject.*left behind: 'p/\.s3migrate-probe/t/first'"):
         probe(NoDelete(moto, "delete"), "p/")

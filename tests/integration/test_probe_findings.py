@@ -25,7 +25,7 @@ from schema.errors import (
     ResponseUnreadable,
 )
 from storage.open_store import open_store
-from storage.port import UNGUARDED, UNPINNED, Guard, ObjectStore, Pin
+from storage.port import UNGUARDED, UNPINNED, ByteRange, CopySource, Guard, ObjectStore, UploadPart
 
 MOTO = {
     "acl": "enforced", "bucket_default_retention": "none", "bucket_encryption": "none", "bucket_lifecycle": "none",
@@ -96,23 +96,22 @@ class Strict(Through):
         self._check(body, headers)
         return self._store.put(key, body, headers, guard=guard)
 
-    def upload_part(self, key: str, upload_id: str, number: int, body: bytes, headers: Any = ()) -> Any:
+    def upload_part(self, part: UploadPart, body: bytes, headers: Any = ()) -> Any:
         self._check(body, headers)
-        return self._store.upload_part(key, upload_id, number, body, headers)
+        return self._store.upload_part(part, body, headers)
 
-    def complete_upload(self, key: str, *arguments: Any, guard: Guard = UNGUARDED) -> Any:
+    def complete_upload(self, key: str, *arguments: Any, headers: Any = (), guard: Guard = UNGUARDED) -> Any:
         self._hold(key, guard)
-        return self._store.complete_upload(key, *arguments)
+        return self._store.complete_upload(key, *arguments, headers=headers)
 
-    def copy_part(self, bucket: str, source: str, *arguments: Any, source_pin: Pin = UNPINNED) -> Any:
-        self._pinned(source, source_pin)
-        return self._store.copy_part(bucket, source, *arguments)
+    def copy_part(self, source: CopySource, part: UploadPart, *, span: ByteRange | None = None) -> Any:
+        self._pinned(source)
+        return self._store.copy_part(source._replace(pin=UNPINNED), part, span=span)
 
-    def copy(self, bucket: str, source: str, key: str, headers: Any, *, source_pin: Pin = UNPINNED,
-             guard: Guard = UNGUARDED) -> Any:  # fmt: skip
-        self._pinned(source, source_pin)
+    def copy(self, source: CopySource, key: str, headers: Any, *, guard: Guard = UNGUARDED) -> Any:
+        self._pinned(source)
         self._hold(key, guard)
-        return self._store.copy(bucket, source, key, headers)
+        return self._store.copy(source._replace(pin=UNPINNED), key, headers)
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> Any:
         self._hold(key, Guard(if_match=if_match))
@@ -128,8 +127,8 @@ class Strict(Through):
         if (guard.if_none_match and self._etag(key)) or (guard.if_match and guard.if_match != self._etag(key)):
             raise DestinationChanged("no", status=412)
 
-    def _pinned(self, key: str, pin: Pin) -> None:
-        if pin.etag is not None and pin.etag != self._etag(key):
+    def _pinned(self, source: CopySource) -> None:
+        if source.pin.etag is not None and source.pin.etag != self._etag(source.key):
             raise ObjectChanged("no", status=412)
 
 
@@ -148,8 +147,8 @@ class Lax(Through):
     def put(self, key: str, body: bytes, headers: Any, **_: Any) -> Any:
         return self._store.put(key, body, headers)
 
-    def complete_upload(self, *arguments: Any, **_: Any) -> Any:
-        return self._store.complete_upload(*arguments)
+    def complete_upload(self, *arguments: Any, headers: Any = (), **_: Any) -> Any:
+        return self._store.complete_upload(*arguments, headers=headers)
 
 
 def test_a_server_that_ignores_preconditions_is_found_out(moto: ObjectStore) -> None:
@@ -165,18 +164,17 @@ class CopiesParts(Through):
         super().__init__(store)
         self._how = how
 
-    def copy_part(self, bucket: str, source: str, key: str, upload: str, number: int, start: int,
-                  length: int | None, **options: Any) -> Any:  # fmt: skip
-        if self._how == "as AWS" and options and options["source_pin"].etag != self._store.head(source).etag:
+    def copy_part(self, source: CopySource, part: UploadPart, *, span: ByteRange | None = None) -> Any:
+        if self._how == "as AWS" and source.pin.etag not in (None, self._store.head(source.key).etag):
             raise ObjectChanged("no", status=412)
-        if self._how == "as AWS" and length is not None:
+        if self._how == "as AWS" and span is not None:
             raise ObjectRefused("the source is too small for a range", status=400, code="InvalidRequest")
         if self._how == "whole":
-            length = None
+            span = None
         if self._how == "as UploadPart":
-            self._store.upload_part(key, upload, number, b"", ())
+            self._store.upload_part(part, b"", ())
             raise ResponseUnreadable("no CopyPartResult", status=200)
-        answer = self._store.copy_part(bucket, source, key, upload, number, start, length, **options)
+        answer = self._store.copy_part(source, part, span=span)
         return answer._replace(etag="f" * 32) if self._how == "opaque" else answer
 
 

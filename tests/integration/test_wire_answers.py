@@ -18,7 +18,7 @@ from support.scripted_server import (
 
 from schema import errors
 from schema.errors import StoreError
-from storage.port import Pin
+from storage.port import ByteRange, CopySource, Pin, UploadPart
 from storage.s3.store import S3Store
 
 pytestmark = pytest.mark.usefixtures("carried")
@@ -106,11 +106,11 @@ def test_ranged_get(reply: bytes, leaf: type[StoreError] | None) -> None:
     buffer = bytearray(5)
     with scripted(reply) as server, store_at(server) as store:
         if leaf is None:
-            head = store.get("k", memoryview(buffer), pin=Pin("e"), start=10, whole=False)
+            head = store.get("k", memoryview(buffer), pin=Pin("e"), start=10)
             assert (bytes(buffer), head.size) == (b"hello", 99)
         else:
             with pytest.raises(StoreError) as caught:
-                store.get("k", memoryview(buffer), pin=Pin("e"), start=10, whole=False)
+                store.get("k", memoryview(buffer), pin=Pin("e"), start=10)
             assert type(caught.value) is leaf
         assert server.requests[0].headers["range"] == "bytes=10-14"
 
@@ -119,15 +119,19 @@ ERROR_200 = answer(body=b"   <Error><Code>SlowDown</Code></Error>")
 WRITES: list[tuple[Callable[[S3Store], object], bytes, type[StoreError]]] = [
     (lambda s: s.put("k", b"x", []), answer(), errors.ResponseUnreadable),
     (lambda s: s.put("k", b"x", []), answer(body=b"<html>hi</html>"), errors.ResponseUnreadable),
-    (lambda s: s.upload_part("k", "u", 1, b"x"), answer(), errors.UploadMissing),  # ListParts says so
+    (lambda s: s.upload_part(UploadPart("k", "u", 1), b"x"), answer(), errors.UploadMissing),  # ListParts says so
     (lambda s: s.create_upload("k", []), answer(body=b"<html/>"), errors.ResponseUnreadable),
     (lambda s: s.complete_upload("k", "u", [(1, "e")]), answer(), errors.ResponseUnreadable),
     (lambda s: s.complete_upload("k", "u", [(1, "e")]), ERROR_200, errors.Throttled),
     (lambda s: s.complete_upload("k", "u", [(1, "e")]), answer("409 Conflict"), errors.UploadConflicted),
-    (lambda s: s.copy("b", "k", "k", []), answer(), errors.ResponseUnreadable),
-    (lambda s: s.copy("b", "k", "k", []), ERROR_200, errors.Throttled),
-    (lambda s: s.copy("b", "k", "k", []), answer(body=b"<CopyObjectResult/>"), errors.ResponseUnreadable),
-    (lambda s: s.copy_part("b", "k", "k", "u", 1, 0, 5), ERROR_200, errors.Throttled),
+    (lambda s: s.copy(CopySource("b", "k"), "k", []), answer(), errors.ResponseUnreadable),
+    (lambda s: s.copy(CopySource("b", "k"), "k", []), ERROR_200, errors.Throttled),
+    (lambda s: s.copy(CopySource("b", "k"), "k", []), answer(body=b"<CopyObjectResult/>"), errors.ResponseUnreadable),
+    (
+        lambda s: s.copy_part(CopySource("b", "k"), UploadPart("k", "u", 1), span=ByteRange(0, 5)),
+        ERROR_200,
+        errors.Throttled,
+    ),
     (lambda s: list(s.list_parts("k", "u")), answer(), errors.ResponseUnreadable),
     (lambda s: list(s.list_uploads("")), answer(body=b"<html/>"), errors.ResponseUnreadable),
     (lambda s: s.get_tags("k"), answer(body=b"<html/>"), errors.ResponseUnreadable),

@@ -19,7 +19,7 @@ from support.scripted_server import (
 from schema import errors
 from schema.errors import StoreError
 from storage.credentials import FixedKeys, Keys, Secrets
-from storage.port import Guard, Pin
+from storage.port import CopySource, Guard, Pin, UploadPart
 from storage.s3.store import S3Store
 
 pytestmark = pytest.mark.usefixtures("carried")
@@ -112,7 +112,7 @@ def test_anonymous_is_not_signed() -> None:
 def test_streamed_part() -> None:
     pieces = iter([b"ab", b"cde"])
     with scripted(answer(ETag='"e"')) as server, store_at(server) as store:
-        result = store.upload_part_from("k", "u/+", 7, 5, lambda n: next(pieces)[:n])
+        result = store.upload_part_from(UploadPart("k", "u/+", 7), lambda n: next(pieces)[:n], length=5)
         assert (result.number, result.etag) == (7, "e")
         assert server.requests[0].line == "PUT /bucket/k?partNumber=7&uploadId=u%2F%2B HTTP/1.1"
         assert server.requests[0].body == b"abcde"
@@ -121,7 +121,7 @@ def test_streamed_part() -> None:
 def test_streamed_part_is_not_repeated_with_new_credentials_but_they_are_there_for_its_caller() -> None:
     with scripted(EXPIRED, answer(ETag='"e"')) as server, store_at(server, renewed_keys()) as store:
         with pytest.raises(errors.CredentialsExpired):
-            store.upload_part_from("k", "u", 1, 5, lambda size: b"abcde"[:size])
+            store.upload_part_from(UploadPart("k", "u", 1), lambda size: b"abcde"[:size], length=5)
         assert len(server.requests) == 1
         store.head("k")
         assert server.requests[1].headers["x-amz-security-token"] == "token2"
@@ -136,7 +136,7 @@ def test_error_of_the_reader_comes_through_unchanged() -> None:
     observer = Observer()
     with scripted(answer()) as server, store_at(server, observer=observer) as store:
         with pytest.raises(errors.ObjectChanged) as caught:
-            store.upload_part_from("k", "u", 1, 5, read)
+            store.upload_part_from(UploadPart("k", "u", 1), read, length=5)
         assert caught.value is source_error
         assert observer.samples[0].error is None
 
@@ -144,7 +144,7 @@ def test_error_of_the_reader_comes_through_unchanged() -> None:
 def test_reader_that_ends_early() -> None:
     pieces = [b"ab"]
     with scripted(answer(ETag='"e"')) as server, store_at(server) as store, pytest.raises(StoreError) as caught:
-        store.upload_part_from("k", "u", 1, 5, lambda size: pieces.pop()[:size] if pieces else b"")
+        store.upload_part_from(UploadPart("k", "u", 1), lambda size: pieces.pop()[:size] if pieces else b"", length=5)
     assert caught.value.retryable
 
 
@@ -156,7 +156,7 @@ def test_customer_key_and_requester_pays_go_with_data_calls() -> None:
         store = S3Store(side_at(server, requester_pays=True), Secrets(KEYS, bytes(32)))
         get(store)
         store.put("k", b"x", [])
-        store.upload_part("k", "u", 1, b"x")
+        store.upload_part(UploadPart("k", "u", 1), b"x")
         assert store.create_upload("k", []) == "u"
         assert store.head("k").size == 5
         store.close()
@@ -170,7 +170,8 @@ def test_customer_key_and_requester_pays_go_with_data_calls() -> None:
 def test_copy_source_is_encoded_once_with_its_version_and_condition() -> None:
     reply = answer(body=b"<CopyObjectResult><ETag>&quot;n&quot;</ETag></CopyObjectResult>")
     with scripted(reply) as server, store_at(server) as store:
-        result = store.copy("src", "a b/ç%?versionId=x", "k", [], source_pin=Pin("e", "v/1"), guard=Guard(if_match="d"))
+        source = CopySource("src", "a b/ç%?versionId=x", Pin("e", "v/1"))
+        result = store.copy(source, "k", [], guard=Guard(if_match="d"))
         assert result.etag == "n"
         headers = server.requests[0].headers
         assert headers["x-amz-copy-source"] == "src/a%20b/%C3%A7%25%3FversionId%3Dx?versionId=v/1"

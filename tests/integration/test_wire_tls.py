@@ -18,12 +18,11 @@ from schema.declaration import Side
 from schema.errors import InputMissing, RequestTimedOut, StoreError, TlsRefused
 from storage.credentials import FixedKeys
 from storage.open_store import open_store
-from storage.port import Unobserved
 from storage.retrying import Retry, RetryPolicy
 from storage.wire.addressing import locate
 from storage.wire.errors import Purpose
 from storage.wire.exchange import Patience
-from storage.wire.wire import Operation, Wire
+from storage.wire.wire import Conduct, Operation, Wire
 
 
 class HeadOnly(BaseHTTPRequestHandler):
@@ -154,7 +153,7 @@ class Hesitant:
 def asked_twice(server: Hesitant, certificate: Certificate, patience: Patience) -> bytes | None:
     """What at most two attempts at a document bring; None: both timed out."""
     address = locate(Side("bucket", endpoint_url=server.url))
-    wire = Wire("bucket", address, "us-east-1", FixedKeys(None), Unobserved(), ca_bundle=str(certificate.file))
+    wire = Wire("bucket", address, FixedKeys(None), conduct=Conduct(ca_bundle=str(certificate.file)))
     operation = Operation("ListObjectsV2", Purpose.READ, "GET", patience=patience)
     try:
         answer = Retry(RetryPolicy(attempts=2), wait=lambda _seconds: None).call(lambda: wire.send(operation))

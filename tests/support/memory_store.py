@@ -18,7 +18,20 @@ from awscrt import checksums
 
 from schema import errors
 from schema.objects import ListedObject, ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
-from storage.port import UNGUARDED, UNPINNED, Believe, Body, Guard, HeaderList, Listing, Pin, Tally
+from storage.port import (
+    UNGUARDED,
+    UNPINNED,
+    Believe,
+    Body,
+    ByteRange,
+    CopySource,
+    Guard,
+    HeaderList,
+    Listing,
+    Pin,
+    Tally,
+    UploadPart,
+)
 
 CRC = "x-amz-checksum-crc64nvme"
 MODIFIED = 1_700_000_000_000
@@ -177,17 +190,16 @@ class MemoryStore:
         into: memoryview,
         *,
         pin: Pin = UNPINNED,
-        start: int = 0,
-        whole: bool = True,
+        start: int | None = None,
         extra: HeaderList = (),  # noqa: ARG002
     ) -> ObjectHead:
         """Fill *into*."""
 
         def act(call: Call) -> ObjectHead:
             head = self._head(key, call)
-            if (pin.etag is not None and head.etag != pin.etag) or (whole and head.size != len(into)):
+            if (pin.etag is not None and head.etag != pin.etag) or (start is None and head.size != len(into)):
                 raise errors.ObjectChanged(f"{key} changed", operation="GetObject", key=key)
-            piece = self.objects[key].body[start : start + len(into)]
+            piece = self.objects[key].body[start or 0 :][: len(into)]
             into[:] = self.damaged_get(call, piece)
             return head
 
@@ -227,44 +239,35 @@ class MemoryStore:
 
         return self._did("CreateMultipartUpload", key, act)  # type: ignore[no-any-return]
 
-    def upload_part(self, key: str, upload_id: str, number: int, body: Body, headers: HeaderList = ()) -> PartResult:
+    def upload_part(self, part: UploadPart, body: Body, headers: HeaderList = ()) -> PartResult:
         """One part."""
-        return self.upload_part_from(key, upload_id, number, len(body), lambda _most: bytes(body), headers)
-
-    def upload_part_from(
-        self,
-        key: str,
-        upload_id: str,
-        number: int,
-        length: int,
-        read: Callable[[int], bytes],
-        headers: HeaderList = (),
-    ) -> PartResult:
-        """One part, read piece by piece."""
 
         def act(call: Call) -> PartResult:
-            upload = self._upload(key, upload_id, "UploadPart")
-            arrived = self.damaged_put(call, body)
-            _check_digest(arrived, headers, key)
-            upload.parts[number] = (arrived, md5(arrived))
+            upload = self._upload(part.key, part.upload_id, "UploadPart")
+            arrived = self.damaged_put(call, bytes(body))
+            _check_digest(arrived, headers, part.key)
+            upload.parts[part.number] = (arrived, md5(arrived))
             answered = {CRC: crc_base64(arrived)} if CRC in dict(headers) else {}
-            return PartResult(number, md5(arrived), answered)
+            return PartResult(part.number, md5(arrived), answered)
 
+        return self._did("UploadPart", part.key, act, part.number)  # type: ignore[no-any-return]
+
+    def upload_part_from(self, part: UploadPart, read: Callable[[int], bytes], *, length: int) -> PartResult:
+        """One part, read piece by piece."""
         pieces = b""
         while len(pieces) < length and (piece := read(1 << 20)):
             pieces += piece
-        body = pieces
-        if len(body) != length:
-            raise AssertionError(f"{length} bytes were announced, {len(body)} delivered")
-        return self._did("UploadPart", key, act, number)  # type: ignore[no-any-return]
+        if len(pieces) != length:
+            raise AssertionError(f"{length} bytes were announced, {len(pieces)} delivered")
+        return self.upload_part(part, pieces)
 
     def complete_upload(
         self,
         key: str,
         upload_id: str,
         parts: Sequence[tuple[int, str]],
-        headers: HeaderList = (),
         *,
+        headers: HeaderList = (),
         guard: Guard = UNGUARDED,
     ) -> WriteResult:
         """Publish."""
@@ -306,43 +309,22 @@ class MemoryStore:
 
         return iter(self._did("ListMultipartUploads", prefix, act))
 
-    def copy(
-        self,
-        source_bucket: str,  # noqa: ARG002
-        source_key: str,
-        key: str,
-        headers: HeaderList,
-        *,
-        source_pin: Pin = UNPINNED,
-        guard: Guard = UNGUARDED,
-    ) -> WriteResult:
+    def copy(self, source: CopySource, key: str, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
         """Within the bucket."""
 
         def act(call: Call) -> WriteResult:
-            head = self._head(source_key, call)
-            if source_pin.etag not in (None, head.etag):
-                raise errors.ObjectChanged(f"{source_key} changed", operation="CopyObject", key=source_key)
+            head = self._head(source.key, call)
+            if source.pin.etag not in (None, head.etag):
+                raise errors.ObjectChanged(f"{source.key} changed", operation="CopyObject", key=source.key)
             self._check(key, guard, "CopyObject")
-            return self._publish(key, self.objects[source_key].body, head.etag, headers)
+            return self._publish(key, self.objects[source.key].body, head.etag, headers)
 
         return self._did("CopyObject", key, act)  # type: ignore[no-any-return]
 
-    def copy_part(
-        self,
-        source_bucket: str,  # noqa: ARG002
-        source_key: str,
-        key: str,
-        upload_id: str,
-        number: int,
-        start: int,
-        length: int | None,
-        *,
-        source_pin: Pin = UNPINNED,  # noqa: ARG002
-        headers: HeaderList = (),
-    ) -> PartResult:
+    def copy_part(self, source: CopySource, part: UploadPart, *, span: ByteRange | None = None) -> PartResult:
         """Within the bucket."""
-        body = self.objects[source_key].body[start : None if length is None else start + length]
-        return self.upload_part(key, upload_id, number, body, headers)
+        body = self.objects[source.key].body
+        return self.upload_part(part, body if span is None else body[span.start : span.start + span.length])
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:  # noqa: ARG002
         """One DELETE."""

@@ -78,13 +78,13 @@ class SlowBucket:
         self.now += self._seconds
         raise ObjectMissing("404")
 
-    def get(self, _key: str, into: memoryview, *, whole: bool) -> None:
-        assert not whole
+    def get(self, _key: str, into: memoryview, *, start: int) -> None:
+        assert start == 0
         self.now += self._seconds + len(into) / 10e6
 
 
 def probed(bucket: SlowBucket) -> CandidateProbe:
-    return probe_candidate(A, cast(ObjectStore, bucket), "", bucket.clock)
+    return probe_candidate(A, cast(ObjectStore, bucket), "", clock=bucket.clock)
 
 
 def test_round_trip_and_throughput_are_measured() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema.errors import AccessRefused, ConnectionFailed, ServerFault, StoreError, Throttled
-from storage.retrying import Retry, RetryPolicy, call_with_retries, delay
+from storage.retrying import Retry, RetryPolicy, delay
 
 
 class Clock:
@@ -40,14 +40,13 @@ def failing(*errors: StoreError) -> Callable[[], str]:
 
 
 def attempt(call: Callable[[], str], clock: Clock, *, attempts: int = 3, throttle_seconds: float = 60.0) -> str:
-    return call_with_retries(
-        call,
+    return Retry(
         RetryPolicy(attempts=attempts),
         wait=clock.wait,
         random=lambda: 0.5,
         clock=clock.read,
         throttle_seconds=throttle_seconds,
-    )
+    ).call(call)
 
 
 @given(
@@ -60,19 +59,19 @@ def test_a_delay_is_bounded_by_the_cap_and_by_what_the_server_asks(
     number: int, chance: float, after: float | None, throttled: bool
 ) -> None:
     kind = Throttled if throttled else ServerFault
-    seconds = delay(RetryPolicy(), number, kind("no", retry_after=after), lambda: chance)
+    seconds = delay(RetryPolicy(), number, kind("no", retry_after=after), random=lambda: chance)
 
     assert (after or 0.0) <= seconds <= max(20.0, after or 0.0)
 
 
 def test_delays_double_up_to_the_cap_and_throttling_starts_slower() -> None:
     policy = RetryPolicy()
-    fault = [delay(policy, number, ServerFault("no"), lambda: 1.0) for number in (1, 2, 3, 7, 8, 1000)]
-    slow_down = [delay(policy, number, Throttled("no"), lambda: 1.0) for number in (1, 2, 3, 5, 6)]
+    fault = [delay(policy, number, ServerFault("no"), random=lambda: 1.0) for number in (1, 2, 3, 7, 8, 1000)]
+    slow_down = [delay(policy, number, Throttled("no"), random=lambda: 1.0) for number in (1, 2, 3, 5, 6)]
 
     assert fault == pytest.approx([0.2, 0.4, 0.8, 12.8, 20, 20])
     assert slow_down == pytest.approx([1, 2, 4, 16, 20])
-    assert delay(policy, 3, ServerFault("no"), lambda: 0.0) == 0.0
+    assert delay(policy, 3, ServerFault("no"), random=lambda: 0.0) == 0.0
 
 
 def test_passing_faults_are_passed_over() -> None:

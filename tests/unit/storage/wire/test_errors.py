@@ -121,7 +121,7 @@ ANSWERS = [
 @pytest.mark.parametrize(("status", "code", "purpose", "guarded", "leaf"), ANSWERS)
 def test_answers(status: int, code: str, purpose: Purpose, guarded: bool, leaf: type[StoreError]) -> None:
     key = "" if purpose is Purpose.BUCKET else "k"
-    error = from_answer(status, {}, document(code) if code else b"", call(purpose, guarded=guarded, key=key))
+    error = from_answer(status, {}, document(code) if code else b"", call=call(purpose, guarded=guarded, key=key))
     assert type(error) is leaf
     assert (error.status, error.code, error.key, error.operation) == (status, code, key, "PutObject")
 
@@ -159,7 +159,7 @@ def test_curl_failures(code: int, text: str, leaf: type[StoreError]) -> None:
 
 
 def test_message_names_operation_key_status_code_and_request() -> None:
-    error = from_answer(403, {}, document("AccessDenied", "no &amp; never"), call(key="a\x1b[31m/é"))
+    error = from_answer(403, {}, document("AccessDenied", "no &amp; never"), call=call(key="a\x1b[31m/é"))
     assert str(error) == (
         "PutObject s3://bucket/a\\x1b[31m/é was refused: HTTP 403 AccessDenied (no & never) [request R1]"
     )
@@ -168,7 +168,7 @@ def test_message_names_operation_key_status_code_and_request() -> None:
 
 
 def test_hostile_error_body_cannot_steer_a_terminal() -> None:
-    error = from_answer(500, {"x-amz-request-id": "r\x07"}, document("E\x1b]0;x", "\x1b[2J" * 1000), call())
+    error = from_answer(500, {"x-amz-request-id": "r\x07"}, document("E\x1b]0;x", "\x1b[2J" * 1000), call=call())
     assert str(error).isprintable()
     assert len(str(error)) < 1000
 
@@ -189,7 +189,7 @@ def test_whatever_is_answered_becomes_one_printable_leaf(
     status: int, headers: dict[str, str], body: bytes, purpose: Purpose, key: str
 ) -> None:
     for error in (
-        from_answer(status, headers, body, call(purpose, key=key), now=1.0),
+        from_answer(status, headers, body, call=call(purpose, key=key), now=1.0),
         from_error_document(headers, body, call(purpose, key=key)),
     ):
         assert isinstance(error, StoreError)
@@ -198,20 +198,20 @@ def test_whatever_is_answered_becomes_one_printable_leaf(
 
 
 def test_wrong_region_names_the_right_one() -> None:
-    by_header = from_answer(301, {"x-amz-bucket-region": "eu-west-1"}, b"", call())
+    by_header = from_answer(301, {"x-amz-bucket-region": "eu-west-1"}, b"", call=call())
     by_body = from_answer(
-        400, {}, document("AuthorizationHeaderMalformed", extra="<Region>ap-south-1</Region>"), call()
+        400, {}, document("AuthorizationHeaderMalformed", extra="<Region>ap-south-1</Region>"), call=call()
     )
     assert "eu-west-1" in str(by_header)
     assert "ap-south-1" in str(by_body)
-    head = from_answer(400, {"x-amz-bucket-region": "eu-west-1"}, b"", call(Purpose.READ))
+    head = from_answer(400, {"x-amz-bucket-region": "eu-west-1"}, b"", call=call(Purpose.READ))
     assert type(head) is errors.WrongRegion
 
 
 def test_bad_signature_concerns_one_key_once_others_were_accepted() -> None:
     body = document("SignatureDoesNotMatch", extra="<StringToSign>AWS4 secret words</StringToSign>")
-    first = from_answer(403, {}, body, call())
-    later = from_answer(403, {}, body, call(signed_before=True))
+    first = from_answer(403, {}, body, call=call())
+    later = from_answer(403, {}, body, call=call(signed_before=True))
     assert type(first) is errors.CredentialsRefused
     assert type(later) is errors.AccessRefused
     assert "secret words" not in f"{first}{later}"
@@ -219,7 +219,7 @@ def test_bad_signature_concerns_one_key_once_others_were_accepted() -> None:
 
 def test_copy_precondition_is_told_apart_by_its_condition() -> None:
     body = document("PreconditionFailed", extra="<Condition>x-amz-copy-source-If-Match</Condition>")
-    assert type(from_answer(412, {}, body, call(Purpose.COPY, guarded=True))) is errors.ObjectChanged
+    assert type(from_answer(412, {}, body, call=call(Purpose.COPY, guarded=True))) is errors.ObjectChanged
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def pieces_of(wire: bytes, cuts: list[int], held: int) -> Pieces:
         view[: len(portion)] = portion
         return len(portion)
 
-    return Pieces(receive, memoryview(buffer), 0, held)
+    return Pieces(receive, memoryview(buffer), start=0, have=held)
 
 
 bodies = st.lists(st.binary(min_size=1, max_size=90), max_size=6)

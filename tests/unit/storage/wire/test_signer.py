@@ -85,7 +85,9 @@ def test_equals_botocore(
     payload = UNSIGNED_PAYLOAD if unsigned else EMPTY_PAYLOAD
 
     added = dict(
-        Signer("eu-west-1", now=lambda: MOMENT).sign(access, method, HOST, path, encoded_query, on_the_wire, payload)
+        Signer("eu-west-1", now=lambda: MOMENT).sign(
+            access, method=method, host=HOST, path=path, query=encoded_query, headers=on_the_wire, payload=payload
+        )
     )
 
     assert added["authorization"] == expected["authorization"]
@@ -101,12 +103,12 @@ def test_aws_published_example() -> None:
     added = dict(
         Signer("us-east-1", now=lambda: moment).sign(
             access,
-            "GET",
-            "examplebucket.s3.amazonaws.com",
-            "/test.txt",
-            "",
-            [("range", "bytes=0-9")],
-            EMPTY_PAYLOAD,
+            method="GET",
+            host="examplebucket.s3.amazonaws.com",
+            path="/test.txt",
+            query="",
+            headers=[("range", "bytes=0-9")],
+            payload=EMPTY_PAYLOAD,
         )
     )
     assert added["authorization"].endswith("f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
@@ -116,8 +118,9 @@ def test_derived_key_follows_day_and_secret() -> None:
     clock = SimpleNamespace(now=float(MOMENT))
     signer = Signer("eu-west-1", now=lambda: clock.now)
 
-    def signature(secret: str) -> str:
-        return dict(signer.sign(Keys("A", secret), "GET", HOST, "/", "", [], EMPTY_PAYLOAD))["authorization"]
+    def signature(secret: str, by: Signer = signer) -> str:
+        asked = {"method": "GET", "host": HOST, "path": "/", "query": "", "headers": [], "payload": EMPTY_PAYLOAD}
+        return dict(by.sign(Keys("A", secret), **asked))["authorization"]
 
     first = signature("s1")
     assert signature("s2") != first
@@ -125,7 +128,7 @@ def test_derived_key_follows_day_and_secret() -> None:
     clock.now += 86_400
     tomorrow = signature("s1")
     fresh = Signer("eu-west-1", now=lambda: clock.now)
-    assert tomorrow == dict(fresh.sign(Keys("A", "s1"), "GET", HOST, "/", "", [], EMPTY_PAYLOAD))["authorization"]
+    assert tomorrow == signature("s1", fresh)
 
 
 @pytest.mark.parametrize(
