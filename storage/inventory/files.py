@@ -90,7 +90,7 @@ class BucketPlace:
         return file
 
     def _range_of(self, name: str, into: memoryview, start: int, *, pin: Pin) -> Callable[[], object]:
-        return lambda: self._store.get(name, into, pin=pin, start=start, whole=False)
+        return lambda: self._store.get(name, into, pin=pin, start=start)
 
     def modified_ms(self, name: str) -> int:
         """See Place. An answer without a time counts as of 1970, which no max_age allows."""
