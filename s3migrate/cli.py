@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": ("plan:plan_command", "List both sides, write plan and manifests."),
     "show": ("show:show_command", "Render a plan, or one of its batches."),
     "check": ("check:check_command", "Check a plan and its manifests, offline."),
+    "publish": ("publish:publish_command", "Put a plan and its manifests into a bucket."),
     "apply": ("apply:apply_command", "Carry out a plan, or go on where it stopped."),
     "status": ("status:status_command", "Progress, outcomes, failures, flow."),
     "verify": ("verify:verify_command", "Prove that source and destination are equal."),

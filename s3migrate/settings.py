@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from schema.declaration import Side
 from schema.errors import UsageError
 
 
@@ -25,6 +26,10 @@ class Settings:
     """S3MIGRATE_LEDGER_IDLE: how long the embedded server may run unused; 0: until `ledger stop`."""
     expected_plan_id: str | None
     """S3MIGRATE_EXPECT: the plan id that was approved."""
+    plan_bucket: Side
+    """Where plans named s3://BUCKET/KEY are kept, but for the bucket's name: S3MIGRATE_PLAN_ENDPOINT (default: AWS),
+    S3MIGRATE_PLAN_REGION, and S3MIGRATE_PLAN_CREDENTIALS, the PREFIX of PREFIX_AWS_ACCESS_KEY_ID and its kin (default:
+    botocore's chain)."""
     restore_poll_seconds: float
     """S3MIGRATE_RESTORE_POLL: seconds between two looks at an object that is being restored from an archive."""
     who: str
@@ -47,6 +52,16 @@ def _seconds(env: Mapping[str, str], name: str, default: float, *, or_none: bool
     return seconds
 
 
+def _plan_bucket(env: Mapping[str, str]) -> Side:
+    prefix = env.get("S3MIGRATE_PLAN_CREDENTIALS")
+    return Side(
+        "",
+        endpoint_url=env.get("S3MIGRATE_PLAN_ENDPOINT") or None,
+        region=env.get("S3MIGRATE_PLAN_REGION") or env.get("AWS_REGION") or "us-east-1",
+        credentials={"env": prefix} if prefix else {},
+    )
+
+
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from *environ* (default: the process's own)."""
     env = os.environ if environ is None else environ
@@ -60,6 +75,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         state_folder=Path(env.get("S3MIGRATE_HOME") or ".s3migrate").absolute(),
         ledger_idle_seconds=_seconds(env, "S3MIGRATE_LEDGER_IDLE", 300.0, or_none=True),
         expected_plan_id=env.get("S3MIGRATE_EXPECT") or None,
+        plan_bucket=_plan_bucket(env),
         restore_poll_seconds=_seconds(env, "S3MIGRATE_RESTORE_POLL", 900.0),
         who=f"{user}@{host}",
         host=host,

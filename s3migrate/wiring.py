@@ -160,13 +160,16 @@ def manifest_store(name: str, beside: Path, destination: Side) -> ManifestStore:
         if Path(name).is_absolute() or not root.is_relative_to(beside.resolve()):
             raise UsageError(f"manifests: {name!r} leaves the plan's folder; name a folder beside the plan")
         return ManifestFolder(root)
+    parts = urlsplit(name)
+    return manifest_bucket(replace(destination, bucket=parts.netloc, prefix=""), parts.path.strip("/"))
 
+
+def manifest_bucket(side: Side, prefix: str) -> ManifestStore:
+    """Manifests in the bucket of *side*, under *prefix*."""
     from storage.manifest_bucket import ManifestBucket
     from storage.open_store import open_store
 
-    parts = urlsplit(name)
-    side = replace(destination, bucket=parts.netloc, prefix="")
-    return ManifestBucket(open_store(side), parts.path.strip("/"))
+    return ManifestBucket(open_store(side), prefix)
 
 
 def probe_token(declaration: Declaration) -> str:

@@ -323,6 +323,11 @@ class Plan:
                 return section
         raise KeyError(section_id)
 
+    def manifest_digests(self) -> tuple[str, ...]:
+        """Of every manifest that the plan names, each once, in plan order: of batches, then beside them."""
+        beside = (digest for section in self.sections for digest in section.side_manifests.values())
+        return tuple(dict.fromkeys((*(batch.manifest for batch in self.batches), *beside)))
+
     @property
     def transfer(self) -> Tally:
         """What the batches move, all sections together."""

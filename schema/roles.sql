@@ -27,7 +27,7 @@ DECLARE
 BEGIN
     ALTER SCHEMA ledger OWNER TO s3migrate_owner;
     FOR name IN SELECT oid FROM pg_catalog.pg_class
-                 WHERE relnamespace = 'ledger'::regnamespace AND relkind IN ('r', 'p') LOOP
+                 WHERE relnamespace = 'ledger'::regnamespace AND relkind IN ('r', 'p', 'v') LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO s3migrate_owner', name);
         EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', name);
     END LOOP;

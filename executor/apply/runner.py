@@ -28,7 +28,7 @@ def apply(given: RunSurroundings) -> Progress:
     run = ledger.runs.accept(plan, list(chunks_of(plan)), who=settings.who, tool_version=settings.tool_version)
     progress = ledger.reports.progress(run.run_id)
     given.events.run_accepted(run.run_id, run.resumed, progress)
-    if progress.state in ENDED:
+    if progress.state in ENDED or (settings.leave_when_idle and not ledger.leases.claimable(run, batches)):
         return progress
     member = join(given, run, batches)
     workshop = open_workshop(given, member)
@@ -51,7 +51,11 @@ def apply(given: RunSurroundings) -> Progress:
 
 
 def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, accepted: Progress) -> None:
-    """Tick until the run has ended, or a stop came in. *accepted*: read before this process joined."""
+    """Tick until the run, or this process's part in it, has ended, or a stop came in.
+
+    *accepted*: read before this process joined.
+    """
+    leaves_early = member.batches is not None or given.settings.leave_when_idle
     governor, lifeline, run_id = given.governor, member.lifeline, member.run.run_id
     limits = lifeline.limits(replace(accepted, workers=accepted.workers + 1), holding=False)
     hold_to(governor, limits, lifeline.share)
@@ -74,7 +78,7 @@ def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, acc
             given.events.progress(progress, governor.snapshot(now))
         lifeline.show(partial(workshop.seen, now, limits))
         ledger_says = lifeline.finish(run_id) if workshop.nothing_left() else None
-        if ledger_says in ENDED or (ledger_says is not None and member.batches is not None and workshop.starved):
+        if ledger_says in ENDED or (ledger_says is not None and leaves_early and workshop.starved):
             return
         workshop.wait(TICK_SECONDS)
 

@@ -19,6 +19,8 @@ class ApplySettings:
     """Bytes of object buffers."""
     only: frozenset[str] | None = None
     """Ids of stages or batches; None: all."""
+    leave_when_idle: bool = False
+    """End as soon as nothing can be claimed, though others still work: for workers that a scaler adds."""
     lease_seconds: float = 30.0
     """Chunks whose lease was not renewed for this long may be claimed by others."""
     grace_seconds: float = 60.0

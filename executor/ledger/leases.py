@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from executor.ledger.database import Database, Transaction
 from executor.ledger.sql import FENCED, UNLEASED
-from executor.ledger.values import Chunk, ChunkKind, ChunkState, Lane, RunState, Worker
+from executor.ledger.values import Chunk, ChunkKind, ChunkState, Lane, Run, RunState, Worker
 from schema.errors import LeaseLost
 
 
@@ -52,6 +52,23 @@ class Leases:
                 batches=None if batches is None else list(batches),
             )
         return None if row is None else Chunk(*row)._replace(kind=ChunkKind(row.kind), lane=Lane(row.lane))
+
+    def claimable(self, run: Run, batches: Sequence[int] | None = None) -> bool:
+        """Whether a chunk of *run* (*batches*: of these batch numbers) could be claimed now. Changes nothing."""
+        with self._database.transaction() as transaction:
+            found = transaction.value(
+                f"""
+                SELECT EXISTS (
+                    SELECT FROM ledger.chunk k JOIN ledger.run r ON r.run_id = k.run_id
+                     WHERE k.run_id = :run_id AND r.state = {RunState.OPEN:d} AND r.epoch = :epoch
+                       {"" if batches is None else "AND k.batch_no = ANY(:batches)"}
+                       AND (k.state = {ChunkState.READY:d} AND (k.not_before IS NULL OR k.not_before <= now())
+                            OR k.state = {ChunkState.LEASED:d} AND k.lease_until < now()))""",
+                run_id=run.run_id,
+                epoch=run.epoch,
+                batches=None if batches is None else list(batches),
+            )
+        return bool(found)
 
     def renew(self, worker: Worker, chunks: Iterable[Chunk], *, lease_seconds: float) -> frozenset[int]:
         """The heartbeat: prolong the leases of *chunks* and show that the process lives.

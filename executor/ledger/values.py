@@ -245,6 +245,26 @@ class WorkerSeen(NamedTuple):
     """What it saw last; None before the first time."""
 
 
+class Scaling(NamedTuple):
+    """How many processes a run can use now: a row of the view `ledger.scaling`, which autoscalers read."""
+
+    run_id: int
+    plan_id: str
+    name: str
+    ready_chunks: int
+    """To be claimed now; 5,000 at most are counted, as of `leased_chunks`."""
+    leased_chunks: int
+    objects_left: int
+    """In these chunks, as is `bytes_left`."""
+    bytes_left: int
+    workers: int
+    """Processes heard of within the last minute."""
+    reason: str
+    """paused | waiting | restoring | nothing ready | throttled | working"""
+    desired_workers: int
+    """In all, those that are there included."""
+
+
 class UploadRecord(NamedTuple):
     """A multipart upload in progress, as much as resuming or aborting it needs."""
 

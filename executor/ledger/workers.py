@@ -16,7 +16,7 @@ from executor.ledger import audit
 from executor.ledger.audit import Event
 from executor.ledger.database import Database
 from executor.ledger.sql import RUN_UNFINISHED, UNLEASED
-from executor.ledger.values import ChunkState, ProcessPlace, Run, Worker, WorkerSeen
+from executor.ledger.values import ChunkState, ProcessPlace, Run, Scaling, Worker, WorkerSeen
 from schema.errors import StalePlan
 from schema.process_view import ProcessView
 
@@ -92,6 +92,14 @@ class Workers:
             )
             for row in rows
         ]
+
+    def scaling(self, run_id: int) -> Scaling | None:
+        """How many processes the run can use now; None: it has ended, or there is no such run."""
+        with self._database.transaction() as transaction:
+            row = transaction.row(
+                f"SELECT {', '.join(Scaling._fields)} FROM ledger.scaling WHERE run_id = :run_id", run_id=run_id
+            )
+        return None if row is None else Scaling(*row)
 
     def show(self, worker: Worker, seen: ProcessView) -> None:
         """Keep what the process sees for `status`, and note that it lives."""

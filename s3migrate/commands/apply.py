@@ -33,6 +33,7 @@ from s3migrate.applying.endpoint_care import care_for
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
+from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight, share_descriptors
@@ -62,15 +63,17 @@ def asked_for(_context: object, _option: object, text: str) -> int | None:
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
 @click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")
 @click.option("--processes", callback=asked_for, default="1", metavar="N|auto", help="Local worker processes.")
+@click.option("--leave-when-idle", is_flag=True, help="End with 0 when nothing is left to begin, though others work.")
 @click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's number.")
 @json_option
 @told_as_json
 def apply_command(  # click passes one argument for each option
     *,
-    plan_path: Path,
+    plan_path: Path | PlanUrl,
     expect_plan_id: str | None,
     only: tuple[str, ...],
     processes: int | None,
+    leave_when_idle: bool,
     one_of: tuple[int, int] | None,
     as_json: bool,
 ) -> int:
@@ -97,7 +100,7 @@ def apply_command(  # click passes one argument for each option
     try:
         preflight(stores, plan)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
-            asked = _Asked(plan, ledger, settings, only, events, stop)
+            asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
             count = processes or processes_for(plan.transfer.objects, os.cpu_count() or 1)
             if count > 1:
                 progress = _supervise(asked, plan_path, count, emit=emit)
@@ -139,6 +142,7 @@ class _Asked:
     """Stages or batches; empty: all."""
     events: Events
     stop: Stop
+    leave_when_idle: bool
 
 
 class _Ends(NamedTuple):
@@ -169,7 +173,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
                 manifests=manifests,
                 ledger=asked.ledger,
                 governor=governor,
-                settings=_apply_settings(asked.settings, budget, asked.only),
+                settings=_apply_settings(asked, budget),
                 events=asked.events,
                 stop=asked.stop,
                 sides=ends.governors.sides,
@@ -185,7 +189,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
 
 
 def _supervise(
-    asked: _Asked, plan_path: Path, processes: int, *, emit: Callable[[dict[str, Any]], None] | None
+    asked: _Asked, plan_path: Path | PlanUrl, processes: int, *, emit: Callable[[dict[str, Any]], None] | None
 ) -> Progress | int:
     """Start the processes and watch over them; the run's progress at the end, or the exit code of a refusal."""
     plan, ledger, only = asked.plan, asked.ledger, asked.only
@@ -194,6 +198,7 @@ def _supervise(
     asked.events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
     command = [sys.executable, "-m", "s3migrate", "apply", str(plan_path), "--json", "--expect-plan-id", plan.plan_id]
     command += ["--one-of", str(processes), str(os.getpid()), *(word for name in only for word in ("--only", name))]
+    command += ["--leave-when-idle"] if asked.leave_when_idle else []
 
     def note(text: str) -> None:
         if emit:
@@ -217,14 +222,16 @@ def _supervise(
     return progress
 
 
-def _apply_settings(settings: Settings, budget: int, only: tuple[str, ...]) -> ApplySettings:
+def _apply_settings(asked: _Asked, budget: int) -> ApplySettings:
+    settings = asked.settings
     return ApplySettings(
         who=settings.who,
         host=settings.host,
         pid=os.getpid(),
         tool_version=__version__,
         budget=budget,
-        only=frozenset(only) or None,
+        only=frozenset(asked.only) or None,
+        leave_when_idle=asked.leave_when_idle,
         restore_poll_seconds=settings.restore_poll_seconds,
         process=this_process(os.getpid()),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from s3migrate.commands.common import json_lines, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.plan_url import PlanUrl
 from s3migrate.views.plan_text import summary_of
 from schema.errors import IntegrityRefused
 from schema.files.manifest import verify_manifest
@@ -18,7 +19,7 @@ from schema.formats.quantities import counted_text
 @plan_argument
 @json_option
 @told_as_json
-def check_command(plan_path: Path, as_json: bool) -> None:
+def check_command(plan_path: Path | PlanUrl, as_json: bool) -> None:
     """Check PLAN offline: schema, plan_id, sums, DAG, guards, and every manifest's digest, order and counts."""
     plan, manifests = read_plan(plan_path)
     check_guards(plan)

@@ -11,6 +11,7 @@ import click
 
 from s3migrate.console.failure import report
 from s3migrate.console.json_lines import JsonLines
+from s3migrate.plan_url import PlanUrl
 from s3migrate.wiring import manifest_store
 from schema.errors import MigrationError, UsageError
 from schema.files.manifest import ManifestStore
@@ -25,7 +26,28 @@ JSON_LINES = "s3migrate.json_lines"
 """Its place in click's context."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-plan_argument = click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False))
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class PlanPlace(click.ParamType[Any]):
+    """A plan's file, or s3://BUCKET/KEY of one that was published."""
+
+    name = "plan"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | PlanUrl:
+        """What the word on the command line names."""
+        if not isinstance(value, str) or not value.startswith("s3://"):
+            return Path(_FILE.convert(value, param, ctx))
+        try:
+            return PlanUrl.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+PLAN_PLACE = PlanPlace()
+plan_argument = click.argument("plan_path", metavar="PLAN", type=PLAN_PLACE)
 
 
 def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
@@ -41,8 +63,12 @@ def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
     return wrapped
 
 
-def read_plan(path: Path) -> tuple[Plan, ManifestStore]:
-    """The checked plan and the store of its manifests. Raises InputMissing, PlanCorrupt, UsageError."""
+def read_plan(path: Path | PlanUrl) -> tuple[Plan, ManifestStore]:
+    """The checked plan and the store of its manifests. Raises InputMissing, PlanCorrupt, UsageError, StoreErrors."""
+    if isinstance(path, PlanUrl):
+        from s3migrate.plan_bucket import fetch
+
+        return fetch(path)
     from schema.files.planfile import load_plan  # and the validation with it, of which `status` has no need
 
     beside = path.absolute().parent

@@ -11,7 +11,8 @@ import click
 
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ChunkKind, ChunkState, Lane, Outcome
-from s3migrate.commands.common import json_lines, json_option, read_plan, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, json_lines, json_option, read_plan, told_as_json
+from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.wiring import ledger_if_any
 from schema.errors import KeyUnknown, UsageError
@@ -22,12 +23,10 @@ from schema.plan import Entry, Plan
 
 @click.command("explain", short_help="Everything known of one key.")
 @click.argument("key")
-@click.option(
-    "--plan", "plan_path", type=click.Path(path_type=Path, dir_okay=False), help="[the only plans/*.plan.yaml]"
-)
+@click.option("--plan", "plan_path", metavar="PLAN", type=PLAN_PLACE, help="[the only plans/*.plan.yaml]")
 @json_option
 @told_as_json
-def explain_command(key: str, plan_path: Path | None, as_json: bool) -> None:
+def explain_command(key: str, plan_path: Path | PlanUrl | None, as_json: bool) -> None:
     """What the plan decided for KEY and why, and what the ledger knows of it.
 
     KEY is a source or a destination key, whole, spelled as s3migrate shows it (\\n, \\x1b... for odd characters).

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from s3migrate.commands.common import plan_argument, read_plan, told_as_json
+from s3migrate.plan_url import PlanUrl
 from s3migrate.views.plan_markdown import plan_markdown
 from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_text
 from s3migrate.views.review import draw_sample, objects_of
@@ -36,7 +37,7 @@ from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 )
 @told_as_json
 def show_command(  # click passes one argument for each option
-    *, plan_path: Path, form: str, batch_id: str | None, action: str | None, limit: int
+    *, plan_path: Path | PlanUrl, form: str, batch_id: str | None, action: str | None, limit: int
 ) -> None:
     """Render PLAN for people (text, md) or machines (json)."""
     plan, manifests = read_plan(plan_path)

@@ -23,6 +23,7 @@ from executor.verify.objects import Level
 from executor.verify.run import Tallies, Verification
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.console.output import outlive_readers
+from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.verify_report import ReportFile
 from s3migrate.wiring import open_ledger, open_sections
@@ -46,7 +47,9 @@ FINDINGS_SHOWN = 20
 )
 @json_option
 @told_as_json
-def verify_command(*, plan_path: Path, level: str, sample: int | None, report_path: Path | None, as_json: bool) -> int:
+def verify_command(
+    *, plan_path: Path | PlanUrl, level: str, sample: int | None, report_path: Path | None, as_json: bool
+) -> int:
     """Prove that source and destination are equal for every object of PLAN.
 
     listing: both sides are listed and every key is accounted for. head: and every object's headers, metadata,

@@ -6,6 +6,7 @@ What the document says is plan_document.py's, what makes it acceptable plan_chec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,17 @@ def load_plan(path: Path, open_store: OpenStore | None = None) -> Plan:
     beside the plan. Raises InputMissing, PlanCorrupt naming file and line, ManifestMissing and ManifestCorrupt for the
     batch index.
     """
-    document, lines = read_document(path)
+    return plan_of(_bytes_of(path), str(path), open_store or partial(_folder_beside, path))
+
+
+def plan_of(data: bytes, source: str, open_store: OpenStore) -> Plan:
+    """The plan that the file *source* holds, as `load_plan` gives it; for files that are not on this machine."""
+    document, lines = document_of(data, source)
     check_shape(document, lines)
     batches = None
     index = document.get("batch_index")
     if isinstance(index, Mapping):
-        batches = batch_index.read(_index_store(path, document, open_store), index)
+        batches = batch_index.read(_store_of(document, open_store), index)
     try:
         plan = from_document(document, batches)
     except PlanCorrupt as error:
@@ -57,17 +63,25 @@ def load_plan(path: Path, open_store: OpenStore | None = None) -> Plan:
 
 def read_document(path: Path) -> tuple[dict[str, Any], yaml_strict.Lines]:
     """The document in *path* as it stands there, unchecked, and its lines. Raises InputMissing, PlanCorrupt."""
+    return document_of(_bytes_of(path), str(path))
+
+
+def document_of(data: bytes, source: str) -> tuple[dict[str, Any], yaml_strict.Lines]:
+    """The document in *data*, unchecked, and its lines; errors name *source*. Raises PlanCorrupt."""
+    document, lines = yaml_strict.load(data, source, PlanCorrupt)
+    if not isinstance(document, dict):
+        raise PlanCorrupt(f"{source}:1: not a plan: the document is not a map")
+    if document.get("kind") == "Migration":
+        raise PlanCorrupt(f"{source} is a declaration, not a plan; this writes its plan: s3migrate plan {source}")
+    return document, lines
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(yaml_strict.MAX_SIZE + 1)
+            return file.read(yaml_strict.MAX_SIZE + 1)
     except OSError as error:
         raise InputMissing(f"cannot read the plan {path}: {error.strerror}") from None
-    document, lines = yaml_strict.load(data, str(path), PlanCorrupt)
-    if not isinstance(document, dict):
-        raise PlanCorrupt(f"{path}:1: not a plan: the document is not a map")
-    if document.get("kind") == "Migration":
-        raise PlanCorrupt(f"{path} is a declaration, not a plan; this writes its plan: s3migrate plan {path}")
-    return document, lines
 
 
 def write_plan(path: Path, plan: Plan, store: ManifestStore | None = None) -> bool:
@@ -78,7 +92,7 @@ def write_plan(path: Path, plan: Plan, store: ManifestStore | None = None) -> bo
     """
     document = to_document(plan)
     if "batch_index" in document:
-        batch_index.publish(plan.batches, store or _index_store(path, document, None), path.parent)
+        batch_index.publish(plan.batches, store or _store_of(document, partial(_folder_beside, path)), path.parent)
     if _holds(path, document):
         return False
     text = _HEADER + yaml_strict.dump(document)
@@ -100,11 +114,12 @@ def _holds(path: Path, document: Mapping[str, Any]) -> bool:
     return {**present, "provenance": None} == {**document, "provenance": None}
 
 
-def _index_store(path: Path, document: Mapping[str, Any], open_store: OpenStore | None) -> ManifestStore:
-    """Where the batch index of the plan at *path* is kept; *document* has the right shape."""
-    name: str = document["manifest_store"]
-    if open_store is not None:
-        return open_store(name, build(Side, document["sections"][0]["destination"]))
+def _store_of(document: Mapping[str, Any], open_store: OpenStore) -> ManifestStore:
+    """Where the batch index of the plan is kept; *document* has the right shape."""
+    return open_store(document["manifest_store"], build(Side, document["sections"][0]["destination"]))
+
+
+def _folder_beside(path: Path, name: str, _destination: Side) -> ManifestStore:
     if not is_folder_beside(name):
         raise PlanCorrupt(f"{path}: the batch index is kept in {name!r}; open that store to read this plan")
     return ManifestFolder(path.parent / name)

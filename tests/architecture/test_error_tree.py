@@ -56,9 +56,9 @@ def test_the_readme_prints_the_table_of_exit_codes() -> None:
     text = README.read_text("utf-8")
     table = text.partition("<!-- exit codes -->\n")[2].partition("<!-- end of exit codes -->")[0]
     assert table.splitlines() == [
-        "| exit | meaning |",
-        "|--:|---|",
-        *(f"| {code} | {code.meaning} |" for code in ExitCode),
+        "| exit | meaning | a scheduler |",
+        "|--:|---|---|",
+        *(f"| {code} | {code.meaning} | {code.then.value} |" for code in ExitCode),
     ]
 
 

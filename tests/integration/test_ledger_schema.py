@@ -16,7 +16,7 @@ from executor.ledger.enroll import CHUNK_COLUMNS
 from executor.ledger.ledger import Ledger
 from executor.ledger.runs import RUN_COLUMNS
 from executor.ledger.uploads import PART_COLUMNS, UPLOAD_COLUMNS
-from executor.ledger.values import Completion, Failure, Verification
+from executor.ledger.values import Completion, Failure, Scaling, Verification
 from schema.errors import LedgerSchemaError
 
 Sql = Callable[..., list[tuple[object, ...]]]
@@ -44,6 +44,7 @@ TABLES = {
     "intent": "at, run_id, batch_no, ord, token, what",
     "run": f"{RUN_COLUMNS}, plan, chunks_left, audit_seq, audit_head, tool_version",
     "run_limit": "run_id, name, value, set_at",
+    "scaling": ", ".join(Scaling._fields),
     "schema_version": "version, name, sha256, applied_at, applied_by",
     "scope_lock": "endpoint, bucket, prefix, run_id, lock_id, operation, who, tool_version, created_at",
     "stage": "run_id, stage_no, stage_id, gate, state, batches_left",

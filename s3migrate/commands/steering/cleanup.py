@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from executor.copy.upload import sweep_uploads
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Run
-from s3migrate.commands.common import chosen_run, json_lines, json_option, read_plan, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, chosen_run, json_lines, json_option, read_plan, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger, open_sections
 from schema.errors import UsageError
@@ -27,7 +25,7 @@ def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
     Uploads of others are never touched. What a later `apply` could have gone on with is lost: its large objects
     begin anew.
     """
-    wanted = None if run_or_plan is None or run_or_plan.isdecimal() else read_plan(Path(run_or_plan))[0].plan_id
+    wanted = None if run_or_plan is None or run_or_plan.isdecimal() else read_plan(PLAN_PLACE(run_or_plan))[0].plan_id
     ledger = open_ledger(read_settings())
     try:
         run = _chosen(ledger, run_or_plan, wanted)

@@ -1,0 +1,102 @@
+"""Plans kept in a bucket, so that a pod or a machine of a fleet needs no volume: published once, fetched by each.
+
+    s3://BUCKET/PREFIX/<plan id>.plan.yaml
+    s3://BUCKET/PREFIX/<the plan's manifest folder>/<digest>.jsonl.gz
+
+The plan's name is its id, and its id covers what it says: whoever approved the id knows what will be carried out,
+whatever happened to the bucket since.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from s3migrate.plan_url import PlanUrl
+from s3migrate.settings import read_settings
+from s3migrate.wiring import manifest_bucket, manifest_store
+from schema.declaration import Side
+from schema.errors import DestinationChanged, InputMissing, LocalDiskError, ObjectMissing, PlanCorrupt
+from schema.files import batch_index
+from schema.files.manifest import ManifestStore
+from schema.files.plan_document import to_document
+from schema.files.planfile import dumps, plan_of
+from schema.formats import durable_file
+from schema.formats.yaml_strict import MAX_SIZE
+from schema.plan import Plan
+from storage.open_store import open_store
+from storage.port import Guard
+
+
+def fetch(url: PlanUrl) -> tuple[Plan, ManifestStore]:
+    """The checked plan at *url* and the store of its manifests. Raises InputMissing, PlanCorrupt, StoreErrors."""
+    side = _side(url)
+    store = open_store(side)
+    try:
+        head = store.head(url.key)
+        if head.size > MAX_SIZE:
+            raise PlanCorrupt(f"{url} has {head.size:,} bytes; a plan has at most {MAX_SIZE:,}")
+        data = bytearray(head.size)
+        store.get(url.key, memoryview(data))
+    except ObjectMissing:
+        raise InputMissing(
+            f"there is no plan at {url}; `s3migrate publish PLAN s3://BUCKET/PREFIX` puts it there"
+        ) from None
+    finally:
+        store.close()
+    folder = url.key.rpartition("/")[0]
+
+    def manifests(name: str, destination: Side) -> ManifestStore:
+        if name.startswith("s3://"):
+            return manifest_store(name, Path(), destination)
+        return manifest_bucket(side, f"{folder}/{name}" if folder else name)
+
+    plan = plan_of(bytes(data), str(url), manifests)
+    return plan, manifests(plan.manifest_store, plan.sections[0].destination)
+
+
+def publish(plan: Plan, manifests: ManifestStore, to: PlanUrl, staging_folder: Path) -> PlanUrl:
+    """Put *plan* and its manifests under *to*; where the plan is then. What is there already is not sent again.
+
+    The plan comes last: whoever sees it finds all of its manifests. Raises ManifestMissing, StoreErrors,
+    LocalDiskError.
+    """
+    prefix = to.key.strip("/")
+    url = PlanUrl(to.bucket, f"{prefix}/{plan.plan_id.removeprefix('sha256:')}.plan.yaml")
+    side = _side(url)
+    if not plan.manifest_store.startswith("s3://"):
+        there = manifest_bucket(side, f"{prefix}/{plan.manifest_store}")
+        for digest in plan.manifest_digests():
+            if not there.has(digest):
+                _copy(manifests, digest, there, staging_folder=staging_folder)
+        if "batch_index" in to_document(plan):
+            batch_index.publish(plan.batches, there, staging_folder)
+    store = open_store(side)
+    try:
+        store.put(
+            url.key, dumps(plan).encode(), [("content-type", "application/yaml")], guard=Guard(if_none_match=True)
+        )
+    except DestinationChanged:
+        pass  # the same plan: its id is its name
+    finally:
+        store.close()
+    return url
+
+
+def _copy(manifests: ManifestStore, digest: str, there: ManifestStore, *, staging_folder: Path) -> None:
+    with manifests.open(digest) as file:
+        data = file.read()
+    try:
+        staged = durable_file.stage(staging_folder, data)
+    except OSError as error:
+        raise LocalDiskError(f"cannot write in {staging_folder}: {error.strerror}") from error
+    try:
+        there.publish(digest, staged)
+    finally:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+
+
+def _side(url: PlanUrl) -> Side:
+    return replace(read_settings().plan_bucket, bucket=url.bucket)

@@ -1,0 +1,92 @@
+"""What a fleet's scheduler does: workers that come too late or too many, and a plan that is on no machine's disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from shutil import rmtree
+
+import pytest
+from support.corpus import mixed
+from support.operator import Operator
+from support.oracle import RCLONE_FIELDS, compare, fill
+
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import Chunk, Lane, Worker
+
+Sql = Callable[..., list[tuple[object, ...]]]
+
+
+def planned(operator: Operator, seed: int, objects: int = 12) -> None:
+    fill(operator.source.client(), operator.source_bucket, mixed(seed, objects, largest=2_000, tags=False))
+    operator.declare()
+    operator.plan().ok()
+
+
+def claimed(ledger: Ledger, worker: Worker, lane: Lane) -> Chunk | None:
+    return ledger.leases.claim(worker, lane, lease_seconds=600)
+
+
+def arrived(operator: Operator) -> bool:
+    return compare(operator.source_side, operator.destination_side, fields=RCLONE_FIELDS) == []
+
+
+def test_a_surplus_worker_writes_nothing_and_ends_with_0(on_rclone: Operator, seed: int, sql: Sql) -> None:
+    planned(on_rclone, seed)
+    on_rclone.run("apply", on_rclone.plan_path, "--only", "canary").ok()
+    ledger = Ledger(on_rclone.ledger_url)
+    run = ledger.runs.latest()
+    assert run is not None
+    other = ledger.workers.join(run, "elsewhere", 1, tool_version="0")
+    held = [chunk for lane in Lane for chunk in iter(partial(claimed, ledger, other, lane), None)]
+    assert held
+    before = sql("SELECT (SELECT count(*) FROM ledger.worker), (SELECT count(*) FROM ledger.audit)")
+    began = time.monotonic()
+    on_rclone.run("apply", on_rclone.plan_path, "--leave-when-idle").ok()
+    assert time.monotonic() - began < 3
+    assert sql("SELECT (SELECT count(*) FROM ledger.worker), (SELECT count(*) FROM ledger.audit)") == before
+    assert not arrived(on_rclone)
+    ledger.leases.release(other, held)
+    on_rclone.run("apply", on_rclone.plan_path, "--leave-when-idle").ok()
+    assert arrived(on_rclone), "control: what is free is taken"
+    on_rclone.run("apply", on_rclone.plan_path, "--leave-when-idle").ok()
+    ledger.close()
+
+
+def test_a_plan_in_a_bucket_needs_no_disk(on_rclone: Operator, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(on_rclone, seed)
+    monkeypatch.setenv("S3MIGRATE_PLAN_ENDPOINT", on_rclone.destination.endpoint_url)
+    monkeypatch.setenv("S3MIGRATE_PLAN_CREDENTIALS", "NEW")
+    bucket = f"{on_rclone.destination_bucket}-plans"
+    on_rclone.destination.client().create_bucket(Bucket=bucket)
+    published = on_rclone.run("publish", on_rclone.plan_path, f"s3://{bucket}/team/photos", "--json").ok()
+    (said,) = published.lines("published")
+    assert on_rclone.run("publish", on_rclone.plan_path, f"s3://{bucket}/team/photos").ok().out.startswith(said["url"])
+    rmtree(on_rclone.plan_path.parent)
+    assert said["url"] == f"s3://{bucket}/team/photos/{said['plan_id'].removeprefix('sha256:')}.plan.yaml"
+    assert "12" in on_rclone.run("show", said["url"]).ok().out
+    on_rclone.run("check", said["url"]).ok()
+    on_rclone.run("apply", said["url"], "--processes", "2", "--expect-plan-id", said["plan_id"]).ok()
+    assert arrived(on_rclone)
+    on_rclone.run("verify", said["url"], "--level", "content").ok()
+    missing = on_rclone.run("apply", f"s3://{bucket}/team/other.plan.yaml")
+    assert missing.code == 66 and f"there is no plan at s3://{bucket}/team/other.plan.yaml" in missing.err
+    assert on_rclone.run("apply", "s3://plans").code == 64
+
+
+def test_a_plan_that_was_changed_in_its_bucket_is_refused(
+    on_rclone: Operator, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(on_rclone, seed, 3)
+    monkeypatch.setenv("S3MIGRATE_PLAN_ENDPOINT", on_rclone.destination.endpoint_url)
+    monkeypatch.setenv("S3MIGRATE_PLAN_CREDENTIALS", "NEW")
+    client = on_rclone.destination.client()
+    bucket = f"{on_rclone.destination_bucket}-plans"
+    client.create_bucket(Bucket=bucket)
+    (said,) = on_rclone.run("publish", on_rclone.plan_path, f"s3://{bucket}/p", "--json").ok().lines("published")
+    key = said["url"].removeprefix(f"s3://{bucket}/")
+    plan = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=plan.replace(b"objects: 3", b"objects: 2"))
+    refused = on_rclone.run("apply", said["url"])
+    assert refused.code == 5 and said["url"] in refused.err
