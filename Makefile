@@ -31,6 +31,7 @@ $(STAMP): pyproject.toml
 	@grep -qsF '$(CURDIR)/$(BIN)/' $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)  # absent, moved or copied
 	@PIP_ROOT_USER_ACTION=ignore $(PY) -m pip --disable-pip-version-check --quiet install --editable '.[test]' \
 	  >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
+	@$(PY) -m compileall -q executor planner s3migrate schema storage  # here, not in each process that a test starts
 	@touch $@
 
 $(STRICT_STAMP): tests/strict/requirements.txt
@@ -52,7 +53,6 @@ lint: $(STAMP)
 	@$(BIN)/deptry . >$(VENV)/deptry.log 2>&1 || { cat $(VENV)/deptry.log >&2; exit 1; }
 
 unit: $(STAMP)
-	@$(PY) -m compileall -q executor planner s3migrate schema storage  # once, not in each process that a test starts
 	@echo '== tests, $(WORKERS) at a time'
 	@$(PY) -m pytest -m 'not soak and not alone' --numprocesses $(WORKERS) --dist worksteal $(PYTEST); together=$$?; \
 	  echo '== tests that measure, one at a time'; \

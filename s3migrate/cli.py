@@ -11,7 +11,7 @@ import click
 from executor.machine.descriptors import raise_limit
 from s3migrate import __version__
 from s3migrate.console.failure import run_click
-from schema.errors import ExitCode
+from schema.exit_codes import ExitCode
 
 COMMANDS = {
     "init": ("init:init_command", "Write a commented declaration."),

@@ -56,7 +56,7 @@ def fetch(url: PlanUrl) -> tuple[Plan, ManifestStore]:
     return plan, manifests(plan.manifest_store, plan.sections[0].destination)
 
 
-def publish(plan: Plan, manifests: ManifestStore, to: PlanUrl, staging_folder: Path) -> PlanUrl:
+def publish(plan: Plan, manifests: ManifestStore, to: PlanUrl, *, staging_folder: Path) -> PlanUrl:
     """Put *plan* and its manifests under *to*; where the plan is then. What is there already is not sent again.
 
     The plan comes last: whoever sees it finds all of its manifests. Raises ManifestMissing, StoreErrors,

@@ -30,7 +30,8 @@ from s3migrate.views.plan_progress import PlanLines
 from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
 from schema.declaration import Declaration
-from schema.errors import ExitCode, IntegrityRefused, ListingUnordered, LocalDiskError
+from schema.errors import IntegrityRefused, ListingUnordered, LocalDiskError
+from schema.exit_codes import ExitCode
 from schema.files.declaration_file import load_declaration
 from schema.files.manifest import ManifestFolder, ManifestStore
 from schema.files.planfile import load_plan, write_plan

@@ -30,7 +30,7 @@ def publish_command(plan_path: Path | PlanUrl, to: str, as_json: bool) -> None:
     except ValueError as error:
         raise UsageError(f"{to!r}: {error}") from None
     plan, manifests = read_plan(plan_path)
-    url = publish(plan, manifests, place, read_settings().state_folder)
+    url = publish(plan, manifests, place, staging_folder=read_settings().state_folder)
     if as_json:
         json_lines().emit({"type": "published", "url": str(url), "plan_id": plan.plan_id})
     else:

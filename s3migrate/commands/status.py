@@ -14,7 +14,7 @@ from s3migrate.commands.common import chosen_run, json_lines, json_option, told_
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.views.run_view import Rate, figures, progress_line
-from s3migrate.views.worker_view import worker_figures, worker_lines
+from s3migrate.views.worker_view import scaling_text, worker_figures, worker_lines
 from s3migrate.wiring import open_ledger
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text, size_text
@@ -68,8 +68,10 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
     progress = ledger.reports.progress(run_id)
     failures = ledger.reports.failures(run_id, FAILURES_SHOWN)
     workers = ledger.workers.present(run_id) if progress.state not in ENDED else []
+    scaling = ledger.workers.scaling(run_id)
     if lines is not None:
-        lines.emit({"type": "status", **figures(progress), "limits": dict(progress.limits)})
+        wanted = scaling._asdict() if scaling is not None else None
+        lines.emit({"type": "status", **figures(progress), "limits": dict(progress.limits), "scaling": wanted})
         for worker in workers:
             lines.emit({"type": "process", "run_id": run_id, **worker_figures(worker)})
         for failed in failures:
@@ -87,6 +89,8 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
             f"  chunks: {progress.ready} ready, {progress.leased} leased, {progress.blocked} blocked, "
             f"{progress.parked} parked; {counted_text(progress.workers, 'process')} at work"
         )
+        if scaling is not None:
+            click.echo(f"  {scaling_text(scaling)}")
         if progress.verified or progress.verify_failed:
             click.echo(f"  proven on the way: {progress.verified}, not proven: {progress.verify_failed}")
         for name, figure in sorted(progress.limits.items()):

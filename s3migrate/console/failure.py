@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from s3migrate.console.output import ReaderGone, released
-from schema.errors import ExitCode, LocalDiskError, MigrationError, descriptors_exhausted
+from schema.errors import LocalDiskError, MigrationError, descriptors_exhausted
+from schema.exit_codes import ExitCode
 from schema.formats.escape import one_line
 
 DESCRIPTOR_CODES = frozenset({errno.EMFILE, errno.ENFILE})

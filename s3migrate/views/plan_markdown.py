@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from s3migrate.plan_url import PlanUrl
 from s3migrate.views.plan_text import by_method, extent, side_text
 from s3migrate.views.review import Concern, Sample, Verdict, apply_command, concerns_of, verdict_of, verdict_words
 from schema.facts import Fact
@@ -49,7 +50,7 @@ class Block:
         return f"**{self.title}**\n\n{body}" if self.title else body
 
 
-def plan_markdown(plan: Plan, path: Path, sample: Sample, *, changes: Sequence[str] | None = None) -> str:
+def plan_markdown(plan: Plan, path: Path | PlanUrl, sample: Sample, *, changes: Sequence[str] | None = None) -> str:
     """The comment on the plan at *path*; *changes* are markdown lines on what differs from the plan before."""
     verdict = verdict_of(plan)
     if verdict.nothing_to_do and not verdict.losses_not_accepted:

@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+from s3migrate.plan_url import PlanUrl
 from schema.errors import GuardExceeded, MigrationError
 from schema.files.manifest import ManifestStore, read_lines
 from schema.files.manifest_lines import decode
@@ -140,7 +141,7 @@ def verdict_words(verdict: Verdict) -> list[str]:
     return words
 
 
-def concerns_of(plan: Plan, verdict: Verdict, path: Path) -> list[Concern]:
+def concerns_of(plan: Plan, verdict: Verdict, path: Path | PlanUrl) -> list[Concern]:
     """What needs a person's eyes, worst first; empty when nothing does."""
     found = []
     if verdict.guards_exceeded:
@@ -164,7 +165,7 @@ _MEANING: Mapping[Action, tuple[str, str]] = {
 }
 
 
-def _of_actions(plan: Plan, path: Path, actions: Sequence[Action]) -> list[Concern]:
+def _of_actions(plan: Plan, path: Path | PlanUrl, actions: Sequence[Action]) -> list[Concern]:
     examples = {} if plan.overview is None else plan.overview.examples
     found = []
     for action in actions:
@@ -199,12 +200,12 @@ def _of_losses(plan: Plan) -> list[Concern]:
     return found
 
 
-def show_command(path: Path, options: str = "") -> str:
+def show_command(path: Path | PlanUrl, options: str = "") -> str:
     """The command that shows this plan with *options*."""
     return f"s3migrate show {shlex.quote(str(path))} {options}".rstrip()
 
 
-def apply_command(plan: Plan, path: Path) -> str:
+def apply_command(plan: Plan, path: Path | PlanUrl) -> str:
     """The command that applies exactly this plan."""
     return f"s3migrate apply {shlex.quote(str(path))} --expect-plan-id {plan.plan_id.removeprefix('sha256:')}"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from executor.ledger.values import WorkerSeen
+from executor.ledger.values import Scaling, WorkerSeen
 from schema.formats.escape import one_line
-from schema.formats.quantities import counted_text, duration_text, rate_text
+from schema.formats.quantities import counted_text, duration_text, rate_text, size_text
 from schema.limits import LIMITS
 from schema.process_view import BreakerState, EndpointView, ProcessView
 
@@ -75,3 +75,12 @@ def endpoint_words(end: EndpointView) -> str:
     if end.breaker is not BreakerState.CLOSED:
         words.append(f"breaker {end.breaker}")
     return ", ".join(words)
+
+
+def scaling_text(scaling: Scaling) -> str:
+    """How many processes the run can use now."""
+    return (
+        f"workers: {scaling.workers} of {scaling.desired_workers} that the run can use now ({scaling.reason}); "
+        f"{counted_text(scaling.objects_left, 'object')}, {size_text(scaling.bytes_left)} "
+        f"in {scaling.ready_chunks + scaling.leased_chunks} chunks"
+    )

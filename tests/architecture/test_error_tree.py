@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from s3migrate.cli import cli
 from schema import errors
-from schema.errors import ExitCode, LedgerError, MigrationError, Scope, StoreError
+from schema.errors import LedgerError, MigrationError, Scope, StoreError
+from schema.exit_codes import ExitCode
 
 README = Path(__file__).parents[2] / "README.md"
 

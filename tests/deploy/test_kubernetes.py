@@ -16,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from schema.errors import AfterExit, ExitCode
+from schema.exit_codes import AfterExit, ExitCode
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 FOLDERS = ("base", "workers", "keda", "hpa")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schema.errors import AfterExit, ExitCode
+from schema.exit_codes import AfterExit, ExitCode
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = DEPLOY / "vm" / "s3migrate@.service"
