@@ -29,7 +29,7 @@ _LENGTH = struct.Struct("<I")
 _NESTED = (tuple, list)
 
 
-class Bounds(NamedTuple):
+class SortBounds(NamedTuple):
     """How much a sort holds in memory."""
 
     memory: int = 32 * 1024 * 1024
@@ -40,7 +40,7 @@ class Bounds(NamedTuple):
     """Runs merged at a time; more are merged in rounds. 64 blocks hold about 16 MB."""
 
 
-DEFAULT_BOUNDS = Bounds()
+DEFAULT_BOUNDS = SortBounds()
 
 
 class _Run(NamedTuple):
@@ -66,7 +66,7 @@ class DiskSort(Generic[Row]):
         key: Callable[[Row], Any],
         *,
         folder: Path | None = None,
-        bounds: Bounds = DEFAULT_BOUNDS,
+        bounds: SortBounds = DEFAULT_BOUNDS,
         size_of: Callable[[Row], int] | None = None,
     ) -> None:
         if bounds.block < 1 or bounds.fan_in < 2:
@@ -194,7 +194,7 @@ def sort_on_disk(
     key: Callable[[Row], Any],
     *,
     folder: Path | None = None,
-    bounds: Bounds = DEFAULT_BOUNDS,
+    bounds: SortBounds = DEFAULT_BOUNDS,
     size_of: Callable[[Row], int] | None = None,
 ) -> Iterator[Row]:
     """*rows* through a DiskSort, which says what the arguments mean."""

@@ -73,7 +73,7 @@ class Guard(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class PageTally:
     """What a listing's pages held, to be compared with what came of it. Whole once the listing has ended."""
 
     shown: int = 0
@@ -108,7 +108,7 @@ class Tally:
 class Listing(Iterator[ListedEntry]):
     """A listing under way, and the tally of its pages."""
 
-    def __init__(self, entries: Generator[ListedEntry, None, None], tally: Tally) -> None:
+    def __init__(self, entries: Generator[ListedEntry, None, None], tally: PageTally) -> None:
         self._entries = entries
         self.tally = tally
 

@@ -12,7 +12,7 @@ from executor.apply.writer import LedgerWriter
 from executor.copy.job import Job, OpenChunk
 from executor.ledger.values import DRIFTED, Chunk, ChunkKind, Completion, Lane, Verification
 from executor.route import Route
-from executor.verify.objects import Level, ObjectProver
+from executor.verify.objects import Depth, ObjectProver
 from schema.errors import Scope, Stopped, StoreError
 from schema.files.manifest import read_entries, verify_manifest
 from schema.plan import WRITE_ACTIONS, Action, Batch
@@ -80,7 +80,7 @@ class ChunkLoader:
             # Left alone on purpose and told as drift; there is nothing of ours to prove, so it blocks nobody.
             self._writer.put(job.work, Verification(job.ord, True, f"left alone: {completion.outcome.name.lower()}"))
             return
-        level = Level.CONTENT if job.entry.action in WRITE_ACTIONS else Level.HEAD
+        level = Depth.CONTENT if job.entry.action in WRITE_ACTIONS else Depth.HEAD
         try:
             found = ObjectProver(job.route, level, job.tools).prove(job.entry, completion).differences
         except Stopped:

@@ -51,18 +51,18 @@ class AskTags(Enum):
         return doubt and facts.enforces(Fact.TAGS_READABLE) and not facts.enforces(_TAG_COUNT)
 
 
-def read_source(section: Route, entry: Entry, head: ObjectHead, *, ask: AskTags = AskTags.WHERE_SHOWN) -> Source:
+def read_source(route: Route, entry: Entry, head: ObjectHead, *, ask: AskTags = AskTags.WHERE_SHOWN) -> Source:
     """The extra calls that *head* makes necessary: none for most objects."""
-    preserve = section.plan.preserve
+    preserve = route.plan.preserve
     tags: Tags = ()
-    if preserve.tags and ask.asks(head, section.source_facts):
-        tags = section.source.get_tags(entry.key, version_id=entry.version_id)
+    if preserve.tags and ask.asks(head, route.source_facts):
+        tags = route.source.get_tags(entry.key, version_id=entry.version_id)
     if not preserve.acl:
         return Source(head, tags, ())
-    document = _acl_document(section.source, entry.key, entry.version_id)
+    document = _acl_document(route.source, entry.key, entry.version_id)
     grants = acl_grants(document, preserve.acl_grantees)
     # An ACL that the destination refuses altogether is a loss that the plan names; sending it would fail each write.
-    refused = section.destination_facts.rejects(Fact.ACL)
+    refused = route.destination_facts.rejects(Fact.ACL)
     left_out = tuple(f"{value} ({name})" for name, value in grants.headers) if refused else ()
     headers = () if refused else tuple(grants.headers)
     return Source(head, tags, headers, (*grants.unmapped, *left_out), document)
@@ -73,19 +73,19 @@ def _acl_document(store: ObjectStore, key: str, version_id: str | None) -> bytes
     return store.subresource("GET", key, query)[1]
 
 
-def write_headers(section: Route, entry: Entry, source: Source) -> Outgoing:
+def write_headers(route: Route, entry: Entry, source: Source) -> Outgoing:
     """What the PUT or CreateMultipartUpload of *entry* carries.
 
     Raises ObjectRefused for what the destination cannot hold and the declaration did not give up: the probe saw a
     sample only, so a loss may show for the first time here.
     """
     now_ms = int(time.time() * 1000)
-    request = section.write_request(entry)
+    request = route.write_request(entry)
     outgoing = Outgoing(source.head, source.tags, source.acl, key=entry.key, now_ms=now_ms, request=request)
-    write = headers_for(outgoing, section.kept)
+    write = headers_for(outgoing, route.kept)
     dropped = (*write.dropped, *((Acl.loss, f"grant to {grantee}") for grantee in source.unmapped))
     if dropped:
-        accepted = accepted_losses(section)
+        accepted = accepted_losses(route)
         lost = [f"{words} (loss {loss})" for loss, words in dropped if loss and loss not in accepted]
         if lost:
             raise ObjectRefused(
@@ -113,26 +113,26 @@ def user_metadata(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(name[len(prefix) :], value) for name, value in headers if name.lower().startswith(prefix)]
 
 
-def attribute_differences(section: Route, entry: Entry, source: Source, *, there: ObjectHead) -> list[Difference]:
+def attribute_differences(route: Route, entry: Entry, source: Source, *, there: ObjectHead) -> list[Difference]:
     """Field by field, what the destination's object does not hold as the plan wants it. Tags are read when due."""
-    accepted = accepted_losses(section)
-    version = section.version(there.version_id)
+    accepted = accepted_losses(route)
+    version = route.version(there.version_id)
     tags: Tags | None = None
-    facts, kept = section.destination_facts, section.kept
+    facts, kept = route.destination_facts, route.kept
     knows_tags = facts.enforces(Fact.TAGGING)
-    if section.plan.preserve.tags and (source.tags or there.tag_count or facts.denies(_TAG_COUNT)) and knows_tags:
-        tags = section.destination.get_tags(entry.target, version_id=version)
-    elif section.plan.preserve.tags and source.tags:
+    if route.plan.preserve.tags and (source.tags or there.tag_count or facts.denies(_TAG_COUNT)) and knows_tags:
+        tags = route.destination.get_tags(entry.target, version_id=version)
+    elif route.plan.preserve.tags and source.tags:
         tags = ()
     missing: tuple[str, ...] = ()
     if source.acl_document and Acl.loss not in accepted:
-        document = _acl_document(section.destination, entry.target, version)
-        missing = missing_grants(source.acl_document, document, section.plan.preserve.acl_grantees) + source.unmapped
+        document = _acl_document(route.destination, entry.target, version)
+        missing = missing_grants(source.acl_document, document, route.plan.preserve.acl_grantees) + source.unmapped
     now_ms = int(time.time() * 1000)
     own = (kept.source_own.of(source.head.headers), kept.destination_own.of(there.headers))
     return differences(Sides(source.head, there, source.tags, tags, missing, accepted, now_ms, *own), kept)
 
 
-def accepted_losses(section: Route) -> frozenset[str]:
-    """Ids of the losses that the declaration accepted for this section."""
-    return frozenset(loss.id for loss in section.section.losses if loss.accepted)
+def accepted_losses(route: Route) -> frozenset[str]:
+    """Ids of the losses that the declaration accepted for this pair."""
+    return frozenset(loss.id for loss in route.section.losses if loss.accepted)

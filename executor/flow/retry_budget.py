@@ -42,11 +42,6 @@ class RetryBudget:
         self._refill(now)
         self._tokens = min(CAPACITY, self._tokens + EARNED * successes)
 
-    def tokens(self, now: float) -> float:
-        """What is left, 0..500."""
-        self._refill(now)
-        return self._tokens
-
     def _refill(self, now: float) -> None:
         elapsed = max(0.0, now - self._at)
         self._at = max(self._at, now)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from executor.ledger import audit
 from executor.ledger.audit import Event
 from executor.ledger.database import Row, Transaction
-from executor.ledger.scopes import drop_scopes
+from executor.ledger.locks import drop_scopes
 from executor.ledger.values import BatchState, Chunk, ChunkKind, ChunkState, RunState, StageState
 from schema.plan import Gate
 

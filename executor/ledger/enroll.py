@@ -10,7 +10,7 @@ from executor.ledger import audit
 from executor.ledger.advance import GATE_STATE, StageStatus, advanced, complete
 from executor.ledger.audit import Event
 from executor.ledger.database import Transaction
-from executor.ledger.scopes import hold_scopes
+from executor.ledger.locks import hold_scopes
 from executor.ledger.values import BatchState, ChunkKind, ChunkSpec, ChunkState, StageState
 from schema.formats.canonical import canonical_json
 from schema.formats.plain import plain

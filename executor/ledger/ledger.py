@@ -14,11 +14,11 @@ from executor.ledger.audit import Checks
 from executor.ledger.checkpoints import Checkpoints
 from executor.ledger.database import Database
 from executor.ledger.leases import Leases
+from executor.ledger.locks import DestinationLocks
 from executor.ledger.migrate import Schema
 from executor.ledger.reports import Reports
 from executor.ledger.runs import Runs
 from executor.ledger.samples import Samples
-from executor.ledger.scopes import Scopes
 from executor.ledger.uploads import Uploads
 from executor.ledger.workers import Workers
 
@@ -34,7 +34,7 @@ class Ledger:
         self._database = database = Database(url, connections=connections, missed=missed)
         self.schema = Schema(database)
         self.runs = Runs(database)
-        self.scopes = Scopes(database)
+        self.locks = DestinationLocks(database)
         self.workers = Workers(database)
         self.leases = Leases(database)
         self.checkpoints = Checkpoints(database)

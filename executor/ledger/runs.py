@@ -12,7 +12,7 @@ from executor.ledger.audit import Event
 from executor.ledger.database import Database, Row, Transaction, by_name
 from executor.ledger.enroll import enroll
 from executor.ledger.leases import reap
-from executor.ledger.scopes import ACCEPT_LOCK, drop_scopes, hold_scopes
+from executor.ledger.locks import ACCEPT_LOCK, drop_scopes, hold_scopes
 from executor.ledger.sql import RUN_UNFINISHED, UNLEASED
 from executor.ledger.values import UNFINISHED, ChunkSpec, ChunkState, Run, RunState
 from schema.errors import StalePlan

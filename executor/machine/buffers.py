@@ -55,15 +55,6 @@ class ByteBudget:
         """How many reservations wait."""
         return len(self._waiters)
 
-    def try_reserve(self, size: int) -> bool:
-        """Reserve *size* bytes if they are free and nobody waits for them. Raises ValueError if they never will be."""
-        self._check(size)
-        with self._lock:
-            if self._waiters or self.in_use + size > self.total:
-                return size == 0
-            self._take(size)
-            return True
-
     def reserve(self, size: int, stop: Callable[[], bool]) -> bool:
         """Reserve *size* bytes, waiting for them; False when *stop()* became true first.
 

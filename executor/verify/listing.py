@@ -12,7 +12,7 @@ from schema.objects import ListedEntry, UnsupportedEntry
 from schema.plan import WRITE_ACTIONS, Action
 
 
-class FindingKind(StrEnum):
+class MismatchKind(StrEnum):
     """What is wrong with a key. None of these is ever passed over."""
 
     DIFFERENT = "different"
@@ -34,45 +34,47 @@ class FindingKind(StrEnum):
     """No difference: level content could not read a side that lies in an archive; the detail says what proves it."""
 
 
-class Finding(NamedTuple):
+class Mismatch(NamedTuple):
     """One key that is not as it should be."""
 
     section: str
-    verdict: FindingKind
+    verdict: MismatchKind
     key: str
     """At the source; at the destination where there is none."""
     target: str
     detail: str
 
 
-NOTES = frozenset({FindingKind.ARCHIVED, FindingKind.ORDER_UNKNOWN})
+NOTES = frozenset({MismatchKind.ARCHIVED, MismatchKind.ORDER_UNKNOWN})
 """Reported, but nothing is wrong."""
 ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE})
 """The destination holds the object's bytes."""
 
 
-def source_findings(section: str, listing: Iterator[ListedEntry], lines: Iterator[Expected]) -> Iterator[Finding]:
+def source_findings(section: str, listing: Iterator[ListedEntry], lines: Iterator[Expected]) -> Iterator[Mismatch]:
     """Source keys that the plan does not know, or knows otherwise."""
     for listed, line in merged(listing, lines, lambda e: e.entry.key):
         if line is None:
             if listed is not None:
-                yield Finding(section, FindingKind.NOT_IN_PLAN, listed.key, "", "appeared at the source since the plan")
+                yield Mismatch(
+                    section, MismatchKind.NOT_IN_PLAN, listed.key, "", "appeared at the source since the plan"
+                )
             continue
         entry = line.entry
         if listed is None:
-            yield Finding(
-                section, FindingKind.CHANGED_SINCE, entry.key, entry.target, "gone from the source since the plan"
+            yield Mismatch(
+                section, MismatchKind.CHANGED_SINCE, entry.key, entry.target, "gone from the source since the plan"
             )
         elif isinstance(listed, UnsupportedEntry):
             if entry.action in WRITE_ACTIONS:
                 detail = f"at the source: {listed.reason}"
-                yield Finding(section, FindingKind.UNREADABLE, entry.key, entry.target, detail)
+                yield Mismatch(section, MismatchKind.UNREADABLE, entry.key, entry.target, detail)
         elif entry.action in WRITE_ACTIONS and (listed.etag != entry.etag or listed.size != entry.size):
             detail = f"at the source now ETag {listed.etag}, {listed.size} bytes; planned {entry.etag}, {entry.size}"
-            yield Finding(section, FindingKind.CHANGED_SINCE, entry.key, entry.target, detail)
+            yield Mismatch(section, MismatchKind.CHANGED_SINCE, entry.key, entry.target, detail)
 
 
-def destination_findings(section: str, listing: Iterator[ListedEntry], lines: Iterator[Expected]) -> Iterator[Finding]:
+def destination_findings(section: str, listing: Iterator[ListedEntry], lines: Iterator[Expected]) -> Iterator[Mismatch]:
     """Destination keys that nobody accounts for, and planned ones that are not there as recorded."""
     for listed, line in merged(listing, lines, lambda e: e.entry.target):
         if line is None:
@@ -81,44 +83,44 @@ def destination_findings(section: str, listing: Iterator[ListedEntry], lines: It
                 if isinstance(listed, UnsupportedEntry):
                     told = listed.reason
                 detail = f"at the destination, in no manifest: {told}"
-                yield Finding(section, FindingKind.UNACCOUNTED, listed.key, listed.key, detail)
+                yield Mismatch(section, MismatchKind.UNACCOUNTED, listed.key, listed.key, detail)
             continue
         found = _judge(line, listed)
         if found is not None:
-            yield Finding(section, found[0], line.entry.key, line.entry.target, found[1])
+            yield Mismatch(section, found[0], line.entry.key, line.entry.target, found[1])
 
 
-def _judge(line: Expected, listed: ListedEntry | None) -> tuple[FindingKind, str] | None:
+def _judge(line: Expected, listed: ListedEntry | None) -> tuple[MismatchKind, str] | None:
     entry, row = line.entry, line.completion
     if entry.action is Action.DELETE:
-        return (FindingKind.NOT_DELETED, "still at the destination") if listed is not None else None
+        return (MismatchKind.NOT_DELETED, "still at the destination") if listed is not None else None
     if entry.action is Action.SKIP:
         if listed is None:
-            return FindingKind.MISSING, "was at the destination when planned, and is gone"
+            return MismatchKind.MISSING, "was at the destination when planned, and is gone"
         if isinstance(listed, UnsupportedEntry):
-            return FindingKind.UNREADABLE, f"at the destination: {listed.reason}"
+            return MismatchKind.UNREADABLE, f"at the destination: {listed.reason}"
         # Skipped because equal, or because the policy leaves what differs alone: either way it must still be there.
         if entry.destination_etag and listed.etag != entry.destination_etag:
             return (
-                FindingKind.DIFFERENT,
+                MismatchKind.DIFFERENT,
                 f"etag: {listed.etag} at the destination, {entry.destination_etag} when planned",
             )
         return None
     if entry.action not in WRITE_ACTIONS:
         return None
     if row is None:
-        return FindingKind.NOT_COPIED, "the ledger has no completion for it"
+        return MismatchKind.NOT_COPIED, "the ledger has no completion for it"
     if row.outcome not in ARRIVED:
-        return FindingKind.DRIFTED, row.outcome.name.lower().replace("_", " ")
+        return MismatchKind.DRIFTED, row.outcome.name.lower().replace("_", " ")
     if listed is None:
-        return FindingKind.MISSING, "recorded as copied, not at the destination"
+        return MismatchKind.MISSING, "recorded as copied, not at the destination"
     if isinstance(listed, UnsupportedEntry):
-        return FindingKind.UNREADABLE, f"at the destination: {listed.reason}"
+        return MismatchKind.UNREADABLE, f"at the destination: {listed.reason}"
     if listed.size != entry.size:
-        return FindingKind.DIFFERENT, f"size: {listed.size} at the destination, {entry.size} planned"
+        return MismatchKind.DIFFERENT, f"size: {listed.size} at the destination, {entry.size} planned"
     if row.destination_etag and listed.etag != row.destination_etag:
         return (
-            FindingKind.DIFFERENT,
+            MismatchKind.DIFFERENT,
             f"etag: {listed.etag} at the destination, {row.destination_etag} when it was copied",
         )
     return None

@@ -22,7 +22,7 @@ from schema.tiers import WINDOW
 from storage.port import HeaderList, ObjectStore, Pin
 
 
-class Level(StrEnum):
+class Depth(StrEnum):
     """How deep a proof goes."""
 
     LISTING = "listing"
@@ -80,7 +80,7 @@ class Proof(NamedTuple):
     differences: tuple[str, ...]
     """In words; empty: as it should be."""
     unread: str = ""
-    """Level content, an object in an archive: what was not read, and what stands in for it. '' when all was read."""
+    """Depth content, an object in an archive: what was not read, and what stands in for it. '' when all was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class ObjectProver:
     """Proves objects that travelled by *route*, each at the same *level*."""
 
     route: Route
-    level: Level
+    level: Depth
     tools: Tools
 
     def prove(self, entry: Entry, row: Completion | None) -> Proof:
@@ -124,7 +124,7 @@ class ObjectProver:
             there, crc = self._look(route.destination, copy)
         except ObjectMissing:
             return _Pair(["missing at the destination"])
-        ask = AskTags.UNLESS_RULED_OUT if self.level is Level.CONTENT else AskTags.WHERE_SHOWN
+        ask = AskTags.UNLESS_RULED_OUT if self.level is Depth.CONTENT else AskTags.WHERE_SHOWN
         source = carriage.read_source(route, entry, here.head, ask=ask)
         found = [
             f"{d.field}: source {d.source!r}, destination {d.destination!r}"
@@ -138,7 +138,7 @@ class ObjectProver:
     def _look(self, store: ObjectStore, whole: _Whole) -> _Seen:
         """The object's head; at level content a small one is read for it, which is one request instead of two."""
         buffers = self.tools.buffers
-        if self.level is Level.CONTENT and whole.size <= min(WINDOW, buffers.budget.total):
+        if self.level is Depth.CONTENT and whole.size <= min(WINDOW, buffers.budget.total):
             view = buffers.take(whole.size or 1, self.tools.gave_up)
             if view is None:
                 raise Stopped("stopped while reading back")
@@ -158,7 +158,7 @@ class ObjectProver:
         route, crc = self.route, known.recorded
         if proven_equal(route, source, there, crc=crc) is False:
             return Proof(("content: the heads name different bytes",))
-        if self.level is not Level.CONTENT:
+        if self.level is not Depth.CONTENT:
             return Proof(())
         ours, theirs = self._read_both(entry, source, there, known=known)
         if ours is not None and theirs is not None and ours != theirs:

@@ -15,16 +15,16 @@ from executor.ledger.ledger import Ledger
 from executor.route import Route
 from executor.stop import Stop
 from executor.verify.expectation import Expectations, Expected
-from executor.verify.listing import ARRIVED, NOTES, Finding, FindingKind, destination_findings, source_findings
-from executor.verify.objects import Level, ObjectProver
-from executor.verify.versions import version_findings
+from executor.verify.history import version_findings
+from executor.verify.listing import ARRIVED, NOTES, Mismatch, MismatchKind, destination_findings, source_findings
+from executor.verify.objects import Depth, ObjectProver
 from schema.errors import Scope, Stopped, StoreError
 from schema.files.manifest import ManifestStore
 from schema.plan import VERSION_ORDER, WRITE_ACTIONS, Action, Plan
 from storage.port import believed
 
 AT_ONCE = 32
-Report = Callable[[Finding], None]
+Report = Callable[[Mismatch], None]
 
 
 @dataclass(slots=True)
@@ -39,11 +39,11 @@ class Tallies:
     sampled: bool = False
     not_migrated: int = 0
     """Accounted for, and not moved by decision: conflict, unsupported, excluded."""
-    findings: dict[FindingKind, int] = field(default_factory=dict)
+    findings: dict[MismatchKind, int] = field(default_factory=dict)
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Mismatch) -> None:
         """Count *finding*."""
-        if finding.verdict is FindingKind.ARCHIVED:
+        if finding.verdict is MismatchKind.ARCHIVED:
             self.proven += 1
             self.archived += 1
         elif finding.verdict not in NOTES:
@@ -56,7 +56,7 @@ class Tallies:
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class VerifyRun:
     """One look at a whole plan, every key of every section."""
 
     plan: Plan
@@ -66,7 +66,7 @@ class Verification:
     ledger: Ledger
     run_id: int | None
     """None: the plan was never applied with this ledger."""
-    level: Level
+    level: Depth
     tools: Tools
     sample: int | None = None
     """Of the deeper levels, only this many objects of each section, chosen by their key's hash."""
@@ -77,10 +77,10 @@ class Verification:
 
         Raises StoreErrors of the listings, run-wide StoreErrors, IntegrityRefused, Stopped.
         """
-        tallies = Tallies(sampled=self.sample is not None and self.level is not Level.LISTING)
+        tallies = Tallies(sampled=self.sample is not None and self.level is not Depth.LISTING)
         for risk in self.plan.risks:
             if risk.id == VERSION_ORDER:
-                report(Finding("", FindingKind.ORDER_UNKNOWN, "", "", risk.text))
+                report(Mismatch("", MismatchKind.ORDER_UNKNOWN, "", "", risk.text))
         for route in self.routes.values():
             section = route.section
             not_moved = ("conflict", "unsupported", "excluded")
@@ -91,7 +91,7 @@ class Verification:
                 tallies.add(finding)
                 told.add(finding.target)
                 report(finding)
-            if self.level is Level.LISTING:
+            if self.level is Depth.LISTING:
                 tallies.planned += sum(b.objects for b in self.plan.batches if b.section == section.id)
                 continue
             for proven in self._objects(route, lines, told, tallies=tallies):
@@ -99,12 +99,12 @@ class Verification:
                     tallies.proven += 1
                 else:
                     tallies.add(proven)
-                    if proven.verdict is not FindingKind.ARCHIVED:
+                    if proven.verdict is not MismatchKind.ARCHIVED:
                         told.add(proven.target)
                     report(proven)
         return tallies
 
-    def _accounting(self, route: Route, lines: Expectations) -> Iterator[Finding]:
+    def _accounting(self, route: Route, lines: Expectations) -> Iterator[Mismatch]:
         if self.plan.policy.versions == "all":
             yield from version_findings(route, lines)
             return
@@ -118,7 +118,7 @@ class Verification:
 
     def _objects(
         self, route: Route, lines: Expectations, told: set[str], *, tallies: Tallies
-    ) -> Iterator[Finding | None]:
+    ) -> Iterator[Mismatch | None]:
         """Head (and read) the objects that the accounting found in their places; None for each that is as it should be.
 
         *told*: targets of which something was found already.
@@ -138,7 +138,7 @@ class Verification:
             yield from _bounded(pool, prove, chosen, stop=self.tools.stop)
 
 
-def _prove(prover: ObjectProver, early_stop: EarlyStop, line: Expected) -> Finding | None:
+def _prove(prover: ObjectProver, early_stop: EarlyStop, line: Expected) -> Mismatch | None:
     """Raises run-wide errors, and what ends the run early."""
     entry, section = line.entry, prover.route.section.id
     try:
@@ -149,11 +149,11 @@ def _prove(prover: ObjectProver, early_stop: EarlyStop, line: Expected) -> Findi
         ending = early_stop.ending(error, prover.route)
         if ending is not None:
             raise ending from error
-        return Finding(section, FindingKind.UNREADABLE, entry.key, entry.target, str(error))
+        return Mismatch(section, MismatchKind.UNREADABLE, entry.key, entry.target, str(error))
     early_stop.succeeded()
     if proof.differences:
-        return Finding(section, FindingKind.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
-    return Finding(section, FindingKind.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None
+        return Mismatch(section, MismatchKind.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
+    return Mismatch(section, MismatchKind.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None
 
 
 def _place(line: Expected) -> bytes:
@@ -163,13 +163,13 @@ def _place(line: Expected) -> bytes:
 
 def _bounded(
     pool: ThreadPoolExecutor,
-    prove: Callable[[Expected], Finding | None],
+    prove: Callable[[Expected], Mismatch | None],
     lines: Iterator[Expected],
     *,
     stop: Stop,
-) -> Iterator[Finding | None]:
+) -> Iterator[Mismatch | None]:
     """Results as they come, with at most four times AT_ONCE lines in hand."""
-    running: set[Future[Finding | None]] = set()
+    running: set[Future[Mismatch | None]] = set()
     try:
         for line in lines:
             if stop.draining:

@@ -18,9 +18,9 @@ from executor.machine.memory import calm_collector, default_budget, set_malloc_a
 from executor.machine.processor import schedule_as_batch
 from executor.route import routes_of
 from executor.stop import Stop
-from executor.verify.listing import NOTES, Finding
-from executor.verify.objects import Level
-from executor.verify.run import Tallies, Verification
+from executor.verify.listing import NOTES, Mismatch
+from executor.verify.objects import Depth
+from executor.verify.run import Tallies, VerifyRun
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
 from s3migrate.console.output import outlive_readers
 from s3migrate.plan_url import PlanUrl
@@ -37,7 +37,7 @@ FINDINGS_SHOWN = 20
 
 @click.command("verify", short_help="Prove that source and destination are equal.")
 @plan_argument
-@click.option("--level", type=click.Choice([level.value for level in Level]), default="head", show_default=True)
+@click.option("--level", type=click.Choice([level.value for level in Depth]), default="head", show_default=True)
 @click.option("--sample", type=click.IntRange(1), help="Look at this many objects only (accounting is always whole).")
 @click.option(
     "--report",
@@ -74,13 +74,13 @@ def verify_command(
         if run is None:
             click.echo("This plan was not applied with this ledger: none of its objects counts as copied.", err=True)
         with ReportFile(report_path, plan, level) as report:
-            verification = Verification(
+            verification = VerifyRun(
                 plan=plan,
                 routes=routes_of(plan, stores, budget),
                 manifests=manifests,
                 ledger=ledger,
                 run_id=run.run_id if run is not None else None,
-                level=Level(level),
+                level=Depth(level),
                 tools=tools,
                 sample=sample,
             )
@@ -96,11 +96,11 @@ def verify_command(
 
 def _teller(
     emit: Callable[[dict[str, Any]], None] | None, report: ReportFile, *, many: bool
-) -> Callable[[Finding], None]:
+) -> Callable[[Mismatch], None]:
     """*many* sections: a key alone does not say which is meant."""
     shown: Counter[str] = Counter()
 
-    def tell(finding: Finding) -> None:
+    def tell(finding: Mismatch) -> None:
         report.add(finding)
         if emit is not None:
             kind = "note" if finding.verdict in NOTES else "finding"

@@ -17,7 +17,7 @@ from schema.objects import ObjectHead
 from schema.plan import ListingKind
 from schema.timeouts import Timeouts
 from storage.inventory.columns import DETAILS, HISTORY, Column, Entries, Row, refuse_missing
-from storage.inventory.files import BucketPlace, LocalPlace, Place
+from storage.inventory.files import BucketPlace, FileSource, LocalPlace
 from storage.inventory.key_list import format_of, key_list_rows
 from storage.inventory.report import ReportFormat, created_text, newest_report, read_report, report_rows
 from storage.inventory.source import Absent, InventorySource, InventoryTerms, age_note, apart
@@ -94,7 +94,7 @@ class InventoryReader:
         for store in self._stores:
             store.close()
 
-    def _place(self, named: str, side: Side) -> tuple[Place, str]:
+    def _place(self, named: str, side: Side) -> tuple[FileSource, str]:
         """Where *named* lies, and its name there."""
         if not named.startswith("s3://"):
             return LocalPlace(self.beside), named
@@ -104,7 +104,7 @@ class InventoryReader:
         return BucketPlace(store), key
 
 
-def _report(place: Place, name: str, *, declared: DeclaredInventory, side: Side) -> _Found:
+def _report(place: FileSource, name: str, *, declared: DeclaredInventory, side: Side) -> _Found:
     report = read_report(place, newest_report(place, name))
     if report.bucket != side.bucket and not listed_by_another_name(side.bucket):
         raise InventoryCorrupt(f"{report.name} is an inventory of bucket {report.bucket!r}, not of {side.bucket!r}")
@@ -120,7 +120,7 @@ def _report(place: Place, name: str, *, declared: DeclaredInventory, side: Side)
     return _Found(partial(report_rows, place, report), report.bucket, told, report.created_ms, encoded, cure)
 
 
-def _key_list(place: Place, name: str, *, declared: DeclaredInventory, side: Side) -> _Found:
+def _key_list(place: FileSource, name: str, *, declared: DeclaredInventory, side: Side) -> _Found:
     told = f"key list {declared.place} ({format_of(declared)})"
     cure = "write it into the list, or leave out missing_values: refuse"
     rows = partial(key_list_rows, place, name, declared)

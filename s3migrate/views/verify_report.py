@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from executor.verify.listing import Finding
+from executor.verify.listing import Mismatch
 from executor.verify.run import Tallies
 from schema.errors import LocalDiskError, UsageError
 from schema.formats.escape import csv_cell, html_text, markdown_code
@@ -59,7 +59,7 @@ class ReportFile(AbstractContextManager["ReportFile"]):
         }
         self._file.write(head.get(self._path.suffix if self._path else "", ""))
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Mismatch) -> None:
         """One line."""
         if self._file is not None and self._path is not None:
             line = _line(finding, self._path.suffix)
@@ -77,7 +77,12 @@ class ReportFile(AbstractContextManager["ReportFile"]):
             ".html": f"</table><p>{html_text(words)}</p>\n",
             ".csv": "",
         }
-        last = {"planned": tallies.planned, "proven": tallies.proven, "archived": tallies.archived, "findings": counts}
+        last = {
+            "planned": tallies.planned,
+            "proven": tallies.proven,
+            "archived": tallies.archived,
+            "findings": counts,
+        }
         plain = json.dumps(last) + "\n"
         self._guarded(lambda: self._write(foot.get(self._path.suffix if self._path else "", plain)))
 
@@ -110,7 +115,7 @@ class ReportFile(AbstractContextManager["ReportFile"]):
             raise LocalDiskError(f"the report {self._path} cannot be written: {error.strerror}") from error
 
 
-def _line(finding: Finding, suffix: str) -> str:
+def _line(finding: Mismatch, suffix: str) -> str:
     if suffix == ".csv":
         row = io.StringIO()
         csv.writer(row).writerow([csv_cell(cell) for cell in finding])

@@ -16,7 +16,7 @@ CHUNK = 8 * 1024 * 1024
 """Bytes read at a time."""
 
 
-class Place(Protocol):
+class FileSource(Protocol):
     """A folder or a bucket that files are read from."""
 
     def open(self, name: str) -> IO[bytes]:
@@ -36,21 +36,21 @@ class LocalPlace:
         self._beside = beside
 
     def open(self, name: str) -> IO[bytes]:
-        """See Place."""
+        """See FileSource."""
         try:
             return (self._beside / name).open("rb")
         except OSError as error:
             raise _no_file(name, error) from None
 
     def modified_ms(self, name: str) -> int:
-        """See Place."""
+        """See FileSource."""
         try:
             return (self._beside / name).stat().st_mtime_ns // 1_000_000
         except OSError as error:
             raise _no_file(name, error) from None
 
     def names(self, folder: str) -> list[str]:
-        """See Place."""
+        """See FileSource."""
         root = self._beside / folder
         if not root.is_dir():
             raise InputMissing(f"{folder} is not a folder; name the folder over the report's dates, or a manifest.json")
@@ -69,7 +69,7 @@ class BucketPlace:
         self._retry = retry or Retry()
 
     def open(self, name: str) -> IO[bytes]:
-        """See Place. An object that is replaced meanwhile is an ObjectChanged."""
+        """See FileSource. An object that is replaced meanwhile is an ObjectChanged."""
         try:
             head = self._retry.call(lambda: self._store.head(name))
         except ObjectMissing:
@@ -93,21 +93,21 @@ class BucketPlace:
         return lambda: self._store.get(name, into, pin=pin, start=start)
 
     def modified_ms(self, name: str) -> int:
-        """See Place. An answer without a time counts as of 1970, which no max_age allows."""
+        """See FileSource. An answer without a time counts as of 1970, which no max_age allows."""
         try:
             return (self._retry.call(lambda: self._store.head(name)).modified_seconds or 0) * 1000
         except ObjectMissing:
             raise self._missing(name) from None
 
     def names(self, folder: str) -> list[str]:
-        """See Place."""
+        """See FileSource."""
         return [entry.key for entry in self._store.list_objects(folder)]
 
     def _missing(self, name: str) -> InputMissing:
         return InputMissing(f"there is no s3://{self._store.bucket}/{name}")
 
 
-def read_small(place: Place, name: str, most: int = 64 * 1024 * 1024) -> bytes:
+def read_small(place: FileSource, name: str, most: int = 64 * 1024 * 1024) -> bytes:
     """The whole file. Raises InventoryCorrupt when it has more than *most* bytes."""
     with place.open(name) as file:
         data = file.read(most + 1)

@@ -13,7 +13,7 @@ from typing import IO
 from schema.declaration import DeclaredInventory, KeyListFormat
 from schema.errors import InventoryCorrupt
 from storage.inventory.columns import Column, Row, column_named, refuse_missing
-from storage.inventory.files import Place
+from storage.inventory.files import FileSource
 
 _GZIP = b"\x1f\x8b"
 _UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, CsvError)
@@ -29,7 +29,7 @@ def format_of(inventory: DeclaredInventory) -> KeyListFormat:
     return KeyListFormat.JSONL if name.endswith((".jsonl", ".ndjson")) else KeyListFormat.PLAIN
 
 
-def key_list_rows(place: Place, name: str, inventory: DeclaredInventory) -> Iterator[Row]:
+def key_list_rows(place: FileSource, name: str, inventory: DeclaredInventory) -> Iterator[Row]:
     """The rows of the list *name*. Raises InventoryCorrupt, InputMissing, LocalDiskError, StoreErrors."""
     rows = {KeyListFormat.PLAIN: _plain, KeyListFormat.CSV: _csv, KeyListFormat.JSONL: _json_lines}
     last = f"{name}, line 1"

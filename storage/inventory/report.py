@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 from schema.errors import InputMissing, InventoryCorrupt
 from storage.inventory.arrow_rows import orc_rows, parquet_rows
 from storage.inventory.columns import Column, Row, column_named
-from storage.inventory.files import LocalPlace, Place, md5_of, read_small
+from storage.inventory.files import FileSource, LocalPlace, md5_of, read_small
 
 _MANIFEST = re.compile(r"(?:^|/)(\d{4}-\d\d-\d\dT\d\d-\d\dZ)/manifest\.json\Z")
 _UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, CsvError)
@@ -61,7 +61,7 @@ class Report(NamedTuple):
     files: tuple[DataFile, ...]
 
 
-def newest_report(place: Place, named: str) -> str:
+def newest_report(place: FileSource, named: str) -> str:
     """The manifest.json *named*, or the newest complete one under the folder *named*. Raises InputMissing."""
     if named.endswith(".json"):
         return named
@@ -78,7 +78,7 @@ def newest_report(place: Place, named: str) -> str:
     return found[max(found)]
 
 
-def read_report(place: Place, name: str) -> Report:
+def read_report(place: FileSource, name: str) -> Report:
     """The manifest *name*. Raises InventoryCorrupt, InputMissing, StoreErrors."""
     data = read_small(place, name)
     beside = name.removesuffix("json") + "checksum"
@@ -113,7 +113,7 @@ def created_text(created_ms: int) -> str:
     return f"{datetime.fromtimestamp(created_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def report_rows(place: Place, report: Report) -> Iterator[Row]:
+def report_rows(place: FileSource, report: Report) -> Iterator[Row]:
     """The rows of every file. Raises InventoryCorrupt, InputMissing, LocalDiskError, UsageError, StoreErrors."""
     for file in report.files:
         with _verified(place, report, file) as data:
@@ -123,7 +123,7 @@ def report_rows(place: Place, report: Report) -> Iterator[Row]:
                 yield from _ARROW_ROWS[report.format](data, file.key)
 
 
-def _verified(place: Place, report: Report, file: DataFile) -> IO[bytes]:
+def _verified(place: FileSource, report: Report, file: DataFile) -> IO[bytes]:
     data = place.open(_located(place, report, file.key))
     try:
         size, found = data.seek(0, 2), ""
@@ -140,7 +140,7 @@ def _verified(place: Place, report: Report, file: DataFile) -> IO[bytes]:
     return data
 
 
-def _located(place: Place, report: Report, key: str) -> str:
+def _located(place: FileSource, report: Report, key: str) -> str:
     """Where the file *key* is: in a bucket under its key; in folders wherever a copy of the report may have put it."""
     if not isinstance(place, LocalPlace):
         return key

@@ -27,7 +27,7 @@ from storage.listing.history import Histories, VersionOrder
 from storage.listing.order import Positioned, sorted_listing
 from storage.listing.settle import AT_ONCE, AskHead, Settler, told_length, unsupported
 from storage.listing.source import BucketSource
-from storage.port import Believe, Listing, Tally
+from storage.port import Believe, Listing, PageTally
 
 _TOGETHER = 1000
 """Entries completed at a time."""
@@ -97,7 +97,7 @@ class InventorySource:
 
     def listing(self) -> Listing:
         """See ListingSource."""
-        tally = Tally()
+        tally = PageTally()
         return Listing(self._merged(tally), tally)
 
     def remarks(self) -> Sequence[Risk]:
@@ -115,7 +115,7 @@ class InventorySource:
             found.append(Risk("inventory-absent", Level.MEDIUM, text))
         return found
 
-    def _merged(self, tally: Tally) -> Generator[ListedEntry, None, None]:
+    def _merged(self, tally: PageTally) -> Generator[ListedEntry, None, None]:
         listings = [source.listing() for source in self.top_ups]
         try:
             ours = self._histories(tally) if self.kind is ListingKind.VERSIONS else self._objects(tally)
@@ -130,7 +130,7 @@ class InventorySource:
             for listing in listings:
                 listing.close()
 
-    def _due(self, tally: Tally) -> Iterator[ShownEntry]:
+    def _due(self, tally: PageTally) -> Iterator[ShownEntry]:
         """The inventory's entries that this listing is to show."""
         instead = tuple(source.prefix for source in self.top_ups)
         objects = self.kind is ListingKind.OBJECTS
@@ -142,7 +142,7 @@ class InventorySource:
             else:
                 yield due
 
-    def _objects(self, tally: Tally) -> Iterator[ListedEntry]:
+    def _objects(self, tally: PageTally) -> Iterator[ListedEntry]:
         ascending = iter(self._once(sorted_listing(self._due(tally), as_listed, self.terms.sort_memory), tally))
         believed = self.terms.believe is Believe.LISTING
         while block := list(islice(ascending, _TOGETHER)):
@@ -156,7 +156,7 @@ class InventorySource:
                     else:
                         yield completed
 
-    def _once(self, entries: Iterable[ShownEntry], tally: Tally) -> Iterator[ShownEntry]:
+    def _once(self, entries: Iterable[ShownEntry], tally: PageTally) -> Iterator[ShownEntry]:
         """Of rows of one key the newest, which comes first."""
         last: str | None = None
         for entry in entries:
@@ -194,7 +194,7 @@ class InventorySource:
             return unsupported(entry, f"neither the inventory nor a HEAD tells its {'time' if size else 'size'}")
         return new_object((entry.key, size, head.etag or "", modified, head.storage_class, *entry[5:10]))
 
-    def _histories(self, tally: Tally) -> Iterator[ListedEntry]:
+    def _histories(self, tally: PageTally) -> Iterator[ListedEntry]:
         settler = Settler(None, Times())
         histories = Histories(settler, RowOrder(tally), self.terms.sort_memory)
         ascending = sorted_listing(self._due(tally), as_listed, self.terms.sort_memory)
@@ -208,7 +208,7 @@ _UNTOLD = "the inventory does not tell its size, ETag or time"
 class RowOrder(VersionOrder):
     """Rows come in no order, so that only times tell which of two versions is newer."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: PageTally) -> None:
         super().__init__(tally, in_order=bool)
 
     def look(self, listed: list[ShownEntry]) -> None:

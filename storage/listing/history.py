@@ -10,7 +10,7 @@ from schema.objects import ListedEntry
 from storage.listing.entry import PartialEntry, ShownEntry
 from storage.listing.order import by_age, listing_sort, without_positions
 from storage.listing.settle import Settler, unsupported
-from storage.port import Tally
+from storage.port import PageTally
 
 _VERSION_BYTES = 1024
 """What one version takes in memory, generously."""
@@ -26,7 +26,7 @@ class VersionOrder:
     listed first is no longer what is newer. A server that was seen to list a marker between versions is not of them.
     """
 
-    def __init__(self, tally: Tally, in_order: Callable[[], bool]) -> None:
+    def __init__(self, tally: PageTally, in_order: Callable[[], bool]) -> None:
         """*in_order*: whether entries still come as the server lists them."""
         self._tally = tally
         self._in_order = in_order

@@ -26,7 +26,7 @@ from storage.listing.order import by_age, by_key, sorted_listing
 from storage.listing.page import WHICH_KEY
 from storage.listing.ranges import OutOfOrder, RangedPages, Span, TokenLoop
 from storage.listing.settle import Settler, settled
-from storage.port import Believe, Listing, Tally
+from storage.port import Believe, Listing, PageTally
 
 HELD_BACK = 4
 """Pages looked at before the first key is handed out."""
@@ -104,7 +104,7 @@ class _Walk:
     span: Span
     kind: Kind
     believe: Believe
-    tally: Tally = field(default_factory=Tally)
+    tally: PageTally = field(default_factory=PageTally)
 
     def objects(self) -> Generator[ListedEntry, None, None]:
         """The entries, each as it can be planned."""

@@ -7,7 +7,7 @@ from operator import itemgetter
 from sys import getsizeof
 from typing import Any
 
-from storage.disk_sort import Bounds, DiskSort
+from storage.disk_sort import DiskSort, SortBounds
 from storage.listing.entry import ShownEntry
 
 Positioned = tuple[int, ShownEntry]
@@ -22,7 +22,7 @@ _entry = itemgetter(1)
 
 def listing_sort(key: SortKey, memory: int) -> DiskSort[Positioned]:
     """A sort of entries that holds about *memory* bytes."""
-    return DiskSort(key, bounds=Bounds(memory), size_of=_bytes_of)
+    return DiskSort(key, bounds=SortBounds(memory), size_of=_bytes_of)
 
 
 def sorted_listing(listing: Iterable[ShownEntry], key: SortKey, memory: int) -> Iterator[ShownEntry]:

@@ -357,16 +357,6 @@ class PageReader:
         )
 
 
-def parse_page(body: bytes, bucket: str, *, prefix: str = "") -> Page:
-    """A page of objects, of a bucket of which nothing is known yet."""
-    return PageReader(bucket, prefix).objects(body)
-
-
-def parse_versions_page(body: bytes, bucket: str, *, prefix: str = "") -> Page:
-    """A page of versions, of a bucket of which nothing is known yet."""
-    return PageReader(bucket, prefix).versions(body)
-
-
 def _names(said: str, bucket: str) -> bool:
     """Whether a page that says it is of *said* is of *bucket*: an access point's pages name what is behind it."""
     through = listed_by_another_name(bucket) and said != ""

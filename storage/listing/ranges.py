@@ -22,7 +22,7 @@ from schema.errors import ListingRefused
 from storage.listing.entry import ShownEntry
 from storage.listing.keyspace import KeySpace
 from storage.listing.page import LONE_SURROGATE, Page, Query
-from storage.port import Tally
+from storage.port import PageTally
 
 PAGES_PER_RANGE = 4
 """How far ahead of a known key a new range is begun."""
@@ -114,7 +114,7 @@ class Ranges:
     *tally*: to be kept of all pages received.
     """
 
-    def __init__(self, span: Span, tally: Tally) -> None:
+    def __init__(self, span: Span, tally: PageTally) -> None:
         self._tally = tally
         self._prefix = span.prefix
         self._start_after = span.start_after
@@ -138,10 +138,6 @@ class Ranges:
     def held(self) -> int:
         """Pages in memory, and those on their way."""
         return sum(len(each.pages) + each.fetching for each in self._ranges)
-
-    def boundaries(self) -> list[tuple[str, str | None]]:
-        """(start, end] of every range not yet handed out."""
-        return [(each.start, each.end) for each in self._ranges]
 
     def pop(self) -> list[ShownEntry] | None:
         """The next page in the order of keys; None when it is not there yet."""
@@ -268,7 +264,7 @@ class RangedPages:
     raises.
     """
 
-    def __init__(self, read: ReadPage, span: Span, tally: Tally) -> None:
+    def __init__(self, read: ReadPage, span: Span, tally: PageTally) -> None:
         self._read = read
         self._workers = span.workers
         self._ranges = Ranges(span, tally)

@@ -14,7 +14,7 @@ from storage.wire.exchange import Answer
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
 
 
-class Discrepancy(NamedTuple):
+class WrongAnswer(NamedTuple):
     """What is wrong with an answer; *leaf* None: it is unreadable rather than another object's."""
 
     leaf: type[StoreError] | None
@@ -50,7 +50,7 @@ def with_first_byte(told: Mapping[str, str], first: Answer) -> Mapping[str, str]
     return {**told, **added}
 
 
-def pinned_range(answer: Answer, pin: Pin, *, start: int | None, length: int) -> Discrepancy | None:
+def pinned_range(answer: Answer, pin: Pin, *, start: int | None, length: int) -> WrongAnswer | None:
     """What is wrong with the answer to a GET of *length* bytes from *start* (None: the whole object), or None.
 
     Servers may ignore If-Match, versionId and Range, so all three are checked on the answer.
@@ -62,48 +62,48 @@ def pinned_range(answer: Answer, pin: Pin, *, start: int | None, length: int) ->
     found = _of_whole(answer, pin, length) if start is None else _of_range(answer, start, length)
     if found is None and (answer.overflowed or answer.received != length):
         more = "more than " if answer.overflowed else ""
-        return Discrepancy(None, f"its body has {more}{answer.received} bytes where {length} were promised")
+        return WrongAnswer(None, f"its body has {more}{answer.received} bytes where {length} were promised")
     return found
 
 
-def _of_pin(headers: Mapping[str, str], pin: Pin) -> Discrepancy | None:
+def _of_pin(headers: Mapping[str, str], pin: Pin) -> WrongAnswer | None:
     if pin.etag is not None:
         etag = headers.get("etag")
         if not etag:
-            return Discrepancy(None, "it has no ETag to compare with the plan's")
+            return WrongAnswer(None, "it has no ETag to compare with the plan's")
         if bare_etag(etag) != pin.etag:
-            return Discrepancy(
+            return WrongAnswer(
                 ObjectChanged, f"the object's ETag is {bare_etag(etag)}, the plan saw {pin.etag}; plan again"
             )
     if pin.version_id is not None:
         version = headers.get("x-amz-version-id", "null")
         if version != pin.version_id:
-            return Discrepancy(
+            return WrongAnswer(
                 ObjectChanged, f"version {version} was answered, the plan saw {pin.version_id}; plan again"
             )
     return None
 
 
-def _of_whole(answer: Answer, pin: Pin, length: int) -> Discrepancy | None:
+def _of_whole(answer: Answer, pin: Pin, length: int) -> WrongAnswer | None:
     if answer.status != 200:
-        return Discrepancy(None, "the whole object was asked for")
+        return WrongAnswer(None, "the whole object was asked for")
     said = answer.headers.get("content-length")
     if said is None or said == str(length):
         return None
     # With an equal ETag it is the same object, so the length is the server's mistake and not the object's.
     leaf = None if pin.etag is not None else ObjectChanged
-    return Discrepancy(leaf, f"the object has {said} bytes, the plan saw {length}; plan again")
+    return WrongAnswer(leaf, f"the object has {said} bytes, the plan saw {length}; plan again")
 
 
-def _of_range(answer: Answer, start: int, length: int) -> Discrepancy | None:
+def _of_range(answer: Answer, start: int, length: int) -> WrongAnswer | None:
     held = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
     # rclone answers a range with 200 instead of 206; its Content-Range tells, and is what counts.
     if held is None and answer.status == 200:
-        return Discrepancy(FeatureUnsupported, "the endpoint ignores Range, so large objects cannot be read in parts")
+        return WrongAnswer(FeatureUnsupported, "the endpoint ignores Range, so large objects cannot be read in parts")
     if held is None or answer.status not in (200, 206):
-        return Discrepancy(None, "a range was asked for and the answer names none")
+        return WrongAnswer(None, "a range was asked for and the answer names none")
     if (int(held.group(1)), int(held.group(2))) != (start, start + length - 1):
-        return Discrepancy(
+        return WrongAnswer(
             None, f"it carries bytes {held.group(1)}-{held.group(2)}, asked for were {start}-{start + length - 1}"
         )
     return None

@@ -37,7 +37,7 @@ from storage.wire.addressing import copy_source, locate
 from storage.wire.errors import Purpose, printable
 from storage.wire.exchange import Answer
 from storage.wire.signer import encode_path
-from storage.wire.wire import Conduct, Operation, Wire
+from storage.wire.wire import Operation, Wire, WireSettings
 
 
 class S3Store:
@@ -57,14 +57,14 @@ class S3Store:
         Without side.ca_bundle libcurl's own authorities hold.
         """
         self._side = side
-        conduct = Conduct(
+        settings = WireSettings(
             observer,
             timeouts,
             side=which,
             ca_bundle=side.ca_bundle,
             signed_payload=side.signed_payload,
         )
-        self._wire = Wire(side.bucket, locate(side), secrets.credentials, conduct=conduct)
+        self._wire = Wire(side.bucket, locate(side), secrets.credentials, settings=settings)
         self._listed = ListedBucket(side.bucket, self.fetch_page, self._head_listed)
         self._always: tuple[tuple[str, str], ...] = ()
         if side.requester_pays:

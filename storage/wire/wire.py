@@ -73,7 +73,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Conduct:
+class WireSettings:
     """How requests to one end are made."""
 
     observer: RequestObserver = UNOBSERVED
@@ -86,7 +86,7 @@ class Conduct:
     """Bodies are hashed from the start."""
 
 
-DEFAULT_CONDUCT = Conduct()
+DEFAULT_SETTINGS = WireSettings()
 
 
 class Attempt(NamedTuple):
@@ -106,23 +106,23 @@ class Wire:
         address: BucketAddress,
         credentials: Credentials,
         *,
-        conduct: Conduct = DEFAULT_CONDUCT,
+        settings: WireSettings = DEFAULT_SETTINGS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.bucket = bucket
-        self.side = conduct.side
+        self.side = settings.side
         self._address = address
         self._credentials = credentials
-        self._observer = conduct.observer
-        self._ca_bundle = conduct.ca_bundle
-        self._deadlines = Deadlines(conduct.timeouts)
+        self._observer = settings.observer
+        self._ca_bundle = settings.ca_bundle
+        self._deadlines = Deadlines(settings.timeouts)
         self._now = now
         self._signer = Signer(address.region, now=now)
-        self._connections = connections.connections_of(address.origin, conduct.ca_bundle)
+        self._connections = connections.connections_of(address.origin, settings.ca_bundle)
         self._closed = False
         self._signed_before = False
-        self._signs_payload = conduct.signed_payload
-        self._payload_settled = conduct.signed_payload
+        self._signs_payload = settings.signed_payload
+        self._payload_settled = settings.signed_payload
         """Whether unsigned bodies are taken is known: one was, or a signed one fared no better."""
 
     @property

@@ -88,6 +88,16 @@ def test_every_room_says_what_lives_in_it() -> None:
     assert silent == []
 
 
+def test_a_public_class_has_one_name_of_its_own() -> None:
+    named = Counter(
+        node.name
+        for path in product_files()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, classes in named.items() if classes > 1] == []
+
+
 def test_functions_are_short() -> None:
     long = {}
     for path in written_files():

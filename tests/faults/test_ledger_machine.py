@@ -182,7 +182,7 @@ class LedgerMachine(RuleBasedStateMachine):
         rival = ledger_plan(lineage=f"rival-{next(numbers)}", sections=self.plan.sections)
         with pytest.raises(LockHeld) as caught:
             self.ledger.runs.accept(rival, chunk_specs(rival), who="rival", tool_version="0")
-        self.ledger.scopes.unlock(str(caught.value).split()[-1])
+        self.ledger.locks.unlock(str(caught.value).split()[-1])
         for known in self.chunks.values():
             if known.state is ChunkState.LEASED:
                 known.state = ChunkState.READY

@@ -120,7 +120,7 @@ def test_unlock_fences_the_old_owner_and_frees_the_destination(ledger: Ledger) -
     with pytest.raises(LockHeld) as caught:
         accept(ledger, other)
     lock_id = str(caught.value).split()[-1]
-    assert ledger.scopes.unlock(lock_id, who="bob") == run.run_id
+    assert ledger.locks.unlock(lock_id, who="bob") == run.run_id
     assert ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=60) == {chunk.chunk_no}
     assert ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60) is None
     assert ledger.reports.progress(run.run_id).leased == 0
@@ -129,7 +129,7 @@ def test_unlock_fences_the_old_owner_and_frees_the_destination(ledger: Ledger) -
         accept(ledger, plan)
     for unknown in (lock_id, "no-uuid"):
         with pytest.raises(UsageError):
-            ledger.scopes.unlock(unknown)
+            ledger.locks.unlock(unknown)
 
 
 def test_after_unlock_the_same_plan_goes_on_with_new_workers(ledger: Ledger) -> None:
@@ -139,7 +139,7 @@ def test_after_unlock_the_same_plan_goes_on_with_new_workers(ledger: Ledger) -> 
     assert ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     with pytest.raises(LockHeld) as caught:
         accept(ledger, ledger_plan(lineage=OTHER))
-    ledger.scopes.unlock(str(caught.value).split()[-1])
+    ledger.locks.unlock(str(caught.value).split()[-1])
     again = accept(ledger, plan)
     assert (again.epoch, again.resumed) == (2, True)
     work(ledger, ledger.workers.join(again, "h", 2, tool_version="0.1.0"))

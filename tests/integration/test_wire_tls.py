@@ -22,7 +22,7 @@ from storage.retrying import Retry, RetryPolicy
 from storage.wire.addressing import locate
 from storage.wire.errors import Purpose
 from storage.wire.exchange import Patience
-from storage.wire.wire import Conduct, Operation, Wire
+from storage.wire.wire import Operation, Wire, WireSettings
 
 
 class HeadOnly(BaseHTTPRequestHandler):
@@ -153,7 +153,7 @@ class Hesitant:
 def asked_twice(server: Hesitant, certificate: Certificate, patience: Patience) -> bytes | None:
     """What at most two attempts at a document bring; None: both timed out."""
     address = locate(Side("bucket", endpoint_url=server.url))
-    wire = Wire("bucket", address, FixedKeys(None), conduct=Conduct(ca_bundle=str(certificate.file)))
+    wire = Wire("bucket", address, FixedKeys(None), settings=WireSettings(ca_bundle=str(certificate.file)))
     operation = Operation("ListObjectsV2", Purpose.READ, "GET", patience=patience)
     try:
         answer = Retry(RetryPolicy(attempts=2), wait=lambda _seconds: None).call(lambda: wire.send(operation))

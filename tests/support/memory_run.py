@@ -22,11 +22,11 @@ from executor.ledger.audit import Checks
 from executor.ledger.checkpoints import Checkpoints
 from executor.ledger.leases import Leases
 from executor.ledger.ledger import Ledger
+from executor.ledger.locks import DestinationLocks
 from executor.ledger.migrate import Schema
 from executor.ledger.reports import Reports
 from executor.ledger.runs import Runs
 from executor.ledger.samples import Samples
-from executor.ledger.scopes import Scopes
 from executor.ledger.uploads import Uploads
 from executor.ledger.values import Progress
 from executor.ledger.workers import Workers
@@ -130,7 +130,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeder, "IDLE_SECONDS", 0.01)
 
 
-PARTS = (Schema, Runs, Scopes, Workers, Leases, Checkpoints, Uploads, Reports, Samples, Checks)
+PARTS = (Schema, Runs, DestinationLocks, Workers, Leases, Checkpoints, Uploads, Reports, Samples, Checks)
 """Of a ledger: a call of theirs is a call of the ledger."""
 
 

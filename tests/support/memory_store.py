@@ -28,8 +28,8 @@ from storage.port import (
     Guard,
     HeaderList,
     Listing,
+    PageTally,
     Pin,
-    Tally,
     UploadPart,
 )
 
@@ -170,7 +170,7 @@ class MemoryStore:
             ]
 
         found = self._did("ListObjectsV2", prefix, act)
-        return Listing((entry for entry in found), Tally(len(found)))
+        return Listing((entry for entry in found), PageTally(len(found)))
 
     def ask_listing(self, prefix: str) -> None:
         """Always answered."""

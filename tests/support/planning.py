@@ -20,7 +20,7 @@ from schema.facts import Capabilities
 from schema.files.manifest import read_entries
 from schema.objects import ListedEntry, ListedObject
 from schema.plan import Entry, Method, Plan
-from storage.port import Believe, Listing, Tally
+from storage.port import Believe, Listing, PageTally
 
 SOURCE = Side(bucket="from", endpoint_url="http://source.example:9000")
 DESTINATION = Side(bucket="to", endpoint_url="http://destination.example:9000")
@@ -40,7 +40,7 @@ def listed(key: str, size: int = 1, etag: str | None = None, modified: int = 1_0
 def listing_of(entries: Iterable[ListedEntry]) -> Listing:
     """A listing that gives *entries*."""
     found = list(entries)
-    return Listing((entry for entry in found), Tally(len(found)))
+    return Listing((entry for entry in found), PageTally(len(found)))
 
 
 class Bucket:
@@ -65,7 +65,7 @@ class Bucket:
         assert start_after == ""
         assert parallel >= 1
         self.believed.append(believe)
-        return Listing(self._listed(prefix), Tally(sum(item.key.startswith(prefix) for item in self.objects)))
+        return Listing(self._listed(prefix), PageTally(sum(item.key.startswith(prefix) for item in self.objects)))
 
     def _listed(self, prefix: str) -> Generator[ListedEntry, None, None]:
         for number, item in enumerate(self.objects):

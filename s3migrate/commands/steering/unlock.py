@@ -16,7 +16,7 @@ def unlock_command(lock_id: str) -> None:
     """Take the destination lock LOCK_ID from its run: its processes are fenced, what they did is kept."""
     ledger = open_ledger(read_settings())
     try:
-        ledger.scopes.unlock(lock_id)
+        ledger.locks.unlock(lock_id)
     finally:
         ledger.close()
     click.echo(f"Lock {lock_id} is released; the run's processes can claim no more.")

@@ -36,7 +36,7 @@ from schema.limits import Limits
 from schema.plan import Action, Gate, ListingKind, Plan
 from schema.tiers import GIB, MIB
 from storage.listing.source import BucketSource
-from storage.port import Listing, Tally
+from storage.port import Listing, PageTally
 
 DELETING = Policy(delete_extraneous="after-verify")
 
@@ -412,7 +412,7 @@ class Endless:
 
     def list_objects(self, prefix: str, **_options: object):
         found = (listed(f"{prefix}data/{n:08d}", self._size, f"{n:032x}") for n in range(self._count))
-        return Listing(found, Tally(self._count))
+        return Listing(found, PageTally(self._count))
 
 
 def test_memory_does_not_grow_with_the_number_of_objects(tmp_path) -> None:

@@ -13,7 +13,7 @@ from schema.declaration import Filters, MappingRule, Policy
 from schema.files.plan_document import to_document
 from schema.objects import ListedEntry, UnsupportedEntry
 from schema.plan import VERSION_ORDER, Entry, Plan
-from storage.port import Believe, Listing, Tally
+from storage.port import Believe, Listing, PageTally
 
 DELETING = Policy(delete_extraneous="after-verify")
 HISTORY = Policy(versions="all")
@@ -132,7 +132,7 @@ class Unclear(Bucket):
     """Its listing does not tell the order of one key's versions."""
 
     def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:  # noqa: ARG002
-        tally = Tally(len(self.objects))
+        tally = PageTally(len(self.objects))
         tally.unclear("a")
         return Listing(self._listed(prefix), tally)
 

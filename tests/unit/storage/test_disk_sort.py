@@ -17,7 +17,7 @@ from support.listing_server import listed
 
 from schema.errors import LocalDiskError
 from schema.objects import ListedObject
-from storage.disk_sort import Bounds, DiskSort, size_in_memory, sort_on_disk
+from storage.disk_sort import DiskSort, SortBounds, size_in_memory, sort_on_disk
 from storage.listing.order import Positioned, by_age, by_key, sorted_listing
 
 objects = st.builds(
@@ -53,7 +53,7 @@ nested = st.recursive(
 def test_any_input_comes_back_sorted_and_unchanged(
     entries: list[ListedObject], memory: int, block: int, fan_in: int, order: Callable[[Positioned], Any]
 ) -> None:
-    with DiskSort(order, bounds=Bounds(memory, block, fan_in)) as sorter:
+    with DiskSort(order, bounds=SortBounds(memory, block, fan_in)) as sorter:
         for positioned in enumerate(entries):
             sorter.add(positioned)
         got = list(sorter.ascending())
@@ -68,7 +68,7 @@ def test_rows_of_any_shape_come_back_and_equal_ones_keep_their_order(
     rows: list[tuple[str, Any]], memory: int, block: int, fan_in: int
 ) -> None:
     first = itemgetter(0)
-    assert list(sort_on_disk(rows, first, bounds=Bounds(memory, block, fan_in))) == sorted(rows, key=first)
+    assert list(sort_on_disk(rows, first, bounds=SortBounds(memory, block, fan_in))) == sorted(rows, key=first)
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 20])
@@ -87,7 +87,7 @@ def test_little_is_sorted_without_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_runs_are_as_many_as_the_memory_asks_for() -> None:
     """The bound itself: ten times the memory of one row holds about ten rows."""
     rows = [(n, listed(f"{n:05d}")) for n in range(1000)]
-    with DiskSort(by_key, bounds=Bounds(10 * size_in_memory(rows[999]))) as sorter:
+    with DiskSort(by_key, bounds=SortBounds(10 * size_in_memory(rows[999]))) as sorter:
         for row in rows:
             sorter.add(row)
         assert 90 <= sorter.runs <= 110
@@ -95,7 +95,7 @@ def test_runs_are_as_many_as_the_memory_asks_for() -> None:
 
 def test_a_large_row_counts_for_what_it_holds() -> None:
     """Many versions of one key are one row: its list counts."""
-    with DiskSort(_first, bounds=Bounds(1 << 20)) as sorter:
+    with DiskSort(_first, bounds=SortBounds(1 << 20)) as sorter:
         for n in range(4):
             sorter.add((f"{n}", [f"{m:0100}" for m in range(10_000)]))
         assert sorter.runs == 4
@@ -112,19 +112,19 @@ def _no_space(*_arguments: object, **_named: object) -> NoReturn:
 
 def test_a_full_disk_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", _no_space)
-    sorter = DiskSort(_first, bounds=Bounds(1))
+    sorter = DiskSort(_first, bounds=SortBounds(1))
     with pytest.raises(LocalDiskError, match=r"No space left on device.*TMPDIR"):
         sorter.add(("a",))
 
 
 def test_a_disk_that_fills_up_on_writing_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_named: Path("/dev/full").open("w+b"))  # noqa: SIM115
-    with DiskSort(_first, bounds=Bounds(1)) as sorter, pytest.raises(LocalDiskError, match="No space left"):
+    with DiskSort(_first, bounds=SortBounds(1)) as sorter, pytest.raises(LocalDiskError, match="No space left"):
         sorter.add(("a",))
 
 
 def test_a_damaged_temporary_file_is_a_broken_disk() -> None:
-    with DiskSort(_first, bounds=Bounds(1)) as sorter:
+    with DiskSort(_first, bounds=SortBounds(1)) as sorter:
         for key in "ba":
             sorter.add((key,))
         assert sorter._file is not None
@@ -136,11 +136,11 @@ def test_a_damaged_temporary_file_is_a_broken_disk() -> None:
 def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalDiskError, match="file"):
-        list(sort_on_disk([("a", 1)] * 3, _first, folder=tmp_path / "file", bounds=Bounds(1)))
+        list(sort_on_disk([("a", 1)] * 3, _first, folder=tmp_path / "file", bounds=SortBounds(1)))
 
 
 def test_nothing_is_left_in_the_folder(tmp_path: Path) -> None:
-    with DiskSort(_first, folder=tmp_path / "made", bounds=Bounds(1)) as sorter:
+    with DiskSort(_first, folder=tmp_path / "made", bounds=SortBounds(1)) as sorter:
         sorter.add(("a",))
         sorter.add(("b",))
         assert sorter.runs == 2
@@ -150,8 +150,8 @@ def test_nothing_is_left_in_the_folder(tmp_path: Path) -> None:
 
 
 def test_more_runs_than_are_merged_at_once() -> None:
-    rows = [(f"{n * 7919 % 1000:04d}", n) for n in range(Bounds().fan_in * 3 + 1)]
-    with DiskSort(_first, bounds=Bounds(1)) as sorter:
+    rows = [(f"{n * 7919 % 1000:04d}", n) for n in range(SortBounds().fan_in * 3 + 1)]
+    with DiskSort(_first, bounds=SortBounds(1)) as sorter:
         for row in rows:
             sorter.add(row)
         assert sorter.runs == len(rows)

@@ -18,6 +18,11 @@ MIB = 1024 * 1024
 ROOT = Path(__file__).parents[4]
 
 
+def at_once() -> bool:
+    """The stop of one who will not wait."""
+    return True
+
+
 def never() -> bool:
     return False
 
@@ -51,8 +56,8 @@ class Waiting:
 def test_what_fits_is_reserved_at_once_and_the_peak_is_kept() -> None:
     budget = ByteBudget(100)
 
-    assert budget.reserve(60, never) and budget.try_reserve(40)
-    assert not budget.try_reserve(1)
+    assert budget.reserve(60, never) and budget.reserve(40, never)
+    assert not budget.reserve(1, at_once)
     budget.release(60)
 
     assert (budget.in_use, budget.peak) == (40, 100)
@@ -64,8 +69,6 @@ def test_a_reservation_that_can_never_be_is_refused(size: int) -> None:
 
     with pytest.raises(ValueError, match="can never be reserved"):
         budget.reserve(size, never)
-    with pytest.raises(ValueError, match="can never be reserved"):
-        budget.try_reserve(size)
     assert budget.in_use == 0
 
 
@@ -123,15 +126,6 @@ def test_who_gives_up_leaves_no_trace_and_lets_the_next_go() -> None:
     budget.release(70)
     assert behind.join()
     assert (budget.in_use, budget.waiting) == (40, 0)
-
-
-def test_nobody_is_overtaken_by_try_reserve() -> None:
-    budget = ByteBudget(100)
-    budget.reserve(60, never)
-    Waiting(budget, 80)
-
-    assert not budget.try_reserve(10)
-    budget.release(60)
 
 
 @settings(max_examples=25, deadline=None)

@@ -12,10 +12,10 @@ from support.planning import MemoryManifests, declare, listed, plan
 
 from executor.ledger.values import Completion, Outcome
 from executor.verify.expectation import Expectations, Expected
-from executor.verify.listing import ARRIVED, FindingKind, destination_findings, merged, source_findings
+from executor.verify.listing import ARRIVED, MismatchKind, destination_findings, merged, source_findings
 from schema.objects import ListedObject
 from schema.plan import WRITE_ACTIONS, Action, Entry
-from storage.disk_sort import Bounds, sort_on_disk
+from storage.disk_sort import SortBounds, sort_on_disk
 
 KEYS = st.sets(st.sampled_from([*"abcdefgh", "a/b", "é", "é", "\U0001f600", "￾"]), max_size=9)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
@@ -69,33 +69,33 @@ def test_findings_are_what_set_algebra_says(data: st.DataObject) -> None:
         assert found.get(key) == _wanted(actions.get(key), rows.get(key), present.get(key)), (key, actions.get(key))
 
 
-def _wanted(action: Action | None, outcome: Outcome | None, etag: str | None) -> FindingKind | None:
+def _wanted(action: Action | None, outcome: Outcome | None, etag: str | None) -> MismatchKind | None:
     if action is None:
-        return FindingKind.UNACCOUNTED
+        return MismatchKind.UNACCOUNTED
     if action is Action.DELETE:
-        return FindingKind.NOT_DELETED if etag else None
+        return MismatchKind.NOT_DELETED if etag else None
     if action is Action.SKIP:
-        return FindingKind.MISSING if etag is None else FindingKind.DIFFERENT if etag != "e" else None
+        return MismatchKind.MISSING if etag is None else MismatchKind.DIFFERENT if etag != "e" else None
     if action not in WRITE_ACTIONS:
         return None
     if outcome is None:
-        return FindingKind.NOT_COPIED
+        return MismatchKind.NOT_COPIED
     if outcome not in ARRIVED:
-        return FindingKind.DRIFTED
-    return FindingKind.MISSING if etag is None else FindingKind.DIFFERENT if etag != "e" else None
+        return MismatchKind.DRIFTED
+    return MismatchKind.MISSING if etag is None else MismatchKind.DIFFERENT if etag != "e" else None
 
 
 def test_a_size_that_differs_is_different() -> None:
     found = list(destination_findings("main", iter([there("k", 2)]), iter([expected("k", 1)])))
-    assert [(f.verdict, f.key) for f in found] == [(FindingKind.DIFFERENT, "k")]
+    assert [(f.verdict, f.key) for f in found] == [(MismatchKind.DIFFERENT, "k")]
 
 
 @given(KEYS, KEYS, st.sampled_from("ef"))
 def test_the_source_is_accounted_for(listing: set[str], lines: set[str], etag: str) -> None:
     found = list(source_findings("main", (there(k, 1, etag) for k in sorted(listing)), map(expected, sorted(lines))))
-    assert {f.key for f in found if f.verdict is FindingKind.NOT_IN_PLAN} == listing - lines
+    assert {f.key for f in found if f.verdict is MismatchKind.NOT_IN_PLAN} == listing - lines
     changed = lines - listing if etag == "e" else lines
-    assert {f.key for f in found if f.verdict is FindingKind.CHANGED_SINCE} == changed
+    assert {f.key for f in found if f.verdict is MismatchKind.CHANGED_SINCE} == changed
 
 
 @given(NAMES, NAMES, st.sampled_from(list(Action)), st.none() | st.sampled_from(list(Outcome)), st.booleans())
@@ -106,7 +106,7 @@ def test_a_line_survives_the_sort_on_disk(
     row = None if outcome is None else Completion(3, 4, outcome, 1, 5, "d", b"\xff")
     line = Expected(entry, row, 3, 4)
     order = (lambda e: e.entry.target) if by_target else (lambda e: e.entry.key)
-    assert list(sort_on_disk([line, line], order, bounds=Bounds(1))) == [line, line]
+    assert list(sort_on_disk([line, line], order, bounds=SortBounds(1))) == [line, line]
 
 
 @given(st.integers(0, 2**32))

@@ -12,13 +12,21 @@ from support.listing_server import START_MS, listed, objects_page, versions_page
 from schema.errors import ListingRefused, ResponseUnreadable, ServerFault, StoreError
 from schema.objects import ListedObject
 from storage.listing.entry import PartialEntry, ShownEntry
-from storage.listing.page import GROUPED, Page, parse_page, parse_versions_page
+from storage.listing.page import GROUPED, Page, PageReader
 
 ODD_KEYS = [
     "a//b", "/a", "a/", "./x", "a/../b", "a+b", "a b", "a%2Fb", "a%20b", "%", "%zz", "\n", "\r", "\x01", "\x7f", " ",
     "  lead", "trail ", "\u00e9", "e\u0301", "\U0001f600", "\ufffe", "\ufffd", "yes", "null", "\x85", "\u2028",
     "<&>\"'", "\x00", "soap", "a;b=c?d#e", "\\", "k" * 1024,
 ]  # fmt: skip
+
+
+def parse_page(body: bytes, bucket: str, *, prefix: str = "") -> Page:
+    return PageReader(bucket, prefix).objects(body)
+
+
+def parse_versions_page(body: bytes, bucket: str, *, prefix: str = "") -> Page:
+    return PageReader(bucket, prefix).versions(body)
 
 
 def page_of(fields: str, *, encoding: str = "<EncodingType>url</EncodingType>", around: str = "") -> bytes:

@@ -17,7 +17,7 @@ from schema.objects import ListedObject
 from storage.listing.keyspace import KeySpace
 from storage.listing.page import Page, Query
 from storage.listing.ranges import PAGES_PER_RANGE, OutOfOrder, Range, RangedPages, Ranges, Span, TokenLoop
-from storage.port import Tally
+from storage.port import PageTally
 
 
 def page_of(entries: list[ListedObject], following: Query) -> Page:
@@ -66,7 +66,7 @@ class Play:
 
     def __init__(self, bucket: Bucket, workers: int, chance: random.Random) -> None:
         self.bucket = bucket
-        self.ranges = Ranges(Span(workers=workers), Tally())
+        self.ranges = Ranges(Span(workers=workers), PageTally())
         self.workers = workers
         self.chance = chance
         self.under_way: list[tuple[Range, Page]] = []
@@ -102,7 +102,7 @@ class Play:
 
     def _check(self) -> None:
         """Ranges are contiguous and only the last is open; memory is bounded."""
-        boundaries = self.ranges.boundaries()
+        boundaries = [(each.start, each.end) for each in self.ranges._ranges]
         for (_start, end), (start, _end) in pairwise(boundaries):
             assert end == start
         assert boundaries[-1][1] is None
@@ -174,7 +174,7 @@ def test_keys_created_meanwhile_disturb_nothing() -> None:
             more: Query = (("continuation-token", page[-1].key),) if begin + 20 < len(bucket.names) else ()
             return page_of(page, more)
 
-    pages = RangedPages(read, Span(workers=5), Tally())
+    pages = RangedPages(read, Span(workers=5), PageTally())
     got = [entry.key for page in pages for entry in page]
     pages.close()
 
@@ -186,7 +186,7 @@ def test_keys_created_meanwhile_disturb_nothing() -> None:
 def test_disorder_across_pages_is_signalled(workers: int) -> None:
     bucket = Bucket([f"{number:04d}" for number in range(400)], 10)
     bucket.entries[200:210], bucket.entries[210:220] = bucket.entries[210:220], bucket.entries[200:210]
-    pages = RangedPages(bucket.read, Span(workers=workers), Tally())
+    pages = RangedPages(bucket.read, Span(workers=workers), PageTally())
     with pytest.raises(OutOfOrder):
         list(pages)
     pages.close()

@@ -8,7 +8,7 @@ from itertools import groupby
 from executor.ledger.values import Completion, Outcome
 from executor.route import Route
 from executor.verify.expectation import Expectations, Expected
-from executor.verify.listing import ARRIVED, Finding, FindingKind
+from executor.verify.listing import ARRIVED, Mismatch, MismatchKind
 from schema.formats.quantities import counted_text
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import HELD_MARKER, HELD_VERSION, Action
@@ -18,7 +18,7 @@ LAID = ARRIVED | {Outcome.MARKER_LAID}
 """The destination holds the version, be it an object or a delete marker."""
 
 
-def version_findings(route: Route, lines: Expectations) -> Iterator[Finding]:
+def version_findings(route: Route, lines: Expectations) -> Iterator[Mismatch]:
     """One finding for each key whose history differs, is missing, or is in no manifest."""
     store, prefix = route.destination, route.section.destination.prefix
     believe = believed(route.destination_facts)
@@ -47,46 +47,46 @@ def version_findings(route: Route, lines: Expectations) -> Iterator[Finding]:
             wanted = (plan[0], list(plan[1])) if plan else None
 
 
-def _compare(section: str, key: str, listed: list[ListedEntry], *, expected: list[Expected]) -> Finding | None:
+def _compare(section: str, key: str, listed: list[ListedEntry], *, expected: list[Expected]) -> Mismatch | None:
     versions = list(supported(listed))
     moved = [e for e in expected if e.entry.action in (Action.COPY, Action.OVERWRITE, Action.DELETE_MARKER)]
     held = [e for e in expected if e.entry.action is Action.SKIP and e.entry.reason in (HELD_VERSION, HELD_MARKER)]
     if not expected:
         detail = f"{counted_text(len(listed), 'version')} in no manifest"
-        return Finding(section, FindingKind.UNACCOUNTED, key, key, detail)
+        return Mismatch(section, MismatchKind.UNACCOUNTED, key, key, detail)
     unknown = next((entry for entry in listed if isinstance(entry, UnsupportedEntry)), None)
     if unknown is not None:
         if not (moved or held):
             return None
         detail = f"at the destination: {unknown.reason}"
-        return Finding(section, FindingKind.UNREADABLE, expected[0].entry.key, key, detail)
+        return Mismatch(section, MismatchKind.UNREADABLE, expected[0].entry.key, key, detail)
     if not moved:
         lost = _gone(held, versions)
         if lost:
-            return Finding(section, FindingKind.MISSING, held[0].entry.key, key, lost)
+            return Mismatch(section, MismatchKind.MISSING, held[0].entry.key, key, lost)
         if held and len(held) == len(expected) and not _is_current(held[-1], versions[-1]):
             detail = "the newest version is not the one that was there when planned"
-            return Finding(section, FindingKind.DIFFERENT, held[0].entry.key, key, detail)
+            return Mismatch(section, MismatchKind.DIFFERENT, held[0].entry.key, key, detail)
         return None
     source_key = moved[0].entry.key
     rows = [e.completion for e in moved]
     if any(row is None or row.outcome not in LAID for row in rows):
-        return Finding(section, FindingKind.NOT_COPIED, source_key, key, "not every version is recorded as copied")
+        return Mismatch(section, MismatchKind.NOT_COPIED, source_key, key, "not every version is recorded as copied")
     ours = versions[-len(moved) :]
     if len(ours) < len(moved):
         detail = f"{counted_text(len(versions), 'version')} at the destination, {len(moved)} at the source"
-        return Finding(section, FindingKind.MISSING, source_key, key, detail)
+        return Mismatch(section, MismatchKind.MISSING, source_key, key, detail)
     lost = _gone(held, versions[: -len(moved)])
     if lost:
-        return Finding(section, FindingKind.MISSING, source_key, key, lost)
+        return Mismatch(section, MismatchKind.MISSING, source_key, key, lost)
     for place, (line, row, there) in enumerate(zip(moved, rows, ours, strict=True), 1):
         difference = _different(line, row, there)
         if difference:
-            return Finding(
-                section, FindingKind.DIFFERENT, source_key, key, f"version {place} of {len(moved)}: {difference}"
+            return Mismatch(
+                section, MismatchKind.DIFFERENT, source_key, key, f"version {place} of {len(moved)}: {difference}"
             )
     if not ours[-1].is_latest:
-        return Finding(section, FindingKind.DIFFERENT, source_key, key, "the newest version is not the current one")
+        return Mismatch(section, MismatchKind.DIFFERENT, source_key, key, "the newest version is not the current one")
     return None
 
 

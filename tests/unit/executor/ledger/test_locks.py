@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executor.ledger.scopes import scope_of
+from executor.ledger.locks import scope_of
 from schema.declaration import Side
 
 

@@ -43,7 +43,7 @@ def scopes_of(side: Side) -> set[DestinationScope]:
     return {scope_of(replace(side, endpoint_url=url)) for url in urls}
 
 
-class Scopes:
+class DestinationLocks:
     """The locks, as an operator sees them."""
 
     def __init__(self, database: Database) -> None:
