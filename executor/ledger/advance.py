@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from executor.ledger import audit
 from executor.ledger.audit import Event
 from executor.ledger.database import Row, Transaction
 from executor.ledger.locks import drop_scopes
-from executor.ledger.values import BatchState, Chunk, ChunkKind, ChunkState, RunState, StageState
+from executor.ledger.values import BatchState, Chunk, ChunkKind, ChunkState, Outcome, RunState, StageState
 from schema.plan import Gate
 
 GATE_STATE = {Gate.COPIED: BatchState.COPIED, Gate.VERIFIED: BatchState.VERIFIED}
@@ -28,6 +29,24 @@ class StageStatus(NamedTuple):
     batches_left: int
     """Batches that have not reached the gate."""
     needs: frozenset[int]
+
+
+@dataclass(slots=True)
+class Done:
+    """Chunks of one batch that are done now, and what they did."""
+
+    chunks: Counter[ChunkKind] = field(default_factory=Counter)
+    objects: Counter[ChunkKind] = field(default_factory=Counter)
+    bytes: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+
+    def add(self, row: Row) -> None:
+        """One more, as its row says."""
+        kind = ChunkKind(row.kind)
+        self.chunks[kind] += 1
+        self.objects[kind] += row.n_done
+        self.bytes += row.bytes_done
+        self.outcomes.update({outcome: row.outcomes[outcome - 1] for outcome in Outcome})
 
 
 def advanced(stages: Iterable[StageStatus]) -> dict[int, StageState]:
@@ -72,20 +91,20 @@ class Advance:
 
         Raises ValueError when an object of one is neither completed nor failed: nothing may be lost.
         """
-        done: dict[int, Counter[ChunkKind]] = {}
+        done: dict[int, Done] = {}
         for row in self._ended(chunks):
             state = ChunkState(row.state)
             body = {"chunk": row.chunk_no, "token": row.token, "done": row.n_done, "failed": row.n_bad}
             body |= {"bytes": row.bytes_done, "digest": bytes(row.digest).hex()}
             self._events.append(Event(f"chunk-{state.name.lower()}", body))
             if state is ChunkState.DONE:
-                done.setdefault(row.batch_no, Counter())[ChunkKind(row.kind)] += 1
+                done.setdefault(row.batch_no, Done()).add(row)
         reached = [stage_no for batch_no in sorted(done) for stage_no in self._advance_batch(batch_no, done[batch_no])]
         if reached:
             self._advance_stages(Counter(reached))
         chunks_left = self._transaction.value(
             "UPDATE ledger.run SET chunks_left = chunks_left - :n WHERE run_id = :run_id RETURNING chunks_left",
-            n=sum(counts.total() for counts in done.values()),
+            n=sum(batch.chunks.total() for batch in done.values()),
             run_id=self._run_id,
         )
         for event in self._events:
@@ -104,7 +123,7 @@ class Advance:
                        THEN ledger.completion_digest(run_id, batch_no, lo, hi)
                        ELSE ledger.verification_digest(run_id, batch_no, lo, hi) END
              WHERE run_id = :run_id AND chunk_no = ANY(:numbers)
-            RETURNING chunk_no, batch_no, kind, state, token, n_done, n_bad, bytes_done, digest, lo, hi""",
+            RETURNING chunk_no, batch_no, kind, state, token, n_done, n_bad, bytes_done, outcomes, digest, lo, hi""",
             run_id=self._run_id,
             numbers=[chunk.chunk_no for chunk in chunks],
         )
@@ -116,23 +135,30 @@ class Advance:
                 )
         return sorted(rows, key=lambda row: int(row.chunk_no))
 
-    def _advance_batch(self, batch_no: int, done: Counter[ChunkKind]) -> list[int]:
-        """Count finished chunks off; the batch's stage, when it has just reached that stage's gate."""
+    def _advance_batch(self, batch_no: int, done: Done) -> list[int]:
+        """Count finished chunks off and in; the batch's stage, when it has just reached that stage's gate."""
         row = self._transaction.one(
-            """
-            UPDATE ledger.batch b SET copy_left = copy_left - :copied, verify_left = verify_left - :verified
+            f"""
+            UPDATE ledger.batch b SET copy_left = copy_left - :copied, verify_left = verify_left - :verified,
+                   n_done = n_done + :n_done, n_verified = n_verified + :n_verified,
+                   bytes_done = bytes_done + :bytes_done,
+                   outcomes = ARRAY[{", ".join(f"outcomes[{o:d}] + :o{o:d}" for o in Outcome)}]
               FROM ledger.stage s WHERE b.run_id = :run_id AND b.batch_no = :batch_no
                AND s.run_id = b.run_id AND s.stage_no = b.stage_no
             RETURNING b.batch_id, b.stage_no, b.copy_left, b.verify_left, s.gate""",
             run_id=self._run_id,
             batch_no=batch_no,
-            copied=done[ChunkKind.OBJECTS],
-            verified=done[ChunkKind.VERIFY],
+            copied=done.chunks[ChunkKind.OBJECTS],
+            verified=done.chunks[ChunkKind.VERIFY],
+            n_done=done.objects[ChunkKind.OBJECTS],
+            n_verified=done.objects[ChunkKind.VERIFY],
+            bytes_done=done.bytes,
+            **{f"o{outcome:d}": done.outcomes[outcome] for outcome in Outcome},
         )
-        if done[ChunkKind.OBJECTS] and row.copy_left == 0:
+        if done.chunks[ChunkKind.OBJECTS] and row.copy_left == 0:
             reached, kind = BatchState.COPIED, ChunkKind.OBJECTS
             self._open_verification(batch_no)
-        elif done[ChunkKind.VERIFY] and row.verify_left == 0:
+        elif done.chunks[ChunkKind.VERIFY] and row.verify_left == 0:
             reached, kind = BatchState.VERIFIED, ChunkKind.VERIFY
         else:
             return []

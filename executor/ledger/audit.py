@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from executor.ledger.database import Database, Row, Transaction, by_name
 from executor.ledger.sql import FINISHED
-from executor.ledger.values import ChunkKind, ChunkState, RunState
+from executor.ledger.values import ChunkKind, ChunkState, Outcome, RunState
 from schema.formats.canonical import canonical_json
 
 LEDGER = "ledger"
@@ -92,6 +92,18 @@ COMPLAINTS = {
                       count(*) FILTER (WHERE k.kind = {ChunkKind.VERIFY:d}) AS verifying
                  FROM ledger.chunk k WHERE k.run_id = b.run_id AND k.batch_no = b.batch_no AND {NOT_DONE}) n
          WHERE b.run_id = :run_id AND (b.copy_left <> n.copying OR b.verify_left <> n.verifying)
+         ORDER BY b.batch_no""",
+    "batch {batch_id} counts {n_done} objects done and {n_verified} verified in finished chunks, these say {done} and "
+    "{verified}": f"""
+        SELECT b.batch_id, b.n_done, b.n_verified, n.done, n.verified FROM ledger.batch b, LATERAL (
+               SELECT coalesce(sum(k.n_done) FILTER (WHERE k.kind = {ChunkKind.OBJECTS:d}), 0) AS done,
+                      coalesce(sum(k.n_done) FILTER (WHERE k.kind = {ChunkKind.VERIFY:d}), 0) AS verified,
+                      coalesce(sum(k.bytes_done), 0) AS moved,
+                      ARRAY[{", ".join(f"coalesce(sum(k.outcomes[{o:d}]), 0)" for o in Outcome)}]::bigint[] AS outcomes
+                 FROM ledger.chunk k WHERE k.run_id = b.run_id AND k.batch_no = b.batch_no
+                  AND k.state = {ChunkState.DONE:d}) n
+         WHERE b.run_id = :run_id AND (b.n_done <> n.done OR b.n_verified <> n.verified OR b.bytes_done <> n.moved
+               OR b.outcomes <> n.outcomes)
          ORDER BY b.batch_no""",
     "stage {stage_id} says {batches_left} batches before its gate, its batches say {waiting}": """
         SELECT s.stage_id, s.batches_left, b.waiting FROM ledger.stage s, LATERAL (

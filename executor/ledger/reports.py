@@ -7,9 +7,10 @@ from typing import Any
 
 from executor.ledger.database import Database, Transaction, by_name
 from executor.ledger.runs import limits_of
-from executor.ledger.sql import COUNT_DRIFTED, OUTCOME_ARRIVED
+from executor.ledger.sql import OUTCOME_ARRIVED, TOUCHED, drifted_in
 from executor.ledger.uploads import find_upload
 from executor.ledger.values import (
+    BatchState,
     ChunkKind,
     ChunkState,
     Completion,
@@ -29,10 +30,21 @@ LEASED = f"k.state = {ChunkState.LEASED:d}"
 READY = f"k.state = {ChunkState.READY:d}"
 
 PROGRESS = f"""
-    SELECT r.run_id, r.name, r.state, r.objects, r.bytes, r.created_at, r.finished_at, now() AS clock, c.*,
+    SELECT r.run_id, r.name, r.state, r.objects, r.bytes, r.created_at, r.finished_at, now() AS clock,
+           b.done + c.done AS done, b.verified + c.verified AS verified, b.bytes_done + c.bytes_done AS bytes_done,
+           c.failed, c.verify_failed, c.working, c.restoring, c.next_look, c.chunks_leased, c.chunks_parked,
+           b.chunks_blocked,
+           r.chunks_left - c.chunks_leased - c.chunks_parked - b.chunks_blocked AS chunks_ready,
+           {", ".join(f"b.{o.name.lower()} + c.{o.name.lower()} AS {o.name.lower()}" for o in Outcome)},
            (SELECT count(*) FROM ledger.worker w WHERE w.run_id = r.run_id AND w.stopped_at IS NULL
                AND w.epoch = r.epoch AND w.last_seen > now() - interval '1 minute') AS workers
       FROM ledger.run r, LATERAL (
+        SELECT coalesce(sum(b.n_done), 0) AS done, coalesce(sum(b.n_verified), 0) AS verified,
+               coalesce(sum(b.bytes_done), 0) AS bytes_done,
+               coalesce(sum(CASE WHEN b.state = {BatchState.BLOCKED:d} THEN b.copy_left ELSE 0 END
+                          + CASE WHEN b.copy_left > 0 THEN b.verify_left ELSE 0 END), 0) AS chunks_blocked,
+               {", ".join(f"coalesce(sum(b.outcomes[{o:d}]), 0) AS {o.name.lower()}" for o in Outcome)}
+          FROM ledger.batch b WHERE b.run_id = r.run_id) b, LATERAL (
         SELECT coalesce(sum(k.n_done) FILTER (WHERE {OBJECTS}), 0) AS done,
                coalesce(sum(k.n_bad) FILTER (WHERE {OBJECTS}), 0) AS failed,
                coalesce(sum(k.n_done) FILTER (WHERE {VERIFY}), 0) AS verified,
@@ -42,10 +54,15 @@ PROGRESS = f"""
                    FILTER (WHERE {READY} AND k.not_before IS NOT NULL), 0) AS restoring,
                min(k.not_before) FILTER (WHERE {READY}) AS next_look,
                coalesce(sum(k.bytes_done), 0) AS bytes_done,
-               {", ".join(f"count(*) FILTER (WHERE k.state = {s:d}) AS chunks_{s.name.lower()}" for s in ChunkState)},
+               count(*) FILTER (WHERE {LEASED}) AS chunks_leased,
+               count(*) FILTER (WHERE k.state = {ChunkState.PARKED:d}) AS chunks_parked,
                {", ".join(f"coalesce(sum(k.outcomes[{o:d}]), 0) AS {o.name.lower()}" for o in Outcome)}
-          FROM ledger.chunk k WHERE k.run_id = r.run_id) c
+          FROM ledger.chunk k WHERE k.run_id = r.run_id AND {TOUCHED}) c
      WHERE r.run_id = :run_id"""
+"""Batches hold the sums of their finished chunks; to these come the few that are in hand, or were and are not done.
+
+A chunk is blocked while its batch is, and a VERIFY chunk also until its batch is copied.
+"""
 
 FAILURES = f"""
     WITH given_up AS (
@@ -126,9 +143,12 @@ class Reports:
         with self._database.transaction() as transaction:
             found = transaction.value(
                 f"""
-                SELECT coalesce(sum({COUNT_DRIFTED}), 0) FROM ledger.chunk k
-                  JOIN ledger.batch b USING (run_id, batch_no) JOIN ledger.stage s USING (run_id, stage_no)
-                 WHERE run_id = :run_id AND {OBJECTS} AND s.stage_id <> :deletes""",
+                SELECT coalesce(sum({drifted_in("b")} + coalesce(c.drifted, 0)), 0) FROM ledger.batch b
+                  JOIN ledger.stage s USING (run_id, stage_no)
+                  LEFT JOIN (SELECT k.batch_no, sum({drifted_in("k")}) AS drifted FROM ledger.chunk k
+                              WHERE k.run_id = :run_id AND {OBJECTS} AND {TOUCHED} GROUP BY k.batch_no) c
+                    ON c.batch_no = b.batch_no
+                 WHERE b.run_id = :run_id AND s.stage_id <> :deletes""",
                 run_id=run_id,
                 deletes=DELETES,
             )

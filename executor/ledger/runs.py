@@ -60,9 +60,8 @@ class Runs:
                 return state
             going_on, left = transaction.one(
                 f"""
-                SELECT count(*) FILTER (WHERE state IN ({ChunkState.READY:d}, {ChunkState.LEASED:d})),
-                       count(*) FILTER (WHERE state <> {ChunkState.DONE:d})
-                  FROM ledger.chunk WHERE run_id = :run_id""",
+                SELECT {_some(ChunkState.READY)} OR {_some(ChunkState.LEASED)}, chunks_left
+                  FROM ledger.run WHERE run_id = :run_id""",
                 run_id=run_id,
             )
             if not left:
@@ -148,6 +147,11 @@ def limits_of(transaction: Transaction, run_id: int) -> dict[str, float]:
     """See Runs.limits."""
     rows = transaction.rows("SELECT name, value FROM ledger.run_limit WHERE run_id = :run_id", run_id=run_id)
     return {row.name: row.value for row in rows}
+
+
+def _some(state: ChunkState) -> str:
+    """Whether any chunk of the run is in *state*: answered by that state's index, whatever else there is."""
+    return f"EXISTS (SELECT 1 FROM ledger.chunk WHERE run_id = :run_id AND state = {state:d})"
 
 
 def _find(transaction: Transaction, where: str, **values: Any) -> Run | None:

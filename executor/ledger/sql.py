@@ -17,6 +17,11 @@ def one_of(members: Iterable[IntEnum]) -> str:
     return f"({', '.join(f'{member:d}' for member in sorted(members))})"
 
 
+def drifted_in(alias: str) -> str:
+    """The number of objects that were left alone, of a chunk or a batch called *alias*."""
+    return "(" + " + ".join(f"{alias}.outcomes[{outcome:d}]" for outcome in sorted(DRIFTED)) + ")"
+
+
 RUN_UNFINISHED = f"r.state IN {one_of(UNFINISHED)}"
 """The run has neither ended nor been superseded."""
 
@@ -32,8 +37,9 @@ FINISHED = f"k.state IN {one_of((ChunkState.DONE, ChunkState.PARKED))}"
 OUTCOME_ARRIVED = f"c.outcome IN {one_of(ARRIVED)}"
 """The object is at the destination as the plan wants it."""
 
-COUNT_DRIFTED = " + ".join(f"k.outcomes[{outcome:d}]" for outcome in sorted(DRIFTED))
-"""The number of a chunk's objects that were left alone."""
+TOUCHED = f"k.token > 0 AND k.state <> {ChunkState.DONE:d}"
+"""Somebody has, or had, the chunk in hand, and it is not done. Spelled as the index chunk_touched is."""
+
 
 FENCED = f"""
     SELECT k.chunk_no, k.token FROM ledger.chunk k JOIN ledger.run r ON r.run_id = k.run_id

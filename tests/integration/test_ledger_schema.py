@@ -32,7 +32,8 @@ def empty_ledger(empty_database_url: str) -> Iterator[Ledger]:
 
 TABLES = {
     "audit": "run_id, seq, at, actor, kind, body, hash",
-    "batch": "run_id, batch_no, batch_id, section, stage_no, manifest, objects, bytes, state, copy_left, verify_left",
+    "batch": "run_id, batch_no, batch_id, section, stage_no, manifest, objects, bytes, state, copy_left, verify_left,"
+    " n_done, n_verified, bytes_done, outcomes",
     "chunk": f"{CHUNK_COLUMNS}, token, epoch, lease_id, worker_id, lease_until, not_before, n_done, n_bad, bytes_done,"
     " outcomes, digest",
     "completion": f"{COMPLETION_COLUMNS}, finished_at",
