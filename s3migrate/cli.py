@@ -15,9 +15,10 @@ from schema.exit_codes import ExitCode
 
 COMMANDS = {
     "init": ("init:init_command", "Write a commented declaration."),
-    "schema": ("schema:schema_command", "Print a JSON Schema: migration or plan."),
+    "schema": ("schema:schema_command", "Print a JSON Schema: migration, plan or show."),
     "plan": ("plan:plan_command", "List both sides, write plan and manifests."),
     "show": ("show:show_command", "Render a plan, or one of its batches."),
+    "diff": ("diff:diff_command", "Tell what differs between two plans."),
     "check": ("check:check_command", "Check a plan and its manifests, offline."),
     "publish": ("publish:publish_command", "Put a plan and its manifests into a bucket."),
     "apply": ("apply:apply_command", "Carry out a plan, or go on where it stopped."),

@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
 
     DONE = 0, "done, or nothing to do", AfterExit.NOTHING
     UNEXPECTED = 1, "unexpected: a bug, its traceback is on stderr", AfterExit.RETRY
-    CHANGES = 2, "plan --detailed-exitcode: the plan has changes"
+    CHANGES = 2, "plan --detailed-exitcode: the plan has changes; diff: the plans differ"
     FAILURES = 3, "finished, but some objects failed, drifted or are parked"
     STALE = 4, "refused: the plan is stale, or what it saw has changed"
     CORRUPT = 5, "refused: plan, manifest or inventory is not what it claims to be"

@@ -9,22 +9,23 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import plan_argument, read_plan, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, plan_argument, read_plan, told_as_json
 from s3migrate.plan_url import PlanUrl
+from s3migrate.views.plan_changes import ROWS, changes_markdown, compare_plans
+from s3migrate.views.plan_json import plan_json
 from s3migrate.views.plan_markdown import plan_markdown
 from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_text
 from s3migrate.views.review import draw_sample, objects_of
 from schema.errors import UsageError
 from schema.files.manifest import ManifestStore, read_entries
-from schema.files.plan_document import to_document
 from schema.formats.escape import one_line
-from schema.formats.plain import plain
 from schema.formats.quantities import counted_text
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 
 
 @click.command("show", short_help="Render a plan, or one of its batches.")
 @plan_argument
+@click.option("--base", "base_path", type=PLAN_PLACE, help="With md: the plan before.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "md"]), default="text", show_default=True)
 @click.option(
     "--batch", "batch_id", metavar="ID", help="The objects of one batch, or of a side manifest (skip, conflict...)."
@@ -37,7 +38,13 @@ from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 )
 @told_as_json
 def show_command(  # click passes one argument for each option
-    *, plan_path: Path | PlanUrl, form: str, batch_id: str | None, action: str | None, limit: int
+    *,
+    plan_path: Path | PlanUrl,
+    base_path: Path | PlanUrl | None,
+    form: str,
+    batch_id: str | None,
+    action: str | None,
+    limit: int,
 ) -> None:
     """Render PLAN for people (text, md) or machines (json)."""
     plan, manifests = read_plan(plan_path)
@@ -46,10 +53,11 @@ def show_command(  # click passes one argument for each option
     elif batch_id is not None:
         _show_batch(plan, manifests, batch_id, limit=limit, form=form)
     elif form == "json":
-        # With the batches of a plan so large that its document only names their index.
-        click.echo(json.dumps({**to_document(plan), "batches": plain(plan.batches)}, indent=1))
+        click.echo(json.dumps(plan_json(plan), indent=1))
     elif form == "md":
-        click.echo(plan_markdown(plan, plan_path, draw_sample(plan, manifests)))
+        base = None if base_path is None else read_plan(base_path)
+        changes = None if base is None else list(changes_markdown(compare_plans(base, (plan, manifests), limit=ROWS)))
+        click.echo(plan_markdown(plan, plan_path, draw_sample(plan, manifests), changes=changes))
     else:
         click.echo(plan_text(plan))
         for line in batches_text(plan):

@@ -6,31 +6,26 @@ and whatever else came from outside stands in code spans.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from s3migrate.plan_url import PlanUrl
+from s3migrate.views.markdown import TEXT_BYTES, cell, code, plain_or_code
 from s3migrate.views.plan_text import by_method, extent, side_text
 from s3migrate.views.review import Concern, Sample, Verdict, apply_command, concerns_of, verdict_of, verdict_words
 from schema.facts import Fact
-from schema.formats.escape import markdown_code, one_line, shortened
+from schema.formats.escape import markdown_code, one_line
 from schema.formats.quantities import count_text, counted_text, size_text
 from schema.plan import Action, Place, Plan, Share, Tally
 from schema.tiers import TIERS
 
 LIMIT = 15_900
 """Bytes. GitHub takes 65,536 characters, Bitbucket 32,768; nobody reads more than this."""
-KEY_BYTES = 96
-TEXT_BYTES = 300
 CONCERNS = 12
 BUCKETS = 12
 BATCHES = 100
 """Named one by one; the text form names all."""
-_WORDS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,.;%()+≤'/-]|:(?= ))*")
-_REFERENCE = re.compile(r"www\.|\bGH-\d", re.IGNORECASE)
-"""What GitHub makes a link of though it is all letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,23 +275,6 @@ def _batches(plan: Plan) -> Iterator[str]:
     left = len(plan.batches) - BATCHES
     if left > 0:
         yield from ("", f"and {count_text(left)} more: `s3migrate show`")
-
-
-def code(text: str, most: int = KEY_BYTES) -> str:
-    """*text* as a code span of bounded length."""
-    return markdown_code(shortened(text, most))
-
-
-def cell(text: str) -> str:
-    """*text* as a code span in a table."""
-    return markdown_code(shortened(text, KEY_BYTES), in_table=True)
-
-
-def plain_or_code(value: object) -> str:
-    """Our own words as they are; anything that markdown might read as more than words in a code span."""
-    text = shortened(str(value), TEXT_BYTES)
-    words = _WORDS.fullmatch(text) and not _REFERENCE.search(text)
-    return text if words else markdown_code(text, in_table=True)
 
 
 def _table(estimate: dict[str, object], name: str) -> dict[str, object]:

@@ -1,0 +1,30 @@
+"""Text from outside in markdown: as code spans of bounded length, and only our own words as they are."""
+
+from __future__ import annotations
+
+import re
+
+from schema.formats.escape import markdown_code, shortened
+
+KEY_BYTES = 96
+TEXT_BYTES = 300
+_WORDS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,.;%()+≤'/-]|:(?= ))*")
+_REFERENCE = re.compile(r"www\.|\bGH-\d", re.IGNORECASE)
+"""What GitHub makes a link of though it is all letters."""
+
+
+def code(text: str, most: int = KEY_BYTES) -> str:
+    """*text* as a code span of bounded length."""
+    return markdown_code(shortened(text, most))
+
+
+def cell(text: str) -> str:
+    """*text* as a code span in a table."""
+    return markdown_code(shortened(text, KEY_BYTES), in_table=True)
+
+
+def plain_or_code(value: object) -> str:
+    """Our own words as they are; anything that markdown might read as more than words in a code span."""
+    text = shortened(str(value), TEXT_BYTES)
+    words = _WORDS.fullmatch(text) and not _REFERENCE.search(text)
+    return text if words else markdown_code(text, in_table=True)

@@ -1,0 +1,49 @@
+"""A plan for machines: the document, every batch, and the verdict in numbers. Its shape is show-v1.schema.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from s3migrate.views.review import Verdict, verdict_of
+from schema.files.plan_document import to_document
+from schema.formats.plain import plain
+from schema.plan import Level, Plan
+
+FORMAT_VERSION = 1
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """*plan* as one JSON document, with the batches of a plan so large that its file only names their index."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "verdict": verdict_json(plan),
+        **to_document(plan),
+        "batches": plain(plan.batches),
+    }
+
+
+def verdict_json(plan: Plan) -> dict[str, Any]:
+    """What policies decide on: counts, seconds, bytes and US dollars as numbers. null: not known."""
+    verdict: Verdict = verdict_of(plan)
+    figures = plan.estimate.get("figures")
+    cost = plan.estimate.get("cost_usd")
+    known: Mapping[str, Any] = figures if isinstance(figures, dict) else {}
+    return {
+        **dataclasses.asdict(verdict),
+        "not_migrated": verdict.not_migrated,
+        "nothing_to_do": verdict.nothing_to_do,
+        "high_risks": sum(risk.level is Level.HIGH for risk in plan.risks),
+        "seconds": known.get("seconds"),
+        "seconds_high": known.get("seconds_high"),
+        "memory_per_worker_bytes": known.get("memory_per_worker_bytes"),
+        "cost_usd": _number(cost.get("total")) if isinstance(cost, dict) else None,
+    }
+
+
+def _number(text: object) -> float | None:
+    try:
+        return float(str(text))
+    except ValueError:
+        return None
