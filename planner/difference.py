@@ -65,7 +65,7 @@ class ObjectChange(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PlanDifference:
     """Everything that two plan documents tell; objects are object_changes()."""
 
     declaration: tuple[Field, ...]
@@ -98,12 +98,12 @@ _Stream = tuple[str, ...]
 """Digests of manifests that follow each other in key order."""
 
 
-def difference_of(old: Plan, new: Plan) -> Difference:
+def difference_of(old: Plan, new: Plan) -> PlanDifference:
     """What the documents of *old* and *new* tell of their difference. No manifest is read."""
     one, two = _identities(old), _identities(new)
     left, entered = one.keys() - two.keys(), two.keys() - one.keys()
     had, has = _digests(old), _digests(new)
-    return Difference(
+    return PlanDifference(
         declaration=tuple(_fields(_declared(old), _declared(new))),
         capabilities=tuple(_fields(_found_out(old), _found_out(new))),
         totals=tuple(_totals(old, new)),
@@ -115,7 +115,7 @@ def difference_of(old: Plan, new: Plan) -> Difference:
     )
 
 
-def object_changes(difference: Difference, old: ManifestStore, new: ManifestStore) -> Iterator[ObjectChange]:
+def object_changes(difference: PlanDifference, old: ManifestStore, new: ManifestStore) -> Iterator[ObjectChange]:
     """Every object that differs, by section and ascending by key. Memory does not grow with their number.
 
     Raises ManifestMissing, ManifestCorrupt.

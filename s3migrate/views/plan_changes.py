@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from planner.difference import Change, Difference, Field, ObjectChange, difference_of, object_changes
+from planner.difference import Change, PlanDifference, Field, ObjectChange, difference_of, object_changes
 from s3migrate.views.markdown import TEXT_BYTES, code, plain_or_code
 from schema.errors import MigrationError
 from schema.files.manifest import ManifestStore
@@ -27,7 +27,7 @@ class PlanChanges:
 
     old: Plan
     new: Plan
-    difference: Difference
+    difference: PlanDifference
     counts: Counter[Change]
     """Objects by what differs about them; one object may count under several."""
     objects: int
@@ -170,7 +170,7 @@ def _tally(tally: Tally) -> str:
     return f"{counted_text(tally.objects, 'object')}, {size_text(tally.bytes)}"
 
 
-def _batches(difference: Difference) -> str:
+def _batches(difference: PlanDifference) -> str:
     left, entered = len(difference.left), len(difference.entered)
     kept = counted_text(difference.kept, "manifest")
     return f"{kept} unchanged; {counted_text(left, 'batch')} gone, {counted_text(entered, 'batch')} new"
