@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from schema.attributes.every import ATTRIBUTES
+from schema.attributes.every import ATTRIBUTES, ODD_KEYS, VERSIONS
 from schema.attributes.evidence import EXAMPLES, Evidence, FoundLoss, counted
 from schema.checksums import PROBED
 from schema.declaration import Preserve, Side
 from schema.facts import Capabilities, Fact, Setting
-from schema.losses import ODD_KEYS, VERSIONS
 from schema.plan import Level, Loss, Risk, Section
 
 

@@ -33,6 +33,11 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
 )
 """In the order in which differences and losses are shown."""
 
+ODD_KEYS: Final = "odd-keys"
+VERSIONS: Final = "versions"
+LOSSES: Final = frozenset((ODD_KEYS, VERSIONS, *(loss for each in ATTRIBUTES for loss in each.losses)))
+"""Every id that a loss may have: those of the attributes, and two of keys and history."""
+
 FEATURES: Final[tuple[Feature, ...]] = tuple(feature for each in ATTRIBUTES for feature in each.features)
 
 

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from schema.attributes.every import LOSSES
 from schema.declaration import (
     Declaration,
     DeclaredInventory,
@@ -25,7 +26,6 @@ from schema.ends import access_point, overlap
 from schema.errors import DeclarationError
 from schema.formats.validation import path_text
 from schema.formats.yaml_strict import Lines, Path
-from schema.losses import LOSSES
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Every test that a document names exists, in whatever document it is named."""
+"""Every test that a document names exists, and every path of the map; every room is on the map."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
+PACKAGES = ("s3migrate", "planner", "executor", "storage", "schema")
 NAMED = re.compile(r"`(?:tests/)?([\w/]+\.py)::(\w+)(?:::(\w+))?(?:\[[^`]*\])?`")
 
 
@@ -35,3 +36,30 @@ def test_an_invented_test_would_be_noticed() -> None:
     assert found[1] not in names_in(found[0])
     assert names_in("unit/planner/test_decide.py")
     assert not names_in("unit/test_no_such_file.py")
+
+
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+PATH = re.compile(r"`([\w./*-]+(?:/|\.(?:py|toml|json|sql|md|yaml)))`")
+
+
+def there_is(path: str) -> bool:
+    """A path from the root, or, of one word, a file somewhere in the product."""
+    if "/" in path:
+        return any(ROOT.glob(path.rstrip("/")))
+    return any((ROOT / path).exists() or any((ROOT / package).rglob(path)) for package in PACKAGES)
+
+
+def test_every_path_on_the_map_exists() -> None:
+    paths = PATH.findall(ARCHITECTURE)
+    assert [path for path in paths if not there_is(path)] == []
+    assert len(paths) > 80
+    assert not there_is("executor/copy/teleport.py")
+
+
+def test_every_room_is_on_the_map() -> None:
+    rooms = {
+        f"{path.parent.relative_to(ROOT).as_posix()}/"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert rooms - set(PATH.findall(ARCHITECTURE)) == set()

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.review.losses import find_losses, key_kinds, risks_of_probes
+from schema.attributes.every import LOSSES
 from schema.attributes.evidence import Counted, Evidence, SampledObject
 from schema.declaration import Preserve, Side
 from schema.facts import Capabilities
-from schema.losses import LOSSES
 from schema.objects import ObjectHead
 from schema.plan import Inventory, ListingKind, Section
 
