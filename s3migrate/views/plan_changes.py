@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from planner.difference import Change, PlanDifference, Field, ObjectChange, difference_of, object_changes
+from planner.difference import Change, Field, ObjectChange, PlanDifference, difference_of, object_changes
 from s3migrate.views.markdown import TEXT_BYTES, code, plain_or_code
 from schema.errors import MigrationError
 from schema.files.manifest import ManifestStore
