@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from schema.plan import HELD_MARKER, HELD_VERSION
+from schema import plan
 
 
 class Reason(StrEnum):
     """One reason for one decision. The values are written into manifests: changing one changes digests."""
 
     ABSENT = "absent at the destination"
-    SAME_SIZE = "same size"
-    SAME_ETAG = "same size and same ETag"
-    NOT_OLDER = "same size, and the destination is not older than the source"
-    COPIED_EARLIER = "copied earlier by this lineage, and unchanged at the destination since"
-    SAME_VERSION = HELD_VERSION
-    SAME_MARKER = HELD_MARKER
+    SAME_SIZE = plan.SAME_SIZE
+    SAME_ETAG = plan.SAME_ETAG
+    NOT_OLDER = plan.NOT_OLDER
+    COPIED_EARLIER = plan.COPIED_EARLIER
+    SAME_VERSION = plan.HELD_VERSION
+    SAME_MARKER = plan.HELD_MARKER
 
     OTHER_SIZE = "the sizes differ"
     OTHER_ETAG = "the ETags differ"

@@ -24,6 +24,8 @@ COMMANDS = {
     "apply": ("apply:apply_command", "Carry out a plan, or go on where it stopped."),
     "status": ("status:status_command", "Progress, outcomes, failures, flow."),
     "verify": ("verify:verify_command", "Prove that source and destination are equal."),
+    "certify": ("proof.certify:certify_command", "Write a certificate of what a run has put in place."),
+    "prove": ("proof.prove:prove_command", "Show that a certificate holds a key."),
     "retry": ("steering.retry:retry_command", "Make failed objects ready again; then apply."),
     "explain": ("explain:explain_command", "Everything known of one key."),
     "cleanup": ("steering.cleanup:cleanup_command", "Abort multipart uploads that a run left open."),

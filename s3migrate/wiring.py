@@ -25,11 +25,13 @@ from schema.flow.samples import SIDES, Activity
 from schema.plan import Plan
 
 if TYPE_CHECKING:
+    from executor.copy.job import Tools
     from executor.flow.endpoint import EndpointGovernor
     from executor.flow.governor import Governor
     from executor.flow.side_counters import SideObserver
     from executor.ledger.embedded.server import EmbeddedPostgres
     from executor.ledger.ledger import Ledger
+    from executor.stop import Stop
     from schema.timeouts import Timeouts
     from storage.port import ObjectStore, RequestObserver
     from storage.s3.store import S3Store
@@ -96,6 +98,15 @@ def open_sections(
         name: (opened(source, WhichSide.SOURCE), opened(destination, WhichSide.DESTINATION))
         for name, source, destination in pairs
     }
+
+
+def reading_tools(budget: int, stop: Stop) -> Tools:
+    """What proving needs beside stores and ledger: *budget* bytes of buffers, and patience until *stop*."""
+    from executor.attempts import Retrier
+    from executor.copy.job import Tools
+    from executor.machine.buffers import BufferPool, ByteBudget
+
+    return Tools(BufferPool(ByteBudget(budget)), Retrier(stop, random.random, lambda _stop: None), stop)
 
 
 class Governors:

@@ -15,13 +15,15 @@ MigrationError                       something the operator can act on; anything
 │   ├── PlanCorrupt                  schema, plan_id, sums, DAG
 │   ├── ManifestCorrupt              digest, order, count
 │   ├── ManifestMissing
-│   └── InventoryCorrupt             an S3 Inventory report or key list: checksum, columns, rows
+│   ├── InventoryCorrupt             an S3 Inventory report or key list: checksum, columns, rows
+│   └── CertificateCorrupt            digest, order or count of a certificate
 ├── LockHeld
 ├── NotApproved                      other plan id than expected, loss not accepted
 ├── GuardExceeded
 ├── VerifyFailed
 ├── Stopped                          drained on request; run again to go on
-├── KeyUnknown                       `explain`: the key is in no manifest of the plan
+├── RunUnfinished                    a run that goes on cannot be certified
+├── KeyUnknown                       `explain`, `prove`: the key is in no manifest of the plan, in no certificate
 └── StoreError                       an S3 endpoint said no; `retryable`, `scope` and an exit code of its own are
                                      answered by every leaf, the side it speaks of by every error
 """
@@ -60,7 +62,7 @@ class InputMissing(MigrationError):
 
 
 class KeyUnknown(MigrationError):
-    """A key that was asked about is in no manifest of the plan."""
+    """A key that was asked about is in no manifest of the plan, or in no certificate."""
 
     exit_code = ExitCode.INPUT_MISSING
 
@@ -132,6 +134,10 @@ class InventoryCorrupt(IntegrityRefused):
     """An S3 Inventory report or a key list is damaged, of another bucket, or does not tell what planning needs."""
 
 
+class CertificateCorrupt(IntegrityRefused):
+    """A certificate's files do not fit one another."""
+
+
 class LockHeld(MigrationError):
     """Another plan holds the destination scope."""
 
@@ -158,6 +164,12 @@ class VerifyFailed(MigrationError):
 
 class Stopped(MigrationError):
     """The run was drained on request and can be resumed."""
+
+    exit_code = ExitCode.STOPPED
+
+
+class RunUnfinished(MigrationError):
+    """What is asked for can only be said of a run that has ended."""
 
     exit_code = ExitCode.STOPPED
 

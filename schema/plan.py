@@ -67,6 +67,13 @@ SOURCE_ACTIONS = WRITE_ACTIONS | {
 HELD_VERSION = "the destination's history holds this version in its place"
 HELD_MARKER = "a delete marker on both sides"
 """Reasons of skipped versions: the planner writes them into the manifest of skipped keys, verify reads them."""
+SAME_SIZE = "same size"
+SAME_ETAG = "same size and same ETag"
+NOT_OLDER = "same size, and the destination is not older than the source"
+COPIED_EARLIER = "copied earlier by this lineage, and unchanged at the destination since"
+EQUAL_REASONS = frozenset({SAME_SIZE, SAME_ETAG, NOT_OLDER, COPIED_EARLIER, HELD_VERSION, HELD_MARKER})
+"""Reasons of keys that were skipped because the destination holds the object already; any other reason of a skipped
+key is a policy that leaves what differs alone."""
 
 
 class Entry(NamedTuple):

@@ -81,6 +81,10 @@ class Proof(NamedTuple):
     """In words; empty: as it should be."""
     unread: str = ""
     """Depth content, an object in an archive: what was not read, and what stands in for it. '' when all was read."""
+    there: ObjectHead | None = None
+    """The destination's head, where one was seen."""
+    crc: int | None = None
+    """Depth content: CRC64NVME of the bytes that both sides were read to hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +106,13 @@ class ObjectProver:
         if entry.action is Action.DELETE:
             return Proof(again(partial(_absent, self.route, entry)))
         pair = again(partial(self._look_at_both, entry, row))
-        found, unread = pair.found, ""
+        found, bytes_ = pair.found, Proof(())
         if pair.source is not None and pair.there is not None and not any(f.startswith("size:") for f in found):
             recorded = row.checksum if row is not None else b""
             crc = int.from_bytes(recorded, "big") if recorded else None
-            more, unread = self._bytes(entry, pair.source.head, pair.there, known=_Known(crc, pair.crcs))
-            found += more
-        return Proof(tuple(dict.fromkeys(found)), unread)
+            bytes_ = self._bytes(entry, pair.source.head, pair.there, known=_Known(crc, pair.crcs))
+            found += bytes_.differences
+        return bytes_._replace(differences=tuple(dict.fromkeys(found)), there=pair.there)
 
     def _look_at_both(self, entry: Entry, row: Completion | None) -> _Pair:
         route = self.route
@@ -167,7 +171,7 @@ class ObjectProver:
             if crc is not None and seen is not None and crc != seen:
                 return Proof((f"content: the ledger recorded CRC64NVME {_text(crc)}, the {side} has {_text(seen)}",))
         if ours is not None and theirs is not None:
-            return Proof(())
+            return Proof((), crc=theirs)
         of_source = crc if ours is None else ours
         if of_source is not None and proven_equal(route, source, there, crc=of_source) is False:
             return Proof(("content: the destination's head names other bytes than the source holds",))

@@ -17,7 +17,7 @@ from executor.stop import Stop
 from executor.verify.expectation import Expectations, Expected
 from executor.verify.history import version_findings
 from executor.verify.listing import ARRIVED, NOTES, Mismatch, MismatchKind, destination_findings, source_findings
-from executor.verify.objects import Depth, ObjectProver
+from executor.verify.objects import Depth, ObjectProver, Proof
 from schema.errors import Scope, Stopped, StoreError
 from schema.files.manifest import ManifestStore
 from schema.plan import VERSION_ORDER, WRITE_ACTIONS, Action, Plan
@@ -141,19 +141,27 @@ class VerifyRun:
 def _prove(prover: ObjectProver, early_stop: EarlyStop, line: Expected) -> Mismatch | None:
     """Raises run-wide errors, and what ends the run early."""
     entry, section = line.entry, prover.route.section.id
+    proof = look_at(prover, early_stop, line)
+    if isinstance(proof, StoreError):
+        return Mismatch(section, MismatchKind.UNREADABLE, entry.key, entry.target, str(proof))
+    if proof.differences:
+        return Mismatch(section, MismatchKind.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
+    return Mismatch(section, MismatchKind.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None
+
+
+def look_at(prover: ObjectProver, early_stop: EarlyStop, line: Expected) -> Proof | StoreError:
+    """What was found of one object, or why it cannot be read. Raises run-wide errors, and what ends the run early."""
     try:
-        proof = prover.prove(entry, line.completion)
+        proof = prover.prove(line.entry, line.completion)
     except StoreError as error:
         if error.scope is Scope.RUN:
             raise
         ending = early_stop.ending(error, prover.route)
         if ending is not None:
             raise ending from error
-        return Mismatch(section, MismatchKind.UNREADABLE, entry.key, entry.target, str(error))
+        return error
     early_stop.succeeded()
-    if proof.differences:
-        return Mismatch(section, MismatchKind.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
-    return Mismatch(section, MismatchKind.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None
+    return proof
 
 
 def _place(line: Expected) -> bytes:

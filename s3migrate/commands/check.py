@@ -10,7 +10,7 @@ from s3migrate.commands.common import json_lines, json_option, plan_argument, re
 from s3migrate.plan_url import PlanUrl
 from s3migrate.views.plan_text import summary_of
 from schema.errors import IntegrityRefused
-from schema.files.manifest import verify_manifest
+from schema.files.manifest import manifest_complaints
 from schema.files.plan_checks import check_guards
 from schema.formats.quantities import counted_text
 
@@ -23,19 +23,7 @@ def check_command(plan_path: Path | PlanUrl, as_json: bool) -> None:
     """Check PLAN offline: schema, plan_id, sums, DAG, guards, and every manifest's digest, order and counts."""
     plan, manifests = read_plan(plan_path)
     check_guards(plan)
-    complaints = []
-    for batch in plan.batches:
-        try:
-            verify_manifest(manifests, batch.manifest, objects=batch.objects, bytes=batch.bytes, keys=batch.keys)
-        except IntegrityRefused as error:
-            complaints.append(f"{batch.id}: {error}")
-    for section in plan.sections:
-        for name, digest in section.side_manifests.items():
-            tally = section.summary[name]
-            try:
-                verify_manifest(manifests, digest, objects=tally.objects, bytes=tally.bytes, keys=None)
-            except IntegrityRefused as error:
-                complaints.append(f"{section.id}/{name}: {error}")
+    complaints = list(manifest_complaints(plan, manifests))
     if complaints:
         raise IntegrityRefused("\n".join(complaints))
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -11,9 +10,6 @@ from typing import Any
 
 import click
 
-from executor.attempts import Retrier
-from executor.copy.job import Tools
-from executor.machine.buffers import BufferPool, ByteBudget
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
 from executor.machine.processor import schedule_as_batch
 from executor.route import routes_of
@@ -26,7 +22,7 @@ from s3migrate.console.output import outlive_readers
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.verify_report import ReportFile
-from s3migrate.wiring import open_ledger, open_sections
+from s3migrate.wiring import open_ledger, open_sections, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
@@ -64,7 +60,6 @@ def verify_command(
         signal.signal(name, stop.request)
     stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
     budget = plan.limits.memory or default_budget()
-    tools = Tools(BufferPool(ByteBudget(budget)), Retrier(stop, random.random, lambda _stop: None), stop)
     emit = emitter(as_json)
     ledger = open_ledger(settings)
     calm_collector()
@@ -81,7 +76,7 @@ def verify_command(
                 ledger=ledger,
                 run_id=run.run_id if run is not None else None,
                 level=Depth(level),
-                tools=tools,
+                tools=reading_tools(budget, stop),
                 sample=sample,
             )
             tallies = verification.run(_teller(emit, report, many=len(plan.sections) > 1))

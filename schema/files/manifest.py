@@ -24,10 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Protocol, Self
 
-from schema.errors import LocalDiskError, ManifestCorrupt, ManifestMissing, descriptors_exhausted
+from schema.errors import IntegrityRefused, LocalDiskError, ManifestCorrupt, ManifestMissing, descriptors_exhausted
 from schema.files.manifest_lines import decode, encode, encode_run, follows
 from schema.formats.durable_file import make_durable, sync_folder
-from schema.plan import Entry
+from schema.plan import Entry, Plan, Tally
 
 MAX_LINE = 64 * 1024
 """Bytes. Two keys of 1,024 bytes, each byte escaped six-fold, with every other field, stay under 20 KiB."""
@@ -321,6 +321,22 @@ def verify_manifest(
             f"manifest {digest} goes from {first!r} to {last.key!r}, the plan says {keys[0]!r} to {keys[1]!r}; "
             "plan again"
         )
+
+
+def manifest_complaints(plan: Plan, store: ManifestStore) -> Iterator[str]:
+    """What is wrong with each manifest that *plan* names, see verify_manifest; nothing when all are whole."""
+    named: list[tuple[str, str, Tally, tuple[str, str] | None]]
+    named = [(b.id, b.manifest, Tally(b.objects, b.bytes), b.keys) for b in plan.batches]
+    named += [
+        (f"{section.id}/{name}", digest, section.summary[name], None)
+        for section in plan.sections
+        for name, digest in section.side_manifests.items()
+    ]
+    for place, digest, tally, keys in named:
+        try:
+            verify_manifest(store, digest, objects=tally.objects, bytes=tally.bytes, keys=keys)
+        except IntegrityRefused as error:
+            yield f"{place}: {error}"
 
 
 def read_lines(store: ManifestStore, digest: str) -> Iterator[bytes]:

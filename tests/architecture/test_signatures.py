@@ -14,6 +14,7 @@ MOST_BY_POSITION = 3
 
 MORE_PARAMETERS: dict[str, str] = {
     "s3migrate/commands/apply.py:apply_command": "click passes one argument for each option",
+    "s3migrate/commands/proof/certify.py:certify_command": "click passes one argument for each option",
     "s3migrate/commands/plan.py:plan_command": "click passes one argument for each option",
     "storage/wire/signer.py:sign": "the parts of a canonical request; a record would only be made and taken apart",
     "s3migrate/commands/show.py:show_command": "click passes one argument for each option",

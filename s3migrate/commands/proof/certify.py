@@ -1,0 +1,211 @@
+"""certify: a certificate of what a run has put in place, for people who do not trust us."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import click
+
+from executor.ledger.values import Run
+from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
+from executor.route import routes_of
+from executor.stop import Stop
+from executor.verify.certify import UNDONE, WRONG, Certification, require_ended
+from s3migrate.commands.common import chosen_run, emitter, json_option, plan_of_run, told_as_json
+from s3migrate.settings import read_settings
+from s3migrate.wiring import open_ledger, open_sections, reading_tools
+from schema.ends import server_of
+from schema.errors import FinishedWithFailures, IntegrityRefused, VerifyFailed
+from schema.files.certificate import Checkpoint, Evidence, Leaf
+from schema.files.certificate_files import CertificateFolder, TreeWriter
+from schema.files.manifest import ManifestStore, manifest_complaints
+from schema.files.signed_note import signed
+from schema.formats.quantities import count_text, counted_text
+from schema.plan import Plan, Section
+
+if TYPE_CHECKING:
+    from storage.s3.store import S3Store
+
+
+@click.command("certify", short_help="Write a certificate of what a run has put in place.")
+@click.argument("run_id", metavar="RUN", type=int, required=False)
+@click.option(
+    "--plan",
+    "plan_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The run's plan  [the one in plans/]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to make  [certificates/NAME-run-RUN]",
+)
+@click.option(
+    "--level",
+    type=click.Choice([level.value for level in Evidence]),
+    default=Evidence.LISTED.value,
+    show_default=True,
+    help="What is looked at again: nothing, the listing, every HEAD, all bytes.",
+)
+@click.option("--sign", "key_path", type=click.Path(path_type=Path, dir_okay=False), help="An Ed25519 key, PEM.")
+@json_option
+@told_as_json
+def certify_command(
+    *, run_id: int | None, plan_path: Path | None, output: Path | None, level: str, key_path: Path | None, as_json: bool
+) -> int:
+    """Write down, for every object that RUN (default: the latest) has put in place, what proves it; hash it all.
+
+    docs/verify_certificate.py checks the result against the bucket's own listing without a line of ours. A key that
+    is not certified is listed with the reason.
+    """
+    set_malloc_arenas()
+    stop = Stop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop.request)
+    ledger = open_ledger(read_settings())
+    calm_collector()
+    try:
+        run = chosen_run(ledger, run_id)
+        plan, manifests = plan_of_run(run, plan_path)
+        require_ended(ledger, run)
+        _require_whole(plan, manifests)
+        if key_path is not None:
+            signed("", "s3migrate", key_path)  # before hours of work, not after
+        path = output or Path("certificates") / f"{plan.name}-run-{run.run_id}"
+        deep = Evidence(level)
+        with CertificateFolder(path) as folder, _stores(plan, deep) as stores:
+            budget = plan.limits.memory or default_budget()
+            certification = Certification(
+                plan=plan,
+                routes=routes_of(plan, stores, budget) if stores else {},
+                manifests=manifests,
+                ledger=ledger,
+                run_id=run.run_id,
+                level=deep,
+                tools=reading_tools(budget, stop),
+            )
+            written = [
+                _written(certification, section, folder.tree(section.id), _Note(run, deep, key_path))
+                for section in plan.sections
+            ]
+    finally:
+        ledger.close()
+    return _conclude(path, written, emitter(as_json))
+
+
+@contextmanager
+def _stores(plan: Plan, level: Evidence) -> Iterator[Mapping[str, tuple[S3Store, S3Store]]]:
+    """Both ends of every section; none where nothing is looked at again."""
+    if level is Evidence.RECORDED:
+        yield {}
+        return
+    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
+    try:
+        yield stores
+    finally:
+        for pair in stores.values():
+            for store in pair:
+                store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What a checkpoint says besides its tree."""
+
+    run: Run
+    level: Evidence
+    key_path: Path | None
+
+    def facts(self) -> list[str]:
+        """Lines; no root depends on them."""
+        now = datetime.now(UTC)
+        return [
+            f"plan {self.run.plan_id}",
+            f"run {self.run.run_id} {self.run.state.name.lower()}",
+            f"level {self.level.value}",
+            f"made {now:%Y-%m-%dT%H:%M:%SZ}",
+        ]
+
+
+@dataclass(slots=True)
+class _Written:
+    """What one section's tree holds."""
+
+    section: str
+    checkpoint: Checkpoint
+    evidence: Counter[str] = field(default_factory=Counter)
+    not_certified: Counter[str] = field(default_factory=Counter)
+
+
+def _require_whole(plan: Plan, manifests: ManifestStore) -> None:
+    complaints = list(manifest_complaints(plan, manifests))
+    if complaints:
+        raise IntegrityRefused("nothing is certified:\n" + "\n".join(complaints))
+
+
+def _origin(plan: Plan, section: Section) -> str:
+    """Which tree: the destination, and the plan that was carried out there."""
+    side = section.destination
+    place = quote(f"{server_of(side.endpoint_url)}/{side.bucket}/{side.prefix}", safe="/:.-_")
+    return f"{place}@{plan.plan_id.removeprefix('sha256:')[:16]}"
+
+
+def _written(certification: Certification, section: Section, tree: TreeWriter, note: _Note) -> _Written:
+    evidence: Counter[str] = Counter()
+    not_certified: Counter[str] = Counter()
+    with tree:
+        for record in certification.records(section):
+            tree.add(record)
+            if isinstance(record, Leaf):
+                evidence[record.evidence.value] += 1
+            else:
+                not_certified[record.kind] += 1
+        checkpoint = tree.finish(_origin(certification.plan, section), note.facts())
+        text = checkpoint.text()
+        if note.key_path is None:
+            tree.write_note(text)
+        else:
+            tree.write_note(*signed(text, checkpoint.origin, note.key_path))
+    return _Written(section.id, checkpoint, evidence, not_certified)
+
+
+def _conclude(path: Path, written: Iterable[_Written], emit: Callable[[dict[str, Any]], None] | None) -> int:
+    kinds: Counter[str] = Counter()
+    for tree in written:
+        kinds += tree.not_certified
+        root = tree.checkpoint.root.hex()
+        if emit is not None:
+            facts = {"path": str(path), "section": tree.section, "size": tree.checkpoint.size, "root": root}
+            counts = {"evidence": dict(tree.evidence), "not_certified": dict(tree.not_certified)}
+            emit({"type": "certificate", **facts, **counts})
+            continue
+        by = f" ({_counts(tree.evidence)})" if tree.evidence else ""
+        click.echo(f"{path / tree.section}: {counted_text(tree.checkpoint.size, 'object')} certified{by}, root {root}")
+        if tree.not_certified:
+            click.echo(f"  not certified: {_counts(tree.not_certified)}; not-certified.jsonl.gz there says why of each")
+    wrong = Counter({kind: n for kind, n in kinds.items() if kind in WRONG})
+    if wrong:
+        raise VerifyFailed(
+            f"{path} was written, but the destination is not as the ledger has it: {_counts(wrong)}. Look at "
+            "not-certified.jsonl.gz there, mend it by a new plan, certify again"
+        )
+    undone = Counter({kind: n for kind, n in kinds.items() if kind in UNDONE})
+    if undone:
+        raise FinishedWithFailures(
+            f"{path} was written, without what the run did not move: {_counts(undone)}. `s3migrate retry` or a new "
+            "plan moves them"
+        )
+    return 0
+
+
+def _counts(counter: Mapping[str, int]) -> str:
+    return ", ".join(f"{count_text(n)} {kind}" for kind, n in sorted(counter.items()))
