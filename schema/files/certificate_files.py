@@ -198,7 +198,7 @@ def inclusions(tree: Path, key: str) -> list[Inclusion]:
     proofs = []
     for index, line in found:
         path = inclusion_path(read_leaves(tree), index, checkpoint.size)
-        if root_from_path(line, index, checkpoint.size, path) != checkpoint.root:
+        if root_from_path(line, index, checkpoint.size, path=path) != checkpoint.root:
             raise CertificateCorrupt(f"the leaves in {tree} changed while they were read; run again")
         proofs.append(Inclusion(line, index, path))
     return proofs

@@ -92,7 +92,7 @@ def inclusion_path(leaves: Iterable[bytes], index: int, size: int) -> list[bytes
     return [trees[span].root() for span in spans]
 
 
-def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+def root_from_path(leaf: bytes, index: int, size: int, *, path: Sequence[bytes]) -> bytes | None:
     """The root that *path* leads to from *leaf*; None: no path of this length belongs to leaf *index* of *size*."""
     if not 0 <= index < size or len(path) != len(spans_of_path(index, size)):
         return None

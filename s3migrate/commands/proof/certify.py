@@ -94,7 +94,7 @@ def certify_command(
                 tools=reading_tools(budget, stop),
             )
             written = [
-                _written(certification, section, folder.tree(section.id), _Note(run, deep, key_path))
+                _written(certification, section, folder.tree(section.id), note=_Note(run, deep, key_path))
                 for section in plan.sections
             ]
     finally:
@@ -159,7 +159,7 @@ def _origin(plan: Plan, section: Section) -> str:
     return f"{place}@{plan.plan_id.removeprefix('sha256:')[:16]}"
 
 
-def _written(certification: Certification, section: Section, tree: TreeWriter, note: _Note) -> _Written:
+def _written(certification: Certification, section: Section, tree: TreeWriter, *, note: _Note) -> _Written:
     evidence: Counter[str] = Counter()
     not_certified: Counter[str] = Counter()
     with tree:

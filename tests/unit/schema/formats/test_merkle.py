@@ -61,20 +61,20 @@ def test_a_path_leads_from_its_leaf_to_the_root_and_from_no_other(leaves: list[b
     path = inclusion_path(iter(leaves), index, size)
 
     assert root_of(leaves) == root
-    assert root_from_path(leaves[index], index, size, path) == root
-    assert root_from_path(leaves[index] + b"x", index, size, path) != root
-    assert root_from_path(leaves[index], index, size, [*path, root]) is None
+    assert root_from_path(leaves[index], index, size, path=path) == root
+    assert root_from_path(leaves[index] + b"x", index, size, path=path) != root
+    assert root_from_path(leaves[index], index, size, path=[*path, root]) is None
     if path:
         spoiled = [bytes([path[0][0] ^ 1]) + path[0][1:], *path[1:]]
-        assert root_from_path(leaves[index], index, size, spoiled) != root
-        assert root_from_path(leaves[index], index, size, path[:-1]) is None
+        assert root_from_path(leaves[index], index, size, path=spoiled) != root
+        assert root_from_path(leaves[index], index, size, path=path[:-1]) is None
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (-1, 3), (3, 3)])
 def test_a_leaf_outside_the_tree_has_no_path(index: int, size: int) -> None:
     with pytest.raises(IndexError):
         spans_of_path(index, size)
-    assert root_from_path(b"", index, size, []) is None
+    assert root_from_path(b"", index, size, path=[]) is None
 
 
 def test_a_path_over_fewer_leaves_than_promised_is_refused() -> None:
