@@ -16,7 +16,7 @@ MigrationError                       something the operator can act on; anything
 │   ├── ManifestCorrupt              digest, order, count
 │   ├── ManifestMissing
 │   ├── InventoryCorrupt             an S3 Inventory report or key list: checksum, columns, rows
-│   └── CertificateCorrupt            digest, order or count of a certificate
+│   └── CertificateCorrupt           digest, order or count of a certificate
 ├── LockHeld
 ├── NotApproved                      other plan id than expected, loss not accepted
 ├── GuardExceeded
