@@ -23,7 +23,7 @@ from executor.verify.run import AT_ONCE, look_at
 from schema import checksums
 from schema.attributes.headers import SYSTEM_HEADERS
 from schema.errors import LedgerSchemaError, RunUnfinished, StalePlan, Stopped, StoreError
-from schema.files.certificate import Arrival, Evidence, Leaf, NotCertified
+from schema.files.certificate import Arrival, EvidenceLevel, Leaf, NotCertified
 from schema.files.manifest import ManifestStore
 from schema.formats.canonical import canonical_json, sha256_of
 from schema.formats.quantities import counted_text
@@ -31,7 +31,7 @@ from schema.objects import ObjectHead
 from schema.plan import EQUAL_REASONS, HELD_MARKER, SAME_ETAG, WRITE_ACTIONS, Action, Entry, Plan, Section
 from storage.port import believed
 
-DEEPER: Final = {Evidence.HEAD: Depth.HEAD, Evidence.CONTENT: Depth.CONTENT}
+DEEPER: Final = {EvidenceLevel.HEAD: Depth.HEAD, EvidenceLevel.CONTENT: Depth.CONTENT}
 REASONS_KNOWN: Final = 100_000
 """Failures whose reasons are held in memory; further ones are told without."""
 LEFT_ALONE: Final = "left-alone"
@@ -84,11 +84,11 @@ class Certification:
 
     plan: Plan
     routes: Mapping[str, Route]
-    """By section id; none are needed for Evidence.RECORDED."""
+    """By section id; none are needed for EvidenceLevel.RECORDED."""
     manifests: ManifestStore
     ledger: Ledger
     run_id: int
-    level: Evidence
+    level: EvidenceLevel
     tools: Tools
     parallel_listing: int = 4
 
@@ -108,7 +108,7 @@ class Certification:
     def _candidates(self, section: Section) -> Iterator[_Candidate | NotCertified]:
         failures = self.ledger.reports.failures(self.run_id, REASONS_KNOWN)
         reasons = {(f.batch_no, f.ord): f"{f.error_code}: {f.message}" for f in failures}
-        listed = self.level is not Evidence.RECORDED
+        listed = self.level is not EvidenceLevel.RECORDED
         for line, finding in _paired(self._lines(section).by_target(), self._findings(section)):
             if line is None:
                 if finding is not None:
@@ -120,14 +120,14 @@ class Certification:
             elif finding is not None:
                 yield _not(line.entry, finding.verdict.value, finding.detail)
             elif said is not None:
-                yield _Candidate(line, said._replace(evidence=Evidence.LISTED) if listed else said)
+                yield _Candidate(line, said._replace(evidence=EvidenceLevel.LISTED) if listed else said)
 
     def _lines(self, section: Section) -> Expectations:
         return Expectations(self.plan, section, self.manifests, ledger=self.ledger, run_id=self.run_id)
 
     def _findings(self, section: Section) -> Iterator[Mismatch]:
         """What the destination's listing says against plan and ledger, ascending by the destination's key."""
-        if self.level is Evidence.RECORDED:
+        if self.level is EvidenceLevel.RECORDED:
             return iter(())
         route, lines = self.routes[section.id], self._lines(section)
         if self.plan.policy.versions == "all":
@@ -214,7 +214,7 @@ def _skipped(entry: Entry) -> Leaf:
     """Equal ETags that look like an MD5 are one; any other ETag says nothing of the bytes."""
     etag = entry.etag if entry.destination_etag is None else entry.destination_etag
     digest = f"md5:{etag}" if entry.reason == SAME_ETAG and md5_of_etag(etag) else None
-    evidence, arrival = Evidence.RECORDED, Arrival.SKIPPED
+    evidence, arrival = EvidenceLevel.RECORDED, Arrival.SKIPPED
     return _leaf(entry, None, digest=digest)._replace(evidence=evidence, arrival=arrival, etag=etag)
 
 
@@ -235,7 +235,7 @@ def _leaf(entry: Entry, version: str | None, *, digest: str | None) -> Leaf:
         size=entry.size,
         digest=digest,
         metadata=None,
-        evidence=Evidence.RECORDED,
+        evidence=EvidenceLevel.RECORDED,
         etag="",
         arrival=Arrival.COPIED,
         source=entry.key,
@@ -258,7 +258,7 @@ def _look(prover: ObjectProver, early_stop: EarlyStop, candidate: _Candidate) ->
 def _deepened(leaf: Leaf, proof: Proof) -> Leaf:
     """*leaf* with what its head and its bytes have shown."""
     if proof.there is None:
-        return leaf._replace(evidence=Evidence.HEAD)
+        return leaf._replace(evidence=EvidenceLevel.HEAD)
     digest = leaf.digest
     if proof.crc is not None:
         digest = f"crc64nvme:{checksums.crc_text(proof.crc)}"
@@ -267,6 +267,6 @@ def _deepened(leaf: Leaf, proof: Proof) -> Leaf:
     return leaf._replace(
         digest=digest,
         metadata=metadata_digest(proof.there),
-        evidence=Evidence.HEAD if proof.crc is None else Evidence.CONTENT,
+        evidence=EvidenceLevel.HEAD if proof.crc is None else EvidenceLevel.CONTENT,
         etag=proof.there.etag or leaf.etag,
     )

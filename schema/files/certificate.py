@@ -21,7 +21,7 @@ NOT_CERTIFIED = "not-certified.jsonl.gz"
 PROOF_HEAD = "c2sp.org/tlog-proof@v1"
 
 
-class Evidence(StrEnum):
+class EvidenceLevel(StrEnum):
     """What stands behind a leaf; each level includes those before it."""
 
     RECORDED = "recorded"
@@ -58,7 +58,7 @@ class Leaf(NamedTuple):
     """'crc64nvme:' and base64, or 'md5:' and hex, of all bytes; None: nobody computed one."""
     metadata: str | None
     """'sha256:' over what a HEAD shows (see executor/verify/certify.py); None: nobody asked."""
-    evidence: Evidence
+    evidence: EvidenceLevel
     etag: str
     """The destination's, without quotes; '' where there is none."""
     arrival: Arrival
@@ -89,7 +89,9 @@ def leaf_of(line: bytes) -> Leaf:
     """The leaf in a *line*. Raises CertificateCorrupt."""
     try:
         document = json.loads(line)
-        leaf = Leaf(**{**document, "evidence": Evidence(document["evidence"]), "arrival": Arrival(document["arrival"])})
+        leaf = Leaf(
+            **{**document, "evidence": EvidenceLevel(document["evidence"]), "arrival": Arrival(document["arrival"])}
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise CertificateCorrupt(f"{line[:80]!r} is no leaf of a certificate: {error}; certify again") from None
     return leaf

@@ -24,7 +24,7 @@ from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger, open_sections, reading_tools
 from schema.ends import server_of
 from schema.errors import FinishedWithFailures, IntegrityRefused, VerifyFailed
-from schema.files.certificate import Checkpoint, Evidence, Leaf
+from schema.files.certificate import Checkpoint, EvidenceLevel, Leaf
 from schema.files.certificate_files import CertificateFolder, TreeWriter
 from schema.files.manifest import ManifestStore, manifest_complaints
 from schema.files.signed_note import signed
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--level",
-    type=click.Choice([level.value for level in Evidence]),
-    default=Evidence.LISTED.value,
+    type=click.Choice([level.value for level in EvidenceLevel]),
+    default=EvidenceLevel.LISTED.value,
     show_default=True,
     help="What is looked at again: nothing, the listing, every HEAD, all bytes.",
 )
@@ -81,7 +81,7 @@ def certify_command(
         if key_path is not None:
             signed("", "s3migrate", key_path)  # before hours of work, not after
         path = output or Path("certificates") / f"{plan.name}-run-{run.run_id}"
-        deep = Evidence(level)
+        deep = EvidenceLevel(level)
         with CertificateFolder(path) as folder, _stores(plan, deep) as stores:
             budget = plan.limits.memory or default_budget()
             certification = Certification(
@@ -103,9 +103,9 @@ def certify_command(
 
 
 @contextmanager
-def _stores(plan: Plan, level: Evidence) -> Iterator[Mapping[str, tuple[S3Store, S3Store]]]:
+def _stores(plan: Plan, level: EvidenceLevel) -> Iterator[Mapping[str, tuple[S3Store, S3Store]]]:
     """Both ends of every section; none where nothing is looked at again."""
-    if level is Evidence.RECORDED:
+    if level is EvidenceLevel.RECORDED:
         yield {}
         return
     stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
@@ -122,7 +122,7 @@ class _Note:
     """What a checkpoint says besides its tree."""
 
     run: Run
-    level: Evidence
+    level: EvidenceLevel
     key_path: Path | None
 
     def facts(self) -> list[str]:

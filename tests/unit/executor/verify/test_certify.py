@@ -15,7 +15,7 @@ from executor.ledger.values import Completion, FailedObject, Outcome, Run, RunSt
 from executor.verify.certify import Certification, metadata_digest, require_ended
 from schema.declaration import Filters, OnDifferent, Policy
 from schema.errors import LedgerSchemaError, RunUnfinished, StalePlan
-from schema.files.certificate import Arrival, Evidence, Leaf, NotCertified, line_of
+from schema.files.certificate import Arrival, EvidenceLevel, Leaf, NotCertified, line_of
 from schema.formats.merkle import Accumulator
 from schema.objects import ObjectHead
 from schema.plan import Plan
@@ -57,7 +57,7 @@ def rows_of(made: Plan, outcome: Outcome = Outcome.COPIED) -> dict[tuple[int, in
 def certified(made: Plan, manifests: MemoryManifests, rows: Any, failed: Any = ()) -> list[Leaf | NotCertified]:
     ledger = cast(Any, SimpleNamespace(reports=Rows(rows, list(failed))))
     certification = Certification(
-        plan=made, routes={}, manifests=manifests, ledger=ledger, run_id=1, level=Evidence.RECORDED,
+        plan=made, routes={}, manifests=manifests, ledger=ledger, run_id=1, level=EvidenceLevel.RECORDED,
         tools=cast(Any, None),
     )  # fmt: skip
     return list(certification.records(made.sections[0]))
@@ -94,7 +94,7 @@ def test_every_key_is_a_leaf_or_told_why_not_in_key_order(tmp_path: Path) -> Non
     assert others["stranger"][2] == ""
     same = next(n for n in leaves if n.key == "same")
     assert (same.arrival, same.digest, same.etag) == (Arrival.SKIPPED, f"md5:{'e' * 32}", "e" * 32)
-    assert {n.evidence for n in leaves} == {Evidence.RECORDED}
+    assert {n.evidence for n in leaves} == {EvidenceLevel.RECORDED}
 
 
 def test_the_root_depends_on_no_worker_and_no_order(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from schema.files.certificate import (
     LEAVES,
     NOT_CERTIFIED,
     Arrival,
-    Evidence,
+    EvidenceLevel,
     Leaf,
     NotCertified,
     checkpoint_of,
@@ -38,7 +38,7 @@ KEYS = ["", "a", "a b+c", 'q"{', "x\n", "é", "\U0001f600", "\udcff", *(f"k{n:02
 
 def leaf(key: str, **changes: Any) -> Leaf:
     etag = hashlib.md5(key.encode(errors="surrogatepass")).hexdigest()
-    digest, evidence, arrival = "crc64nvme:AAAAAAAAAAA=", Evidence.LISTED, Arrival.COPIED
+    digest, evidence, arrival = "crc64nvme:AAAAAAAAAAA=", EvidenceLevel.LISTED, Arrival.COPIED
     made = Leaf(key, None, len(key), digest, None, evidence, etag, arrival, key, etag, None)
     return made._replace(**changes)
 
