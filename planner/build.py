@@ -10,6 +10,7 @@ from planner.inputs import PairInputs, PlanInputs
 from planner.lineage import lineage_of, refuse_manifests_inside
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
+from planner.review.expectations import refuse_unexpected
 from planner.review.overview import overview_of
 from planner.review.risks import risks_of
 from planner.review.workload import ClassWork, tier_rows, with_tags_asked, work_by_tier
@@ -33,7 +34,7 @@ def build_plan(inputs: PlanInputs) -> Plan:
     Raises what the listings raise (no plan and no temporary file is left; manifests finished by then stay in the
     store under their digests and do no harm), DeclarationError (colliding keys, bad globs or rules, an object that
     cannot travel as declared; ends that overlap were refused with the declaration), StalePlan when the base is of
-    another lineage, LocalDiskError.
+    another lineage, Unexpected when the plan is not what the declaration expects, LocalDiskError.
     """
     declaration, base = inputs.declaration, inputs.base
     refuse_manifests_inside(declaration.manifests, declaration.pairs)
@@ -44,7 +45,9 @@ def build_plan(inputs: PlanInputs) -> Plan:
             f"declaration give lineage {lineage}. Plan without --base, or with a plan of this migration"
         )
     outcomes = [SectionPlanner(pair, inputs).plan() for pair in declaration.pairs]
-    return _numbered(_assembled(outcomes, inputs, lineage), base)
+    plan = _assembled(outcomes, inputs, lineage)
+    refuse_unexpected(plan, declaration.expect)
+    return _numbered(plan, base)
 
 
 def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: str) -> Plan:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from schema.limits import Limits
 from schema.timeouts import Timeouts
@@ -203,6 +204,29 @@ class Guards:
     max_deletes: int = 0
 
 
+class ExpectedRange(NamedTuple):
+    """From the least to the most that is expected, both included."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What whoever wrote the declaration thinks it is about; a plan of anything else is refused. None: whatever it is.
+
+    Objects and bytes are those of the source that take part, copied or there already, so that planning again after a
+    run finds the same.
+    """
+
+    objects: ExpectedRange | None = None
+    bytes: ExpectedRange | None = None
+    max_cost_usd: Decimal | None = None
+    """Of the estimate; a cost that is not known is more."""
+    max_duration: int | None = None
+    """Seconds; of the estimate's expected duration."""
+
+
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """A whole migration.yaml."""
@@ -216,6 +240,7 @@ class Declaration:
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: Guards = Guards()
+    expect: Expect = Expect()
     accept_loss: tuple[str, ...] = ()
     manifests: str = "manifests"
     """A folder beside the plan, or s3://bucket/prefix."""

@@ -20,6 +20,7 @@ MigrationError                       something the operator can act on; anything
 ├── LockHeld
 ├── NotApproved                      other plan id than expected, loss not accepted
 ├── GuardExceeded
+├── Unexpected                       the plan is not of the size, cost or time that the declaration expects
 ├── VerifyFailed
 ├── Stopped                          drained on request; run again to go on
 ├── RunUnfinished                    a run that goes on cannot be certified
@@ -152,6 +153,12 @@ class NotApproved(MigrationError):
 
 class GuardExceeded(MigrationError):
     """The plan does more than its guards allow."""
+
+    exit_code = ExitCode.NOT_APPROVED
+
+
+class Unexpected(MigrationError):
+    """What was listed or estimated is not what the declaration expects."""
 
     exit_code = ExitCode.NOT_APPROVED
 

@@ -40,7 +40,7 @@ class ExitCode(IntEnum):
     STALE = 4, "refused: the plan is stale, or what it saw has changed"
     CORRUPT = 5, "refused: plan, manifest or inventory is not what it claims to be"
     LOCK_HELD = 6, "refused: another plan holds the destination"
-    NOT_APPROVED = 7, "refused: not the approved plan, a loss not accepted, or a guard exceeded"
+    NOT_APPROVED = 7, "refused: not the approved plan, a loss not accepted, a guard exceeded, or not as expected"
     DIFFERENCES = 8, "verify found differences"
     USAGE = 64, "usage"
     DECLARATION = 65, "the declaration is malformed"

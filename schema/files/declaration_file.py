@@ -7,12 +7,16 @@ refused with the line alone. Nothing here opens a connection or reads another fi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
 from schema.declaration import (
     Declaration,
     DeclaredInventory,
+    Expect,
+    ExpectedRange,
     Filters,
     Guards,
     MappingRule,
@@ -83,6 +87,7 @@ def _declaration(document: Mapping[str, Any], said: Complaints, digest: str) -> 
         limits=_limits(document.get("limits", {}), said),
         timeouts=_timeouts(document.get("timeouts", {}), said),
         guards=_guards(document.get("guards", {}), said),
+        expect=_expect(document.get("expect", {}), said),
         accept_loss=tuple(document.get("accept_loss", ())),
         manifests=document.get("manifests", "manifests"),
         sha256=digest,
@@ -183,3 +188,18 @@ def _guards(document: Mapping[str, Any], said: Complaints) -> Guards:
     if "max_bytes" in fields:
         fields["max_bytes"] = said.parsed(quantities.parse_size, fields["max_bytes"], ("guards", "max_bytes"))
     return build(Guards, fields)
+
+
+def _expect(document: Mapping[str, Any], said: Complaints) -> Expect:
+    fields: dict[str, Any] = {}
+    for name, parse in (("objects", quantities.parse_count), ("bytes", quantities.parse_size)):
+        if name in document:
+            found = said.parsed(partial(quantities.parse_around, parse=parse), document[name], ("expect", name))
+            fields[name] = found and ExpectedRange(*found)
+    if "max_cost_usd" in document:
+        fields["max_cost_usd"] = Decimal(str(document["max_cost_usd"]))
+    if "max_duration" in document:
+        fields["max_duration"] = said.parsed(
+            quantities.parse_duration, document["max_duration"], ("expect", "max_duration")
+        )
+    return Expect(**fields)

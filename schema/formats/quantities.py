@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -15,6 +17,9 @@ _UNITS = MappingProxyType(
         **{unit: 1000**power for power, unit in enumerate(("kb", "mb", "gb", "tb", "pb", "eb"), start=1)},
     }
 )
+_THOUSANDS = MappingProxyType({"": 1, "k": 10**3, "m": 10**6, "g": 10**9})
+_COUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kKMG]?)", re.ASCII)
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%", re.ASCII)
 _SECONDS = MappingProxyType({"": 1, "s": 1, "min": 60, "h": 3600})
 _DURATION = re.compile(r"([0-9]{1,9}) ?([a-z]{0,3})", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]{0,3})", re.ASCII)
@@ -52,6 +57,32 @@ def parse_duration(text: str | int) -> int:
     if found is None or factor is None:
         raise ValueError(f"{str(text)[:40]!r} is not a duration; write seconds or a unit: 90, 45s, 5min, 1h")
     return int(found[1]) * factor
+
+
+def parse_count(text: str | int) -> int:
+    """A number of things: 1200000, '1,200,000', '1.2M' (thousands k, millions M, milliards G). ValueError."""
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        return text
+    found = _COUNT.fullmatch(text.strip().replace(",", "")) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{str(text)[:40]!r} is not a count; write a number, or one with k, M or G: 1200000, 1.2M")
+    return int(Decimal(found[1]) * _THOUSANDS[found[2].lower()])
+
+
+def parse_around(text: str | int, parse: Callable[[str | int], int]) -> tuple[int, int]:
+    """Least and most of '1.2M ± 5%' (or +-5%), a quantity that *parse* reads; without a tolerance both are it."""
+    if not isinstance(text, str):
+        value = parse(text)
+        return value, value
+    quantity, sign, tolerance = text.replace("+-", "±").partition("±")
+    value = parse(quantity.strip())
+    if not sign:
+        return value, value
+    found = _PERCENT.fullmatch(tolerance.strip())
+    if found is None or Decimal(found[1]) > 100:
+        raise ValueError(f"{text[:40]!r}: the tolerance is a percentage of at most 100: 1.2M ± 5%")
+    margin = Decimal(value) * Decimal(found[1]) / 100
+    return math.ceil(value - margin), math.floor(value + margin)
 
 
 def size_text(size: int) -> str:

@@ -59,6 +59,7 @@ IN_THE_DECLARATION: Mapping[str, type] = {
     "limits": limits.Limits,
     "timeouts": timeouts.Timeouts,
     "guards": declaration.Guards,
+    "expect": declaration.Expect,
 }
 SAID_OTHERWISE = {
     ("side", "ca_bundle"): "tls",
@@ -70,7 +71,7 @@ SAID_OTHERWISE = {
 SAID_OF_THE_PAIR = {"side": {"inventory"}}
 """Declared in the block, and kept beside it: how a side is read is no part of the side."""
 SAID_IN_TEXT = {"max_age", "min_size", "max_size", "max_bytes", "memory", "bandwidth"}
-SAID_IN_TEXT |= {"modified_after", "modified_before"}
+SAID_IN_TEXT |= {"modified_after", "modified_before", "objects", "bytes", "max_cost_usd", "max_duration"}
 """Quantities and times that people write as text."""
 SAID_IN_MORE_WAYS = {"tls", "endpoint_url", "calendar", "workers"}
 
