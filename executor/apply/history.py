@@ -13,7 +13,7 @@ from executor.apply.writer import LedgerWriter, Recorded
 from executor.flow.side_counters import SideCounters
 from executor.ledger.samples import NewSample
 from executor.machine.buffers import ByteBudget
-from executor.machine.processor import ProcessorLoad
+from executor.machine.processor import ProcessorLoad, waited_seconds
 from schema.errors import WhichSide
 from schema.flow.samples import NO_REQUESTS, Activity, FlowCounts, SideCounts
 from schema.process_view import ProcessView
@@ -45,6 +45,7 @@ class _Reading:
     at: float
     recorded: Recorded
     processor_seconds: float
+    processor_wait_seconds: float
     sides: Mapping[WhichSide, SideCounts]
 
 
@@ -104,6 +105,8 @@ class FlowHistory:
             failed=recorded.failed,
             bytes=recorded.bytes,
             processor_seconds=reading.processor_seconds - last.processor_seconds,
+            # Threads that have ended are not asked any more: the sum may shrink.
+            processor_wait_seconds=max(0.0, reading.processor_wait_seconds - last.processor_wait_seconds),
             saturated_seconds=self._saturated_seconds,
             threads={activity: self._threads[activity] for activity in Activity if self._threads[activity]},
             limit_seconds=self._limits,
@@ -126,7 +129,7 @@ class FlowHistory:
 
     def _read(self, now: float) -> _Reading:
         sides = {side: counters.counts() for side, counters in self._watched.sides.items()}
-        return _Reading(now, self._watched.writer.recorded, self._processor_seconds(), sides)
+        return _Reading(now, self._watched.writer.recorded, self._processor_seconds(), waited_seconds(), sides)
 
 
 def _no_time() -> list[float]:

@@ -27,7 +27,7 @@ WHOLE_RUN = 1e12
 """Seconds of a step that no run outlasts."""
 SHORTEST_STEP = 10.0
 """Seconds; samples are no finer."""
-_PLAIN = ("seconds", "objects", "failed", "bytes", "processor_seconds", "saturated_seconds")
+_PLAIN = ("seconds", "objects", "failed", "bytes", "processor_seconds", "processor_wait_seconds", "saturated_seconds")
 _OF_SIDE = ("throttled", "failed", "bytes", "seconds")
 _WHOLE = frozenset({"objects", "failed", "bytes", "throttled", "requests"})
 _LISTS: Mapping[str, type[Activity | RequestClass]] = {

@@ -48,6 +48,20 @@ class ProcessorLoad:
         return self._clock(), self._process_seconds(), idle, total
 
 
+def waited_seconds(tasks: Path = Path("/proc/self/task")) -> float:
+    """Thread-seconds for which this process's threads were ready and had no processor; 0.0 where nobody counts them."""
+    total = 0
+    try:
+        for task in tasks.iterdir():
+            try:
+                total += int((task / "schedstat").read_text().split()[1])
+            except (OSError, ValueError, IndexError):
+                continue  # the thread has ended
+    except OSError:
+        return 0.0
+    return total / 1e9
+
+
 def schedule_as_batch() -> bool:
     """Ask for SCHED_BATCH (sched(7)), which threads started later inherit; True when it holds afterwards.
 

@@ -14,6 +14,7 @@ from s3migrate.commands.common import chosen_run, json_lines, json_option, told_
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.views.run_view import Rate, figures, progress_line
+from s3migrate.views.why import why_figures, why_of
 from s3migrate.views.worker_view import scaling_text, worker_figures, worker_lines
 from s3migrate.wiring import open_ledger
 from schema.formats.escape import one_line
@@ -69,11 +70,13 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
     failures = ledger.reports.failures(run_id, FAILURES_SHOWN)
     workers = ledger.workers.present(run_id) if progress.state not in ENDED else []
     scaling = ledger.workers.scaling(run_id)
+    why = why_of(ledger, progress)
     if lines is not None:
         wanted = scaling._asdict() if scaling is not None else None
         lines.emit({"type": "status", **figures(progress), "limits": dict(progress.limits), "scaling": wanted})
         for worker in workers:
             lines.emit({"type": "process", "run_id": run_id, **worker_figures(worker)})
+        lines.emit({"type": "why", "run_id": run_id, **why_figures(why)})
         for failed in failures:
             lines.emit({"type": "failure", "batch": failed.batch_id, "ord": failed.ord, "class": failed.error_code,
                         "http": failed.http_status, "message": failed.message})  # fmt: skip
@@ -97,6 +100,8 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
             if figure != AS_PLANNED:
                 text = LIMITS[name].text if name in LIMITS else str  # a newer version may know more
                 click.echo(f"  limit set while running: {name} " + (text(figure) if figure else "none"))
+        if why.shares:
+            click.echo(f"  why not faster: {why.sentence}")
         for worker in workers:
             for line in worker_lines(worker):
                 click.echo(f"  {line}")

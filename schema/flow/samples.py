@@ -92,6 +92,8 @@ class FlowCounts:
     """Of `objects`."""
     processor_seconds: float = 0.0
     """Used, of all threads of the processes."""
+    processor_wait_seconds: float = 0.0
+    """Thread-seconds in which a thread could have gone on and had no processor. Linux; elsewhere 0."""
     saturated_seconds: float = 0.0
     """Of `seconds`: the machine had hardly an idle core, or the process kept one busy alone."""
     threads: Mapping[Activity, float] = field(default_factory=dict)
@@ -111,6 +113,7 @@ class FlowCounts:
             failed=self.failed + other.failed,
             bytes=self.bytes + other.bytes,
             processor_seconds=self.processor_seconds + other.processor_seconds,
+            processor_wait_seconds=self.processor_wait_seconds + other.processor_wait_seconds,
             saturated_seconds=self.saturated_seconds + other.saturated_seconds,
             threads=added(self.threads, other.threads),
             limit_seconds=added(self.limit_seconds, other.limit_seconds),

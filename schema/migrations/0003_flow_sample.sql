@@ -10,6 +10,7 @@ CREATE TABLE ledger.flow_sample (
     failed               bigint      NOT NULL,
     bytes                bigint      NOT NULL,
     processor_seconds    float8      NOT NULL,
+    processor_wait_seconds float8    NOT NULL,
     saturated_seconds    float8      NOT NULL,
     threads              float8[]    NOT NULL,  -- thread-seconds by schema.flow.samples.Activity
     limit_seconds        json        NOT NULL,

@@ -18,7 +18,7 @@ SIDES = {
     WhichSide.DESTINATION: SideCounts({RequestClass.PUT: 5}, 0, 0, 450, 2.5),
 }
 COUNTS = FlowCounts(
-    10.0, 5, 1, 450, 3.0, 1.0, {Activity.SOURCE: 20.0, Activity.LIMIT: 4.0}, {"bandwidth": 4.0}, SIDES
+    10.0, 5, 1, 450, 3.0, 2.0, 1.0, {Activity.SOURCE: 20.0, Activity.LIMIT: 4.0}, {"bandwidth": 4.0}, SIDES
 )  # fmt: skip
 VIEW = ProcessView(4, "more gave more", {"h:443": EndpointView(rtt_ms=1.5)}, limits=RunLimits({"bandwidth": 5.0}))
 

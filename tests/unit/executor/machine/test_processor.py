@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from executor.machine.processor import ProcessorLoad
+from executor.machine.processor import ProcessorLoad, waited_seconds
 
 
 class Bed:
@@ -43,3 +43,12 @@ def test_without_proc_the_process_alone_decides(tmp_path: Path) -> None:
     assert not load.saturated()
     bed.now, bed.used = 2.0, 1.2
     assert load.saturated()
+
+
+def test_the_waits_of_all_threads_are_added_up_and_ended_ones_are_left_out(tmp_path: Path) -> None:
+    for name, said in (("1", "5 1500000000 3"), ("2", "5 500000000 3"), ("3", "nonsense")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "schedstat").write_text(said)
+    (tmp_path / "4").mkdir()
+    assert waited_seconds(tmp_path) == 2.0
+    assert waited_seconds(tmp_path / "nowhere") == 0.0

@@ -1,0 +1,288 @@
+"""Why a run is not faster: one sentence, from where its threads' time went. Pure.
+
+What is said holds for the interval that the counts cover: the last minute of a run, or all of one that has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import ENDED, Progress
+from schema.errors import WhichSide
+from schema.flow.samples import SIDES, Activity, FlowCounts, FlowSample
+from schema.formats.escape import one_line
+from schema.formats.quantities import count_text, counted_text, size_text
+from schema.limits import CONCURRENT_REQUESTS, LIMITS
+from schema.process_view import BreakerState, ProcessView
+
+RECENT_SECONDS = 60.0
+CLEAR_SHARE = 0.3
+"""Of the threads' time: waits for a limit, throttling, memory or the ledger are no accident from here on."""
+MOSTLY_IDLE = 0.5
+ONE_CORE = 0.8
+"""Of one core's time, of a process: Python code can use no more than one."""
+STARVED = 0.25
+"""Of the threads' time: ready to go on, and no processor to be had."""
+WORTH_TELLING = 0.05
+
+
+class Bottleneck(StrEnum):
+    """What holds a run back."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    THROTTLING = "throttling"
+    LIMIT = "limit"
+    MEMORY = "memory"
+    LEDGER = "ledger"
+    PROCESSOR = "processor"
+    NO_WORK = "no work"
+    """Little is left, or it waits for something else."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The answer."""
+
+    bottleneck: Bottleneck
+    shares: Mapping[Activity, float]
+    """Of the threads' time; together 1.0, empty when nothing is known."""
+    sentence: str
+    """For people: what, with figures, and what would help. Escaped."""
+
+
+NOT_KNOWN = Why(Bottleneck.UNKNOWN, {}, "Not known yet: a process tells every ten seconds what its threads wait for.")
+
+_WAITED_FOR = {
+    Activity.SOURCE: "waiting for the source",
+    Activity.DESTINATION: "waiting for the destination",
+    Activity.LIMIT: "held by a limit",
+    Activity.THROTTLING: "held back after refusals or failures",
+    Activity.MEMORY: "waiting for memory",
+    Activity.LEDGER: "waiting for the ledger",
+    Activity.WORKING: "at work",
+    Activity.IDLE: "without an object",
+}
+
+
+def why_of(ledger: Ledger, progress: Progress) -> Why:
+    """Why the run is not faster now, or was not while it lasted."""
+    recent = ledger.samples.latest(progress.run_id, seconds=RECENT_SECONDS)
+    if progress.state in ENDED:
+        return why_not_faster(ledger.samples.total(progress.run_id), recent)
+    return why_not_faster(sum((sample.counts for sample in recent), FlowCounts()), recent)
+
+
+def why_figures(why: Why) -> dict[str, Any]:
+    """For --json."""
+    shares = {activity.name.lower(): round(share, 4) for activity, share in sorted(why.shares.items())}
+    return {"bottleneck": why.bottleneck.value, "shares": shares, "text": why.sentence}
+
+
+def why_not_faster(counts: FlowCounts, recent: Sequence[FlowSample]) -> Why:
+    """Judge *counts*. *recent*: the latest samples, by moment; how the processes stand is taken from the last of each.
+
+    Waits with a cause of their own come first (a limit, refusals, memory, the ledger), then processors that are busy:
+    behind them every answer seems slow. What is left waits for the side that takes more of the time.
+    """
+    time = sum(counts.threads.values())
+    if time <= 0 or counts.seconds <= 0:
+        return NOT_KNOWN
+    shares = {activity: seconds / time for activity, seconds in counts.threads.items()}
+    standing = list({sample.worker_id: sample for sample in recent}.values())
+    facts = _Facts(counts, shares, standing)
+    bottleneck = _judge(facts)
+    rest = _rest(shares, _MEANT_BY.get(bottleneck))
+    return Why(bottleneck, shares, _SENTENCES[bottleneck](facts) + rest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    counts: FlowCounts
+    shares: Mapping[Activity, float]
+    standing: Sequence[FlowSample]
+
+    def share(self, activity: Activity) -> float:
+        return self.shares.get(activity, 0.0)
+
+    def percent(self, activity: Activity) -> str:
+        return _percent(self.share(activity))
+
+    @property
+    def cores(self) -> float:
+        """Of one process, on average."""
+        return self.counts.processor_seconds / self.counts.seconds
+
+    @property
+    def starved(self) -> float:
+        return self.counts.processor_wait_seconds / sum(self.counts.threads.values())
+
+    @property
+    def views(self) -> list[ProcessView]:
+        return [sample.view for sample in self.standing]
+
+    @property
+    def held_to_few(self) -> bool:
+        """The number of requests at once is limited, and the limit is what holds."""
+        return any(view.why == "limited" for view in self.views)
+
+
+def _judge(facts: _Facts) -> Bottleneck:
+    explicit = {
+        Bottleneck.LIMIT: facts.share(Activity.LIMIT),
+        Bottleneck.THROTTLING: facts.share(Activity.THROTTLING),
+        Bottleneck.MEMORY: facts.share(Activity.MEMORY),
+        Bottleneck.LEDGER: facts.share(Activity.LEDGER),
+    }
+    most = max(explicit, key=lambda cause: explicit[cause])
+    if facts.share(Activity.IDLE) >= MOSTLY_IDLE and facts.share(Activity.IDLE) > explicit[most]:
+        return Bottleneck.NO_WORK
+    if explicit[most] >= CLEAR_SHARE:
+        return most
+    if facts.held_to_few:
+        return Bottleneck.LIMIT
+    if facts.cores >= ONE_CORE or facts.starved >= STARVED:
+        return Bottleneck.PROCESSOR
+    sides = {
+        Bottleneck.SOURCE: facts.share(Activity.SOURCE),
+        Bottleneck.DESTINATION: facts.share(Activity.DESTINATION),
+        Bottleneck.PROCESSOR: facts.share(Activity.WORKING),
+    }
+    return max(sides, key=lambda cause: sides[cause])
+
+
+def _side(which: WhichSide, activity: Activity) -> Callable[[_Facts], str]:
+    def sentence(facts: _Facts) -> str:
+        side = facts.counts.of(which)
+        answered = side.total - side.throttled - side.failed
+        took = f" ({1000 * side.seconds / answered:,.0f} ms on average)" if answered > 0 else ""
+        said = f"{facts.percent(activity)} of thread time waited for the {which.value}'s answers{took}; "
+        return said + _more_threads(facts.views)
+
+    return sentence
+
+
+def _more_threads(views: Sequence[ProcessView]) -> str:
+    """Whether more of them would help, as the controllers found."""
+    threads = counted_text(sum(view.workers for view in views), "thread")
+    reasons = {view.why for view in views}
+    if "fixed" in reasons:
+        return f"the plan fixes {threads}: more may help (limits.workers)"
+    if "more gave no more goodput" in reasons:
+        return f"more than {threads} brought no more"
+    return f"{threads} now, as many as the tries so far were worth"
+
+
+def _throttling(facts: _Facts) -> str:
+    refused = {side: facts.counts.of(side).throttled for side in SIDES}
+    side = max(SIDES, key=lambda side: refused[side])
+    share = facts.percent(Activity.THROTTLING)
+    total = facts.counts.of(side).total
+    opened = sorted(
+        {name for v in facts.views for name, e in v.endpoints.items() if e.breaker is not BreakerState.CLOSED}
+    )
+    if opened:
+        return f"{share} of thread time waited for {one_line(', '.join(opened))}, which does not serve at present"
+    if refused[side]:
+        return (
+            f"The {side.value} throttles: {count_text(refused[side])} of {counted_text(total, 'request')} were refused, "
+            f"and {share} of thread time was kept back for it; ask its operator for more, or run at another hour"
+        )
+    return f"{share} of thread time was spent between attempts, after failures; `s3migrate status` names them"
+
+
+def _limit(facts: _Facts) -> str:
+    held = facts.counts.limit_seconds
+    if facts.share(Activity.LIMIT) < CLEAR_SHARE or not held:
+        name = CONCURRENT_REQUESTS.name
+        threads = counted_text(sum(view.workers for view in facts.views), "thread")
+        return f"The limit {_limit_text(name, facts)} holds all processes to {threads}{_lift(name)}"
+    name = max(held, key=lambda name: held[name])
+    return f"The limit {_limit_text(name, facts)} held {facts.percent(Activity.LIMIT)} of thread time back{_lift(name)}"
+
+
+def _limit_text(name: str, facts: _Facts) -> str:
+    for view in facts.views:
+        if view.limits is not None and name in view.limits.figures and name in LIMITS:
+            source = view.limits.why.get(name, "")
+            return f"{name} ({LIMITS[name].text(view.limits.figures[name])}{', ' + source if source else ''})"
+    return one_line(name)
+
+
+def _lift(name: str) -> str:
+    return f"; `s3migrate limit RUN {one_line(name)}=...` changes it"
+
+
+def _memory(facts: _Facts) -> str:
+    budget = sum(sample.buffer_limit for sample in facts.standing)
+    of = f" ({size_text(budget)} in all)" if budget else ""
+    return (
+        f"{facts.percent(Activity.MEMORY)} of thread time waited for memory{of}; raise limits.memory, or run it on "
+        "machines with more"
+    )
+
+
+def _ledger(facts: _Facts) -> str:
+    return (
+        f"{facts.percent(Activity.LEDGER)} of thread time waited for the ledger; look at its PostgreSQL: its disk, its "
+        "load, and the way to it"
+    )
+
+
+def _processor(facts: _Facts) -> str:
+    used = f"The processor is the limit: a process used {facts.cores:.2f} of one core"
+    if facts.starved >= STARVED:
+        return (
+            f"{used}, and {_percent(facts.starved)} of thread time was spent ready and without one; a machine with "
+            "more free cores, or a second one, would help"
+        )
+    return f"{used}, and one is all it can use; more processes (`apply --processes auto`) would help"
+
+
+def _no_work(facts: _Facts) -> str:
+    return (
+        f"{facts.percent(Activity.IDLE)} of thread time had no object to work on: what is left is few, or waits for "
+        "another stage, an archive or a lease"
+    )
+
+
+def _unknown(_facts: _Facts) -> str:
+    return NOT_KNOWN.sentence
+
+
+_SENTENCES: Mapping[Bottleneck, Callable[[_Facts], str]] = {
+    Bottleneck.SOURCE: _side(WhichSide.SOURCE, Activity.SOURCE),
+    Bottleneck.DESTINATION: _side(WhichSide.DESTINATION, Activity.DESTINATION),
+    Bottleneck.THROTTLING: _throttling,
+    Bottleneck.LIMIT: _limit,
+    Bottleneck.MEMORY: _memory,
+    Bottleneck.LEDGER: _ledger,
+    Bottleneck.PROCESSOR: _processor,
+    Bottleneck.NO_WORK: _no_work,
+    Bottleneck.UNKNOWN: _unknown,
+}
+_MEANT_BY = {
+    Bottleneck.SOURCE: Activity.SOURCE,
+    Bottleneck.DESTINATION: Activity.DESTINATION,
+    Bottleneck.THROTTLING: Activity.THROTTLING,
+    Bottleneck.LIMIT: Activity.LIMIT,
+    Bottleneck.MEMORY: Activity.MEMORY,
+    Bottleneck.LEDGER: Activity.LEDGER,
+    Bottleneck.NO_WORK: Activity.IDLE,
+}
+
+
+def _rest(shares: Mapping[Activity, float], told: Activity | None) -> str:
+    """The other shares that are worth a word, largest first."""
+    others = sorted(((share, activity) for activity, share in shares.items() if activity is not told), reverse=True)
+    words = [f"{_percent(share)} {_WAITED_FOR[activity]}" for share, activity in others if share >= WORTH_TELLING]
+    return f". Threads: {', '.join(words)}." if words else "."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
