@@ -182,7 +182,7 @@ def _throttling(facts: _Facts) -> str:
     refused = {side: facts.counts.of(side).throttled for side in SIDES}
     side = max(SIDES, key=lambda side: refused[side])
     share = facts.percent(Activity.THROTTLING)
-    total = facts.counts.of(side).total
+    asked = counted_text(facts.counts.of(side).total, "request")
     opened = sorted(
         {name for v in facts.views for name, e in v.endpoints.items() if e.breaker is not BreakerState.CLOSED}
     )
@@ -190,8 +190,8 @@ def _throttling(facts: _Facts) -> str:
         return f"{share} of thread time waited for {one_line(', '.join(opened))}, which does not serve at present"
     if refused[side]:
         return (
-            f"The {side.value} throttles: {count_text(refused[side])} of {counted_text(total, 'request')} were refused, "
-            f"and {share} of thread time was kept back for it; ask its operator for more, or run at another hour"
+            f"The {side.value} throttles: {count_text(refused[side])} of {asked} were refused, and "
+            f"{share} of thread time was kept back for it; ask its operator for more, or run at another hour"
         )
     return f"{share} of thread time was spent between attempts, after failures; `s3migrate status` names them"
 

@@ -74,8 +74,8 @@ def short_of_memory(ground: Ground) -> None:
 
 
 def slow_ledger(ground: Ground) -> None:
-    ground.objects = 3000
-    ground.relay.delay = 1.5
+    ground.objects = 1000
+    ground.relay.delay = 0.5
 
 
 def one_core(ground: Ground) -> None:

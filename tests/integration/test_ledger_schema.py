@@ -39,9 +39,9 @@ TABLES = {
     "completion": f"{COMPLETION_COLUMNS}, finished_at",
     "failure": f"{', '.join(Failure._fields)}, at, run_id, token, kind, worker_id",
     "flow_sample": "run_id, worker_id, number, at, seconds, objects, failed, bytes, processor_seconds,"
-    " processor_wait_seconds, saturated_seconds, threads, limit_seconds, source_requests, source_throttled, source_failed,"
-    " source_bytes, source_seconds, destination_requests, destination_throttled, destination_failed, destination_bytes,"
-    " destination_seconds, buffer_bytes, buffer_limit, view",
+    " processor_wait_seconds, saturated_seconds, threads, limit_seconds, source_requests, source_throttled,"
+    " source_failed, source_bytes, source_seconds, destination_requests, destination_throttled, destination_failed,"
+    " destination_bytes, destination_seconds, buffer_bytes, buffer_limit, view",
     "intent": "at, run_id, batch_no, ord, token, what",
     "run": f"{RUN_COLUMNS}, plan, chunks_left, audit_seq, audit_head, tool_version",
     "run_limit": "run_id, name, value, set_at",
