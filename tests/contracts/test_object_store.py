@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import threading
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
+from support.digests import content_md5, md5
 from support.memory_store import MemoryStore
 from support.servers import MotoServer, RcloneServer
 
 from schema import errors
 from schema.declaration import Side
 from schema.objects import ListedPart
+from schema.tiers import MIB
 from storage.credentials import FixedKeys, Keys, Secrets
 from storage.open_store import open_store
 from storage.port import ByteRange, CopySource, Guard, ObjectStore, Pin, UploadPart
 from storage.s3.store import S3Store
 
-MIB = 1024 * 1024
 ODD_KEYS = [
     "plain/key.txt",
     "a//b",
@@ -48,10 +47,6 @@ ODD_KEYS = [
     "k" * 1024,
 ]
 CREATE = Guard(if_none_match=True)
-
-
-def md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest()
 
 
 class ObjectStoreContract:
@@ -285,10 +280,6 @@ class ObjectStoreContract:
 
     def keys(self) -> Keys:
         raise NotImplementedError
-
-
-def content_md5(data: bytes) -> str:
-    return base64.b64encode(hashlib.md5(data).digest()).decode()
 
 
 class OverAServer(ObjectStoreContract):

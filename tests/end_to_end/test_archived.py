@@ -10,11 +10,13 @@ from dataclasses import fields
 
 import pytest
 import yaml
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Respond, Rule, error
 from support.operator import Operator
 from support.oracle import compare, fill
+
+from schema.tiers import MIB
 
 COLD = {"StorageClass": "GLACIER"}
 ONGOING = Respond(

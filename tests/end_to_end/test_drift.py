@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Rule, error, slow_down
 from support.operator import Operator
 from support.oracle import Bucket, compare, describe, fill, keys, write
+
+from schema.tiers import MIB
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ from collections import Counter
 
 import pytest
 import yaml
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.operator import Operator
 from support.oracle import fill
+
+from schema.tiers import MIB
 
 GETS = ("get",)
 PUT_CLASS = ("put", "create", "part", "complete", "copy", "part-copy")

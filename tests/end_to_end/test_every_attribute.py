@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.operator import Operator, moved
 from support.oracle import FIELDS, RCLONE_FIELDS, Bucket, compare, fill, keys
 from support.servers import ACCESS_KEY, S3Server
+
+from schema.tiers import MIB
 
 AS_SENT: dict[str, dict[str, bytes]] = {
     "expires, a word": {"Expires": b"tomorrow"},

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Request, Respond, error
 from support.operator import Operator, moved
 from support.oracle import FIELDS, Bucket, compare, fill
+
+from schema.tiers import MIB
 
 OLD_KEY, NEW_KEY = "arn:aws:kms:us-east-1:1:key/old", "arn:aws:kms:us-east-1:2:key/new"
 OLD_FRIEND, NEW_FRIEND = "a" * 64, "b" * 64

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support.corpus import MIB, ODD_KEYS, SLASHED_KEYS, CorpusObject, holdable_by_moto, holdable_by_rclone, mixed, odd
+from support.corpus import ODD_KEYS, SLASHED_KEYS, CorpusObject, holdable_by_moto, holdable_by_rclone, mixed, odd
 from support.operator import Operator, plan_id_of, tree
 from support.oracle import RCLONE_FIELDS, compare, fill
+
+from schema.tiers import MIB
 
 SMALL_MEMORY = {"memory": "12MiB"}
 """Objects over 6 MiB travel in parts of 5 MiB."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Rule, slow_down
 from support.operator import Operator
@@ -17,6 +17,7 @@ from executor.ledger.ledger import Ledger
 from schema.errors import WhichSide
 from schema.flow.request_classes import RequestClass
 from schema.flow.samples import FlowCounts
+from schema.tiers import MIB
 
 CLASSES = {
     RequestClass.GET: ("get", "head"),

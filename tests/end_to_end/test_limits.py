@@ -20,8 +20,8 @@ from support.operator import Operator
 from support.oracle import fill
 from support.servers import RcloneServer
 
-KIB = 1024
-MIB = 1024 * KIB
+from schema.tiers import KIB, MIB
+
 SIZE = 256 * KIB
 BURST = 0.25
 """Seconds of a limit that may be saved up."""

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 
 import psycopg2
 import pytest
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.operator import Operator
 from support.oracle import compare, fill
+
+from schema.tiers import MIB
 
 Sql = Callable[..., list[tuple[object, ...]]]
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Respond, Rule, internal_error
 from support.json_process import PATIENCE, Lines, some_done
 from support.operator import Operator
 from support.oracle import fill
+
+from schema.tiers import MIB
 
 SECRET = "canary/of+the/secret+access+key/0123456789"
 TOKEN = "canary-of-the-session-token-0123456789"

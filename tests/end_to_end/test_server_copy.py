@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from support.corpus import EVERY_HEADER, MIB, CorpusObject, mixed
+from support.corpus import EVERY_HEADER, CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Reset, Rule, error, lying_empty, lying_error
 from support.operator import Operator
 from support.oracle import FIELDS, RCLONE_FIELDS, compare, fill
+
+from schema.tiers import MIB
 
 FIELDS_AND_CLASS = (*FIELDS, "StorageClass")
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Reset, Rule, error, slow_down
 from support.operator import Operator, moved
 from support.oracle import RCLONE_FIELDS, Bucket, compare, fill, write
 from support.servers import MotoServer
+
+from schema.tiers import MIB
 
 # moto lists all versions before all delete markers, with whole seconds: which came first cannot be told. S3 lists
 # them interleaved; with the milliseconds that moto knows, the order can be told here as well.

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.memory_run import MIB, Killed, Mortal, expire_leases, hurried, plan_of, run
+from support.memory_run import Killed, Mortal, expire_leases, hurried, plan_of, run
 from support.memory_store import MemoryStore
 from support.planning import MemoryManifests
 from support.postgres import PostgresServer
@@ -17,6 +17,7 @@ from executor.ledger.values import Outcome, RunState
 from schema.declaration import Guards, Policy
 from schema.errors import WhichSide
 from schema.plan import Plan
+from schema.tiers import MIB
 
 OBJECTS = 6
 """Four whole ones, one of them overwritten, and two in parts."""

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.corpus import MIB
 from support.fault_process import FaultProxyProcess
 from support.fault_proxy import FaultProxy
 from support.operator import Operator
 from support.oracle import Bucket
 from support.processes import peak_resident
 from support.servers import MotoServer, s3_client
+
+from schema.tiers import MIB
 
 GIB = 1 << 30
 SIX_GIGABYTES = 6 * GIB

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.memory_run import MIB, Killed, Mortal, expire_leases, hurried, plan_of, run
+from support.memory_run import Killed, Mortal, expire_leases, hurried, plan_of, run
 from support.memory_store import MemoryStore
 from support.postgres import PostgresServer
 
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Outcome, RunState
 from schema.errors import WhichSide
+from schema.tiers import MIB
 
 SMALL = 40
 PARTED = 2

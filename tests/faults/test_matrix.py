@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 from support.certificates import shared_certificate
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.fault_proxy import FaultProxy
 from support.fault_rules import (
     Action,
@@ -36,6 +36,8 @@ from support.fault_rules import (
 from support.operator import Operator
 from support.oracle import compare, fill
 from support.servers import MotoServer
+
+from schema.tiers import MIB
 
 ARRIVES = 0
 """Repeated or reconciled; exit 0."""

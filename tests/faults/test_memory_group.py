@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.operator import ROOT, Operator
 from support.oracle import RCLONE_FIELDS, compare, fill
 from support.servers import scrubbed_environment
+
+from schema.tiers import MIB
 
 LIMIT = 256 * MIB
 pytestmark = pytest.mark.soak

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Delay, Rule
 from support.memory_run import expire_leases
@@ -22,6 +22,8 @@ from support.postgres import PostgresServer
 from support.processes import resident
 from support.servers import MotoServer, RcloneServer
 from support.watched_run import Sql, completed, ended, puts, recorded, until, written, written_twice
+
+from schema.tiers import MIB
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.json_process import PATIENCE
 from support.operator import Operator, Ran, moved
 from support.oracle import compare, fill, keys
@@ -27,6 +27,7 @@ from schema import errors
 from schema.errors import StoreError, WhichSide
 from schema.objects import ObjectHead
 from schema.plan import Action, Entry
+from schema.tiers import MIB
 
 OBJECTS = 6
 

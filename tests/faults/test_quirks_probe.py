@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.operator import Operator
 from support.oracle import compare, fill
 from support.probes import AT_ONCE, Counter, probe
@@ -22,6 +22,7 @@ from support.servers import ACCESS_KEY, SECRET_KEY, MotoServer
 
 from schema.declaration import Preserve, Side
 from schema.objects import ListedObject
+from schema.tiers import MIB
 from storage.open_store import open_store
 from storage.probe import sample
 from storage.probe.source import choose, survey_source

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.operator import Operator, moved
 from support.oracle import compare, fill
 from support.quirk_proxy import (
@@ -32,6 +32,7 @@ from support.quirk_proxy import (
     refusal,
 )
 
+from schema.tiers import MIB
 from storage.wire import addressing
 
 READS = ("get", "head")

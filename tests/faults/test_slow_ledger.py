@@ -24,8 +24,8 @@ from support.watched_run import Sql, ended, puts, recorded, until, written, writ
 
 from executor.apply import workshop
 from executor.apply.writer import Batching, LedgerWriter
+from schema.tiers import MIB
 
-MIB = 1 << 20
 WORKERS = 8
 FLUSH_ROWS = 500
 """The writer's, and it queues four times as many."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.memory_run import BUDGET, FACTS, MIB, Told, hurried, plan_of, run
+from support.memory_run import BUDGET, FACTS, hurried, plan_of, run
 from support.memory_store import Call, MemoryStore, crc_base64
 from support.planning import MemoryManifests
+from support.silent import Told
 
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Completion, Outcome, Progress, RunState
@@ -19,6 +20,7 @@ from schema.declaration import Guards, Policy
 from schema.errors import WhichSide
 from schema.files.plan_document import with_plan_id
 from schema.plan import Gate, Plan, Stage
+from schema.tiers import MIB
 
 ONE_STAGE = (Stage("bulk", (), Gate.COPIED),)
 BIG = bytes(range(256)) * (11 * MIB // 256)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.memory_run import MIB, hurried, plan_of, run
+from support.memory_run import hurried, plan_of, run
 from support.memory_store import MemoryStore
 from support.postgres import PostgresServer
 
@@ -19,6 +19,7 @@ from executor.machine import memory
 from executor.machine.buffers import BufferPool
 from executor.machine.memory import IdleMemory
 from schema.errors import WhichSide
+from schema.tiers import MIB
 
 PATIENCE = 20.0
 

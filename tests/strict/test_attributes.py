@@ -8,9 +8,11 @@ from urllib.parse import urlencode
 
 import pytest
 from strict.conftest import head, moved
-from support.corpus import MIB, ODD_KEYS, SLASHED_KEYS, CorpusObject, mixed, odd
+from support.corpus import ODD_KEYS, SLASHED_KEYS, CorpusObject, mixed, odd
 from support.operator import Operator
 from support.oracle import FIELDS, Bucket, compare, fill, keys, write
+
+from schema.tiers import MIB
 
 pytestmark = pytest.mark.soak
 EVERY_FIELD = (*FIELDS, "StorageClass")

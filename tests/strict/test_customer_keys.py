@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from strict.conftest import KEYS, everything_written, head, moved
-from support.corpus import MIB, CorpusObject, mixed
+from support.corpus import CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import FlipBit, Reset, Rule, slow_down
 from support.operator import Operator
 from support.oracle import FIELDS, Bucket, compare, fill, keys
+
+from schema.tiers import MIB
 
 pytestmark = pytest.mark.soak
 Sql = Callable[..., list[tuple[object, ...]]]

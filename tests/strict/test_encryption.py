@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from strict.conftest import head, moved
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.fault_proxy import FaultProxy
 from support.fault_rules import FlipBit, Reset, Rule
 from support.operator import Operator
 from support.oracle import FIELDS, compare, fill, keys
+
+from schema.tiers import MIB
 
 pytestmark = pytest.mark.soak
 OLD, OTHER, NEW = (f"arn:aws:kms:us-east-1:00000000000{n}:key/{n * 8}-1111-1111-1111-111111111111" for n in "123")

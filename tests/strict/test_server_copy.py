@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from awscrt import checksums
 from strict.conftest import head, moved
-from support.corpus import EVERY_HEADER, MIB, CorpusObject, mixed
+from support.corpus import EVERY_HEADER, CorpusObject, mixed
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Reset, Rule, error
 from support.operator import Operator
 from support.oracle import FIELDS, Bucket, compare, fill
+
+from schema.tiers import MIB
 
 pytestmark = pytest.mark.soak
 CHECKSUMS = ("ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256", "ChecksumType")

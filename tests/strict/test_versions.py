@@ -10,11 +10,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from strict.conftest import moved
-from support.corpus import MIB, CorpusObject
+from support.corpus import CorpusObject
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Reset, Rule
 from support.operator import Operator
 from support.oracle import Bucket, write
+
+from schema.tiers import MIB
 
 pytestmark = pytest.mark.soak
 NEW = "arn:aws:kms:us-east-1:000000000003:key/31111111-1111-1111-1111-111111111111"

@@ -9,8 +9,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-KIB = 1 << 10
-MIB = 1 << 20
+from schema.tiers import KIB, MIB
 
 ODD_KEYS = (
     # what S3 servers refuse or rename, and what YAML, CSV, SQL and terminals trip over

@@ -15,7 +15,6 @@ import pytest
 from executor.apply import feeder, runner
 from executor.apply.settings import ApplySettings
 from executor.apply.surroundings import RunSurroundings
-from executor.events import ObjectTrouble
 from executor.flow.endpoint import EndpointGovernor
 from executor.flow.governor import Governor
 from executor.ledger.audit import Checks
@@ -34,11 +33,11 @@ from executor.route import routes_of
 from executor.stop import Stop
 from schema.files.plan_document import with_plan_id
 from schema.plan import Plan
+from schema.tiers import MIB
 from support import planning
 from support.memory_store import MemoryStore
 from support.silent import Silent
 
-MIB = 1 << 20
 BUDGET = 20 * MIB
 """Objects over 10 MiB travel in parts of 5 MiB."""
 FACTS = {
@@ -50,20 +49,6 @@ FACTS = {
     "delete_if_match": "enforced",
 }
 SOURCE_FACTS = {"etag_is_md5": "enforced", "tagging": "enforced"}
-
-
-class Told(Silent):
-    """Keeps the troubles it is told of."""
-
-    def __init__(self) -> None:
-        self.troubles: list[ObjectTrouble] = []
-        self.waits: list[str] = []
-
-    def object_trouble(self, trouble: ObjectTrouble) -> None:
-        self.troubles.append(trouble)
-
-    def waiting(self, what: str, error: BaseException | None) -> None:
-        self.waits.append(f"{what}: {'gone' if error else 'back'}")
 
 
 def plan_of(

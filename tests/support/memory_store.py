@@ -7,7 +7,6 @@ has acted and before the caller hears of it. `damaged_get` and `damaged_put` may
 from __future__ import annotations
 
 import base64
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from storage.port import (
     Pin,
     UploadPart,
 )
+from support.digests import content_md5, md5
 
 CRC = "x-amz-checksum-crc64nvme"
 MODIFIED = 1_700_000_000_000
@@ -66,11 +66,6 @@ class Upload:
     key: str
     headers: HeaderList
     parts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
-
-
-def md5(body: Body) -> str:
-    """As an ETag."""
-    return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 def crc_of(body: Body) -> int:
@@ -404,6 +399,6 @@ def _kept(headers: HeaderList) -> dict[str, str]:
 
 def _check_digest(body: bytes, headers: HeaderList, key: str) -> None:
     named = {name.lower(): value for name, value in headers}
-    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    digest = content_md5(body)
     if named.get("content-md5", digest) != digest or named.get(CRC, crc_base64(body)) != crc_base64(body):
         raise errors.DigestMismatch(f"{key}: BadDigest", operation="PutObject", key=key, status=400)

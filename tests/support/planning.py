@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
@@ -21,16 +20,13 @@ from schema.files.manifest import read_entries
 from schema.objects import ListedEntry, ListedObject
 from schema.plan import Entry, Method, Plan
 from storage.port import Believe, Listing, PageTally
+from support.digests import md5
 
 SOURCE = Side(bucket="from", endpoint_url="http://source.example:9000")
 DESTINATION = Side(bucket="to", endpoint_url="http://destination.example:9000")
 BUDGET = 256 * 1024 * 1024
 POLICY = Policy()
 FILTERS = Filters()
-
-
-def md5(text: str) -> str:
-    return hashlib.md5(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def listed(key: str, size: int = 1, etag: str | None = None, modified: int = 1_000, **more: Any) -> ListedObject:

@@ -28,3 +28,20 @@ class Silent:
 
     def draining(self, abandoning: bool) -> None:
         """Nothing."""
+
+
+class Told(Silent):
+    """Keeps the troubles it is told of, and what was waited for."""
+
+    def __init__(self) -> None:
+        self.troubles: list[ObjectTrouble] = []
+        self.waits: list[tuple[str, str | None]] = []
+        """What for, and why; None: it is back."""
+
+    def object_trouble(self, trouble: ObjectTrouble) -> None:
+        """Kept."""
+        self.troubles.append(trouble)
+
+    def waiting(self, what: str, error: MigrationError | None) -> None:
+        """Kept."""
+        self.waits.append((what, None if error is None else str(error)))

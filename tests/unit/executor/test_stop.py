@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from support.clock import SOON
 
 from executor.stop import Crash, Stop
-
-SOON = 10.0
 
 
 def test_a_stop_has_two_stages() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from support.planning import DESTINATION, SOURCE, listed, md5
+from support.digests import md5
+from support.planning import DESTINATION, SOURCE, listed
 
 from planner.decide import EndFacts, Rules, decide, end_facts
 from planner.histories import decide_history

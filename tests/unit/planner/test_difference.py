@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.planning import MemoryManifests, declare, listed, md5, plan
+from support.digests import md5
+from support.planning import MemoryManifests, declare, listed, plan
 from support.sample_plan import sample_plan
 
 from planner.difference import Change, difference_of, object_changes

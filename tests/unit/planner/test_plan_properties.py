@@ -14,7 +14,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import MonkeyPatch
-from support.planning import DESTINATION, SOURCE, MemoryManifests, declare, listed, md5, moved, plan, side
+from support.digests import md5
+from support.planning import DESTINATION, SOURCE, MemoryManifests, declare, listed, moved, plan, side
 from support.sample_plan import check_plan
 
 from planner import section

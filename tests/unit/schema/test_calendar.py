@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schema.calendar import DAYS, Hours
 from schema.limits import CalendarRow, Limits, parse_row
+from schema.tiers import MIB
 
-MIB = 1024 * 1024
 OFFICE = Limits(calendar=(CalendarRow(Hours.parse("mon-fri 08:00-18:00 Europe/Berlin"), 50 * MIB),))
 
 

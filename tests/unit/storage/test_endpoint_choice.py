@@ -11,11 +11,11 @@ from planner.lineage import lineage_of
 from schema.declaration import Declaration, Pair, Side
 from schema.errors import BucketMissing, ConnectionFailed, ObjectMissing, StoreError
 from schema.objects import ListedObject
+from schema.tiers import MIB
 from storage.endpoint_choice import CandidateProbe, choose, chosen_side, probe_candidate
 from storage.port import ObjectStore
 
 A, B, C = "http://a:1", "http://b:2", "http://c:3"
-MIB = 1 << 20
 
 
 def away(url: str) -> CandidateProbe:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from executor.apply.inbox import Inbox
+from support.clock import SOON
 
-SOON = 10.0
+from executor.apply.inbox import Inbox
 
 
 def test_items_come_in_order_and_all_at_once() -> None:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-from support.silent import Silent
+from support.clock import Clock
+from support.silent import Told
 
 from executor.apply.endpoint_watch import EndpointCare, EndpointWatch
 from executor.apply.lifeline import Lifeline
@@ -20,7 +21,7 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import Outcome, ProcessPlace, Progress, RunState, Worker, WorkerSeen
 from executor.ledger.workers import this_process
 from schema.calendar import Hours
-from schema.errors import ConnectionFailed, LedgerUnavailable, MigrationError, ObjectMissing, ServerFault
+from schema.errors import ConnectionFailed, LedgerUnavailable, ObjectMissing, ServerFault
 from schema.limits import LIMITS, CalendarRow, Limits
 from schema.process_view import ProcessView
 from storage.port import RequestSample
@@ -30,16 +31,6 @@ SATURDAY = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 PROGRESS = Progress(
     1, "p", RunState.OPEN, 10, 10, 0, 0, 0, 1, 0, 0, 0, dict.fromkeys(Outcome, 0), 0, 0, 3, MONDAY_NOON, MONDAY_NOON
 )
-
-
-class Clock:
-    """Seconds, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Notebook:
@@ -182,16 +173,6 @@ def test_a_limit_that_the_row_does_not_name_stays_as_declared_or_set() -> None:
     assert second.figures == {"bandwidth": 7, "requests_per_second": 8, "concurrent_requests": 9}
 
 
-class Told(Silent):
-    """Keeps what is waited for."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str | None]] = []
-
-    def waiting(self, what: str, error: MigrationError | None) -> None:
-        self.lines.append((what, None if error is None else str(error)))
-
-
 def fail(endpoint: EndpointGovernor, times: int) -> None:
     for _ in range(times):
         endpoint.before("GetObject", 1)
@@ -231,8 +212,8 @@ def test_an_endpoint_that_is_away_is_asked_until_it_is_back_and_told_of_once() -
     until(watch, clock, 25)
     assert endpoint.well and watch.blocked(clock.now) == 0.0 and not watch.blameless()
     assert watch.waiting(clock.now) is None
-    assert [what for what, _ in told.lines] == ["endpoint old:9000"] * 2
-    assert told.lines[0][1] is not None and told.lines[1][1] is None
+    assert [what for what, _ in told.waits] == ["endpoint old:9000"] * 2
+    assert told.waits[0][1] is not None and told.waits[1][1] is None
 
 
 def test_with_candidates_the_run_moves_on_each_time_the_breaker_opens() -> None:
@@ -255,7 +236,7 @@ def test_with_candidates_the_run_moves_on_each_time_the_breaker_opens() -> None:
     until(watch, clock, 30)
     assert at == ["http://b:2", "http://a:1"]
     assert endpoint.well and watch.moved() == {"a:1": "http://a:1"}
-    assert len(told.lines) == 3 and "http://b:2" in (told.lines[0][1] or "")
+    assert len(told.waits) == 3 and "http://b:2" in (told.waits[0][1] or "")
 
 
 @pytest.mark.parametrize("well", [True, False])
@@ -280,4 +261,4 @@ def test_an_endpoint_in_doubt_is_asked_at_once(well: bool) -> None:
 
     assert endpoint.well == well and not endpoint.to_be_asked(clock.now)
     until(watch, clock, 0.1)
-    assert [what for what, _ in told.lines] == ([] if well else ["endpoint old:9000"])
+    assert [what for what, _ in told.waits] == ([] if well else ["endpoint old:9000"])

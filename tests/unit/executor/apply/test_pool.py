@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from functools import partial
 
+from support.clock import SOON
+
 from executor.apply.pool import WorkerPool
 from executor.ledger.values import Lane
-
-SOON = 10.0
 
 
 def test_the_pool_runs_both_lanes_and_closes() -> None:

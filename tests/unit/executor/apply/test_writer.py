@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from support.clock import SOON
 from support.silent import Silent
 
 from executor.apply.writer import Batching, LedgerWriter
@@ -21,7 +22,6 @@ from schema.errors import LedgerUnavailable
 from schema.plan import Batch, Method
 
 BATCH = Batch("b0", "main", "tiny", "bulk", Method.STREAM, 10, 10, ("a", "z"), "sha256:" + "0" * 64)
-SOON = 10.0
 
 
 def open_chunk(number: int = 0, objects: int = 2, token: int = 1) -> OpenChunk:

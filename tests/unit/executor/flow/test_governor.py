@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from support.clock import Clock
 
 from executor.apply.runner import hold_to
 from executor.flow.endpoint import EndpointGovernor
@@ -16,23 +16,8 @@ from executor.stop import Stop
 from schema.errors import ConnectionFailed, ObjectMissing, RequestTimedOut, ServerFault, StoreError, Throttled
 from schema.limits import Limits
 from schema.process_view import Quality
+from schema.tiers import MIB
 from storage.port import RequestSample
-
-MIB = 1024 * 1024
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-    waited: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def wait(self, seconds: float) -> bool:
-        self.now += seconds
-        self.waited += seconds
-        return False
 
 
 def endpoint(clock: Clock) -> EndpointGovernor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from support.clock import Clock
 
 from executor.flow.endpoint import EndpointGovernor
 from executor.flow.governor import Governor
@@ -92,18 +93,6 @@ def test_a_key_that_is_served_in_the_end_begins_anew() -> None:
     keys.served("k")
 
     assert (keys.stuck, keys.waiting(80.0), keys.hopeless("k", answered=900, now=80.0)) == (0, (), "")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def wait(self, seconds: float) -> bool:
-        self.now += seconds
-        return False
 
 
 def request(governor: EndpointGovernor, error: StoreError | None = None) -> None:

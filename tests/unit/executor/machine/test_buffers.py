@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executor.machine.buffers import BufferPool, ByteBudget, capacity_for
+from schema.tiers import MIB
 
-MIB = 1024 * 1024
 ROOT = Path(__file__).parents[4]
 
 
