@@ -69,7 +69,8 @@ GRANT INSERT ON ledger.run, ledger.worker, ledger.stage, ledger.stage_dependency
 GRANT UPDATE (state, epoch, chunks_left, finished_at) ON ledger.run TO s3migrate_worker;
 GRANT UPDATE (last_seen, stopped_at, exit_code, seen) ON ledger.worker TO s3migrate_worker;
 GRANT UPDATE (state, batches_left) ON ledger.stage TO s3migrate_worker;
-GRANT UPDATE (state, copy_left, verify_left) ON ledger.batch TO s3migrate_worker;
+GRANT UPDATE (state, copy_left, verify_left, n_done, n_verified, bytes_done, outcomes) ON ledger.batch
+    TO s3migrate_worker;
 GRANT UPDATE (state, token, epoch, lease_id, worker_id, lease_until, not_before, n_done, n_bad, bytes_done, outcomes,
     digest) ON ledger.chunk TO s3migrate_worker;
 

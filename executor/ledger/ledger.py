@@ -16,6 +16,7 @@ from executor.ledger.database import Database
 from executor.ledger.leases import Leases
 from executor.ledger.locks import DestinationLocks
 from executor.ledger.migrate import Schema
+from executor.ledger.prune import Pruning
 from executor.ledger.reports import Reports
 from executor.ledger.runs import Runs
 from executor.ledger.samples import Samples
@@ -42,6 +43,7 @@ class Ledger:
         self.reports = Reports(database)
         self.samples = Samples(database)
         self.checks = Checks(database)
+        self.pruning = Pruning(database)
 
     def close(self) -> None:
         """Close the connections. The ledger may be used again: it opens new ones."""

@@ -8,11 +8,12 @@ from executor.ledger.database import ledger_url
 from executor.ledger.embedded.server import ServerState
 from executor.ledger.embedded.watcher import read_idle
 from executor.ledger.migrate import ROLES, script
-from s3migrate.commands.common import chosen_run, told_as_json
+from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
 from schema.errors import LedgerSchemaError, LedgerUnavailable
 from schema.formats.escape import one_line
+from schema.formats.quantities import count_text, size_text
 
 
 @click.group("ledger", short_help="The ledger: its schema, its state, its server.")
@@ -46,6 +47,32 @@ def check(run_id: int | None) -> None:
     if complaints:
         raise LedgerSchemaError("the ledger was altered:\n" + "\n".join(complaints))
     click.echo("The audit chain and every digest are whole.")
+
+
+@ledger_group.command("prune")
+@click.argument("run_id", metavar="RUN", type=int)
+@json_option
+@told_as_json
+def prune(run_id: int, as_json: bool) -> None:
+    """Give back the space of what RUN, which has ended, needs no more.
+
+    Kept are its plan, every completion and verification, and the audit chain: certificates, `ledger check`, `explain`
+    and later plans work as before. Gone are failed attempts of objects that arrived since, and the run's history.
+    """
+    settings = read_settings()
+    ledger = open_ledger(settings)
+    try:
+        pruned = ledger.pruning.prune(run_id, who=settings.who)
+    finally:
+        ledger.close()
+    if as_json:
+        json_lines().emit({"type": "pruned", "run_id": run_id, **pruned._asdict()})
+        return
+    named = ", ".join(f"{count_text(rows)} of {table}" for table, rows in pruned.rows.items()) or "nothing"
+    click.echo(
+        f"Run {run_id}: rows given back: {named}; {size_text(pruned.bytes)} of disk. "
+        f"Kept: {size_text(pruned.kept_bytes)} of completions and proofs."
+    )
 
 
 @ledger_group.command("sql")

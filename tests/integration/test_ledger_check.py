@@ -57,6 +57,8 @@ ALTERATIONS = [
     "UPDATE ledger.chunk SET n_done = n_done - 1 WHERE chunk_no = 0",
     "UPDATE ledger.chunk SET state = 3 WHERE state = 4",
     "UPDATE ledger.batch SET copy_left = 0 WHERE batch_no = 1",
+    "UPDATE ledger.batch SET n_done = n_done + 1 WHERE batch_no = 1",
+    "UPDATE ledger.batch SET outcomes[2] = 1 WHERE batch_no = 0",
     "UPDATE ledger.stage SET batches_left = 0 WHERE stage_id = 'bulk'",
     "UPDATE ledger.run SET chunks_left = 0",
     "UPDATE ledger.run SET audit_head = 'x'",

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.ledger_plan import ledger_plan
 from support.sample_plan import check_plan, digest, large_plan, sample_plan
 
 from schema.declaration import Filters, Guards, Policy, Preserve, Side
@@ -388,3 +389,11 @@ def test_the_schema_knows_every_field(definition: str, kind: type) -> None:
     assert set(schema["properties"]) - {"apiVersion", "kind", "batch_index"} == {
         field.name for field in dataclasses.fields(Plan)
     }
+
+
+@pytest.mark.parametrize("batches", [1, plan_document.MAX_INLINE_BATCHES, plan_document.MAX_INLINE_BATCHES + 1, 3_000])
+def test_the_document_stays_short_whatever_the_plan_moves(tmp_path: Path, batches: int) -> None:
+    plan = plan_document.with_plan_id(ledger_plan([("bulk", 10)] * batches))
+    planfile.write_plan(tmp_path / "p.yaml", plan, ManifestFolder(tmp_path / "manifests"))
+    lines = (tmp_path / "p.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 300 - 40, "40 lines are left to risks and losses"
