@@ -159,7 +159,8 @@ def judge_difference(
 def unsupported(source: ListedObject, target: str, rules: Rules) -> Reason | None:
     """Why *source* cannot be copied to *target* at all, or None."""
     facts = rules.facts
-    complaint = key_complaint(target, refused_kinds=facts.refused_kinds, virtual_hosted=facts.virtual_hosted)
+    refused, hosted = facts.refused_kinds, facts.virtual_hosted
+    complaint = key_complaint(target, size=source.size, refused_kinds=refused, virtual_hosted=hosted)
     if complaint is not None or source.delete_marker:
         return complaint
     if source.size > facts.most_parts * MAX_PART:

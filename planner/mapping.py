@@ -63,9 +63,9 @@ def _compile(rule: MappingRule) -> tuple[re.Pattern[str], str]:
 
 
 def key_complaint(
-    target: str, *, refused_kinds: frozenset[str] = frozenset(), virtual_hosted: bool = False
+    target: str, *, size: int = 0, refused_kinds: frozenset[str] = frozenset(), virtual_hosted: bool = False
 ) -> Reason | None:
-    """Why *target* cannot be a key at the destination, or None. Lengths are of UTF-8 bytes.
+    """Why *target* cannot be the key of *size* bytes at the destination, or None. Lengths are of UTF-8 bytes.
 
     *refused_kinds* are kinds of odd key (planner.review.losses.key_kinds) the destination was seen to refuse or rename.
     """
@@ -73,7 +73,7 @@ def key_complaint(
         return Reason.KEY_EMPTY
     if len(target) > _SURELY_SHORT and len(target.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         return Reason.KEY_TOO_LONG
-    if refused_kinds and not refused_kinds.isdisjoint(key_kinds(target)):
+    if refused_kinds and not refused_kinds.isdisjoint(key_kinds(target, size)):
         return Reason.KEY_REFUSED
     if virtual_hosted and target == "soap":
         return Reason.KEY_SOAP

@@ -12,6 +12,7 @@ from executor.carry.attributes import differences, headers_for
 from executor.route import Route
 from schema.attributes.attribute import Difference, Outgoing, Sides
 from schema.attributes.protection import Acl
+from schema.attributes.tags import Tags as TagSet
 from schema.errors import ObjectRefused, ServerFault
 from schema.facts import Capabilities, Fact
 from schema.formats.quantities import counted_text
@@ -47,15 +48,17 @@ class AskTags(Enum):
         """Whether GetObjectTagging is due for the object of this *head*."""
         if head.tag_count or facts.denies(_TAG_COUNT):
             return True
-        doubt = self is AskTags.UNLESS_RULED_OUT and head.tag_count is None
-        return doubt and facts.enforces(Fact.TAGS_READABLE) and not facts.enforces(_TAG_COUNT)
+        return (
+            self is AskTags.UNLESS_RULED_OUT and facts.enforces(Fact.TAGS_READABLE) and not facts.enforces(_TAG_COUNT)
+        )
 
 
 def read_source(route: Route, entry: Entry, head: ObjectHead, *, ask: AskTags = AskTags.WHERE_SHOWN) -> Source:
     """The extra calls that *head* makes necessary: none for most objects."""
     preserve = route.plan.preserve
     tags: Tags = ()
-    if preserve.tags and ask.asks(head, route.source_facts):
+    given_up = route.source_facts.denies(Fact.TAGS_READABLE) and TagSet.loss in accepted_losses(route)
+    if preserve.tags and not given_up and ask.asks(head, route.source_facts):
         tags = route.source.get_tags(entry.key, version_id=entry.version_id)
     if not preserve.acl:
         return Source(head, tags, ())
@@ -129,7 +132,7 @@ def attribute_differences(route: Route, entry: Entry, source: Source, *, there: 
         document = _acl_document(route.destination, entry.target, version)
         missing = missing_grants(source.acl_document, document, route.plan.preserve.acl_grantees) + source.unmapped
     now_ms = int(time.time() * 1000)
-    own = (kept.source_own.of(source.head.headers), kept.destination_own.of(there.headers))
+    own = (kept.source_own.of(source.head.headers), kept.destination_own.of(there.headers), kept.changed_headers)
     return differences(Sides(source.head, there, source.tags, tags, missing, accepted, now_ms, *own), kept)
 
 

@@ -46,6 +46,10 @@ class Tools:
         """*step*'s answer, repeated after passing errors."""
         return self.retrier.run(step)
 
+    def shown(self, look: Callable[[], T]) -> T:
+        """*look*'s answer at the destination, to which nothing was written just now."""
+        return look()
+
     def read_back(self, store: ObjectStore, key: str, size: int, *, pin: Pin) -> int:
         """The CRC64NVME of the *size* bytes of *key*. Raises StoreErrors that do not pass, and Stopped."""
         return readback.crc_of(readback.Reading(store, key, size, pin), self.buffers, self.gave_up, again=self.again)
@@ -60,7 +64,7 @@ class CopyTools(Tools):
     late: Lateness = LATENESS
 
     def shown(self, look: Callable[[], T]) -> T:
-        """*look*'s answer at the destination, which may take its time to show what it has taken (see late.shown)."""
+        """*look*'s answer at the destination, which may take its time to show what it took (see written.shown)."""
         return shown(look, self.stop, self.late)
 
     def ask_ledger(self, call: Callable[[Ledger], T]) -> T:

@@ -125,7 +125,7 @@ class ObjectProver:
         version = row.destination_version if row is not None else None
         copy = _Whole(entry.target, entry.size, version, route.destination_read_extra)
         try:
-            there, crc = self._look(route.destination, copy)
+            there, crc = self.tools.shown(partial(self._look, route.destination, copy))
         except ObjectMissing:
             return _Pair(["missing at the destination"])
         ask = AskTags.UNLESS_RULED_OUT if self.level is Depth.CONTENT else AskTags.WHERE_SHOWN

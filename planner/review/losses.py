@@ -6,8 +6,10 @@ A loss is something the declaration asks to keep and the destination cannot hold
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
+from unicodedata import is_normalized
 
 from schema.attributes.every import ATTRIBUTES, ODD_KEYS, VERSIONS
 from schema.attributes.evidence import EXAMPLES, Evidence, FoundLoss, counted
@@ -51,32 +53,73 @@ KEY_FACTS: Final[Mapping[str, tuple[Fact, str]]] = {
     "dot-segments": (Fact.KEY_DOT_SEGMENTS, "with . or .. as a segment"),
     "leading-slash": (Fact.KEY_LEADING_SLASH, "that begin with /"),
     "folder-marker": (Fact.KEY_FOLDER_MARKER, "that end with /"),
+    "folder-content": (Fact.KEY_FOLDER_CONTENT, "that end with / and have content"),
     "control": (Fact.KEY_CONTROL, "with control characters"),
+    "backslash": (Fact.KEY_BACKSLASH, "with a backslash"),
+    "blanks": (Fact.KEY_BLANKS, "whose segments begin or end with a blank, or end with a dot"),
+    "characters": (Fact.KEY_CHARACTERS, "with blanks, + or %"),
+    "normal-form": (Fact.KEY_NORMAL_FORM, "with accents (in one Unicode normal form or the other)"),
+    "wide": (Fact.KEY_WIDE, "with characters beyond U+FFFF"),
+    "long-segment": (Fact.KEY_LONG_SEGMENT, "with more than 255 bytes between two slashes"),
 }
 """Kind of key -> the destination's fact about it, and its name in words."""
 
 
-def key_kinds(key: str) -> frozenset[str]:
-    """The kinds of odd key that *key* (as it will be at the destination) is; empty for nearly all."""
-    if key.isprintable() and "/" not in key:
-        return frozenset(("dot-segments",)) if key in (".", "..") else frozenset()
-    kinds = set()
+def key_kinds(key: str, size: int = 0) -> frozenset[str]:
+    """The kinds of odd key that *key* (as it will be at the destination), of *size* bytes, is; none for nearly all."""
+    # Some simple questions cost less than one pattern that asks them all.
+    plain = _PLAIN.fullmatch(key) and not ("//" in key or "/." in key or "./" in key)
+    if plain and key[0] not in "/." and key[-1] not in "/.":
+        return _NO_KINDS
+    segments = key.split("/")
+    kinds = {kind for kind, pattern in _PATTERNS.items() if pattern.search(key)}
     if "//" in key:
         kinds.add("double-slash")
     if key.startswith("/"):
         kinds.add("leading-slash")
     if key.endswith("/"):
         kinds.add("folder-marker")
-    if not {".", ".."}.isdisjoint(key.split("/")):
+        if size:
+            kinds.add("folder-content")
+    if not {".", ".."}.isdisjoint(segments):
         kinds.add("dot-segments")
-    if any(c < " " or c == "\x7f" for c in key):
-        kinds.add("control")
+    if not key.isascii():
+        kinds |= _unicode_kinds(key)
+    if len(key.encode("utf-8", "surrogatepass")) >= _LONG_SEGMENT and any(map(_is_long, segments)):
+        kinds.add("long-segment")
     return frozenset(kinds)
+
+
+_NO_KINDS: Final[frozenset[str]] = frozenset()
+_LONG_SEGMENT: Final = 256
+_PLAIN: Final = re.compile(r"[!-$&-*,-\[\]-~]{1,255}")
+"""Nearly all keys: no blank, '%', '+', backslash, nothing beyond ASCII, and too short for a long segment."""
+_PATTERNS: Final = {
+    "control": re.compile(r"[\x00-\x1f\x7f]"),
+    "backslash": re.compile(r"\\"),
+    "blanks": re.compile(r"(?:^|/)[ ]|[ ](?:/|$)|[^./]\.+(?:/|$)"),
+    "characters": re.compile(r"[ +%]"),
+}
+
+
+def _unicode_kinds(key: str) -> set[str]:
+    kinds = set()
+    if any(character > "\uffff" for character in key):
+        kinds.add("wide")
+    if not (is_normalized("NFC", key) and is_normalized("NFD", key)):
+        kinds.add("normal-form")
+    return kinds
+
+
+def _is_long(segment: str) -> bool:
+    return len(segment.encode("utf-8", "surrogatepass")) >= _LONG_SEGMENT
 
 
 def _odd_keys(evidence: Evidence) -> Iterator[FoundLoss]:
     exact, facts = bool(evidence.key_kinds), evidence.destination_facts
-    sampled = counted((kind, found.key) for found in evidence.sample for kind in sorted(key_kinds(found.key)))
+    sampled = counted(
+        (kind, found.key) for found in evidence.sample for kind in sorted(key_kinds(found.key, found.head.size))
+    )
     kinds = evidence.key_kinds or sampled
     for kind, (fact, words) in KEY_FACTS.items():
         if kind in kinds and facts.denies(fact):

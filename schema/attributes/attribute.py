@@ -98,6 +98,9 @@ class Sides:
     source_own: frozenset[str] = NOBODY
     """Headers of the source's head that are the server's, not the object's."""
     destination_own: frozenset[str] = NOBODY
+    changed: frozenset[str] = NOBODY
+    """System headers that the destination was seen not to keep: under the accepted loss that names them, whatever it
+    says of them is left out."""
     found: list[Difference] = field(default_factory=list)
 
     def compare(self, field: str, expected: str, actual: str, *, loss: str = "") -> None:
@@ -165,3 +168,5 @@ class Kept:
     """See headers.dropped_characters."""
     metadata_limit: int | None = None
     """See headers.metadata_limit."""
+    changed_headers: frozenset[str] = NOBODY
+    """System headers that the destination was seen not to keep."""

@@ -69,6 +69,10 @@ class Tags(Attribute):
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         if evidence.source_facts.rejects(Fact.TAGS_READABLE):
             yield FoundLoss(self.loss, "tags may not be read at the source (s3:GetObjectTagging), so none is copied")
+        elif evidence.source_facts.denies(Fact.TAGS_READABLE):
+            tagged = evidence.keys(lambda found: found.head.tag_count)
+            if tagged:
+                yield FoundLoss(self.loss, "the source tells of tags and knows no GetObjectTagging", tagged)
         facts = evidence.destination_facts
         examples = evidence.keys(lambda found: found.tags or found.head.tag_count)
         if not examples or not facts.lacks(Fact.TAGGING):

@@ -21,7 +21,7 @@ from xml.parsers import expat
 
 from schema.ends import listed_by_another_name
 from schema.errors import ListingRefused, ResponseUnreadable, ServerFault
-from storage.listing import ordinary, salvage
+from storage.listing import dialect, ordinary, salvage
 from storage.listing.coding import AskKey, Coding, KeyCodings, KeyExists, ListedText, decoded, spellings
 from storage.listing.entry import KIND, EntryReader, PartialEntry, ShownEntry, Times, bare_etag, told_size
 
@@ -101,6 +101,7 @@ class PageReader:
 
     def objects(self, body: bytes) -> Page:
         """One page of objects."""
+        body = dialect.plain(body, "ListBucketResult")
         quick = ordinary.cut(body)
         if quick is not None:
             page = self._ordinary(quick, shown=body.count(b"</Contents"))
@@ -139,6 +140,7 @@ class PageReader:
 
     def versions(self, body: bytes) -> Page:
         """One page of versions."""
+        body = dialect.plain(body, "ListVersionsResult")
         kinds = frozenset({"Version", "DeleteMarker"})
         found = self._collect(body, root="ListVersionsResult", kinds=kinds)
         truncated = self._checked_truncation(found)
@@ -317,7 +319,9 @@ class PageReader:
                 open_elements[-1][name] = texts[0] if len(texts) == 1 else "".join(texts)
             texts.clear()
 
-        def refuse_doctype(*_declaration: object) -> None:
+        def refuse_doctype(name: str, *_declaration: object) -> None:
+            if name.lower() == "html":  # of a proxy that is about to pass requests on again, perhaps
+                raise self._unreadable("is an HTML page, by its document type", body)
             self._refuse("carries a document type declaration, which no S3 server sends")
 
         parser.StartElementHandler = start_element

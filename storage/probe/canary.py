@@ -14,6 +14,7 @@ from schema.errors import (
     ConnectionFailed,
     EndpointUnreachable,
     ListingRefused,
+    ObjectMissing,
     RequestTimedOut,
     ResponseUnreadable,
     Scope,
@@ -33,6 +34,9 @@ FOLDER: Final = ".s3migrate-probe"
 ABANDONED_MS: Final = 600_000
 """Canaries of another probe that are older than this belong to one that was killed. A probe takes seconds."""
 _TOKEN: Final = re.compile(r"[0-9a-f]{16}/")
+
+SHOWN_LATE_SECONDS: Final = (0.1, 0.2, 0.2, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0)
+"""Pauses before looks at a canary that was taken and is not shown yet."""
 
 Result = TypeVar("Result")
 
@@ -68,6 +72,7 @@ class Canary:
         """Whether every write told its version. None: nothing was written, or the bucket keeps none."""
         self._of_others: list[ListedObject] = []
         self._server_ms = 0
+        self._patience = list(SHOWN_LATE_SECONDS)
         """The server's time when it wrote our last canary that was listed."""
 
     def key(self, name: str) -> str:
@@ -88,6 +93,8 @@ class Canary:
                 self._reached = self._reached or not isinstance(error, EndpointUnreachable)
                 raise
             except StoreError as error:
+                if isinstance(error, ObjectMissing) and error.key in self.etags:
+                    return self._shown_late(call, error)
                 if error.scope is Scope.RUN and not (tolerant and isinstance(error, _CONFUSED)):
                     raise
                 self._reached = True
@@ -99,6 +106,18 @@ class Canary:
             return self._retry.call(once)
         except TRANSIENT as error:
             return error
+
+    def _shown_late(self, call: Callable[[], Result], missing: StoreError) -> Result | StoreError:
+        """*call* once more, and again, until the endpoint shows what it has taken. Patience is spent once a probe."""
+        while self._patience:
+            self.pause(self._patience.pop(0))
+            try:
+                return call()
+            except ObjectMissing as error:
+                missing = error
+            except StoreError as error:
+                return error
+        return missing
 
     def put(
         self,

@@ -7,12 +7,13 @@ of the same endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from schema.errors import AccessRefused, StoreError
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Setting
+from schema.objects import ListedObject
 from storage.port import HeaderList, ObjectStore
 from storage.probe.attributes import (
     check_acl,
@@ -33,7 +34,13 @@ from storage.probe.canary import ABANDONED_MS, Canary
 from storage.probe.conditions import check_conditions, check_conditions_of_parts, check_digests
 from storage.probe.copies import check_copies, check_part_copies
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN
-from storage.probe.keys import judge_odd_keys, judge_storage_classes, write_odd_keys, write_storage_classes
+from storage.probe.keys import (
+    judge_odd_keys,
+    judge_storage_classes,
+    write_doubted,
+    write_odd_keys,
+    write_storage_classes,
+)
 from storage.probe.listings import judge_listing
 from storage.probe.multipart import check_multipart, check_part_numbers
 from storage.retrying import Retry, RetryPolicy
@@ -154,13 +161,20 @@ def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
     facts |= check_conditions_of_parts(canary, facts)
     keys, taken = write_odd_keys(canary)
     refused = write_storage_classes(canary, asked.storage_classes)
-    listing = canary.listing()
-    listed = None if isinstance(listing, StoreError) else listing
+    listed = _listed(canary)
+    if write_doubted(canary, keys, taken, listed=listed):
+        listed = _listed(canary)
     facts |= judge_odd_keys(keys, taken, listed)
     if canary.versions_told is not None:
         facts[Fact.VERSIONS_TOLD] = ENFORCED if canary.versions_told else IGNORED
     facts[Fact.LISTED_ETAG] = judge_listing(canary, listed)
     return facts | judge_storage_classes(canary, asked.storage_classes, refused, listed=listed)
+
+
+def _listed(canary: Canary) -> Mapping[str, ListedObject] | None:
+    """The canaries by name; None: they could not be listed."""
+    listing = canary.listing()
+    return None if isinstance(listing, StoreError) else listing
 
 
 def _with_leftovers(error: StoreError, left: Sequence[str]) -> StoreError:

@@ -13,45 +13,94 @@ from schema.storage_classes import class_fact
 from storage.probe.canary import Canary
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
 
+MAX_KEY_BYTES: Final = 1024
+STUFFED: Final = "stuffed/"
+EMPTY: Final[Mapping[Fact, tuple[str, ...]]] = {Fact.KEY_FOLDER_MARKER: ("marker/",)}
+"""Asked for only where a key like it that has content is not held."""
 ODD_KEYS: Final[Mapping[Fact, tuple[str, ...]]] = {
     Fact.KEY_CASE: ("BASE",),
-    Fact.KEY_FOLDER_MARKER: ("marker/",),
+    Fact.KEY_FOLDER_CONTENT: (STUFFED,),
     Fact.KEY_FILE_AND_FOLDER: ("base/e",),
     Fact.KEY_DOUBLE_SLASH: ("f/e", "f//e"),
     Fact.KEY_DOT_SEGMENTS: ("./y/../z",),
-    Fact.KEY_CHARACTERS: ("p q+r%2Fs e\u0301",),
-    Fact.KEY_CONTROL: ("c\x01",),
+    Fact.KEY_LONG_SEGMENT: ("l" * 256,),
 }
 """Fact -> canary names that must be listed exactly as written, each an object of its own; "base" is there already."""
+SPELLINGS: Final[Mapping[Fact, tuple[str, ...]]] = {
+    Fact.KEY_CHARACTERS: ("p q+r%2Fs",),
+    Fact.KEY_CONTROL: ("c\x01",),
+    Fact.KEY_BACKSLASH: ("b\\s",),
+    Fact.KEY_BLANKS: (" t /u./w ",),
+    Fact.KEY_NORMAL_FORM: ("n\u00e9", "ne\u0301"),
+    Fact.KEY_WIDE: ("w\U0001f600",),
+}
+"""The same of keys that differ in their letters alone, so that one canary can ask for all of them."""
+ALL_SPELLINGS: Final = "/".join(("all", *(name for names in SPELLINGS.values() for name in names)))
 
 
 def write_odd_keys(canary: Canary) -> tuple[Facts, dict[str, int]]:
     """Writes them; facts of those refused, and name -> length of those taken. Lengths tell the bodies apart."""
     facts: Facts = {}
     taken: dict[str, int] = {}
-    for fact, names in ODD_KEYS.items():
-        for name in names:
-            length = 0 if name.endswith("/") else len(taken) + 1
-            answer = canary.put(name, b"x" * length, tolerant=True)
-            if isinstance(answer, StoreError):
-                facts[fact] = UNKNOWN if isinstance(answer, Throttled) else REJECTED
-            else:
-                taken[name] = length
+    _write(canary, ODD_KEYS, facts, taken=taken)
+    if Fact.KEY_FOLDER_CONTENT in facts:
+        _write(canary, EMPTY, facts, taken=taken)
+    together: Facts = {}
+    _write(canary, {Fact.KEY_CHARACTERS: (ALL_SPELLINGS,)}, together, taken=taken)
+    if together:
+        _write(canary, SPELLINGS, facts, taken=taken)
     if not canary.prefix:
         leading = canary.put_key("/" + canary.key("leading"), b"x" * 99, tolerant=True)
         facts[Fact.KEY_LEADING_SLASH] = REJECTED if isinstance(leading, StoreError) else ENFORCED
     return facts, taken
 
 
+def write_doubted(
+    canary: Canary, facts: Facts, taken: dict[str, int], *, listed: Mapping[str, ListedObject] | None
+) -> bool:
+    """Where a canary that asks for several things was taken and is not listed as it was written, writes one for each
+    and adds to what write_odd_keys gave. True: there were such, and the canaries are to be listed anew."""
+    if listed is None:
+        return False
+    before = len(taken)
+    if ALL_SPELLINGS in taken and ALL_SPELLINGS not in listed:
+        _write(canary, SPELLINGS, facts, taken=taken)
+    if STUFFED in taken and not _intact(STUFFED, taken, listed):
+        _write(canary, EMPTY, facts, taken=taken)
+    return len(taken) > before
+
+
+def _intact(name: str, taken: Mapping[str, int], listed: Mapping[str, ListedObject]) -> bool:
+    return name in listed and listed[name].size == taken.get(name)
+
+
+def _write(canary: Canary, wanted: Mapping[Fact, tuple[str, ...]], facts: Facts, *, taken: dict[str, int]) -> None:
+    for fact, names in wanted.items():
+        for name in names:
+            if len(canary.key(name).encode()) > MAX_KEY_BYTES:
+                facts[fact] = UNKNOWN  # below so long a prefix
+                continue
+            length = 0 if fact is Fact.KEY_FOLDER_MARKER else len(taken) + 1
+            answer = canary.put(name, b"x" * length, tolerant=True)
+            if isinstance(answer, StoreError):
+                facts[fact] = UNKNOWN if isinstance(answer, Throttled) else REJECTED
+            else:
+                taken[name] = length
+
+
 def judge_odd_keys(written: Facts, taken: Mapping[str, int], listed: Mapping[str, ListedObject] | None) -> Facts:
     """What became of the odd keys, by one listing."""
     facts = dict(written)
     if listed is None:
-        unseen: Facts = dict.fromkeys((*ODD_KEYS, Fact.ODD_KEYS), UNKNOWN)
+        unseen: Facts = dict.fromkeys((*ODD_KEYS, *SPELLINGS, *EMPTY, Fact.ODD_KEYS), UNKNOWN)
         return unseen | facts
-    for fact, names in ODD_KEYS.items():
+    if ALL_SPELLINGS in listed:
+        facts |= dict.fromkeys(SPELLINGS, ENFORCED)
+    if _intact(STUFFED, taken, listed):
+        facts |= dict.fromkeys(EMPTY, ENFORCED)
+    for fact, names in (*ODD_KEYS.items(), *SPELLINGS.items(), *EMPTY.items()):
         if fact not in facts:
-            intact = all(name in listed and listed[name].size == taken.get(name) for name in names)
+            intact = all(_intact(name, taken, listed) for name in names)
             if fact in (Fact.KEY_FILE_AND_FOLDER, Fact.KEY_CASE):
                 intact = intact and "base" in listed
             facts[fact] = ENFORCED if intact else IGNORED

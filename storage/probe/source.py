@@ -156,8 +156,8 @@ class _Survey:
         self._hold_against_listing(entry, head)
         tags: tuple[tuple[str, str], ...] | None = None
         # A count of 0 may mean that the tags may not be read, so one object is asked in any case.
-        # So is any whose head tells no count, which by itself need not mean that there are none.
-        untold = head.tag_count is None and self.facts.get(Fact.TAGS_READABLE, ENFORCED) == ENFORCED
+        # So is any whose head tells none, or no count, which by itself need not mean that there are none.
+        untold = not head.tag_count and self.facts.get(Fact.TAGS_READABLE, ENFORCED) == ENFORCED
         if self.preserve.tags and (head.tag_count or Fact.TAGS_READABLE not in self.facts or untold):
             tags = self._read_tags(key, version)
             self._judge_count(head, tags)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from schema.declaration import Side
-from schema.errors import ObjectMissing, ResponseUnreadable, StoreError, WhichSide
+from schema.errors import ObjectMissing, StoreError, WhichSide
 from schema.objects import ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Secrets
@@ -31,7 +31,8 @@ from storage.port import (
     UploadPart,
 )
 from storage.s3 import uploads
-from storage.s3.answers import pinned_range, told_etag, told_size, told_version, with_first_byte
+from storage.s3.answers import pinned_range, told_etag, told_size, told_version
+from storage.s3.heads import Heads
 from storage.wire import documents
 from storage.wire.addressing import copy_source, locate
 from storage.wire.errors import Purpose, printable
@@ -72,6 +73,7 @@ class S3Store:
         self._key = customer_key_headers(secrets.customer_key) if secrets.customer_key else ()
         self._data = (*self._always, *self._key)
         self._acl = (("x-amz-acl", side.acl),) if side.acl else ()
+        self._heads = Heads(self._wire, self._read)
 
     @property
     def bucket(self) -> str:
@@ -114,52 +116,7 @@ class S3Store:
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
         """See the port."""
-        asked = partial(Operation, "HeadObject", Purpose.READ, "HEAD", key, version_query(version_id), extra)
-        operation = asked()
-        try:
-            answer = self._read(operation)
-        except ObjectMissing as missing:
-            if self._wire.side is WhichSide.SOURCE and missing.status == 404:
-                raise self._why_missing(operation, missing) from None
-            raise
-        if "etag" not in answer.headers and "last-modified" not in answer.headers:
-            raise self._wire.unreadable(operation, answer, "it has neither ETag nor Last-Modified: no object's head")
-        if self._wire.unpacks and told_size(answer.headers) is None:
-            operation = asked(packed=True)  # of what is stored packed they tell it only so, and only then
-            answer = self._read(operation)
-        headers = answer.headers
-        if told_size(headers) is None or told_etag(headers) is None:
-            headers = with_first_byte(headers, self._first_byte(operation))
-        size = told_size(headers)
-        if size is None:
-            raise self._wire.unreadable(operation, answer, "neither HEAD nor GET tells how long the object is")
-        return ObjectHead(headers, size, told_etag(headers))
-
-    def _first_byte(self, head: Operation) -> Answer:
-        """GET of the first byte of what was asked by *head*; of an empty object, which has none, an empty answer."""
-        into = memoryview(bytearray(1))
-        headers = [("range", "bytes=0-0")]
-        query = head.query
-        first = Operation("GetObject", Purpose.READ, "GET", head.key, query, headers, into=into, packed=head.packed)
-        try:
-            return self._read(first)
-        except StoreError as error:
-            if error.status != 416:
-                raise
-            return Answer(200, {"content-length": "0"}, b"", 0, 0.0, 0.0)
-
-    def _why_missing(self, head: Operation, missing: ObjectMissing) -> StoreError:
-        """What the source says of an object whose HEAD is 404: an answer without a word, a missing bucket's as well.
-
-        Only a GET tells the code. One that reads the object makes the HEAD an answer that cannot be trusted.
-        """
-        first = [("range", "bytes=0-0")]
-        try:
-            self._read(Operation("GetObject", Purpose.READ, "GET", head.key, head.query, first))
-        except StoreError as error:
-            return error
-        told = f"{missing}; yet GetObject reads it"
-        return ResponseUnreadable(told, operation=head.name, key=head.key, status=missing.status, side=missing.side)
+        return self._heads.ask(key, version_query(version_id), extra)
 
     def get(
         self,

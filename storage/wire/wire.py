@@ -31,6 +31,7 @@ from storage.wire.addressing import BucketAddress
 from storage.wire.deadlines import Deadlines
 from storage.wire.errors import Call, Purpose
 from storage.wire.exchange import Answer, ExchangeFailed, Patience, ReaderFailed, Request
+from storage.wire.packed import GZIP_MAGIC, unpacked
 from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
 
 T = TypeVar("T")
@@ -214,6 +215,8 @@ class Wire:
         try:
             keys = self._credentials.current()
             answer = self._perform(self._request(operation, keys))
+            if answer.body.startswith(GZIP_MAGIC):
+                answer.body = unpacked(answer.body)
             seconds, first_byte = answer.seconds, answer.first_byte_seconds
             moved = answer.received or sent or len(answer.body)
             error = self._refusal(operation, answer, keys)

@@ -20,6 +20,7 @@ from schema.errors import (
 from storage.open_store import open_store
 from storage.port import UNGUARDED, Guard, ObjectStore
 from storage.probe.canary import FOLDER, Canary
+from storage.probe.keys import ALL_SPELLINGS
 
 
 def test_it_costs_few_requests(moto_server: S3Server, bucket_name: str, keys: dict[str, str]) -> None:
@@ -61,7 +62,7 @@ def test_what_a_killed_probe_left_goes_with_the_next(
     monkeypatch.setattr(Canary, "remove", lambda _self: ())
     probe(moto, "", killed)
     monkeypatch.undo()
-    control = f"{FOLDER}/{killed}/c\x01"  # with it, moto's list of versions is no XML
+    control = f"{FOLDER}/{killed}/{ALL_SPELLINGS}"  # with it, moto's list of versions is no XML
     moto.delete(control, version_id=moto.head(control).version_id)
     moto.create_upload(f"{FOLDER}/{killed}/base", [])
     mine_upload = moto.create_upload("other", [])

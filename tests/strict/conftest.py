@@ -13,7 +13,8 @@ import pytest
 from support.operator import Operator
 from support.operator import moved as operator_moved
 from support.oracle import Bucket
-from support.servers import s3_client
+from support.seaweed_server import SeaweedServer
+from support.servers import MotoServer, s3_client
 from support.strict_server import StrictServer
 
 KEYS = {"OLD_SSE_C": b"0123456789abcdef0123456789abcdef", "NEW_SSE_C": b"fedcba9876543210fedcba9876543210"}
@@ -33,6 +34,22 @@ def on_strict(tmp_path: Path, ledger_url: str, strict_server: StrictServer) -> O
     """Two fresh buckets of the strict server, a fresh ledger, an empty folder."""
     names = [strict_server.create_bucket(f"{side}-{uuid.uuid4().hex[:12]}") for side in ("src", "dst")]
     return Operator(tmp_path, ledger_url, strict_server, strict_server, *names)
+
+
+@pytest.fixture(scope="session")
+def seaweed_server() -> Iterator[SeaweedServer]:
+    """One for the whole run; take a fresh bucket. Its absence is an error."""
+    with SeaweedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def to_seaweed(tmp_path: Path, ledger_url: str, moto_server: MotoServer, seaweed_server: SeaweedServer) -> Operator:
+    """From a bucket of moto's, which is laxer than MinIO, to one of SeaweedFS; a fresh ledger, an empty folder."""
+    name = uuid.uuid4().hex[:12]
+    moto_server.create_bucket(f"src-{name}")
+    seaweed_server.create_bucket(f"dst-{name}")
+    return Operator(tmp_path, ledger_url, moto_server, seaweed_server, f"src-{name}", f"dst-{name}")
 
 
 class SealedClient:

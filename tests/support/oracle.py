@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
+from xml.etree import ElementTree as ET
 
 from support.corpus import CorpusObject
 
@@ -77,9 +79,10 @@ def compare(
     return sorted(found, key=lambda difference: (difference.key, difference.field))
 
 
-def describe(bucket: Bucket, key: str, fields: Sequence[str] = FIELDS) -> dict[str, Any]:
-    """Everything in *fields* that the server holds of one object."""
-    answer = bucket.client.get_object(Bucket=bucket.name, Key=key)
+def describe(bucket: Bucket, key: str, fields: Sequence[str] = FIELDS, version: str | None = None) -> dict[str, Any]:
+    """Everything in *fields* that the server holds of one object, or of that version of it."""
+    named = {"Bucket": bucket.name, "Key": key, **({"VersionId": version} if version is not None else {})}
+    answer = bucket.client.get_object(**named)
     found: dict[str, Any] = {name: answer.get(name) for name in fields if name not in ("bytes", "metadata", "tags")}
     body = answer["Body"].read()
     if "bytes" in fields:
@@ -87,8 +90,54 @@ def describe(bucket: Bucket, key: str, fields: Sequence[str] = FIELDS) -> dict[s
     if "metadata" in fields:
         found["metadata"] = {name.lower(): value for name, value in answer["Metadata"].items()}
     if "tags" in fields:
-        tags = bucket.client.get_object_tagging(Bucket=bucket.name, Key=key)["TagSet"]
+        tags = bucket.client.get_object_tagging(**named)["TagSet"]
         found["tags"] = {tag["Key"]: tag["Value"] for tag in tags}
+    return found
+
+
+def histories(bucket: Bucket) -> dict[str, list[str | None]]:
+    """Each key's versions by id, oldest first; None: a delete marker.
+
+    S3 lists the newest first. Servers that list markers apart are put right by the times, where these differ, and by
+    which is the latest. Read
+    without boto3's parser, which tells markers apart from versions and so loses their order. One page.
+    """
+    named = {"Bucket": bucket.name, "Prefix": bucket.prefix}
+    bodies: list[bytes] = []
+
+    def keep(response_dict: dict[str, Any], **_: Any) -> None:
+        bodies.append(response_dict["body"])
+
+    bucket.client.meta.events.register("before-parse.s3.ListObjectVersions", keep)
+    try:
+        bucket.client.list_object_versions(**named)
+    finally:
+        bucket.client.meta.events.unregister("before-parse.s3.ListObjectVersions", keep)
+    root = ET.fromstring(bodies[0])
+    space = root.tag.rpartition("}")[0] + "}" if root.tag.startswith("{") else ""
+    assert root.findtext(f"{space}IsTruncated") == "false"
+    found: dict[str, list[tuple[str, bool, str | None]]] = {}
+    for row in reversed([row for row in root if row.tag in (f"{space}Version", f"{space}DeleteMarker")]):
+        version = None if row.tag.endswith("DeleteMarker") else str(row.findtext(f"{space}VersionId"))
+        when = datetime.fromisoformat(str(row.findtext(f"{space}LastModified"))).isoformat()
+        latest = row.findtext(f"{space}IsLatest") == "true"
+        found.setdefault(str(row.findtext(f"{space}Key")), []).append((when, latest, version))
+    return {key: [row[2] for row in sorted(rows, key=lambda row: row[:2])] for key, rows in found.items()}
+
+
+def compare_versions(source: Bucket, destination: Bucket, *, fields: Sequence[str] = FIELDS) -> list[Difference]:
+    """Every difference between two histories, key by key; those of two versions carry the field's name."""
+    ours, theirs = histories(source), histories(destination)
+    found = [Difference(key, "extra", None, key) for key in theirs.keys() - ours.keys()]
+    for key, rows in sorted(ours.items()):
+        there = theirs.get(key, [])
+        shape, other = ([version is None for version in side] for side in (rows, there))
+        if shape != other:
+            found.append(Difference(key, "versions", shape, other))
+            continue
+        for mine, copied in zip(rows, there, strict=True):
+            if mine is not None:
+                found += _compare_one(source, destination, key, key, fields, (mine, copied))
     return found
 
 
@@ -118,8 +167,16 @@ def write(client: Any, bucket: str, item: CorpusObject) -> None:
     client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **named)
 
 
-def _compare_one(source: Bucket, destination: Bucket, key: str, target: str, fields: Sequence[str]) -> list[Difference]:
-    ours, theirs = describe(source, key, fields), describe(destination, target, fields)
+def _compare_one(
+    source: Bucket,
+    destination: Bucket,
+    key: str,
+    target: str,
+    fields: Sequence[str],
+    versions: tuple[str | None, str | None] = (None, None),
+) -> list[Difference]:
+    ours = describe(source, key, fields, versions[0])
+    theirs = describe(destination, target, fields, versions[1])
     return [
         Difference(key, name, _shown(ours[name]), _shown(theirs[name])) for name in fields if ours[name] != theirs[name]
     ]

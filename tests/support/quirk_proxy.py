@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from enum import Enum
 from typing import ClassVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -58,6 +59,14 @@ class Asked:
         self.target = f"{path}?{urlencode(pairs)}" if pairs else path
 
 
+class Framing(Enum):
+    """How the end of a body is told."""
+
+    LENGTH = "Content-Length"
+    CHUNKED = "chunks of seven bytes and more"
+    CLOSE = "the connection is closed"
+
+
 @dataclass
 class Answered:
     """An answer on its way to the client. Content-Length follows from the body, but for HEAD."""
@@ -65,6 +74,7 @@ class Answered:
     status: int
     fields: Fields = field(default_factory=list)
     body: bytes = b""
+    framing: Framing = Framing.LENGTH
 
     def header(self, name: str) -> str | None:
         """The first field of that name."""
@@ -260,18 +270,33 @@ class QuirkRelay(Relay):
         return Answered(self.upstream_status, head.without(*HOP_BY_HOP, "transfer-encoding").fields, body)
 
     def _told(self, method: str, answer: Answered) -> bool:
+        """Whether the connection lives on."""
         if answer.header("date") is None:
             answer = answer.having("Date", formatdate(usegmt=True))
+        body = answer.body
         if method == "HEAD":
-            answer = replace(answer, body=b"")
+            body = b""
             if answer.status >= 300:
                 answer = answer.having("Content-Length", "0")
         elif answer.status not in (204, 304):
-            answer = answer.having("Content-Length", str(len(answer.body)))
+            answer, body = _framed(answer)
         self.status = answer.status
-        self.client.send(Head(f"HTTP/1.1 {answer.status} Quirk", answer.fields).encode() + answer.body)
-        self.response_bytes = len(answer.body)
-        return True
+        self.client.send(Head(f"HTTP/1.1 {answer.status} Quirk", answer.fields).encode() + body)
+        self.response_bytes = len(body)
+        return method == "HEAD" or answer.framing is not Framing.CLOSE
+
+
+def _framed(answer: Answered) -> tuple[Answered, bytes]:
+    """With the fields that tell the body's end, and the bytes to send."""
+    if answer.framing is Framing.LENGTH:
+        return answer.having("Content-Length", str(len(answer.body))), answer.body
+    bare = answer.without(lambda name: name == "content-length")
+    if answer.framing is Framing.CLOSE:
+        return bare.having("Connection", "close"), answer.body
+    size = max(7, len(answer.body) // 3)
+    pieces = [answer.body[at : at + size] for at in range(0, len(answer.body), size)]
+    chunks = b"".join(b"%x;quirk=1\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return bare.having("Transfer-Encoding", "chunked"), chunks + b"0\r\nx-trailer: 1\r\n\r\n"
 
 
 class QuirkProxy(FaultProxy):

@@ -1,0 +1,158 @@
+"""Cousins of the listed quirks, thought up to see whether a kind was mended and not a case; each with its control.
+
+The rows are those of support.quirk_catalogue. The oracle reads behind the proxy.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.operator import Operator
+from support.oracle import compare
+from support.probes import probe
+from support.quirk_catalogue import BY_NAME
+from support.quirk_proxy import Asked, Drops, Quirk, QuirkProxy, Refuses, ShowsLate, Tells, Which
+from support.servers import ACCESS_KEY, SECRET_KEY, MotoServer
+
+from schema.declaration import Side
+from schema.errors import AccessRefused
+from storage.open_store import open_store
+from storage.port import ObjectStore
+
+Opening = Callable[..., ObjectStore]
+
+
+@pytest.fixture
+def opening(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opening]:
+    """A store behind a proxy with these quirks; its bucket holds "k" of 700 bytes and "empty"."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    opened: list[Any] = []
+
+    def store(*quirks: Quirk) -> ObjectStore:
+        bucket, client = moto_server.create_bucket(f"cousin-{uuid.uuid4().hex[:12]}"), moto_server.client()
+        client.put_object(Bucket=bucket, Key="k", Body=bytes(700), Metadata={"a": "1"}, ContentType="x/y")
+        client.put_object(Bucket=bucket, Key="empty", Body=b"")
+        proxy = QuirkProxy(moto_server.endpoint_url, *quirks).__enter__()
+        opened.extend((proxy, open_store(Side(bucket, endpoint_url=proxy.endpoint_url))))
+        return opened[-1]
+
+    yield store
+    for each in reversed(opened):
+        each.close() if hasattr(each, "close") else each.__exit__(None, None, None)
+
+
+HEADLESS = [
+    (),
+    (BY_NAME["head-403"].make(),),
+    (Refuses(405, "MethodNotAllowed", Which(("head",))),),
+    (Refuses(501, "NotImplemented", Which(("head",))),),
+    (BY_NAME["head-length-zero"].make(),),
+]
+
+
+@pytest.mark.parametrize("quirks", HEADLESS)
+def test_a_head_that_is_refused_or_lies_is_asked_by_get(opening: Opening, quirks: tuple[Quirk, ...]) -> None:
+    """() is the control."""
+    store = opening(*quirks)
+    for _ in range(2):
+        found, empty = store.head("k"), store.head("empty")
+        assert (found.size, found.user_metadata(), found.headers["content-type"]) == (700, {"a": "1"}, "x/y")
+        assert (empty.size, empty.user_metadata()) == (0, {})
+        assert found.etag != empty.etag == "d41d8cd98f00b204e9800998ecf8427e"
+
+
+def test_what_may_not_be_read_either_is_refused_in_the_words_of_the_get(opening: Opening) -> None:
+    store = opening(Refuses(403, "AccessDenied", Which(("head", "get")), message="not for you"))
+    with pytest.raises(AccessRefused, match=r"AccessDenied.*not for you"):
+        store.head("k")
+
+
+class Writes(Quirk):
+    """Stores under another key than it was asked to: the target is changed as *change* says."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self._old, self._new = old, new
+
+    def asked(self, call: Asked) -> None:
+        call.target = call.target.replace(self._old, self._new)
+
+
+@pytest.mark.parametrize(
+    ("quirks", "ignored"),
+    [
+        ((), set()),
+        ((Writes("%5C", "/"),), {"key_backslash"}),
+        ((Writes("e%CC%81", "%C3%A9"),), {"key_normal_form"}),
+        ((Writes("%20t%20", "t"),), {"key_blanks"}),
+    ],
+)
+def test_keys_that_come_back_spelt_otherwise(opening: Opening, quirks: tuple[Quirk, ...], ignored: set[str]) -> None:
+    """One canary asks for all spellings; where it comes back as another, each is asked for by itself."""
+    facts = dict(probe(opening(*quirks), "p/").facts)
+    spellings = ("key_characters", "key_control", "key_backslash", "key_blanks", "key_normal_form", "key_wide")
+    assert {name for name in spellings if facts[name] != "enforced"} == ignored
+
+
+def test_a_right_digest_that_is_refused_as_a_wrong_one_is(opening: Opening) -> None:
+    """A digest counts as enforced when the wrong one is refused and the right one is not."""
+    assert dict(probe(opening(BY_NAME["md5-refused"].make()), "p/").facts)["content_md5"] == "rejected"
+
+
+def test_a_destination_that_shows_late_is_probed_as_any(opening: Opening) -> None:
+    names = ("user_metadata", "system_headers", "tagging", "multipart", "key_characters")
+    plain, late = (dict(probe(opening(*quirks), "p/").facts) for quirks in ((), (ShowsLate(2),)))
+    assert {name: late[name] for name in names} == {name: plain[name] for name in names}
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_a_header_that_the_destination_changes_is_a_loss_that_holds(on_moto: Operator, faulty: bool) -> None:
+    """Accepted, it is no difference to verify, whatever the destination tells of it; other headers are compared."""
+    put = on_moto.source.client().put_object
+    put(Bucket=on_moto.source_bucket, Key="k", Body=b"1", ContentDisposition="attachment", CacheControl="max-age=9")
+    told = Tells("Content-Disposition", lambda: "inline", Which(("get", "head")))
+    with QuirkProxy(on_moto.destination.endpoint_url, *([told] if faulty else [])) as proxy:
+        on_moto.destination_url = proxy.endpoint_url
+        on_moto.plan().ok()
+        assert ("does not keep content-disposition" in on_moto.plan_path.read_text()) is faulty
+        if faulty:
+            on_moto.declare(accept_loss=["system-headers"])
+            on_moto.plan().ok()
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+        proxy.quirks = (*proxy.quirks, Drops("cache-control"), Tells("Cache-Control", lambda: "no-store"))
+        assert on_moto.verify("--level", "content").code != 0
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+
+
+@pytest.mark.parametrize("count", [None, "0"])
+def test_a_count_of_tags_that_is_told_wrong(on_moto: Operator, count: str | None) -> None:
+    """A head that says 0 of a tagged object, the first of which is untagged. None: the control."""
+    put = on_moto.source.client().put_object
+    for number, tagging in enumerate(("", "a=1", "b=2")):
+        put(Bucket=on_moto.source_bucket, Key=f"k{number}", Body=b"1", Tagging=tagging)
+    quirks = [] if count is None else [Tells("x-amz-tagging-count", lambda: "0", Which(("get", "head")))]
+    with QuirkProxy(on_moto.source.endpoint_url, *quirks) as proxy:
+        on_moto.source_url = proxy.endpoint_url
+        on_moto.plan().ok()
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+
+
+def test_a_source_that_tells_of_tags_and_shows_none(on_moto: Operator) -> None:
+    """A loss by name; accepted, everything else arrives."""
+    put = on_moto.source.client().put_object
+    put(Bucket=on_moto.source_bucket, Key="k", Body=b"1", Tagging="a=1")
+    with QuirkProxy(on_moto.source.endpoint_url, Refuses(501, "NotImplemented", Which(("tag",)))) as proxy:
+        on_moto.source_url = proxy.endpoint_url
+        on_moto.plan().ok()
+        assert on_moto.apply().code == 7
+        on_moto.declare(accept_loss=["tags"])
+        on_moto.plan().ok()
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+    assert {each.field for each in compare(on_moto.source_side, on_moto.destination_side)} == {"tags"}
