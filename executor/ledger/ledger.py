@@ -15,11 +15,11 @@ from executor.ledger.checkpoints import Checkpoints
 from executor.ledger.database import Database
 from executor.ledger.leases import Leases
 from executor.ledger.locks import DestinationLocks
-from executor.ledger.migrate import Schema
-from executor.ledger.prune import Pruning
 from executor.ledger.reports import Reports
 from executor.ledger.runs import Runs
 from executor.ledger.samples import Samples
+from executor.ledger.upkeep.migrate import Schema
+from executor.ledger.upkeep.prune import Pruning
 from executor.ledger.uploads import Uploads
 from executor.ledger.workers import Workers
 

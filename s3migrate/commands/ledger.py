@@ -7,7 +7,7 @@ import click
 from executor.ledger.database import ledger_url
 from executor.ledger.embedded.server import ServerState
 from executor.ledger.embedded.watcher import read_idle
-from executor.ledger.migrate import ROLES, script
+from executor.ledger.upkeep.migrate import ROLES, script
 from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from executor.ledger import migrate
 from executor.ledger.checkpoints import COMPLETION_COLUMNS
 from executor.ledger.enroll import CHUNK_COLUMNS
 from executor.ledger.ledger import Ledger
 from executor.ledger.runs import RUN_COLUMNS
+from executor.ledger.upkeep import migrate
 from executor.ledger.uploads import PART_COLUMNS, UPLOAD_COLUMNS
 from executor.ledger.values import Completion, Failure, Scaling, Verification
 from schema.errors import LedgerSchemaError

@@ -22,10 +22,10 @@ from executor.ledger.checkpoints import Checkpoints
 from executor.ledger.leases import Leases
 from executor.ledger.ledger import Ledger
 from executor.ledger.locks import DestinationLocks
-from executor.ledger.migrate import Schema
 from executor.ledger.reports import Reports
 from executor.ledger.runs import Runs
 from executor.ledger.samples import Samples
+from executor.ledger.upkeep.migrate import Schema
 from executor.ledger.uploads import Uploads
 from executor.ledger.values import Progress
 from executor.ledger.workers import Workers

@@ -1,0 +1,1 @@
+"""What keeps the ledger itself in order: its schema brought up to date, runs that have ended made small."""
