@@ -49,6 +49,8 @@ class PairInputs:
     destination_can: Capabilities = field(default_factory=Capabilities)
     losses: tuple[Loss, ...] = ()
     choice: MethodChoice = STREAMED
+    canary: frozenset[str] = frozenset()
+    """Keys that should go first (see planner.stages.exercising)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,5 +45,5 @@ class Reason(StrEnum):
 
     NOT_AT_SOURCE = "at the destination only"
     FILTERED_AT_DESTINATION = "at the destination only, and the filters say hands off"
-    FOLDED_AT_DESTINATION = "at the destination only, but it folds keys together: this may be a copied one"
+    FOLDED_AT_DESTINATION = "at the destination only, but it folds or renames keys: this may be a copied one"
     OLDER_VERSION = "at the destination only; not the current version"

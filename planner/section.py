@@ -12,6 +12,7 @@ from pathlib import Path
 from planner.batches import sticky_cuts
 from planner.decide import Earlier, Rules, alike_reason, decide, end_facts, needs_restore
 from planner.delivery import RUN, Decided, Delivered, Delivery, KeyEntries, PutAside, conserved
+from planner.extraneous import Found, HeldBack
 from planner.filters import compile_filters, compile_globs, compile_key_filter
 from planner.histories import History, decide_history, histories
 from planner.inputs import PlanInputs, PlanProgress
@@ -23,6 +24,7 @@ from planner.stages import Router
 from planner.stocktaking import Stocktaker
 from schema.attributes.evidence import Counted
 from schema.declaration import Pair
+from schema.facts import Fact
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Risk, Tally, new_entry
 from storage.disk_sort import sort_on_disk
@@ -46,7 +48,7 @@ class SectionOutcome:
     unclear_order: Counted
     """Source keys whose versions of the same time may arrive in another order."""
     remarks: tuple[Risk, ...]
-    """Of the two listings."""
+    """Of the two listings, and of what they led to."""
 
 
 class SectionPlanner:
@@ -69,7 +71,11 @@ class SectionPlanner:
         self._examples: list[tuple[str, str]] = []
         self._folded: FoldedKeys | None = None
         self._fold = fold_of(ends.destination_can)
-        self._keeps_keys = self._fold is None and not self._rules.facts.refused_kinds
+        refused = self._rules.facts.refused_kinds
+        self._held_back: HeldBack | None = None
+        if self._policy.delete_extraneous == "after-verify" and (self._fold is not None or refused):
+            caseless = ends.destination_can.enforces(Fact.CASE_INSENSITIVE)
+            self._held_back = HeldBack(refused, caseless=caseless, staging=inputs.staging)
         self._nested = None if holds_keys_beneath_keys(ends.destination_can) else NestedKeys()
         self._open_listings: list[Listing] = []
         self._delivery = Delivery(
@@ -88,6 +94,7 @@ class SectionPlanner:
             len(self._pair.source.prefix),
             chooser(self._ends.choice, self._in.declaration.preserve, self._pair.id),
             canary_max=canary_max,
+            chosen=self._ends.canary,
         )
 
     def plan(self) -> SectionOutcome:
@@ -134,10 +141,12 @@ class SectionPlanner:
     def _mapped(self, listing: Iterator[ListedEntry]) -> Iterator[SourceRow]:
         exclusion = compile_filters(self._in.declaration.filters, self._mapping.source_prefix)
         identity, target_of = self._mapping.is_identity, self._mapping.target
-        examples, folded = self._examples, self._folded
+        examples, folded, held_back = self._examples, self._folded, self._held_back
         for item in listing:
             key = item[0]
             target = key if identity else target_of(key)
+            if held_back is not None:
+                held_back.source(target)
             excluded = None if exclusion is None else exclusion(item)
             if excluded is None and not isinstance(item, UnsupportedEntry):
                 if not identity and len(examples) < EXAMPLES and target != key and (key, target) not in examples:
@@ -186,6 +195,9 @@ class SectionPlanner:
             yield self._decided(left, right, earlier)
         if run:
             yield self._skipped(run, alike or Reason.SAME_SIZE)
+        if self._held_back is not None:
+            for found, safe in self._held_back.given_back():
+                yield [self._released(found, safe)], False
 
     def _skipped(self, run: list[ListedObject], reason: Reason) -> PutAside:
         self._matched += len(run)
@@ -197,7 +209,13 @@ class SectionPlanner:
     def _decided(self, left: SourceRow | None, right: ListedEntry | None, earlier: Earlier) -> KeyEntries:
         """What happens to one key, of which at least one side has an object."""
         if left is None:
-            return ([], False) if right is None else ([self._destination_only(right)], False)
+            if right is None:
+                return [], False
+            if self._held_back is not None:
+                entry = self._destination_only(right)
+                self._held_back.destination(Found(entry, right, entry.action is Action.DELETE))
+                return [], False
+            return [self._destination_only(right)], False
         target, item, excluded = left
         there = None
         if right is not None:
@@ -252,23 +270,26 @@ class SectionPlanner:
         return entries, restore
 
     def _destination_only(self, item: ListedEntry) -> Entry:
-        """DELETE where the declaration wants it and neither filters nor folding protect the key; else EXTRANEOUS.
-
-        A destination that folds keys lists a copied '/a' as 'a': deleting what "is not at the source" would delete it.
-        """
+        """DELETE where the declaration wants it and no filter protects the key; else EXTRANEOUS."""
         if isinstance(item, UnsupportedEntry):
             return _kept(item)
         key = item.key
         if self._judge_key is not None and self._judge_key(key[len(self._mapping.destination_prefix) :]) is not None:
             reason = Reason.FILTERED_AT_DESTINATION
-        elif self._policy.delete_extraneous == "after-verify" and not self._keeps_keys:
-            reason = Reason.FOLDED_AT_DESTINATION
         elif self._policy.delete_extraneous == "after-verify":
             # Without a version: a delete of a version would end its history.
             return _entry(item, key, Action.DELETE, destination_etag=item.etag)._replace(version_id=None)
         else:
             reason = Reason.NOT_AT_SOURCE
         return _entry(item, key, Action.EXTRANEOUS, destination_etag=item.etag, reason=str(reason))
+
+    def _released(self, found: Found, safe: bool) -> Entry:
+        """What is to happen after all to a key that was held back until the source's keys were known."""
+        if not found.deletable or safe:
+            return found.entry
+        reason = str(Reason.FOLDED_AT_DESTINATION)
+        return _entry(_as_listed(found.listed), found.entry.key, Action.EXTRANEOUS,
+                      destination_etag=found.listed.etag, reason=reason)  # fmt: skip
 
     def _destination_history(self, history: History) -> list[Entry]:
         """At most the current version is deleted (a delete marker is laid over it); history itself is kept."""
@@ -290,6 +311,8 @@ class SectionPlanner:
         summary = conserved(self._delivery.by_action, source, destination, matched=self._matched)
         unclear = Counted(self._source.unclear_keys, self._source.unclear_examples)
         remarks = (*self._ends.source.remarks(), *self._ends.destination.remarks())
+        if self._held_back is not None:
+            remarks += self._held_back.remarks()
         return SectionOutcome(source, destination, summary, delivered, tuple(self._examples), unclear, remarks)
 
     def _discard(self) -> None:
@@ -299,6 +322,8 @@ class SectionPlanner:
             listing.close()
         if self._folded is not None:
             self._folded.close()
+        if self._held_back is not None:
+            self._held_back.close()
 
 
 def _takes_part(row: SourceRow) -> bool:

@@ -1,21 +1,34 @@
-"""Stages: which objects go first, which last, and what must be true before the next may start."""
+"""Stages: which objects go first, which last, and what must be true before the next may start.
+
+The canary should show what a plan has to move. What a listing shows of every key (method, tier, written in parts, not
+ASCII) the router sees for itself, as the keys go by. What it cannot see in one pass is chosen by `exercising`, from the
+sample that was looked at before planning: tags, metadata and whatever else objects carry, the largest of each tier, and
+keys far into the bucket.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from planner.filters import Matcher
 from planner.methods import MethodOf
-from schema.plan import DELETES, Action, Entry, Gate, Method, Stage
-from schema.tiers import MIB, tier_of
+from schema.attributes.every import ATTRIBUTES
+from schema.attributes.evidence import SampledObject
+from schema.objects import ListedObject
+from schema.plan import DELETES, MARKERS, Action, Entry, Gate, Method, Stage
+from schema.tiers import MIB, WHOLE_MAX, tier_of
 
-CANARY, HUGE, BULK, ARCHIVED, MARKERS = "canary", "huge", "bulk", "archived", "markers"
+CANARY, HUGE, BULK, ARCHIVED = "canary", "huge", "bulk", "archived"
 ORDER = (CANARY, HUGE, BULK, ARCHIVED, MARKERS, DELETES)
 
 CANARY_BELOW = 256 * MIB
+"""Bytes of the objects that may go first."""
 CANARY_MAX = 1_000
+SPREAD = 4
+"""Keys of the sample's beginning, end and between: neighbours tend to be alike, also in their faults."""
+METADATA = "x-amz-meta-"
 _CANARY_THRESHOLD = 2**64 // 1000
 """One key in a thousand."""
 _FULL_RATE = 500
@@ -31,7 +44,7 @@ _NEEDS = {
     DELETES: (CANARY, HUGE, BULK, ARCHIVED, MARKERS),
 }
 _NOTES = {
-    CANARY: "a sample across all prefixes and sizes below 256 MiB; verified before anything else starts",
+    CANARY: "objects below 256 MiB that show what the plan moves; verified before anything else starts",
     HUGE: "objects above 16 GiB, in parallel with the bulk",
     BULK: "everything else",
     ARCHIVED: "archived objects: restored first, then copied; may take days",
@@ -48,21 +61,39 @@ class Group(NamedTuple):
     method: Method | None
 
 
+class _Kind(NamedTuple):
+    """What tells objects apart as far as their listing says: the canary has one of each kind."""
+
+    method: Method
+    tier: str
+    in_parts: bool
+    ascii: bool
+
+
 class Router:
     """Assigns the transfers of one section to groups, one key after the other, in one pass.
 
-    The canary is the first eligible key of each method and a hash sample, at most *canary_max* objects (0: none).
+    The canary is the keys *chosen*, the first eligible one of each method and kind of object, and a hash sample: at
+    most *canary_max* objects (0: none).
     """
 
     def __init__(
-        self, is_marker: Matcher, prefix_length: int, method_of: MethodOf, *, canary_max: int = CANARY_MAX
+        self,
+        is_marker: Matcher,
+        prefix_length: int,
+        method_of: MethodOf,
+        *,
+        canary_max: int = CANARY_MAX,
+        chosen: Collection[str] = (),
     ) -> None:
         self._is_marker = is_marker
         self._prefix_length = prefix_length
         self._method_of = method_of
         self._canary_max = canary_max
+        self._chosen = frozenset(chosen)
         self._canaries = 0
-        self._sampled: set[Method] = set()
+        self._shown: set[_Kind] = set()
+        """Kinds of object that the canary has."""
 
     def route(self, entries: Sequence[Entry], restore: bool) -> Group:
         """The group of one key's transfers (several: its versions, which must stay together)."""
@@ -76,22 +107,22 @@ class Router:
             return Group(ARCHIVED, tier_of(size).name, method)
         if self._is_marker(key[self._prefix_length :]):
             return Group(MARKERS, MARKERS, method)
-        if size < CANARY_BELOW and self._is_canary(key, len(entries), method):
-            return Group(CANARY, CANARY, method)
         tier = tier_of(size).name
+        if size < CANARY_BELOW and self._is_canary(entries, _Kind(method, tier, "-" in first[2], key.isascii())):
+            return Group(CANARY, CANARY, method)
         return Group(HUGE if tier == "huge" else BULK, tier, method)
 
-    def _is_canary(self, key: str, objects: int, method: Method) -> bool:
-        taken = self._canaries
+    def _is_canary(self, entries: Sequence[Entry], kind: _Kind) -> bool:
+        taken, objects, key = self._canaries, len(entries), entries[0][0]
         if taken + objects > self._canary_max:
             return False
-        if method in self._sampled:
+        if kind in self._shown and key not in self._chosen:
             digest = hashlib.sha256(b"canary\0" + key.encode("utf-8", "surrogatepass")).digest()
             halvings = 0 if taken < _FULL_RATE else 1 + (taken - _FULL_RATE) // _HALF_LIFE
             if int.from_bytes(digest[:8]) >= _CANARY_THRESHOLD >> halvings:
                 return False
         self._canaries = taken + objects
-        self._sampled.add(method)
+        self._shown.add(kind)
         return True
 
 
@@ -134,3 +165,47 @@ def in_running_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     except nx.NetworkXUnfeasible:
         raise ValueError("the stages depend on each other in a circle") from None
     return tuple(by_id[name] for name in order)
+
+
+def exercising(listed: Sequence[ListedObject], sampled: Iterable[SampledObject]) -> frozenset[str]:
+    """Keys of *listed*, one for each trait that any of them shows; a dozen or two.
+
+    They are some hundred megabytes at most: of each tier the largest, and beyond that small ones.
+    """
+    chosen: dict[str, str] = {}
+    largest: dict[str, ListedObject] = {}
+    live = [entry for entry in listed if entry.size < CANARY_BELOW and not entry.delete_marker]
+    for entry in live:
+        name = tier_of(entry.size).name
+        if name not in largest or entry.size > largest[name].size:
+            largest[name] = entry
+    for found in sampled:
+        if (found.head.size or 0) <= WHOLE_MAX:
+            for trait in _carried(found):
+                chosen.setdefault(trait, found.key)
+    small = [entry for entry in live if entry.size <= WHOLE_MAX]
+    for entry in small:
+        for trait in _listed(entry):
+            chosen.setdefault(trait, entry.key)
+    spread = [small[(len(small) - 1) * step // SPREAD].key for step in range(SPREAD + 1)] if small else []
+    return frozenset((*chosen.values(), *(entry.key for entry in largest.values()), *spread))
+
+
+def _carried(found: SampledObject) -> Iterator[str]:
+    """What only a look at the object shows."""
+    if found.tags or found.head.tag_count:
+        yield "tags"
+    for name in found.head.headers:
+        if name.startswith(METADATA):
+            yield "metadata"
+    for attribute in ATTRIBUTES:
+        yield from attribute.shown_by(found)
+
+
+def _listed(entry: ListedObject) -> Iterator[str]:
+    """What a listing shows, of keys that are rarer than one in each tier."""
+    yield f"class {entry.storage_class}"
+    if entry.key.endswith("/") and entry.size:
+        yield "folder with content"
+    if not entry.key.isascii():
+        yield "key beyond ASCII"

@@ -204,7 +204,7 @@ class Section:
 
 VERSION_ORDER = "version-order"
 """The risk that versions arrive in another order than the source's: its listing does not tell it."""
-DELETES = "deletes"
+MARKERS, DELETES = "markers", "deletes"
 """The stage whose batches only delete."""
 
 

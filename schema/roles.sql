@@ -71,8 +71,8 @@ GRANT UPDATE (last_seen, stopped_at, exit_code, seen) ON ledger.worker TO s3migr
 GRANT UPDATE (state, batches_left) ON ledger.stage TO s3migrate_worker;
 GRANT UPDATE (state, copy_left, verify_left, n_done, n_verified, bytes_done, outcomes) ON ledger.batch
     TO s3migrate_worker;
-GRANT UPDATE (state, token, epoch, lease_id, worker_id, lease_until, not_before, n_done, n_bad, bytes_done, outcomes,
-    digest) ON ledger.chunk TO s3migrate_worker;
+GRANT UPDATE (state, token, epoch, lease_id, worker_id, lease_until, not_before, n_done, n_bad, n_own, bytes_done,
+    outcomes, digest) ON ledger.chunk TO s3migrate_worker;
 
 -- What is held for a time: the destination, limits, uploads in progress.
 GRANT INSERT, DELETE ON ledger.scope_lock TO s3migrate_worker;

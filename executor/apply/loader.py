@@ -9,6 +9,7 @@ from executor.apply.pool import Task
 from executor.apply.present import present_targets
 from executor.apply.surroundings import RunSurroundings
 from executor.apply.writer import LedgerWriter
+from executor.copy.blame import is_own
 from executor.copy.job import Job, OpenChunk
 from executor.ledger.values import DRIFTED, Chunk, ChunkKind, Completion, Lane, Verification
 from executor.route import Route
@@ -80,7 +81,14 @@ class ChunkLoader:
             # Left alone on purpose and told as drift; there is nothing of ours to prove, so it blocks nobody.
             self._writer.put(job.work, Verification(job.ord, True, f"left alone: {completion.outcome.name.lower()}"))
             return
+        key = job.entry.key
+        if completion is None:
+            # Its copy failed by its own fault, or its stage would not be verified yet; `retry` brings both back.
+            self._writer.put(job.work, Verification(job.ord, False, "not there to be verified", key, own=True))
+            return
         level = Depth.CONTENT if job.entry.action in WRITE_ACTIONS else Depth.HEAD
+        # A key that ends in / and has content is a folder to many servers, which keep nothing of it.
+        own = key.endswith("/") and job.entry.size > 0
         try:
             found = ObjectProver(job.route, level, job.tools).prove(job.entry, completion).differences
         except Stopped:
@@ -88,5 +96,8 @@ class ChunkLoader:
         except StoreError as error:
             if error.scope is Scope.RUN:
                 raise
-            found = (str(error),)
-        self._writer.put(job.work, Verification(job.ord, not found, "; ".join(found)))
+            found, own = (str(error),), is_own(error)
+        if found:
+            self._writer.put(job.work, Verification(job.ord, False, "; ".join(found), key, own=own))
+        else:
+            self._writer.put(job.work, Verification(job.ord, True))

@@ -207,13 +207,16 @@ class ObjectTasks:
         if job.work.lost:
             return
         row = ended.row
-        self.writer.put(job.work, row)
         if isinstance(row, Failure):
+            self.writer.put(job.work, row)
             job.report(row.error_code, row.message, status=row.http_status, attempt=row.attempt, final=True)
         elif ended.arrived:
+            self.writer.put(job.work, row)
             self.early_stop.succeeded()
         else:
             why = ended.why or _OUTCOME_TEXT[row.outcome]
+            self.writer.put(job.work, job.left_alone(row.outcome, why))
+            self.writer.put(job.work, row)
             job.report(row.outcome.name.lower(), why, attempt=row.attempts, final=True)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from executor.activity import waiting
 from executor.attempts import AttemptCounter, Retrier
 from executor.carry import readback
+from executor.copy.blame import is_own
 from executor.copy.disagreement import disagreement
 from executor.copy.patience import LedgerPatience
 from executor.copy.written import LATENESS, Lateness, newest_version, shown
@@ -263,6 +264,22 @@ class Job:
             error_code=error.code or type(error).__name__,
             message=message,
             request_id=error.request_id,
+            key=self.entry.key,
+            own=is_own(error),
+        )
+
+    def left_alone(self, outcome: Outcome, why: str) -> Failure:
+        """For the ledger, beside the completion that says so: which object was left alone, and why."""
+        return Failure(
+            batch_no=self.work.chunk.batch_no,
+            ord=self.ord,
+            attempt=self.attempts + 1,
+            terminal=False,
+            http_status=0,
+            error_code=outcome.name.lower(),
+            message=why,
+            key=self.entry.key,
+            own=True,
         )
 
     def held_back(self) -> Ended:
@@ -275,6 +292,8 @@ class Job:
             http_status=0,
             error_code="EarlierVersionFailed",
             message=f"an older version of {self.entry.target!r} did not arrive",
+            key=self.entry.key,
+            own=True,
         )
         return Ended(failure)
 

@@ -1,6 +1,10 @@
 """What follows when chunks are finished: batches reach their gates, stages open, the run completes.
 
 Runs inside the flush's transaction, so that none of it is ever seen half done.
+
+An object that fails by its own fault parks its chunk, as any failure does, but it holds nothing back that does not
+have to come last: a stage is let through when nothing else keeps it from its gate, and no more objects of a batch
+failed than arrived. Markers and deletes wait for every object.
 """
 
 from __future__ import annotations
@@ -8,17 +12,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import or_
 from typing import NamedTuple
 
 from executor.ledger import audit
 from executor.ledger.audit import Event
 from executor.ledger.database import Row, Transaction
 from executor.ledger.locks import drop_scopes
+from executor.ledger.sql import UNLEASED
 from executor.ledger.values import BatchState, Chunk, ChunkKind, ChunkState, Outcome, RunState, StageState
-from schema.plan import Gate
+from schema.plan import DELETES, MARKERS, Gate
 
 GATE_STATE = {Gate.COPIED: BatchState.COPIED, Gate.VERIFIED: BatchState.VERIFIED}
 """The state every batch of a stage must reach before the stage's dependants start."""
+LAST = frozenset((MARKERS, DELETES))
+"""Stages that wait for every object."""
+OWN_FAULTS = f"k.state = {ChunkState.PARKED:d} AND k.n_own = k.n_bad"
+"""Objects of the chunk failed, each by its own fault."""
+OVER = f"(k.state = {ChunkState.DONE:d} OR {OWN_FAULTS})"
+"""Nothing but single objects' faults keeps the chunk from being done."""
 
 
 class StageStatus(NamedTuple):
@@ -29,6 +41,10 @@ class StageStatus(NamedTuple):
     batches_left: int
     """Batches that have not reached the gate."""
     needs: frozenset[int]
+    let_through: bool = False
+    """Nothing but faults of single objects keeps it from its gate."""
+    last: bool = False
+    """It waits for every object, whoever is at fault."""
 
 
 @dataclass(slots=True)
@@ -50,14 +66,19 @@ class Done:
 
 
 def advanced(stages: Iterable[StageStatus]) -> dict[int, StageState]:
-    """The stages whose state changes now, with their new state. A stage opens only when all it needs has passed."""
+    """The stages whose state changes now, with their new state.
+
+    A stage opens only when all it needs has passed or, unless it comes last, was let through.
+    """
     by_number = {stage.stage_no: stage for stage in stages}
     state = {number: stage.state for number, stage in by_number.items()}
     moving = True
     while moving:
         moving = False
         for number, stage in by_number.items():
-            if state[number] is StageState.BLOCKED and all(state[n] is StageState.PASSED for n in stage.needs):
+            through = [by_number[n].let_through and not stage.last for n in stage.needs]
+            passed = [state[n] is StageState.PASSED for n in stage.needs]
+            if state[number] is StageState.BLOCKED and all(map(or_, passed, through)):
                 state[number], moving = StageState.OPEN, True
             if state[number] is StageState.OPEN and stage.batches_left == 0:
                 state[number], moving = StageState.PASSED, True
@@ -92,16 +113,24 @@ class Advance:
         Raises ValueError when an object of one is neither completed nor failed: nothing may be lost.
         """
         done: dict[int, Done] = {}
-        for row in self._ended(chunks):
+        ended = self._ended(chunks)
+        for row in ended:
             state = ChunkState(row.state)
             body = {"chunk": row.chunk_no, "token": row.token, "done": row.n_done, "failed": row.n_bad}
             body |= {"bytes": row.bytes_done, "digest": bytes(row.digest).hex()}
             self._events.append(Event(f"chunk-{state.name.lower()}", body))
             if state is ChunkState.DONE:
                 done.setdefault(row.batch_no, Done()).add(row)
-        reached = [stage_no for batch_no in sorted(done) for stage_no in self._advance_batch(batch_no, done[batch_no])]
-        if reached:
-            self._advance_stages(Counter(reached))
+        holding = self._holding()
+        reached: list[int] = []
+        looked_past = False
+        for batch_no in sorted({int(row.batch_no) for row in ended}):
+            if batch_no in done:
+                reached += self._advance_batch(batch_no, done[batch_no])
+            if holding and self._look_past_own_faults(batch_no, holding):
+                looked_past = True
+        if reached or looked_past:
+            self._advance_stages(Counter(reached), holding)
         chunks_left = self._transaction.value(
             "UPDATE ledger.run SET chunks_left = chunks_left - :n WHERE run_id = :run_id RETURNING chunks_left",
             n=sum(batch.chunks.total() for batch in done.values()),
@@ -177,16 +206,70 @@ class Advance:
         return [int(row.stage_no)] if reached == row.gate else []
 
     def _open_verification(self, batch_no: int) -> None:
+        """Everything is copied: verify it, and anew what was looked at before all of it was there."""
         self._transaction.run(
             f"""
-            UPDATE ledger.chunk SET state = {ChunkState.READY:d}
-             WHERE run_id = :run_id AND batch_no = :batch_no
-               AND kind = {ChunkKind.VERIFY:d} AND state = {ChunkState.BLOCKED:d}""",
+            UPDATE ledger.chunk k SET {UNLEASED}, n_bad = 0, n_own = 0
+             WHERE k.run_id = :run_id AND k.batch_no = :batch_no AND k.kind = {ChunkKind.VERIFY:d}
+               AND (k.state = {ChunkState.BLOCKED:d} OR {OWN_FAULTS})""",
             run_id=self._run_id,
             batch_no=batch_no,
         )
 
-    def _advance_stages(self, reached: Counter[int]) -> None:
+    def _holding(self) -> list[int]:
+        """Stages that others, which need not come last, wait for."""
+        return self._transaction.column(
+            f"""
+            SELECT DISTINCT s.stage_no FROM ledger.stage s
+              JOIN ledger.stage_dependency d ON d.run_id = s.run_id AND d.needs_no = s.stage_no
+              JOIN ledger.stage t ON t.run_id = d.run_id AND t.stage_no = d.stage_no
+             WHERE s.run_id = :run_id AND s.state = {StageState.OPEN:d} AND t.state = {StageState.BLOCKED:d}
+               AND t.stage_id <> ALL (:last)""",
+            run_id=self._run_id,
+            last=sorted(LAST),
+        )
+
+    def _look_past_own_faults(self, batch_no: int, holding: list[int]) -> bool:
+        """Whether the batch has failed objects and belongs to one of the *holding* stages; it is verified without them.
+
+        Its row is locked: of two flushes that end its last two chunks, the second sees both.
+        """
+        mine = self._transaction.row(
+            "SELECT batch_no FROM ledger.batch WHERE run_id = :run_id AND batch_no = :batch_no"
+            " AND stage_no = ANY(:holding) AND copy_left + verify_left > 0 FOR NO KEY UPDATE",
+            run_id=self._run_id,
+            batch_no=batch_no,
+            holding=holding,
+        )
+        if mine is None:
+            return False
+        self._transaction.run(
+            f"""
+            UPDATE ledger.chunk v SET state = {ChunkState.READY:d}
+             WHERE v.run_id = :run_id AND v.batch_no = :batch_no
+               AND v.kind = {ChunkKind.VERIFY:d} AND v.state = {ChunkState.BLOCKED:d}
+               AND (SELECT bool_and({OVER}) AND sum(k.n_bad) <= sum(k.n_done) FROM ledger.chunk k
+                     WHERE k.run_id = :run_id AND k.batch_no = :batch_no AND k.kind = {ChunkKind.OBJECTS:d})""",
+            run_id=self._run_id,
+            batch_no=batch_no,
+        )
+        return True
+
+    def _let_through(self, holding: list[int]) -> frozenset[int]:
+        """Those of the *holding* stages that nothing but faults of single objects keeps from their gates."""
+        return frozenset(
+            self._transaction.column(
+                f"""
+                SELECT b.stage_no FROM ledger.batch b
+                  JOIN ledger.chunk k ON k.run_id = b.run_id AND k.batch_no = b.batch_no
+                 WHERE b.run_id = :run_id AND b.stage_no = ANY(:holding)
+                 GROUP BY b.stage_no HAVING bool_and({OVER})""",
+                run_id=self._run_id,
+                holding=holding,
+            )
+        )
+
+    def _advance_stages(self, reached: Counter[int], holding: list[int]) -> None:
         """Count batches off that reached their gate, and open what waited for them."""
         rows = self._transaction.rows(
             """
@@ -196,9 +279,15 @@ class Advance:
               FROM ledger.stage s WHERE s.run_id = :run_id ORDER BY s.stage_no FOR NO KEY UPDATE OF s""",
             run_id=self._run_id,
         )
+        let_through = self._let_through(holding) if holding else frozenset()
         stages = [
             StageStatus(
-                row.stage_no, StageState(row.state), row.batches_left - reached[row.stage_no], frozenset(row.needs)
+                row.stage_no,
+                StageState(row.state),
+                row.batches_left - reached[row.stage_no],
+                frozenset(row.needs),
+                let_through=row.stage_no in let_through,
+                last=row.stage_id in LAST,
             )
             for row in rows
         ]

@@ -29,12 +29,13 @@ MESSAGE_MAX = 2000
 COUNT_WHERE_HELD = f"""
     WITH held AS ({FENCED}),
     given AS (
-        SELECT chunk_no, token, done, bad, bytes, CAST(outcomes AS int[]) AS outcomes
+        SELECT chunk_no, token, done, bad, own, bytes, CAST(outcomes AS int[]) AS outcomes
           FROM unnest(CAST(:numbers AS int[]), CAST(:tokens AS int[]), CAST(:done AS int[]), CAST(:bad AS int[]),
-                      CAST(:bytes AS bigint[]), CAST(:outcomes AS text[]))
-               AS added (chunk_no, token, done, bad, bytes, outcomes))
+                      CAST(:own AS int[]), CAST(:bytes AS bigint[]), CAST(:outcomes AS text[]))
+               AS added (chunk_no, token, done, bad, own, bytes, outcomes))
     UPDATE ledger.chunk k
-       SET n_done = k.n_done + g.done, n_bad = k.n_bad + g.bad, bytes_done = k.bytes_done + g.bytes,
+       SET n_done = k.n_done + g.done, n_bad = k.n_bad + g.bad, n_own = k.n_own + g.own,
+           bytes_done = k.bytes_done + g.bytes,
            lease_until = now() + make_interval(secs => :seconds),
            outcomes = CASE WHEN g.outcomes IS NULL THEN k.outcomes ELSE ARRAY[
                {", ".join(f"k.outcomes[{n}] + g.outcomes[{n}]" for n in range(1, OUTCOMES + 1))}] END
@@ -123,6 +124,8 @@ class Added(NamedTuple):
 
     done: int
     bad: int
+    own: int
+    """Of the bad ones: by their own fault."""
     bytes: int
     outcomes: str | None
     """An array of PostgreSQL's, one number for each Outcome; None: nothing to add."""
@@ -141,6 +144,8 @@ class Filing:
     def added(self) -> Added:
         """What the fenced UPDATE adds to the chunk's counters."""
         bad = sum(failure.terminal for failure in self.failures) + sum(not found.ok for found in self.verifications)
+        own = sum(failure.terminal and failure.own for failure in self.failures)
+        own += sum(found.own and not found.ok for found in self.verifications)
         done = len(self.completions) + sum(found.ok for found in self.verifications)
         moved, outcomes = 0, None
         if self.completions:
@@ -149,7 +154,7 @@ class Filing:
                 moved += row.size
                 counts[row.outcome - 1] += 1
             outcomes = "{" + ",".join(map(str, counts)) + "}"
-        return Added(done, bad, moved, outcomes)
+        return Added(done, bad, own, moved, outcomes)
 
     def drop_recorded(self, transaction: Transaction) -> None:
         """Take out what an earlier flush has written: its answer was lost, or another claim was faster."""
@@ -201,6 +206,7 @@ def _count_where_held(
         seconds=lease_seconds,
         done=[chunk.done for chunk in added],
         bad=[chunk.bad for chunk in added],
+        own=[chunk.own for chunk in added],
         bytes=[chunk.bytes for chunk in added],
         outcomes=[chunk.outcomes for chunk in added],
     )
@@ -248,6 +254,7 @@ def _insert_failures(transaction: Transaction, worker: Worker, filings: Iterable
             "error_code": storable(failure.error_code),
             "message": storable(failure.message),
             "request_id": storable(failure.request_id),
+            "key": storable(failure.key),
         }
         for filing in filings
         for failure in filing.failures
@@ -264,6 +271,8 @@ def _insert_verifications(transaction: Transaction, run_id: int, filings: Iterab
             "token": filing.chunk.token,
             "ok": found.ok,
             "detail": storable(found.detail),
+            "key": storable(found.key),
+            "own": found.own,
         }
         for filing in filings
         for found in filing.verifications

@@ -40,7 +40,7 @@ class Leases:
                 UPDATE ledger.chunk k
                    SET state = {ChunkState.LEASED:d}, token = k.token + 1, epoch = :epoch, lease_id = :lease_id,
                        worker_id = :worker_id, lease_until = now() + make_interval(secs => :seconds),
-                       not_before = NULL, n_bad = 0
+                       not_before = NULL, n_bad = 0, n_own = 0
                   FROM next WHERE k.run_id = next.run_id AND k.chunk_no = next.chunk_no
                 RETURNING k.run_id, k.chunk_no, k.batch_no, k.kind, k.lane, k.lo, k.hi, k.token, k.lease_id""",
                 run_id=worker.run_id,

@@ -7,9 +7,10 @@ from typing import Any
 
 from executor.ledger.database import Database, Transaction, by_name
 from executor.ledger.runs import limits_of
-from executor.ledger.sql import OUTCOME_ARRIVED, TOUCHED, drifted_in
+from executor.ledger.sql import OUTCOME_ARRIVED, TOUCHED, drifted_in, one_of
 from executor.ledger.uploads import find_upload
 from executor.ledger.values import (
+    DRIFTED,
     BatchState,
     ChunkKind,
     ChunkState,
@@ -33,8 +34,8 @@ PROGRESS = f"""
     SELECT r.run_id, r.name, r.state, r.objects, r.bytes, r.created_at, r.finished_at, now() AS clock,
            b.done + c.done AS done, b.verified + c.verified AS verified, b.bytes_done + c.bytes_done AS bytes_done,
            c.failed, c.verify_failed, c.working, c.restoring, c.next_look, c.chunks_leased, c.chunks_parked,
-           b.chunks_blocked,
-           r.chunks_left - c.chunks_leased - c.chunks_parked - b.chunks_blocked AS chunks_ready,
+           b.chunks_blocked - c.chunks_early AS chunks_blocked,
+           r.chunks_left - c.chunks_leased - c.chunks_parked - b.chunks_blocked + c.chunks_early AS chunks_ready,
            {", ".join(f"b.{o.name.lower()} + c.{o.name.lower()} AS {o.name.lower()}" for o in Outcome)},
            (SELECT count(*) FROM ledger.worker w WHERE w.run_id = r.run_id AND w.stopped_at IS NULL
                AND w.epoch = r.epoch AND w.last_seen > now() - interval '1 minute') AS workers
@@ -48,7 +49,7 @@ PROGRESS = f"""
         SELECT coalesce(sum(k.n_done) FILTER (WHERE {OBJECTS}), 0) AS done,
                coalesce(sum(k.n_bad) FILTER (WHERE {OBJECTS}), 0) AS failed,
                coalesce(sum(k.n_done) FILTER (WHERE {VERIFY}), 0) AS verified,
-               coalesce(sum(k.n_bad) FILTER (WHERE {VERIFY}), 0) AS verify_failed,
+               coalesce(sum(k.n_bad - k.n_own) FILTER (WHERE {VERIFY}), 0) AS verify_failed,
                count(DISTINCT k.worker_id) FILTER (WHERE {LEASED} AND k.lease_until > now()) AS working,
                coalesce(sum(greatest(k.hi - k.lo - k.n_done - k.n_bad, 0))
                    FILTER (WHERE {READY} AND k.not_before IS NOT NULL), 0) AS restoring,
@@ -56,18 +57,21 @@ PROGRESS = f"""
                coalesce(sum(k.bytes_done), 0) AS bytes_done,
                count(*) FILTER (WHERE {LEASED}) AS chunks_leased,
                count(*) FILTER (WHERE k.state = {ChunkState.PARKED:d}) AS chunks_parked,
+               count(*) FILTER (WHERE {VERIFY} AND k.state IN {one_of((ChunkState.LEASED, ChunkState.PARKED))}
+                   AND EXISTS (SELECT 1 FROM ledger.batch e WHERE e.run_id = k.run_id AND e.batch_no = k.batch_no
+                       AND e.copy_left > 0)) AS chunks_early,
                {", ".join(f"coalesce(sum(k.outcomes[{o:d}]), 0) AS {o.name.lower()}" for o in Outcome)}
           FROM ledger.chunk k WHERE k.run_id = r.run_id AND {TOUCHED}) c
      WHERE r.run_id = :run_id"""
 """Batches hold the sums of their finished chunks; to these come the few that are in hand, or were and are not done.
 
-A chunk is blocked while its batch is, and a VERIFY chunk also until its batch is copied.
+A chunk is blocked while its batch is, and a VERIFY chunk also until its batch is copied, unless it was let through.
 """
 
 FAILURES = f"""
     WITH given_up AS (
         SELECT DISTINCT ON (f.batch_no, f.ord) f.batch_no, f.ord, f.http_status, f.error_code, f.message,
-               f.request_id, f.at
+               f.request_id, f.at, f.key, f.own
           FROM ledger.failure f
          WHERE f.run_id = :run_id AND f.terminal
            AND NOT EXISTS (SELECT 1 FROM ledger.completion c WHERE f.kind = {ChunkKind.OBJECTS:d}
@@ -76,21 +80,33 @@ FAILURES = f"""
                AND v.run_id = f.run_id AND v.batch_no = f.batch_no AND v.ord = f.ord)
          ORDER BY f.batch_no, f.ord, f.at DESC, f.token DESC, f.attempt DESC),
     different AS (
-        SELECT DISTINCT ON (v.batch_no, v.ord) v.batch_no, v.ord, 0, 'VerifyMismatch', v.detail, '', v.at
+        SELECT DISTINCT ON (v.batch_no, v.ord) v.batch_no, v.ord, 0, 'VerifyMismatch', v.detail, '', v.at, v.key, false
           FROM ledger.verification v
          WHERE v.run_id = :run_id AND NOT v.ok
+           AND EXISTS (SELECT 1 FROM ledger.completion c
+               WHERE c.run_id = v.run_id AND c.batch_no = v.batch_no AND c.ord = v.ord)
            AND NOT EXISTS (SELECT 1 FROM ledger.verification w WHERE w.ok
                AND w.run_id = v.run_id AND w.batch_no = v.batch_no AND w.ord = v.ord)
          ORDER BY v.batch_no, v.ord, v.token DESC)
-    SELECT x.batch_no, b.batch_id, x.ord, x.http_status, x.error_code, x.message, x.request_id, x.at
+    SELECT x.batch_no, b.batch_id, x.ord, x.http_status, x.error_code, x.message, x.request_id, x.at, x.key, x.own
       FROM (SELECT * FROM given_up UNION ALL SELECT * FROM different) x
       JOIN ledger.batch b ON b.run_id = :run_id AND b.batch_no = x.batch_no
      ORDER BY x.batch_no, x.ord LIMIT :limit"""
 
+LEFT_ALONE = f"""
+    SELECT DISTINCT ON (f.batch_no, f.ord) f.batch_no, b.batch_id, f.ord, f.http_status, f.error_code, f.message,
+           f.request_id, f.at, f.key, f.own
+      FROM ledger.failure f JOIN ledger.batch b ON b.run_id = f.run_id AND b.batch_no = f.batch_no
+     WHERE f.run_id = :run_id AND NOT f.terminal AND f.error_code = ANY(:outcomes)
+       AND EXISTS (SELECT 1 FROM ledger.completion c WHERE c.run_id = f.run_id AND c.batch_no = f.batch_no
+           AND c.ord = f.ord AND c.outcome IN {one_of(DRIFTED)})
+     ORDER BY f.batch_no, f.ord, f.at DESC LIMIT :limit"""
+
 OF_OBJECT = "WHERE run_id = :run_id AND batch_no = :batch_no AND ord = :ord"
 EXPLAINED = {
     "chunks": """
-        SELECT chunk_no, kind, lane, lo, hi, state, token, worker_id, lease_until, not_before, n_done, n_bad
+        SELECT chunk_no, kind, lane, lo, hi, state, token, worker_id, lease_until, not_before, n_done, n_bad,
+               n_own
           FROM ledger.chunk WHERE run_id = :run_id AND batch_no = :batch_no AND lo <= :ord AND hi > :ord
          ORDER BY kind""",
     "failures": f"SELECT * FROM ledger.failure {OF_OBJECT} ORDER BY at, token, attempt",
@@ -161,6 +177,13 @@ class Reports:
         """
         with self._database.transaction() as transaction:
             return [FailedObject(*row) for row in transaction.rows(FAILURES, run_id=run_id, limit=limit)]
+
+    def left_alone(self, run_id: int, limit: int | None = None) -> list[FailedObject]:
+        """Objects that drifted, each with its outcome in lower case as error_code, by batch and line."""
+        outcomes = [outcome.name.lower() for outcome in sorted(DRIFTED)]
+        with self._database.transaction() as transaction:
+            rows = transaction.rows(LEFT_ALONE, run_id=run_id, outcomes=outcomes, limit=limit)
+            return [FailedObject(*row) for row in rows]
 
     def completions(self, run_id: int, batch_no: int, *, lo: int = 0, hi: int | None = None) -> Iterator[Completion]:
         """Completion rows of [lo, hi) by ord, streamed; a connection is kept until the iterator ends or is closed."""

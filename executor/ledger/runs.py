@@ -14,7 +14,7 @@ from executor.ledger.enroll import enroll
 from executor.ledger.leases import reap
 from executor.ledger.locks import ACCEPT_LOCK, drop_scopes, hold_scopes
 from executor.ledger.sql import RUN_UNFINISHED, UNLEASED
-from executor.ledger.values import UNFINISHED, ChunkSpec, ChunkState, Run, RunState
+from executor.ledger.values import UNFINISHED, ChunkKind, ChunkSpec, ChunkState, Run, RunState
 from schema.errors import StalePlan
 from schema.formats.plain import build
 from schema.plan import Plan
@@ -85,11 +85,19 @@ class Runs:
             _refuse_stale(transaction, lineage=run.lineage, serial=run.serial, plan_id=run.plan_id)
             parked = transaction.run(
                 f"""
-                UPDATE ledger.chunk SET {UNLEASED}, n_bad = 0, not_before = NULL
-                 WHERE run_id = :run_id AND state = {ChunkState.PARKED:d}""",
+                UPDATE ledger.chunk k SET {UNLEASED}, n_bad = 0, n_own = 0, not_before = NULL
+                 WHERE k.run_id = :run_id AND k.state = {ChunkState.PARKED:d}""",
                 run_id=run_id,
             )
             if parked:
+                # What is to be copied anew is verified behind it.
+                transaction.run(
+                    f"""
+                    UPDATE ledger.chunk k SET state = {ChunkState.BLOCKED:d} FROM ledger.batch b
+                     WHERE k.run_id = :run_id AND k.state = {ChunkState.READY:d} AND k.kind = {ChunkKind.VERIFY:d}
+                       AND b.run_id = k.run_id AND b.batch_no = k.batch_no AND b.copy_left > 0""",
+                    run_id=run_id,
+                )
                 hold_scopes(transaction, run_id, _plan_of(transaction, run_id), who=who, tool_version=tool_version)
                 transaction.run(
                     f"""

@@ -75,6 +75,7 @@ class StageState(IntEnum):
 
     BLOCKED = 0
     OPEN = 1
+    """The stages it needs have passed, or but for faults of single objects they would have."""
     PASSED = 2
     """Every batch has reached the gate, and so have the stages it needs."""
 
@@ -168,6 +169,10 @@ class Failure(NamedTuple):
     """Our error's class name, or the S3 error code."""
     message: str
     request_id: str = ""
+    key: str = ""
+    """The source's, unescaped; cut to MESSAGE_MAX characters."""
+    own: bool = False
+    """The fault is this object's own: others of its kind may well arrive (see executor.copy.blame)."""
 
 
 class Verification(NamedTuple):
@@ -177,6 +182,10 @@ class Verification(NamedTuple):
     ok: bool
     detail: str = ""
     """What differs; '' when ok."""
+    key: str = ""
+    """The source's; '' when ok."""
+    own: bool = False
+    """It is not ok by this object's own fault, as a failure may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +301,7 @@ class PartRecord(NamedTuple):
 
 
 class FailedObject(NamedTuple):
-    """The last terminal failure of an object that has no completion row."""
+    """The last terminal failure of an object that has no completion row, or why an object was left alone."""
 
     batch_no: int
     batch_id: str
@@ -302,6 +311,9 @@ class FailedObject(NamedTuple):
     message: str
     request_id: str
     at: datetime
+    key: str
+    """'': recorded by a build that did not keep it."""
+    own: bool
 
 
 class EarlierCompletion(NamedTuple):
@@ -351,3 +363,13 @@ class Progress:
     """Objects of chunks put off: they wait for an archive to give them back. Those being looked at now do not count."""
     next_look: datetime | None = None
     """When the first of them is looked at again."""
+
+    @property
+    def drifted(self) -> int:
+        """Objects that were left alone."""
+        return sum(self.by_outcome.get(outcome, 0) for outcome in DRIFTED)
+
+    @property
+    def untried(self) -> int:
+        """Objects neither done nor given up, once the run has failed: they waited behind a stage."""
+        return max(0, self.objects - self.done - self.failed) if self.state is RunState.FAILED else 0

@@ -56,10 +56,10 @@ class Expectations:
         return [(n, b) for n, b in enumerate(self._plan.batches) if b.section == self._section.id]
 
     def _streams(self, actions: frozenset[Action]) -> list[Iterator[Expected]]:
-        """One ascending stream for each (stage, tier), whose batches follow one another, and for each side manifest."""
+        """One ascending stream for all batches that were cut together, and one for each side manifest."""
 
-        def lane(item: tuple[int, Batch]) -> tuple[str, str]:
-            return item[1].stage, item[1].tier
+        def lane(item: tuple[int, Batch]) -> tuple[str, str, str]:
+            return item[1].stage, item[1].tier, str(item[1].method)
 
         streams: list[Iterator[Expected]] = []
         for _, group in groupby(sorted(self._batches(), key=lambda i: (lane(i), i[1].keys)), key=lane):

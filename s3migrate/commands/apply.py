@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from executor.apply.surroundings import RunSurroundings
 from executor.events import Events
 from executor.flow.governor import Governor
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import DRIFTED, ENDED, Progress, RunState
+from executor.ledger.values import ENDED, FailedObject, Progress, RunState
 from executor.ledger.workers import this_process
 from executor.machine.memory import calm_collector, set_malloc_arenas, undeclared_budget
 from executor.machine.processor import ProcessorLoad, schedule_as_batch
@@ -35,13 +35,13 @@ from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import Settings, read_settings
+from s3migrate.views.ending import ending_text
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight, share_descriptors
 from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped
 from schema.files.manifest import ManifestStore
 from schema.files.plan_checks import check_guards
 from schema.formats.escape import one_line
-from schema.formats.quantities import count_text
 from schema.plan import Plan
 from storage.s3.store import S3Store
 
@@ -97,6 +97,7 @@ def apply_command(  # click passes one argument for each option
     governors = Governors()
     ends = ((s.id, s.source, s.destination) for s in plan.sections)
     stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
+    failures: Sequence[FailedObject] = ()
     try:
         preflight(stores, plan)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
@@ -107,6 +108,8 @@ def apply_command(  # click passes one argument for each option
             else:
                 budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
                 progress = _work(asked, manifests, _Ends(stores, governors), budget=budget)
+            if not isinstance(progress, int) and progress.untried:
+                failures = ledger.reports.failures(progress.run_id)
     finally:
         if not stop.abandoning:
             for pair in stores.values():
@@ -118,7 +121,7 @@ def apply_command(  # click passes one argument for each option
         emit({"type": "run_complete", **figures(progress)})
     else:
         click.echo(progress_line(progress, None, Rate()), err=True)
-    return conclude(progress)
+    return conclude(progress, failures)
 
 
 @contextmanager
@@ -256,16 +259,13 @@ def check_approved(plan: Plan, expected: str | None) -> None:
     check_guards(plan)
 
 
-def conclude(progress: Progress) -> int:
-    """0 when every object arrived. Raises FinishedWithFailures, StalePlan."""
+def conclude(progress: Progress, failures: Sequence[FailedObject] = ()) -> int:
+    """0 when every object arrived. Raises FinishedWithFailures, StalePlan.
+
+    *failures*: of the run, where objects were never tried.
+    """
     if progress.state is RunState.SUPERSEDED:
         raise StalePlan(f"run {progress.run_id} was superseded by a newer plan; apply that one")
-    drifted = sum(progress.by_outcome.get(outcome, 0) for outcome in DRIFTED)
-    if progress.failed or progress.verify_failed or drifted or progress.state is RunState.FAILED:
-        raise FinishedWithFailures(
-            f"run {progress.run_id} finished with {count_text(progress.failed)} failed, "
-            f"{count_text(drifted)} drifted and {count_text(progress.verify_failed)} not proven; "
-            f"`s3migrate status {progress.run_id}` lists them, "
-            f"`s3migrate retry {progress.run_id}` tries the failed ones again"
-        )
+    if progress.failed or progress.verify_failed or progress.drifted or progress.state is RunState.FAILED:
+        raise FinishedWithFailures(ending_text(progress, failures))
     return 0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 import click
 
 from executor.flow.limits import AS_PLANNED
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import ENDED
+from executor.ledger.values import ENDED, FailedObject
 from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.settings import read_settings
+from s3migrate.views.ending import named_text
 from s3migrate.views.run_view import Rate, figures, progress_line
 from s3migrate.views.why import why_figures, why_of
 from s3migrate.views.worker_view import scaling_text, worker_figures, worker_lines
@@ -23,6 +25,8 @@ from schema.limits import LIMITS
 
 WATCH_SECONDS = 2.0
 FAILURES_SHOWN = 20
+FAILURES_TOLD = 10_000
+"""With --json."""
 
 
 @click.command("status", short_help="Progress, outcomes, failures, flow.")
@@ -67,7 +71,9 @@ def _list(ledger: Ledger, lines: JsonLines | None) -> None:
 
 def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -> bool:
     progress = ledger.reports.progress(run_id)
-    failures = ledger.reports.failures(run_id, FAILURES_SHOWN)
+    most = FAILURES_SHOWN if lines is None else FAILURES_TOLD
+    failures = ledger.reports.failures(run_id, most)
+    drifted = ledger.reports.left_alone(run_id, most) if progress.drifted else []
     workers = ledger.workers.present(run_id) if progress.state not in ENDED else []
     scaling = ledger.workers.scaling(run_id)
     why = why_of(ledger, progress)
@@ -77,9 +83,11 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
         for worker in workers:
             lines.emit({"type": "process", "run_id": run_id, **worker_figures(worker)})
         lines.emit({"type": "why", "run_id": run_id, **why_figures(why)})
-        for failed in failures:
-            lines.emit({"type": "failure", "batch": failed.batch_id, "ord": failed.ord, "class": failed.error_code,
-                        "http": failed.http_status, "message": failed.message})  # fmt: skip
+        for kind, found in (("failure", failures), ("drift", drifted)):
+            for failed in found:
+                lines.emit({"type": kind, "key": failed.key, "batch": failed.batch_id, "ord": failed.ord,
+                            "class": failed.error_code, "http": failed.http_status, "message": failed.message,
+                            "own": failed.own})  # fmt: skip
     else:
         click.echo(
             f"run {run_id} ({one_line(progress.name)}) is {progress.state.name.lower()}: "
@@ -105,6 +113,13 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
         for worker in workers:
             for line in worker_lines(worker):
                 click.echo(f"  {line}")
-        for failed in failures:
-            click.echo(f"  failed: {failed.batch_id}:{failed.ord} {failed.error_code}: {one_line(failed.message)}")
+        _echo_objects("failed", failures, max(progress.failed + progress.verify_failed, len(failures)))
+        _echo_objects("drifted", drifted, progress.drifted)
     return progress.state in ENDED
+
+
+def _echo_objects(what: str, found: Sequence[FailedObject], total: int) -> None:
+    for failed in found:
+        click.echo(f"  {what}: {named_text(failed)}: {failed.error_code}: {one_line(failed.message)}")
+    if total > len(found):
+        click.echo(f"  {what}: and {count_text(total - len(found))} more (--json tells of {count_text(FAILURES_TOLD)})")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from planner.inputs import PairInputs
 from planner.methods import choose_method, settle_method
 from planner.review.losses import find_losses
+from planner.stages import exercising
 from s3migrate.planning.inventories import InventoryReader
 from s3migrate.planning.listings import ListingWishes, source_of
 from s3migrate.wiring import probe_token
@@ -76,6 +77,7 @@ def probe_pair(
         destination_can,
         losses=find_losses(evidence, declaration.accept_loss),
         choice=settle_method(declaration, pair, choice, destination=destination_can),
+        canary=exercising(sample, sampled),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from executor.events import ObjectTrouble
-from executor.ledger.values import Outcome, Progress, RunState
+from executor.ledger.values import Progress, RunState
 from s3migrate.console import output
 from schema.errors import MigrationError
 from schema.formats.escape import one_line
@@ -62,10 +62,8 @@ class Rate:
 def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> str:
     """One line: how far, how fast, how long, how well."""
     objects, size = rate.of(progress)
-    share = 100 * progress.done / progress.objects if progress.objects else 100.0
-    drifted = sum(
-        progress.by_outcome.get(o, 0) for o in (Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT)
-    )
+    drifted = progress.drifted
+    share = 100 * max(0, progress.done - drifted) / progress.objects if progress.objects else 100.0
     failed = [f"{count_text(progress.failed)} failed"]
     troubles = (failed if progress.failed else []) + ([f"{count_text(drifted)} drifted"] if drifted else [])
     if flow is not None:

@@ -34,8 +34,8 @@ TABLES = {
     "audit": "run_id, seq, at, actor, kind, body, hash",
     "batch": "run_id, batch_no, batch_id, section, stage_no, manifest, objects, bytes, state, copy_left, verify_left,"
     " n_done, n_verified, bytes_done, outcomes",
-    "chunk": f"{CHUNK_COLUMNS}, token, epoch, lease_id, worker_id, lease_until, not_before, n_done, n_bad, bytes_done,"
-    " outcomes, digest",
+    "chunk": f"{CHUNK_COLUMNS}, token, epoch, lease_id, worker_id, lease_until, not_before, n_done, n_bad, n_own,"
+    " bytes_done, outcomes, digest",
     "completion": f"{COMPLETION_COLUMNS}, finished_at",
     "failure": f"{', '.join(Failure._fields)}, at, run_id, token, kind, worker_id",
     "flow_sample": "run_id, worker_id, number, at, seconds, objects, failed, bytes, processor_seconds,"

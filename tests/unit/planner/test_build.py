@@ -128,6 +128,7 @@ def test_stages_and_tiers(bench) -> None:
     source = [
         listed("a", 1), listed("b", MIB), listed("c", 20 * MIB), listed("d", GIB), listed("e", 20 * GIB),
         listed("f/_SUCCESS", 0), listed("g", 5, storage_class="DEEP_ARCHIVE"), listed("h", 5),
+        listed("i", 20 * MIB), listed("j", MIB),
     ]  # fmt: skip
     policy = dataclasses.replace(DELETING, on_archived="restore")
     made = bench.plan(declare(policy=policy), source, [listed("zzz")])
@@ -136,8 +137,8 @@ def test_stages_and_tiers(bench) -> None:
         ("canary", "canary", "a"),
         ("huge", "huge", "e"),
         ("bulk", "tiny", "h"),
-        ("bulk", "small", "b"),
-        ("bulk", "medium", "c"),
+        ("bulk", "small", "j"),
+        ("bulk", "medium", "i"),
         ("bulk", "large", "d"),
         ("archived", "tiny", "g"),
         ("markers", "markers", "f/_SUCCESS"),
@@ -159,11 +160,28 @@ def test_deletes_are_pinned_and_spare_what_filters_name(bench) -> None:
 @pytest.mark.parametrize(
     "fact", [{"folds_leading_slash": "enforced"}, {"case_insensitive": "enforced"}, {"key_double_slash": "ignored"}]
 )
-def test_a_destination_that_folds_keys_is_never_deleted_from(bench, fact) -> None:
+def test_where_keys_are_folded_only_what_no_source_key_can_have_become_is_deleted(bench, fact) -> None:
     """It lists our own '/a' as 'a', which no source key is called."""
-    made = bench.plan(declare(policy=DELETING), [listed("/a")], [listed("a")], facts=({}, fact))
-    assert summary(made).get("delete") is None
-    assert [entry.reason for entry in bench.side(made, "extraneous")] == [Reason.FOLDED_AT_DESTINATION]
+    source = [listed("/a"), listed("B"), listed("c//d"), listed("same")]
+    there = [listed(key) for key in ("a", "b", "c/d", "gone", "same", "z/gone")]
+    guards = Guards(max_deletes=5)
+    made = bench.plan(declare(policy=DELETING, guards=guards), source, there, facts=({}, fact))
+    deleted = [entry.key for entry in bench.moved(made) if entry.action is Action.DELETE]
+    touched = ["a", "b", "c/d"] if "case_insensitive" in fact else ["a", "c/d"]
+    assert deleted == [key for key in ("b", "gone", "z/gone") if key not in touched]
+    assert [entry.key for entry in bench.side(made, "extraneous")] == touched
+    assert {entry.reason for entry in bench.side(made, "extraneous")} == {Reason.FOLDED_AT_DESTINATION}
+    (risk,) = [risk for risk in made.risks if risk.id == "deletes-withheld"]
+    assert f"{len(touched)} extraneous destination objects not deleted" in risk.text and "'c/d'" in risk.text
+
+
+def test_where_nobody_knows_what_a_key_became_nothing_is_deleted(bench) -> None:
+    """And without such a key all is: the control."""
+    facts = ({}, {"key_control": "ignored"})
+    declaration = declare(policy=DELETING, guards=Guards(max_deletes=5))
+    for odd, action in (([listed("a\x01b")], "extraneous"), ([], "delete")):
+        made = bench.plan(declaration, [*odd, listed("k")], [listed("a_b"), listed("k")], facts=facts)
+        assert summary(made)[action] == 1
 
 
 def test_a_listing_whose_other_side_fails_is_closed(bench) -> None:

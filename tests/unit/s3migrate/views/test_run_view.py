@@ -56,7 +56,7 @@ def test_a_few_huge_objects_do() -> None:
 def test_troubles_stand_where_a_narrow_terminal_shows_them() -> None:
     flow = ProcessView(16, "", {"old": EndpointView(quality=Quality.POOR), "new": EndpointView(quality=Quality.GOOD)})
     line = progress_line(progress(1_000, failed=2, drifted=3), flow, Rate())
-    assert line.startswith("33.3 %, 2 failed, 3 drifted, old poor, 1,000 of 3,000 objects")
+    assert line.startswith("33.2 %, 2 failed, 3 drifted, old poor, 1,000 of 3,000 objects")
     assert line.endswith("16 threads")
     assert "0 failed" in progress_line(progress(1_000), flow, Rate())
 

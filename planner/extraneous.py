@@ -1,0 +1,107 @@
+"""Which keys of the destination may be deleted where it does not keep every key as it is written.
+
+Such a destination lists a copied '/a' as 'a', 'a//b' as 'a/b' or 'A' as 'a': what stands "at the destination only" may
+be a copy under another name. A key may be deleted when no key of the source can have become it. That is known once
+both listings have ended, so what was found on the way is held back until then, on disk.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from planner.review.losses import key_kinds
+from schema.attributes.evidence import EXAMPLES, Counted
+from schema.formats.quantities import counted_text
+from schema.objects import ListedEntry
+from schema.plan import Entry, Level, Risk
+from storage.disk_sort import DiskSort
+
+_SLASHES = re.compile("//+")
+_UNNAMEABLE = frozenset(("control",))
+"""Kinds of key of which nobody can tell what a destination made of them."""
+
+
+def bare(key: str) -> str:
+    """What is left of *key* under all the foldings there are: keys that some destination takes for one are equal here.
+
+    No case, no empty or dotted segments, no slashes at either end, one Unicode form.
+    """
+    segments = [part for part in _SLASHES.sub("/", key).split("/") if part not in ("", ".", "..")]
+    return unicodedata.normalize("NFKC", "/".join(segments).casefold())
+
+
+class Found(NamedTuple):
+    """What stands at the destination only."""
+
+    entry: Entry
+    """What is to happen to it, foldings apart."""
+    listed: ListedEntry
+    deletable: bool
+    """That is a delete."""
+
+
+class HeldBack:
+    """Takes the keys of both sides as they go by; gives those of the destination back at the end, ascending."""
+
+    def __init__(self, refused_kinds: frozenset[str], *, caseless: bool, staging: Path) -> None:
+        """*refused_kinds*: of odd keys that the destination does not hold under their own names."""
+        self._refused = refused_kinds
+        self._caseless = caseless
+        self._staging = staging
+        self._odd: DiskSort[tuple[str]] = DiskSort(itemgetter(0), folder=staging)
+        self._found: DiskSort[tuple[str, Found]] = DiskSort(itemgetter(0), folder=staging)
+        self._nobody_knows = False
+        self._withheld = Counted(0, ())
+        """Keys that would have been deleted, and may be copies; known once all were given back."""
+
+    def source(self, target: str) -> None:
+        """A key of the source, as the mapping names it at the destination, whether it is copied or not."""
+        kinds = key_kinds(target)
+        odd = not kinds.isdisjoint(self._refused) or "//" in target or target.startswith("/")
+        if odd or self._caseless or not target.isascii():
+            self._odd.add((bare(target),))
+        if not kinds.isdisjoint(self._refused & _UNNAMEABLE):
+            self._nobody_knows = True
+
+    def destination(self, found: Found) -> None:
+        """What stands at the destination only."""
+        self._found.add((bare(found.entry.key), found))
+
+    def given_back(self) -> Iterator[tuple[Found, bool]]:
+        """What was found, ascending by key, and whether it may be deleted as far as foldings go."""
+        with DiskSort[tuple[str, Found, bool]](itemgetter(0), folder=self._staging) as by_key:
+            odd = self._odd.ascending()
+            last = next(odd, None)
+            for name, found in self._found.ascending():
+                while last is not None and last[0] < name:
+                    last = next(odd, None)
+                touched = self._nobody_knows or (last is not None and last[0] == name)
+                by_key.add((found.entry.key, found, not touched))
+            for key, found, safe in by_key.ascending():
+                if found.deletable and not safe:
+                    objects, examples = self._withheld
+                    self._withheld = Counted(objects + 1, (*examples, key)[:EXAMPLES])
+                yield found, safe
+
+    def remarks(self) -> tuple[Risk, ...]:
+        """What a reviewer should know, once all were given back."""
+        objects, examples = self._withheld
+        if not objects:
+            return ()
+        named = ", ".join(ascii(key) for key in examples)
+        text = (
+            f"{counted_text(objects, 'extraneous destination object')} not deleted, although delete_extraneous is "
+            "after-verify: the destination folds or renames keys, and these may be copies of source keys under another "
+            f"name ({named})"
+        )
+        return (Risk("deletes-withheld", Level.MEDIUM, text),)
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._odd.close()
+        self._found.close()

@@ -1,0 +1,54 @@
+"""How a run ended that did not bring everything, in words: what is missing, what was never tried, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from executor.ledger.values import FailedObject, Progress
+from schema.formats.escape import one_line
+from schema.formats.quantities import count_text, counted_text
+
+NAMED = 3
+"""Objects that are named as the reason why others were never tried."""
+
+
+def ending_text(progress: Progress, failures: Sequence[FailedObject]) -> str:
+    """One sentence for each thing to know. *failures*: of the run, should any object never have been tried."""
+    run = progress.run_id
+    words = (
+        f"run {run} finished with {count_text(progress.failed)} failed, {count_text(progress.drifted)} drifted "
+        f"and {count_text(progress.verify_failed)} not proven"
+    )
+    if progress.untried:
+        words += "; " + _untried(progress, failures)
+    words += f"; `s3migrate status {run}` lists them"
+    if progress.parked:
+        words += f", `s3migrate retry {run}` tries the failed ones again"
+    if progress.drifted:
+        words += "; what drifted changed since the plan and was left alone: plan again to move it"
+    return words
+
+
+def _untried(progress: Progress, failures: Sequence[FailedObject]) -> str:
+    """Why the objects behind a stage were never tried: those that would not be alone with their fault come first."""
+    shared = [failed for failed in failures if not failed.own]
+    blamed = shared or list(failures)
+    named = "; ".join(f"{named_text(failed)}: {one_line(failed.message)}" for failed in blamed[:NAMED])
+    more = f"; and {count_text(len(blamed) - NAMED)} more" if len(blamed) > NAMED else ""
+    words = (
+        f"{counted_text(progress.untried, 'object')} never tried, since what goes first did not pass, and the fault "
+        f"would hit others as well ({named}{more})"
+    )
+    if any(failed.http_status in (401, 403) for failed in blamed):
+        return f"{words}. Grant what was refused, then retry"
+    if any(failed.error_code == "VerifyMismatch" for failed in blamed):
+        return f"{words}. Declare what need not be kept (preserve) or mend the destination, and plan again"
+    return (
+        f"{words}. Declare what need not be kept (preserve, accept_loss), exclude such objects (filters), or mend the "
+        "endpoint; then plan again, or retry"
+    )
+
+
+def named_text(failed: FailedObject) -> str:
+    """The object's key, or where it stands in the plan, for a line of text."""
+    return one_line(failed.key) if failed.key else f"{failed.batch_id}:{failed.ord}"
