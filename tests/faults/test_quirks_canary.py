@@ -95,7 +95,7 @@ def test_first_object(on_moto: Operator, name: str) -> None:
 
 def test_poison_503(on_moto: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only questions of ours are answered meanwhile: nothing else may start yet."""
-    monkeypatch.setattr(attempts, "delay", lambda *_: 0.05)
+    monkeypatch.setattr(attempts, "delay", lambda *_, **__: 0.05)
     monkeypatch.setattr(throttled_keys, "HOPELESS_SECONDS", 0.5)
     monkeypatch.setattr(endpoint, "ASK_AFTER_SECONDS", 0.02)
     monkeypatch.setattr(endpoint, "COUNT_SECONDS", 0.0)

@@ -145,7 +145,7 @@ def test_poison_500(on_rclone: Operator, seed: int, bad: Sequence[int]) -> None:
 @pytest.mark.parametrize("bad", [range(5, 60, 9), range(1, 13), NONE], ids=["spread", "together", "control"])
 def test_poison_503(on_rclone: Operator, seed: int, bad: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """*together*: more of them than workers, and nothing but the canary before them."""
-    monkeypatch.setattr(attempts, "delay", lambda *_: 0.05)
+    monkeypatch.setattr(attempts, "delay", lambda *_, **__: 0.05)
     monkeypatch.setattr(throttled_keys, "HOPELESS_SECONDS", 0.5)
     monkeypatch.setattr(endpoint, "ASK_AFTER_SECONDS", 0.02)
     monkeypatch.setattr(endpoint, "COUNT_SECONDS", 0.0)
