@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.mapping import key_complaint, refused_kinds_of
+from planner.keys.mapping import key_complaint, refused_kinds_of
 from planner.reasons import Reason
 from schema.declaration import Addressing, Comparison, OnDifferent, Pair, Policy
 from schema.facts import Capabilities, Fact

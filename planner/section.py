@@ -12,11 +12,11 @@ from pathlib import Path
 from planner.batches import sticky_cuts
 from planner.decide import Earlier, Rules, alike_reason, decide, end_facts, needs_restore
 from planner.delivery import RUN, Decided, Delivered, Delivery, KeyEntries, PutAside, conserved
-from planner.extraneous import Found, HeldBack
-from planner.filters import compile_filters, compile_globs, compile_key_filter
 from planner.histories import History, decide_history, histories
 from planner.inputs import PlanInputs, PlanProgress
-from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, collision, fold_of, holds_keys_beneath_keys
+from planner.keys.extraneous import Found, HeldBack
+from planner.keys.filters import compile_filters, compile_globs, compile_key_filter
+from planner.keys.mapping import FoldedKeys, KeyMapping, NestedKeys, collision, fold_of, holds_keys_beneath_keys
 from planner.march import AscendingMemory, march
 from planner.methods import chooser
 from planner.reasons import Reason

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from planner.filters import Matcher
+from planner.keys.filters import Matcher
 from planner.methods import MethodOf
 from schema.attributes.every import ATTRIBUTES
 from schema.attributes.evidence import SampledObject

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import networkx as nx
 import pytest
 
-from planner.filters import compile_globs
+from planner.keys.filters import compile_globs
 from planner.stages import CANARY_BELOW, CANARY_MAX, ORDER, Router, in_running_order, stages_for
 from schema.plan import Action, Entry, Gate, Method, Stage
 from schema.tiers import GIB, KIB, MIB

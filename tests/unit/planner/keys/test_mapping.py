@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.planning import listed
 
-from planner.filters import compile_filters, compile_globs
-from planner.mapping import FoldedKeys, KeyMapping, NestedKeys, fold_of
+from planner.keys.filters import compile_filters, compile_globs
+from planner.keys.mapping import FoldedKeys, KeyMapping, NestedKeys, fold_of
 from planner.reasons import Reason
 from schema.declaration import Filters, MappingRule
 from schema.errors import DeclarationError

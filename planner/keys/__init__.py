@@ -1,0 +1,1 @@
+"""Keys: which take part, what they are called at the destination, and what a destination may have made of them."""
