@@ -1,7 +1,7 @@
 """What each thread is at right now: one attribute, written by the thread itself and looked at by another.
 
-No clock and no lock is needed where the time goes by: who wants to know where it went looks ten times a second
-(executor/apply/history.py). That costs the thread a store for each request, and a long wait counts while it lasts.
+The thread needs no clock and no lock: an observer looks ten times a second (executor/apply/history.py). That costs the
+thread one store per request, and a long wait is seen while it lasts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from schema.flow.samples import Activity
 
 
 class ThreadActivity:
-    """What one thread is at; only that thread writes it."""
+    """What one thread is doing; only that thread writes it."""
 
     __slots__ = ("doing", "limit")
 
@@ -38,7 +38,7 @@ def mine() -> ThreadActivity:
 
 @contextmanager
 def waiting(what: Activity, limit: str = "") -> Iterator[None]:
-    """The calling thread waits for *what* meanwhile; then it goes on with what it was at before."""
+    """Marks the calling thread as waiting for *what*; afterwards as doing what it did before."""
     activity = mine()
     before = activity.doing
     activity.limit = limit

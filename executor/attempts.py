@@ -1,8 +1,7 @@
 """How often an object is tried, and how long a worker waits in between.
 
-Throttling is waited out, unless it goes on for that object alone. A run-wide error is not the object's fault: it ends
-the run. Everything retryable is tried again with full jitter until its attempts are spent, and no sooner than the
-endpoint's retry budget affords it.
+Throttling is waited out, unless only that object is throttled. A run-wide error ends the run. Every other retryable
+error is retried with full jitter until the attempts are spent, and only as fast as the endpoint's retry budget allows.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ T = TypeVar("T")
 OBJECT_POLICY = RetryPolicy(attempts=5)
 DIGEST_ATTEMPTS = 3
 OBJECT_DEADLINE_SECONDS = 900.0
-"""An object (or part) whose own failed attempts took this long in all is not tried again. Waits are not counted, nor
-what throttling or an endpoint that is away cost: neither is its fault. 16 MiB at 18 KiB/s would take as long."""
+"""An object (or part) whose own failed attempts took this long in total is not retried. Waits are not counted, nor is
+time lost to throttling or to an endpoint that is down. 16 MiB at 18 KiB/s would take as long.
+"""
 BUDGET_POLL_SECONDS = 0.5
-"""How often a retry that cannot be afforded asks again, at least: others' successes give tokens back."""
+"""Longest wait before asking again for a retry the budget did not allow: successes of others return tokens."""
 
 
 class RetryAllowance(Protocol):
@@ -39,7 +39,7 @@ class RetryAllowance(Protocol):
         """The retry paid for *error* worked."""
 
     def hopeless(self, error: Throttled) -> str:
-        """Why the object that *error* refused is to be given up; '': its turn will come."""
+        """Why the object that *error* refused should be given up; '' when it should not."""
 
 
 class Unlimited:
@@ -70,7 +70,7 @@ def unobserved(_error: StoreError, _attempt: int) -> None:
 
 @dataclass(slots=True)
 class AttemptCounter:
-    """What one object, part or request has spent of its attempts; throttled ones do not count."""
+    """The attempts one object, part or request has used; throttled ones do not count."""
 
     used: int = 0
     """Attempts that ended, successfully or not."""
@@ -98,10 +98,10 @@ class Retrier:
     stop: Stop
     random: Callable[[], float]
     ready: Callable[[Stop], None]
-    """Returns when requests make sense again, or when a stop came in."""
+    """Returns when requests may succeed again, or when a stop was requested."""
     policy: RetryPolicy = OBJECT_POLICY
     blameless: Callable[[], bool] = lambda: False
-    """An endpoint is away: what fails now is not the object's fault and costs it no attempt."""
+    """An endpoint is down: a failure now is not the object's fault and costs it no attempt."""
     allowance: RetryAllowance = UNLIMITED
     clock: Callable[[], float] = time.monotonic
 
@@ -146,9 +146,9 @@ class Retrier:
                 return result
 
     def _afford(self, failed: StoreError) -> None:
-        """Wait until the endpoint that failed may be asked again, or a stop came in."""
+        """Wait until the endpoint that failed may be asked again, or a stop is requested."""
         while not self.stop.draining and (seconds := self.allowance.pay(failed)) > 0:
-            # Half to all of it, so that those who wait do not come back together.
+            # Half to all of it, so that waiting threads do not come back together.
             with waiting(Activity.THROTTLING):
                 self.stop.wait(min(seconds, BUDGET_POLL_SECONDS) * (0.5 + self.random() / 2))
             self.ready(self.stop)

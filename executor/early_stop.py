@@ -1,4 +1,4 @@
-"""A failure that hits every object is not an object's failure: stop early, with one message."""
+"""A failure that affects every object is not one object's failure: stop early, with one message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schema.errors import AccessRefused, FeatureUnsupported, MigrationError, Obj
 FIRST_FAILURES = 25
 """The run stops after this many objects refused in a row, without one success."""
 ASK_SECONDS = 5.0
-"""A refused HEAD is asked about no more often than this."""
+"""Minimum seconds between two LISTs that explain a refused HEAD."""
 
 
 class EarlyStop:
@@ -56,7 +56,7 @@ class EarlyStop:
         return AllRefused(f"{self._limit} objects in a row were refused; the last: {error}")
 
     def _ask(self, route: Route) -> StoreError | None:
-        with self._asking:  # those who wait here find the answer given
+        with self._asking:  # threads that waited here find the answer
             if self._clock() - self._well_at < ASK_SECONDS:
                 return None
             ends = ((route.source, route.section.source), (route.destination, route.section.destination))

@@ -1,4 +1,4 @@
-"""What the executor tells while it works. A view decides how it looks."""
+"""What the executor reports while it works. A view decides how it looks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Events(Protocol):
         """An object failed, drifted or is retried."""
 
     def waiting(self, what: str, error: MigrationError | None) -> None:
-        """Work stands still until *what* is back (ledger, endpoint); error None: it is back."""
+        """Work waits until *what* (ledger, endpoint) is back; error None: it is back."""
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
         """About once a second. *progress* is the ledger's, so it is durable; *flow*: threads and endpoints now."""

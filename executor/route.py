@@ -1,4 +1,4 @@
-"""Where the objects of one section travel: the stores of both sides, and what the plan's probe found them to do."""
+"""One section opened for copying: the stores of both sides, and what the plan's probe found of them."""
 
 from __future__ import annotations
 
@@ -129,8 +129,9 @@ class Route:
         return answered if self.destination_facts.enforces(_VERSIONING) else None
 
     def guard(self, entry: Entry) -> Guard:
-        """The precondition of the PUT or CopyObject by which the plan may write *entry*: none that the destination
-        was not seen to honour with this operation, and none for versions: all (history is laid on top)."""
+        """The precondition of the PUT or CopyObject by which the plan may write *entry*: only one that the destination
+        was seen to honour for this operation, and none for versions: all (each version is written on top of the last).
+        """
         return self._guard(entry, self._condition(entry.action))
 
     def completion_guard(self, entry: Entry) -> Guard:

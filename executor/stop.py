@@ -8,7 +8,7 @@ import threading
 class Stop:
     """Counts requests. `request` is safe inside a signal handler: it takes no lock.
 
-    The runner's loop calls `propagate`, which wakes everybody who waits here.
+    The runner's loop calls `propagate`, which wakes all waiting threads.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Stop:
 
 
 class Crash:
-    """Keeps the first error that any thread met, and asks everybody to stop; later ones are its consequences."""
+    """Keeps the first error of any thread, and requests a stop; later errors are its consequences."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop

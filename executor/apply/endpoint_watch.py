@@ -1,7 +1,7 @@
 """While an endpoint is away: say so, move to another one where several are declared, and ask whether it is back.
 
-The breaker lets one request through now and then to see. It is a request of ours, not an object's: so an outage of
-any length costs an object no attempt but the one it had in flight.
+The breaker lets one request through now and then to see. It belongs to no object, so an outage of any length costs an
+object at most the attempt it had in flight.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EndpointCare:
 
 
 ASK_SECONDS = 0.5
-"""At least between two questions to an endpoint that may be well."""
+"""Minimum time between two probes of an endpoint that may have recovered."""
 
 
 class EndpointWatch:
@@ -40,7 +40,7 @@ class EndpointWatch:
         self._care = dict(care)
         self._events = events
         self._away: dict[str, float] = {}
-        """Endpoint -> the moment its breaker lets the next probe pass, as last seen."""
+        """Endpoint -> the time at which its breaker lets the next probe pass, as last seen."""
         self._at: dict[str, str] = {}
         self._probes: dict[str, threading.Thread] = {}
         self._asked_at: dict[str, float] = {}
@@ -48,7 +48,7 @@ class EndpointWatch:
             self._endpoints[name].askable()
 
     def tick(self, now: float) -> None:
-        """Look at every endpoint; at most one probe of each is on its way."""
+        """Check every endpoint. At most one probe per endpoint is in flight."""
         for name, endpoint in self._endpoints.items():
             if endpoint.well:
                 if self._away.pop(name, None) is not None:
@@ -59,7 +59,7 @@ class EndpointWatch:
                 continue
             seen = endpoint.snapshot(now)
             opens_at = now + (seen.retry_in or 0.0)
-            # A breaker that opened again says a later moment; half-open says a past one.
+            # A breaker that opened again gives a later time, a half-open one a time in the past.
             if seen.breaker == BreakerState.OPEN and opens_at > self._away.get(name, float("-inf")) + 0.5:
                 self._opened(name, name not in self._away)
                 self._away[name] = opens_at
@@ -67,9 +67,9 @@ class EndpointWatch:
                 self._probe(name)
 
     def blocked(self, now: float) -> float:
-        """Seconds after which it is worth to look again whether objects may be begun; 0.0: now.
+        """Seconds until it is worth checking again whether objects may be started; 0.0: now.
 
-        An endpoint that can be probed is waited for until it is well; another lets objects try by the breaker.
+        An endpoint that can be probed is waited for until it recovers; otherwise objects try as the breaker permits.
         """
         longest = 0.0
         for name, endpoint in self._endpoints.items():
@@ -82,7 +82,7 @@ class EndpointWatch:
         return not all(endpoint.well for endpoint in self._endpoints.values())
 
     def waiting(self, now: float) -> str | None:
-        """Why nothing is begun, for status; None: nothing stands still."""
+        """Why no work is started, for `status`; None: nothing is blocked."""
         away = [name for name, endpoint in self._endpoints.items() if not endpoint.well]
         if not away:
             return None

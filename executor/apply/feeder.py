@@ -15,7 +15,7 @@ from schema.errors import Stopped
 from schema.flow.samples import Activity
 
 IDLE_SECONDS = 0.25
-"""Between two claims that found nothing."""
+"""Seconds between two claims after one that found nothing."""
 
 
 class Feeder:
@@ -47,11 +47,11 @@ class Feeder:
         self._thread.start()
 
     def wake(self) -> None:
-        """Something may have become ready: look now, not at the next round."""
+        """Work may have become ready: claim now instead of at the next round."""
         self._woken.set()
 
     def close(self, seconds: float) -> bool:
-        """Claim nothing more; True when the thread has ended within *seconds*."""
+        """Stop claiming. Returns True when the thread has ended within *seconds*."""
         self._ended.set()
         self._woken.set()
         if self._thread.ident is not None:
@@ -74,7 +74,7 @@ class Feeder:
         return self._given.stop.draining or self._ended.is_set()
 
     def _feed(self) -> bool:
-        """Claim for each lane that runs low; True when something was claimed."""
+        """Claim for each lane that runs low. Returns whether anything was claimed."""
         claimed = False
         starved = True
         for lane in Lane:

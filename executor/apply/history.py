@@ -20,9 +20,9 @@ from schema.process_view import ProcessView
 
 SAMPLE_SECONDS = 10.0
 LOOK_SECONDS = 0.05
-"""Between two looks at the threads, at least."""
+"""Minimum seconds between two looks at the threads."""
 PROCESSOR_SECONDS = 1.0
-"""Between two looks at the processors."""
+"""Seconds between two looks at the processors."""
 MOST_UNKEPT = 360
 """Samples held while the ledger is away: an hour. Then no new one is begun; the interval under way grows instead."""
 
@@ -40,7 +40,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Counters at a moment, since the process began."""
+    """Counters at one point in time, since the process began."""
 
     at: float
     recorded: Recorded
@@ -73,7 +73,7 @@ class FlowHistory:
         self._unkept: deque[tuple[float, NewSample]] = deque()
 
     def look(self, now: float) -> None:
-        """What is each thread at? It counts for the time since the last look."""
+        """Ask each thread what it is doing; the answer stands for the time since the last look."""
         seconds = now - self._looked_at
         if seconds < LOOK_SECONDS:
             return
@@ -105,7 +105,7 @@ class FlowHistory:
             failed=recorded.failed,
             bytes=recorded.bytes,
             processor_seconds=reading.processor_seconds - last.processor_seconds,
-            # Threads that have ended are not asked any more: the sum may shrink.
+            # Threads that have ended are no longer counted, so the sum may shrink.
             processor_wait_seconds=max(0.0, reading.processor_wait_seconds - last.processor_wait_seconds),
             saturated_seconds=self._saturated_seconds,
             threads={activity: self._threads[activity] for activity in Activity if self._threads[activity]},

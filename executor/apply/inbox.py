@@ -1,7 +1,7 @@
 """A bounded queue from many threads to one, made for the hot path: handing over an item is one append.
 
 queue.Queue takes a lock and wakes the consumer for every item, which was a fifth of the interpreter's time per object.
-Here the consumer takes what there is at once, and after having slept it waits a moment for more to come.
+Here the consumer takes everything that is queued at once, and after sleeping it waits briefly for more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ GATHER_SECONDS = 0.01
 
 
 class Inbox(Generic[Item]):
-    """`put` from any thread, `take` from one. Holds *maximum* items, and one more for each thread at the door."""
+    """`put` from any thread, `take` from one. May exceed *maximum* by one item per producer thread."""
 
     def __init__(self, maximum: int, gather_seconds: float = GATHER_SECONDS) -> None:
         self._maximum = maximum
@@ -28,10 +28,10 @@ class Inbox(Generic[Item]):
         self._never = threading.Event()
 
     def put(self, item: Item, timeout: float) -> bool:
-        """Hand over *item*; False when there was no room for it within *timeout* seconds."""
+        """Queue *item*. Returns False when there was no room within *timeout* seconds."""
         if len(self._items) >= self._maximum:
             self._room.clear()
-            # Looked at again after clearing: the consumer may have made room in between.
+            # Checked again after clearing: the consumer may have made room in between.
             if len(self._items) >= self._maximum and not self._room.wait(timeout):
                 return False
         self._items.append(item)
@@ -44,7 +44,7 @@ class Inbox(Generic[Item]):
         if not self._items:
             self._arrived.clear()
             self._asleep = True
-            # Looked at again after saying so: a producer may have seen a consumer still awake.
+            # Checked again after announcing it: a producer may have seen the consumer still awake.
             if not self._items:
                 self._arrived.wait(timeout)
             self._asleep = False

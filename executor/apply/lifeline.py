@@ -1,7 +1,7 @@
-"""A process's tie to the ledger: leases renewed, dead workers' leases given back, progress read, limits shared.
+"""A process's connection to the run: renews leases, releases those of dead workers, reads progress, shares limits.
 
-While PostgreSQL is away the lifeline only notes how long: a worker that could not renew its leases for most of
-their time must not begin new writes (`fresh` is false), since somebody else may hold them soon.
+While PostgreSQL is away the lifeline only notes how long: a worker that could not renew its leases for most of their
+duration must not begin new writes (`fresh` is false), because another worker may soon hold them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from schema.process_view import ProcessView
 PROGRESS_SECONDS = 1.0
 SHOW_SECONDS = 2.0
 FRESH_SHARE = 0.6
-"""Of a lease's time: without renewal for longer, nothing new is begun."""
+"""Share of a lease's duration after which, without a renewal, no new write is begun."""
 
 
 class Lifeline:
@@ -57,7 +57,7 @@ class Lifeline:
         return self._clock() - self._renewed < self._lease_seconds * FRESH_SHARE
 
     def renew(self, held: Sequence[OpenChunk]) -> frozenset[int]:
-        """Renew what is due; the chunk numbers whose lease is lost."""
+        """Renew the leases that are due. Returns the numbers of the chunks whose lease is lost."""
         now = self._clock()
         try:
             if now >= self._next_reap:
@@ -76,7 +76,7 @@ class Lifeline:
         return lost
 
     def progress_due(self, run_id: int) -> Progress | None:
-        """The ledger's progress about once a second; None in between and while it is away."""
+        """The ledger's progress, about once a second; None in between and while the ledger is unavailable."""
         now = self._clock()
         if now < self._next_progress:
             return None
@@ -95,15 +95,15 @@ class Lifeline:
     def share(self) -> float:
         """This process's part of the run's limits: those that hold work share them evenly, idle ones need none.
 
-        One that holds none yet reckons with all that live: when a stage opens they all take work at once, and
-        until the next reading (a second) nobody knows of the others.
+        One that holds none yet counts all live processes: when a stage opens they all take work at once, and until the
+        next reading (a second later) none knows of the others.
         """
         return self._share
 
     def bury_dead(self) -> int:
         """Release the chunks of dead processes on this machine; returns the number of chunks.
 
-        Raises nothing: while the ledger is away, leases end by their time.
+        Never raises: while the ledger is unavailable, leases simply expire.
         """
         try:
             dead = [
@@ -116,7 +116,7 @@ class Lifeline:
             return 0
 
     def show(self, seen: Callable[[], ProcessView]) -> None:
-        """Every two seconds: keep what this process sees for `status`, and look for neighbours that died."""
+        """Every two seconds: store this process's view for `status`, and look for processes on this machine that died."""
         now = self._clock()
         if now < self._next_show:
             return
@@ -128,7 +128,7 @@ class Lifeline:
         self.bury_dead()
 
     def keep(self, samples: Sequence[NewSample]) -> bool:
-        """Append *samples* to the run's history; False while the ledger is away."""
+        """Append *samples* to the run's history. Returns False while the ledger is unavailable."""
         try:
             self._ledger.samples.append(self._worker, samples)
         except LedgerUnavailable:
@@ -136,14 +136,14 @@ class Lifeline:
         return True
 
     def finish(self, run_id: int) -> RunState | None:
-        """The run's state, recomputed; None while the ledger is away."""
+        """The run's state, recomputed; None while the ledger is unavailable."""
         try:
             return self._ledger.runs.finish(run_id)
         except LedgerUnavailable:
             return None
 
     def leave(self, held: Sequence[OpenChunk], exit_code: int) -> None:
-        """Give back what is still held, so that the next process need not wait for the leases to end."""
+        """Release the leases still held, so that the next process need not wait for them to expire."""
         try:
             self._ledger.leases.release(self._worker, [work.chunk for work in held])
             self._ledger.workers.leave(self._worker, exit_code)

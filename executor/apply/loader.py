@@ -63,7 +63,7 @@ class ChunkLoader:
         return frozenset(entry.target for entry in creates) if found is None else found
 
     def _recorded_versions(self, chunk: Chunk) -> frozenset[str]:
-        """Ids of the versions that this chunk has put in place; empty unless the plan moves all versions."""
+        """Ids of the versions this chunk has written; empty unless the plan moves all versions."""
         if self._plan.policy.versions != "all":
             return frozenset()
         rows = self._ledger.reports.completions(chunk.run_id, chunk.batch_no, lo=chunk.lo, hi=chunk.hi)
@@ -78,7 +78,7 @@ class ChunkLoader:
         if job.work.lost or job.tools.stop.draining:
             return
         if completion is not None and completion.outcome in DRIFTED:
-            # Left alone on purpose and told as drift; there is nothing of ours to prove, so it blocks nobody.
+            # Left alone on purpose and reported as drift: we wrote nothing that could be proven, so it blocks no gate.
             self._writer.put(job.work, Verification(job.ord, True, f"left alone: {completion.outcome.name.lower()}"))
             return
         key = job.entry.key

@@ -77,7 +77,9 @@ class ObjectTasks:
         return partial(self._once_readable, jobs, task)
 
     def _once_readable(self, jobs: Sequence[Job], task: Task) -> None:
-        """*task* when none of *jobs* lies in an archive any more; else they are asked back, and come again later."""
+        """*task* when none of *jobs* lies in an archive any more; else a restore is requested, and they come back
+        later.
+        """
         if self._skip(jobs[0].work):
             return
         try:
@@ -96,7 +98,9 @@ class ObjectTasks:
             self.writer.put(job.work, Postponed(self.restore_poll_seconds))
 
     def _spare(self, job: Job, drifted: int) -> None:
-        """No delete while anything did not arrive: what is extraneous may be all that is left of it, renamed."""
+        """No delete while any object has not arrived: an extraneous key may be the only copy left of it, under another
+        name.
+        """
         if not self._skip(job.work):
             why = f"not deleted: {counted_text(drifted, 'object')} did not arrive as planned; plan again"
             self._record(job, job.conflict(why))
@@ -105,7 +109,7 @@ class ObjectTasks:
         return work.lost or self.tools.stop.draining
 
     def _end(self, job: Job, step: Step) -> Ended | None:
-        """Take *job* to its end and record it; None: a stop or a lost lease came first."""
+        """Carry *job* to its end and record it; None when a stop or a lost lease came first."""
         if self._skip(job.work):
             return None
         try:
@@ -127,7 +131,7 @@ class ObjectTasks:
         return ended
 
     def _parted(self, job: Job, step: Callable[[], Next]) -> None:
-        """One step of an object in parts; what follows from it is queued."""
+        """One step of an object in parts; its follow-up steps are queued."""
         if self._skip(job.work):
             return
         following = step()
@@ -198,7 +202,7 @@ class ObjectTasks:
                 self._record(job, job.held_back())
 
     def _heed(self, job: Job, error: StoreError) -> None:
-        """Raises what ends the run early, should *error* be no object's fault."""
+        """Raises the error that ends the run early when *error* is not one object's fault."""
         ending = self.early_stop.ending(error, job.route)
         if ending is not None:
             raise ending
@@ -228,7 +232,7 @@ _OUTCOME_TEXT = {
 
 
 def _step_of(job: Job) -> Step:
-    """What takes an object that is not cut into parts to its end."""
+    """The function that copies an object which is not cut into parts."""
     if job.entry.action is Action.DELETE:
         return delete_extraneous
     if job.entry.action is Action.DELETE_MARKER:
@@ -237,6 +241,6 @@ def _step_of(job: Job) -> Step:
 
 
 def _adopt(job: Job) -> Ended | Refused:
-    """The target is there already, and the destination guards nothing: compare before anything is written."""
+    """The target exists and the destination enforces no precondition: compare before anything is written."""
     found = job.repeat(partial(look_and_reconcile, job))
     return found or _step_of(job)(job)

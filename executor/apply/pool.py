@@ -15,7 +15,7 @@ Task = Callable[[], object]
 """Its answer is not looked at."""
 
 IDLE_SECONDS = 0.5
-"""How long an idle thread sleeps before it looks whether it is still wanted."""
+"""How long an idle thread sleeps before it checks whether it is still wanted."""
 
 
 class WorkerPool:
@@ -32,7 +32,7 @@ class WorkerPool:
         self._target = 0
         self._added = 0
         self._dropped = 0
-        # One place for each thread, written by it alone: no lock is taken for a task while there are more.
+        # One slot per thread, written by that thread alone: while tasks are queued, none takes a lock.
         self._at_work: list[bool] = []
         self._ended: list[int] = []
         self._activities: list[ThreadActivity] = []
@@ -75,7 +75,7 @@ class WorkerPool:
 
     @property
     def activities(self) -> list[ThreadActivity]:
-        """What the wanted threads are at; those that rest are left out."""
+        """What the wanted threads are doing; resting ones are left out."""
         return self._activities[: self._target]
 
     @property
@@ -91,7 +91,7 @@ class WorkerPool:
         return ended == self._added
 
     def drop_waiting(self) -> int:
-        """Forget the tasks not begun; how many there were."""
+        """Drop the tasks that have not begun. Returns their number."""
         with self._changed:
             dropped = 0
             for lane in self._lanes.values():
@@ -105,7 +105,7 @@ class WorkerPool:
             return dropped
 
     def close(self, seconds: float) -> bool:
-        """Begin nothing more and wait up to *seconds* for the tasks at work; True when all have ended."""
+        """Start no more tasks and wait up to *seconds* for those running. Returns whether all have ended."""
         with self._changed:
             self._closing = True
             self.drop_waiting()
@@ -117,7 +117,7 @@ class WorkerPool:
         mine, other = (whole, parts) if index % 2 == 0 else (parts, whole)
         while not self._closing:
             if index < self._target:
-                # Said before taking: who closes must not overlook a task on its way from the lane to the thread.
+                # Set before taking: `close` must not overlook a task on its way from the lane to the thread.
                 self._at_work[index] = True
                 try:
                     return mine.popleft() if mine else other.popleft()

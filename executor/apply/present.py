@@ -1,7 +1,7 @@
-"""A look at the destination's keys of one chunk, for destinations that ignore If-None-Match.
+"""Which keys of a chunk exist at the destination, for destinations that ignore If-None-Match.
 
-One LIST page tells of a thousand keys, so this costs a thousandth of a HEAD per object; the window between look
-and write is a chunk's time instead of none, which the plan states as a risk.
+One LIST page covers a thousand keys, so this costs a thousandth of a HEAD per object. Between look and write lies the
+time of one chunk, which the plan states as a risk.
 """
 
 from __future__ import annotations
@@ -47,6 +47,6 @@ def just_before(key: str) -> str:
     if last == 0:
         return _CONTROL.split(head, maxsplit=1)[0]
     before = last - 1
-    if 0xD800 <= before <= 0xDFFF:  # surrogates are no characters
+    if 0xD800 <= before <= 0xDFFF:  # surrogates are not characters
         before = 0xD7FF
     return _CONTROL.split(f"{head}{chr(before)}\U0010fffd", maxsplit=1)[0]

@@ -20,7 +20,7 @@ class ApplySettings:
     only: frozenset[str] | None = None
     """Ids of stages or batches; None: all."""
     leave_when_idle: bool = False
-    """End as soon as nothing can be claimed, though others still work: for workers that a scaler adds."""
+    """End as soon as nothing can be claimed, even while others still work: for workers that an autoscaler adds."""
     lease_seconds: float = 30.0
     """Chunks whose lease was not renewed for this long may be claimed by others."""
     grace_seconds: float = 60.0
@@ -32,5 +32,5 @@ class ApplySettings:
 
     @property
     def place(self) -> ProcessPlace:
-        """`process`, or a place in which nobody is ever taken for dead."""
+        """`process`, or a folder in which no process is ever considered dead."""
         return self.process or ProcessPlace("", self.pid, 0)

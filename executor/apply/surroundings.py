@@ -22,7 +22,7 @@ from schema.files.manifest import ManifestStore
 from schema.plan import Plan
 
 STALE_SECONDS = 0.2
-"""How long a worker whose leases were not renewed in time waits before it looks again."""
+"""How long a worker whose leases were not renewed in time waits before it checks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,14 @@ class Membership:
     crash: Crash
 
     def blocked(self, now: float) -> float:
-        """Seconds after which it is worth looking again whether something may be begun; 0.0: now."""
+        """Seconds until it is worth checking again whether work may be started; 0.0: now."""
         return self.watch.blocked(now) or (0.0 if self.lifeline.fresh else STALE_SECONDS)
 
 
 def join(given: RunSurroundings, run: Run, batches: Sequence[int] | None) -> Membership:
-    """Enroll this process in *run*, and give back what dead neighbours hold. Raises StalePlan, LedgerErrors."""
+    """Register this process in *run*, and release what dead processes on this machine hold. Raises StalePlan,
+    LedgerErrors.
+    """
     settings = given.settings
     worker = given.ledger.workers.join(
         run, settings.host, settings.pid, tool_version=settings.tool_version, process=settings.place

@@ -63,13 +63,13 @@ class Workshop:
         self._finished.clear()
 
     def rest(self, now: float) -> None:
-        """Give memory back that nobody has used for a while; called each tick."""
+        """Return memory to the system that has been unused for a while; called each tick."""
         if self._idle_memory.due(self.buffers.budget.in_use, self.buffers.held_bytes, now):
             self.buffers.release_idle()
             trim()
 
     def nothing_left(self) -> bool:
-        """Nothing is open here or at work: time to ask the ledger, once for each of the feeder's rounds."""
+        """No chunk is open and no task is running: time to ask the ledger, once per round of the feeder."""
         rounds = self.feeder.starved_rounds
         if self.writer.open_chunks() or not self.pool.idle:
             self._asked_in = self._quiet_since = -1
@@ -109,7 +109,7 @@ class Workshop:
             self.history.kept()
 
     def close(self) -> bool:
-        """Begin nothing more, let what is in flight end, flush it. True when all of it did."""
+        """Start nothing more, let work in flight finish, flush it. Returns whether all of it finished."""
         stop, grace_seconds = self.given.stop, self.given.settings.grace_seconds
         if stop.draining:
             self.given.events.draining(stop.abandoning)
@@ -122,7 +122,7 @@ class Workshop:
 
 
 def _in_slices(step: Callable[[float], bool], seconds: float, stop: Stop) -> bool:
-    """*step(slice)* until it says True, *seconds* are over, or a second stop lets go."""
+    """Repeat *step(slice)* until it returns True, *seconds* have passed, or a second stop abandons the work."""
     for _ in range(max(1, round(seconds / SLICE_SECONDS))):
         stop.propagate()
         if stop.abandoning:
@@ -133,7 +133,7 @@ def _in_slices(step: Callable[[float], bool], seconds: float, stop: Stop) -> boo
 
 
 def open_workshop(given: RunSurroundings, member: Membership) -> Workshop:
-    """Everything wired; nothing started but the writer."""
+    """Everything connected; only the writer is started."""
     settings, stop, clock, governor = given.settings, given.stop, given.clock, given.governor
 
     def ready(stopping: Stop) -> None:

@@ -1,7 +1,7 @@
 """One bounded queue and one thread per process between the workers and the ledger.
 
 When PostgreSQL is slow the queue fills and copying waits; when it is away the writer waits for it.
-Nothing is dropped and nothing is reported done before it is durable.
+Nothing is dropped, and nothing is reported as done before it is durable.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Recorded:
 
 
 class ChunkSink(Protocol):
-    """Where a writer's reports go. Both raise LedgerUnavailable, and may be repeated then."""
+    """Where a writer's reports go. Both methods raise LedgerUnavailable and may then be repeated."""
 
     def flush(self, reports: list[ChunkReport]) -> frozenset[int]:
-        """Make them durable; the chunk_nos whose lease was lost, of which nothing is written."""
+        """Make them durable. Returns the numbers of the chunks whose lease was lost; nothing of those is written."""
 
     def give_back(self, chunk: Chunk, seconds: float) -> None:
         """Let *chunk* be claimed again, not before *seconds* from now."""
@@ -70,7 +70,7 @@ class LeasedChunks:
     ledger: Ledger
     worker: Worker
     lease_seconds: float
-    """A flush prolongs the leases by this much."""
+    """A flush extends the leases by this much."""
 
     def flush(self, reports: list[ChunkReport]) -> frozenset[int]:
         """See ChunkSink."""
@@ -140,7 +140,7 @@ class LedgerWriter:
             self.put(work, None)
 
     def put(self, work: OpenChunk, result: Result) -> None:
-        """Hand over one result; blocks while the queue is full (backpressure), but not for a writer that has died."""
+        """Queue one result. Blocks while the queue is full (backpressure), unless the writer has died."""
         if self._died or self._inbox.put((work, result), 0.0):
             return
         with waiting(Activity.LEDGER):
@@ -161,12 +161,12 @@ class LedgerWriter:
                     work.lost = True
 
     def close(self, seconds: float) -> bool:
-        """Flush what is queued and end; True when all was written within *seconds*. May be asked again."""
+        """Flush what is queued and end. Returns whether all was written within *seconds*. May be called again."""
         if self._died:
             return False
         if not self._closing:
             if not self._inbox.put(None, seconds):
-                return False  # the ledger is away: never block the thread that hears the second stop
+                return False  # the ledger is unavailable: never block the thread that receives the second stop
             self._closing = True
         self._thread.join(seconds)
         return not self._thread.is_alive() and not self._died
@@ -226,7 +226,7 @@ class LedgerWriter:
 
 
 def _file(pending: dict[int, _Pending], work: OpenChunk, result: Result) -> int:
-    """Put *result* to its chunk's others; returns the number of rows it adds."""
+    """Add *result* to the others of its chunk. Returns the number of rows it adds."""
     slot = pending.get(id(work))
     if slot is None:
         slot = pending[id(work)] = _Pending(work)

@@ -1,4 +1,4 @@
-"""What can be vouched for of a run's destination, key by key: leaves of a certificate, and what is none and why."""
+"""What can be certified of a run's destination, key by key: the leaves of a certificate, and why a key is not one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from storage.port import believed
 
 DEEPER: Final = {EvidenceLevel.HEAD: Depth.HEAD, EvidenceLevel.CONTENT: Depth.CONTENT}
 REASONS_KNOWN: Final = 100_000
-"""Failures whose reasons are held in memory; further ones are told without."""
+"""Failures whose reasons are held in memory; further ones are reported without."""
 LEFT_ALONE: Final = "left-alone"
 NOT_DELETED: Final = "not-deleted"
 WRONG: Final = frozenset(
@@ -72,7 +72,7 @@ def metadata_digest(head: ObjectHead) -> str:
 
 
 class _Candidate(NamedTuple):
-    """An object that may be certified if it stands up to a closer look."""
+    """An object that may be certified if its head and bytes confirm it."""
 
     line: Expected
     leaf: Leaf

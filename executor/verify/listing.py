@@ -13,7 +13,7 @@ from schema.plan import WRITE_ACTIONS, Action
 
 
 class MismatchKind(StrEnum):
-    """What is wrong with a key. None of these is ever passed over."""
+    """What is wrong with a key. Every one of these is reported."""
 
     DIFFERENT = "different"
     MISSING = "missing"
@@ -52,7 +52,7 @@ ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE})
 
 
 def source_findings(section: str, listing: Iterator[ListedEntry], lines: Iterator[Expected]) -> Iterator[Mismatch]:
-    """Source keys that the plan does not know, or knows otherwise."""
+    """Source keys that are not in the plan, or differ from it."""
     for listed, line in merged(listing, lines, lambda e: e.entry.key):
         if line is None:
             if listed is not None:
@@ -75,7 +75,7 @@ def source_findings(section: str, listing: Iterator[ListedEntry], lines: Iterato
 
 
 def destination_findings(section: str, listing: Iterator[ListedEntry], lines: Iterator[Expected]) -> Iterator[Mismatch]:
-    """Destination keys that nobody accounts for, and planned ones that are not there as recorded."""
+    """Destination keys that plan and ledger do not account for, and planned ones that are not there as recorded."""
     for listed, line in merged(listing, lines, lambda e: e.entry.target):
         if line is None:
             if listed is not None:

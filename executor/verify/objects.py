@@ -52,7 +52,7 @@ class _Pair(NamedTuple):
     """What their heads alone say is wrong."""
     source: Source | None = None
     there: ObjectHead | None = None
-    """None, both: not the objects that are to be compared."""
+    """Both None: these are not the objects to be compared."""
     crcs: _Crcs = (None, None)
     """Found with the heads, if they were."""
 
@@ -78,7 +78,7 @@ class Proof(NamedTuple):
     """What was found of one object."""
 
     differences: tuple[str, ...]
-    """In words; empty: as it should be."""
+    """Differences in words; empty when there are none."""
     unread: str = ""
     """Depth content, an object in an archive: what was not read, and what stands in for it. '' when all was read."""
     there: ObjectHead | None = None
@@ -98,7 +98,7 @@ class ObjectProver:
     def prove(self, entry: Entry, row: Completion | None) -> Proof:
         """What is wrong with *entry* at the destination, and what could not be read. *row*: the ledger's, if any.
 
-        Passing errors are waited out, throttling without end. Raises StoreErrors but 404 and 412, and Stopped.
+        Transient errors are retried, throttling without limit. Raises StoreErrors other than 404 and 412, and Stopped.
         """
         again = self.tools.again
         if entry.action is Action.DELETE_MARKER:
@@ -140,7 +140,7 @@ class ObjectProver:
         return _Pair(found, source, there, (here.crc, crc))
 
     def _look(self, store: ObjectStore, whole: _Whole) -> _Seen:
-        """The object's head; at level content a small one is read for it, which is one request instead of two."""
+        """The object's head; at level content a small object is read instead, which saves a request."""
         buffers = self.tools.buffers
         if self.level is Depth.CONTENT and whole.size <= min(WINDOW, buffers.budget.total):
             view = buffers.take(whole.size or 1, self.tools.gave_up)
@@ -183,7 +183,7 @@ class ObjectProver:
         return Proof((), _unread(source, there, proof))
 
     def _read_both(self, entry: Entry, source: ObjectHead, there: ObjectHead, *, known: _Known) -> _Crcs:
-        """What both sides hold, each None where it lies in an archive; read anew until it can be believed."""
+        """The CRC of each side, None for one in an archive; read again until two readings agree."""
         read = self.tools.read_back
         readings = [] if None in known.first else [known.first]
 

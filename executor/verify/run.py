@@ -57,7 +57,7 @@ class Tallies:
 
 @dataclass(frozen=True, slots=True)
 class VerifyRun:
-    """One look at a whole plan, every key of every section."""
+    """One verification of a whole plan: every key of every section."""
 
     plan: Plan
     routes: Mapping[str, Route]
@@ -69,7 +69,7 @@ class VerifyRun:
     level: Depth
     tools: Tools
     sample: int | None = None
-    """Of the deeper levels, only this many objects of each section, chosen by their key's hash."""
+    """At the deeper levels, check only this many objects of each section, chosen by the hash of their key."""
     parallel_listing: int = 4
 
     def run(self, report: Report) -> Tallies:
@@ -119,9 +119,8 @@ class VerifyRun:
     def _objects(
         self, route: Route, lines: Expectations, told: set[str], *, tallies: Tallies
     ) -> Iterator[Mismatch | None]:
-        """Head (and read) the objects that the accounting found in their places; None for each that is as it should be.
-
-        *told*: targets of which something was found already.
+        """Head (and read) the objects that the accounting found in their places; Yields None for each that is as it
+        should be. *told*: targets that already have a finding.
         """
 
         def due() -> Iterator[Expected]:
