@@ -116,7 +116,7 @@ class Lifeline:
             return 0
 
     def show(self, seen: Callable[[], ProcessView]) -> None:
-        """Every two seconds: store this process's view for `status`, and look for processes on this machine that died."""
+        """Every two seconds: store this process's view for `status`, and look for dead processes on this machine."""
         now = self._clock()
         if now < self._next_show:
             return

@@ -21,11 +21,11 @@ _HEADERS: Final = {
 
 
 class AclGrants(NamedTuple):
-    """What to send with a write, and whom it leaves out."""
+    """The grants to send with a write, and the grantees left out."""
 
     headers: list[tuple[str, str]]
     unmapped: tuple[str, ...]
-    """Grantees of the source for whom `acl_grantees` names nobody, with their permission, in order of appearance."""
+    """Grantees of the source that `acl_grantees` does not map, with their permission, in order of appearance."""
 
 
 def acl_grants(xml: bytes, grantees: Mapping[str, str]) -> AclGrants:

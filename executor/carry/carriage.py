@@ -1,4 +1,4 @@
-"""What travels beside the bytes: reads what only extra calls can tell (tags, ACL) and builds the write's headers."""
+"""What travels besides the bytes: reads what takes extra calls (tags, ACL) and builds the headers of the write."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _TAG_COUNT: Final = Fact.TAG_COUNT
 
 
 class Source(NamedTuple):
-    """A source object's head and what its extra calls told."""
+    """A source object's head, and the answers of its extra calls."""
 
     head: ObjectHead
     tags: Tags
     acl: Tags
     unmapped: tuple[str, ...] = ()
-    """Grantees that the declaration gives no counterpart, with their permission."""
+    """Grantees that the declaration does not map, with their permission."""
     acl_document: bytes = b""
     """GetObjectAcl's answer, where the plan keeps ACLs."""
 
 
 class AskTags(Enum):
-    """Of which source objects tags are asked for."""
+    """For which source objects tags are requested."""
 
     WHERE_SHOWN = "where shown"
-    """Those whose heads tell of tags; every one where the probe saw heads that do not."""
+    """Those whose heads count tags; all of them where the probe saw heads that do not."""
     UNLESS_RULED_OUT = "unless ruled out"
-    """Every one as well where no tagged object was seen that would show whether heads tell of tags."""
+    """All of them, too, where the probe saw no tagged object, so that nobody knows whether heads count tags."""
 
     def asks(self, head: ObjectHead, facts: Capabilities) -> bool:
         """Whether GetObjectTagging is due for the object of this *head*."""
@@ -79,8 +79,8 @@ def _acl_document(store: ObjectStore, key: str, version_id: str | None) -> bytes
 def write_headers(route: Route, entry: Entry, source: Source) -> Outgoing:
     """What the PUT or CreateMultipartUpload of *entry* carries.
 
-    Raises ObjectRefused for what the destination cannot hold and the declaration did not give up: the probe saw a
-    sample only, so a loss may show for the first time here.
+    Raises ObjectRefused for what the destination cannot hold and the declaration did not accept as a loss: the probe
+    saw only a sample, so a loss may show here for the first time.
     """
     now_ms = int(time.time() * 1000)
     request = route.write_request(entry)
@@ -101,7 +101,7 @@ def write_headers(route: Route, entry: Entry, source: Source) -> Outgoing:
 
 
 def with_burden(error: ServerFault, entry: Entry, headers: Iterable[tuple[str, str]]) -> ServerFault:
-    """*error*, with what the refused write asked the server to hold beside the bytes: some break on it."""
+    """*error*, with what the failed write carried besides the bytes: some servers fail because of it."""
     sizes = [len(name) + len(value.encode()) for name, value in user_metadata(headers)]
     carried = f"{counted_text(len(sizes), 'metadata header')} of {counted_text(sum(sizes), 'byte')}"
     return error.explained(
@@ -117,7 +117,7 @@ def user_metadata(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def attribute_differences(route: Route, entry: Entry, source: Source, *, there: ObjectHead) -> list[Difference]:
-    """Field by field, what the destination's object does not hold as the plan wants it. Tags are read when due."""
+    """Field by field, how the destination's object differs from what the plan asks for. Reads tags where needed."""
     accepted = accepted_losses(route)
     version = route.version(there.version_id)
     tags: Tags | None = None

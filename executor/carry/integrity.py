@@ -1,9 +1,9 @@
-"""Which proof goes with the bytes, and what must be true of the answer. Pure; bytes are hashed where they lie.
+"""Which proof is sent with the bytes, and what the answer must say. Pure; bytes are hashed in place.
 
-Two legs can spoil an object: reading it and writing it. The read is proven by what the source says of the object
-(an MD5 ETag, a full-object checksum); the write by a header that the destination was seen to enforce. An MD5 ETag
-sent on as Content-MD5 proves both legs at once and costs us nothing; hashing with MD5 ourselves (0.7 GB/s) is the
-last resort. CRC64NVME (tens of GB/s) is computed always: it is the ledger's fingerprint of what was written.
+Two legs can spoil an object: reading it and writing it. The read is proven by what the source states of the object (an
+MD5 ETag, a full-object checksum); the write by a header that the destination was seen to enforce. An MD5 ETag sent on
+as Content-MD5 proves both legs at once and costs us nothing; hashing with MD5 ourselves (0.7 GB/s) is the last resort.
+CRC64NVME (tens of GB/s) is always computed: it is the ledger's fingerprint of what was written.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ProofKind(Enum):
     OWN_MD5 = "own-md5"
     """Content-MD5 of what we hold, where no checksum header is enforced."""
     RESPONSE_ONLY = "response-only"
-    """The destination takes no digest; its answer is compared where it says something."""
+    """The destination checks no digest; its answer is compared where it states one."""
 
 
 class WriteProof(NamedTuple):
@@ -85,7 +85,7 @@ def source_md5(head: ObjectHead, source_facts: Capabilities) -> bytes | None:
 
 
 def full_object_checksum(headers: Mapping[str, str]) -> tuple[Algorithm, str] | None:
-    """The strongest checksum over all bytes that an answer's *headers* hold; composite ones ('-N') are none."""
+    """The strongest checksum over all bytes among an answer's *headers*; composite ones ('-N') do not count."""
     for algorithm, name in checksums.HEADERS:
         value = headers.get(name)
         if value and checksums.is_full_object(headers, value):
@@ -94,7 +94,7 @@ def full_object_checksum(headers: Mapping[str, str]) -> tuple[Algorithm, str] | 
 
 
 class Stated(NamedTuple):
-    """What a source says of all bytes of an object."""
+    """A full-object checksum as the source states it."""
 
     md5: bytes | None
     checksum: tuple[Algorithm, str] | None
@@ -102,7 +102,7 @@ class Stated(NamedTuple):
 
 
 def stated(head: ObjectHead, source_facts: Capabilities) -> Stated:
-    """What the source's *head* says, as far as the probe found the source to be believed."""
+    """What the source's *head* states, as far as the probe found the source trustworthy."""
     return Stated(source_md5(head, source_facts), full_object_checksum(head.headers))
 
 
@@ -148,7 +148,7 @@ def _prove_write(
             value = crc_text(crc) if algorithm is _CRC64NVME else algorithm.encoded(body)
             return WriteProof(ProofKind.CHECKSUM, ((algorithm.header, value),), crc, known_md5, read_proven)
     if facts.denies(_CONTENT_MD5):
-        # A digest the server does not look at proves nothing; its ETag may still be compared.
+        # A digest the server does not check proves nothing; its ETag may still be compared.
         if known_md5 is None and facts.enforces(_ETAG_IS_MD5):
             known_md5 = md5(body)
         return WriteProof(ProofKind.RESPONSE_ONLY, (), crc, known_md5, read_proven)
@@ -169,7 +169,7 @@ def lock_headers(
 ) -> tuple[tuple[str, str], ...]:
     """The Content-MD5 that S3 demands of a PUT under object lock (its own or the bucket's default), or none.
 
-    *written*: the other headers of the PUT. Endpoints demand the header even where they do not look at its value.
+    *written*: the other headers of the PUT. Endpoints require the header even where they do not check its value.
     """
     locked = bool(facts.default_retention) or any(name.lower().startswith("x-amz-object-lock-") for name, _ in written)
     if not locked or any(name.lower() == "content-md5" for name, _ in proof.headers):
@@ -180,7 +180,7 @@ def lock_headers(
 def check_written(answer: WriteResult, proof: WriteProof, destination_facts: Capabilities, *, key: str = "") -> None:
     """Raises DigestMismatch when the answer to a PUT says that other bytes were stored than were sent.
 
-    This comes after publication: the object at the destination must be taken as bad until written again.
+    By then it is published: the object at the destination must be considered damaged until it is written again.
     """
     _check_etag(answer, proof.md5, destination_facts, key=key)
     _check_returned(answer.headers, dict(proof.headers), proof.crc64nvme, key=key)
@@ -204,7 +204,7 @@ def check_part(answer: PartResult, proof: PartProof, destination_facts: Capabili
 
 
 def upload_headers(destination_facts: Capabilities) -> tuple[tuple[str, str], ...]:
-    """What CreateMultipartUpload must say so that `prove_part` and `completion_headers` are understood."""
+    """The headers CreateMultipartUpload needs for those of `prove_part` and `completion_headers` to be accepted."""
     if not destination_facts.enforces(checksums.PARTS_FACT):
         return ()
     return (("x-amz-checksum-algorithm", checksums.FINGERPRINT_WORDS), ("x-amz-checksum-type", "FULL_OBJECT"))
@@ -220,7 +220,7 @@ def completion_headers(crc: int, destination_facts: Capabilities) -> tuple[tuple
 def check_combined(crc: int, source: ObjectHead, *, key: str = "") -> bool:
     """Compare the combined CRC64NVME of all parts with the source's, before Complete.
 
-    True: equal. False: the source tells no CRC64NVME of the whole object. Raises DigestMismatch when it differs.
+    True: equal. False: the source states no CRC64NVME of the whole object. Raises DigestMismatch when it differs.
     """
     value = source.headers.get(checksums.FINGERPRINT_HEADER)
     if value is None or not checksums.is_full_object(source.headers, value):

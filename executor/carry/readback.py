@@ -14,13 +14,12 @@ from storage.port import ObjectStore, Pin
 
 T = TypeVar("T")
 READINGS = 4
-"""After so many that all tell something else, the last is believed."""
+"""After this many readings that all differ, the last one counts."""
 
 
 def settled(read: Callable[[], T], good: Callable[[T], bool]) -> T:
-    """What *read* finds: believed when it is *good*, or when it was found before.
-
-    A bit flipped on its way to us must not make two equal objects differ; bytes that do differ are found twice.
+    """What *read* returns, once it is *good* or was returned before. A bit flipped in transit must not make two equal
+    objects differ; bytes that really differ give the same answer twice.
     """
     seen: list[T] = []
     while True:
@@ -31,7 +30,7 @@ def settled(read: Callable[[], T], good: Callable[[T], bool]) -> T:
 
 
 class Reading(NamedTuple):
-    """An object that is to be read back."""
+    """An object to be read back."""
 
     store: ObjectStore
     key: str
@@ -53,7 +52,7 @@ def crc_of(
 ) -> int:
     """The CRC64NVME of the bytes of *what*. Each window is read under the same pin.
 
-    *again* repeats a window that failed for a passing reason. Raises StoreErrors, or Stopped.
+    *again* repeats a window after a transient error. Raises StoreErrors, or Stopped.
     """
     store, key, size, pin = what
     view = buffers.take(max(1, min(size, WINDOW, buffers.budget.total)), stop)

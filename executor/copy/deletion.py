@@ -8,9 +8,8 @@ from schema.facts import Fact
 
 
 def delete_extraneous(job: Job) -> Ended:
-    """Delete the destination's object if it is still what the plan saw, and the source still has none of its name.
-
-    Else a conflict. Gone already: deleted.
+    """Delete the destination's object if it is still what the plan saw and the source still has no object of that name;
+    otherwise it is a conflict. One that is gone already counts as deleted.
     """
     entry = job.entry
     intent = f"delete {entry.target!r} with ETag {entry.etag}"
@@ -36,7 +35,7 @@ def _delete_once(job: Job) -> Ended:
 
 
 def _is_at_source(job: Job) -> bool:
-    """Whether the source has an object that would be copied to the key. Where rules map keys it cannot be told."""
+    """Whether the source has an object that would be copied to the key; unknown where rules map keys."""
     route = job.route
     key = route.source_key_of(job.entry.target)
     if key is None:

@@ -1,4 +1,4 @@
-"""When a source object is not what the plan saw: has it changed, or was it never what its listing said?
+"""When a source object is not what the plan saw: has it changed, or was its listing wrong from the start?
 
 Some servers list a size or an ETag that their HEAD does not confirm. Planning such an object again finds the same
 listing again, so it must not be called a change.
@@ -17,7 +17,7 @@ CODE = "ListingAndHeadDisagree"
 def disagreement(source: ObjectStore, entry: Entry, changed: ObjectChanged) -> ObjectRefused | None:
     """The error that ends *entry*, when *source* still lists it as planned while two HEADs say otherwise.
 
-    None: the object has changed since the plan, or what is true cannot be found out.
+    None: the object has changed since the plan, or the truth cannot be determined.
     """
     try:
         first = source.head(entry.key, version_id=entry.version_id)

@@ -1,4 +1,4 @@
-"""One guarded write: what the plan foresees at the destination, and what to make of it when something else is there."""
+"""One guarded write: what the plan expects at the destination, and what follows when something else is there."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from storage.port import UNGUARDED
 
 
 class GuardedWrite:
-    """The precondition of one object's write. It changes only when our own write was damaged on its way."""
+    """The precondition of one object's write. It changes only when our own write was damaged in transit."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self.guard = job.route.guard(job.entry)
         self._there = job.entry.destination_etag if job.entry.action is Action.OVERWRITE else None
-        """The ETag of what may be replaced; None: nothing may be there."""
+        """The ETag of the object that may be replaced; None: no object may be there."""
 
     def undisturbed(self) -> bool:
         """Whether the object to overwrite is still what the plan saw.

@@ -21,7 +21,7 @@ from storage.port import UploadPart
 
 _READS = Fact.READS_PART_NUMBERS
 LOSS = PartLayout.loss
-"""Excuses an ETag that differs."""
+"""Accepting this loss excuses an ETag that differs."""
 
 
 class PartRange(NamedTuple):
@@ -61,7 +61,7 @@ def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
         try:
             return job.repeat(lambda: route.source.subresource("HEAD", entry.key, query)[0])
         except FeatureUnsupported:
-            return {}  # a source without partNumber does not tell
+            return {}  # a source without partNumber cannot tell
 
     return layout_of(route, entry, ask, each=each)
 
@@ -76,8 +76,8 @@ def _can_be_kept(route: Route, entry: Entry) -> bool:
 def cut_again(job: Job, sent: Sequence[PartRecord], cuts: list[PartRange]) -> list[PartRange] | None:
     """Before Complete: None when the parts *sent*, cut as *cuts* say, make the source's ETag.
 
-    Uneven parts may add up as even ones would; then the source's own cuts, asked one by one, are returned. Raises
-    ObjectRefused when these are no others.
+    Uneven parts may add up like even ones; then the source's own cuts, asked for one by one, are returned. Raises
+    ObjectRefused when they are the same.
     """
     try:
         require_same_etag(job.route, job.entry, sent)
@@ -122,7 +122,7 @@ def layout_of(
 def require_same_etag(route: Route, entry: Entry, parts: Sequence[PartRecord]) -> None:
     """Before Complete: raises ObjectRefused when these parts cannot give the source's ETag.
 
-    Says nothing where the destination's part ETags are no MD5s.
+    Passes where the destination's part ETags are not MD5s.
     """
     facts = route.destination_facts
     digests = [integrity.md5_of_etag(part.etag) for part in parts]
@@ -155,6 +155,6 @@ def _count(etag: str) -> int:
 
 
 def _length(headers: Mapping[str, str]) -> int:
-    """Of the part that a HEAD ?partNumber answered; 0 where it does not tell: no part is empty."""
+    """Of the part that a HEAD ?partNumber answered; 0 where it states none: no part is empty."""
     said = headers.get("content-length", "")
     return int(said) if said.isascii() and said.isdigit() else 0

@@ -31,7 +31,7 @@ class SentPart(NamedTuple):
 
 
 def send_part(job: Job, part: PartRange, upload_id: str) -> SentPart:
-    """Copy *part* into the upload, tried again after passing errors. Raises its last StoreError, or Stopped.
+    """Copy *part* into the upload, retried after transient errors. Raises its last StoreError, or Stopped.
 
     A part of more than half the budget is read through a window while it is being sent, and checked against the
     server's answer; any other is held whole and proven before it is sent.
@@ -59,7 +59,7 @@ def send_part(job: Job, part: PartRange, upload_id: str) -> SentPart:
 def _buffered(job: Job, part: PartRange, upload_id: str, *, view: memoryview) -> PartRecord:
     route, entry = job.route, job.entry
     route.source.get(entry.key, view, pin=route.pin(entry), start=part.start)
-    # An upload that was begun for copies knows of no checksums of parts.
+    # An upload that was created for copies has no checksums of parts.
     facts = route.destination_facts
     proof = integrity.prove_part(view, facts.without(checksums.PARTS_FACT) if route.server_copy else facts)
     answer = route.destination.upload_part(part.of(entry.target, upload_id), view, proof.headers)
@@ -88,7 +88,7 @@ class PartWindow:
         self._end = part.start + part.length
         self._held = view[:0]
         self.crc = 0
-        # Hashing is the dearest work there is: none of it where the answer proves the bytes by a CRC.
+        # Hashing costs most: no MD5 where the answer proves the bytes by a CRC.
         by_etag = self._facts.enforces(Fact.ETAG_IS_MD5) and not self._facts.enforces(Fact.MULTIPART_CRC64NVME)
         self._md5 = hashlib.md5(usedforsecurity=False) if by_etag else None
         self.failed: StoreError | None = None

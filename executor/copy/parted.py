@@ -1,7 +1,8 @@
 """One object in parts: each part a pinned ranged GET and an UploadPart, each a checkpoint in the ledger.
 
 Opening (head, create or resume), each part, and closing (combine, Complete) are steps of their own, so that the parts
-of one object run side by side and a huge object holds no thread while it waits. A step returns what follows from it.
+of one object run side by side and a huge object holds no thread while it waits. A step returns the steps that follow
+it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _open(job: Job) -> Ended | PartedCopy:
     parts = [] if ended is not None else cut_parts(job)
     found = recorded_upload(job)
     if ended is not None:
-        if found is not None:  # an earlier process's: the object does not need it any more
+        if found is not None:  # left by an earlier process; the object no longer needs it
             abort_upload(job, found[0].upload_id)
         return ended
     if found is not None:
@@ -79,7 +80,8 @@ def _open(job: Job) -> Ended | PartedCopy:
         try:
             upload = resume_upload(job, record, recorded=recorded, parts=parts)
         except UploadMissing:
-            # Completed by a process that was killed before it said so, or aborted by somebody: only a look can tell.
+            # Completed by a process that was killed before it recorded it, or aborted by somebody: look at the
+            # destination.
             forget_upload(job)
             ended = _already_there(job, source)
             if ended is not None:
@@ -93,7 +95,7 @@ def _open(job: Job) -> Ended | PartedCopy:
 
 
 def _already_there(job: Job, source: Source) -> Ended | None:
-    """Look at the destination where it does not guard writes; None: nothing there but what the plan saw."""
+    """Look at the destination where it does not enforce preconditions; None: nothing there but what the plan saw."""
     try:
         head = job.repeat(lambda: job.route.destination.head(job.entry.target))
     except ObjectMissing:
@@ -104,7 +106,7 @@ def _already_there(job: Job, source: Source) -> Ended | None:
 
 
 def _judged(job: Job, source: Source, crc: int | None) -> Ended | None:
-    """The object's end by what stands at the destination; None: nothing."""
+    """How the object ends, judged by what is at the destination; None: nothing is there."""
     if job.landed is not None:
         return job.landed(job)
     return job.repeat(lambda: reconcile(job, source, crc))
@@ -123,7 +125,7 @@ class PartedCopy:
         self._restarting = threading.Lock()
 
     def begin(self) -> Next:
-        """What follows from opening: the missing parts, or the end where none is missing."""
+        """The steps after opening: the missing parts, or the end when none is missing."""
         return self._steps(self._upload) or self._guarded(partial(self._close, self._upload))
 
     def send(self, part: PartRange, upload: Upload) -> Next:
@@ -143,7 +145,7 @@ class PartedCopy:
             return self._lost_upload(upload)
         with self._lock:
             if upload is not self._upload:
-                return ()  # the upload was begun anew meanwhile; this part belongs to the old one
+                return ()  # the upload was restarted meanwhile; this part belongs to the old one
         record_part(job, sent.record)
         with self._lock:
             job.spent.used = max(job.spent.used, sent.attempts)
@@ -152,7 +154,7 @@ class PartedCopy:
         return self._close(upload) if last else ()
 
     def _lost_upload(self, upload: Upload) -> Next:
-        """The server no longer knows the upload (some drop it after one refused part): once, begin anew."""
+        """The server no longer knows the upload (some drop it after one refused part): start over, once."""
         with self._restarting:
             if upload is self._upload and not self._over:
                 return self._restart(upload.parts)
@@ -180,7 +182,7 @@ class PartedCopy:
                 )
             )
         except UploadMissing:
-            # Complete's answer was lost, or somebody aborted the upload: only a look can tell.
+            # Complete's answer was lost, or somebody aborted the upload: look at the destination.
             return self._after_missing(crc)
         except (UploadConflicted, PartRefused) as refused:
             if isinstance(refused, PartRefused) and (self._restarts or self._refuses_the_cuts(parts)):
@@ -202,7 +204,7 @@ class PartedCopy:
         return uneven(parts) and holds(self._job.repeat(lambda: list(ask())), parts)
 
     def _combined(self, parts: list[PartRecord]) -> int | None:
-        """The whole's CRC64NVME, the source's own where it tells one; None: the endpoint copied on its own."""
+        """The CRC64NVME of the whole, the source's own where it states one; None: the endpoint made the copy."""
         job, head = self._job, self._source.head
         if job.route.server_copy:
             job.repeat(lambda: require_unchanged(job.route, job.entry, head))
@@ -245,7 +247,7 @@ class PartedCopy:
         return found.row.destination_etag == entry.destination_etag
 
     def _abort_and_end(self, ended: Ended) -> Next:
-        """In this order: the object's end may close its chunk, and then the ledger takes no word of its upload."""
+        """In this order: the object's end may close its chunk, and then the ledger accepts no more of its upload."""
         abort_upload(self._job, self._upload.id)
         return self._end(ended)
 
@@ -262,7 +264,7 @@ class PartedCopy:
                 side=WhichSide.DESTINATION,
             )
         abort_upload(job, self._upload.id)
-        # Taken for ours before the ledger knows of it: what is still sent of the old one does not count any more.
+        # Made current before the ledger knows of it: parts of the old upload still in flight no longer count.
         self._upload = upload = create_upload(job, self._source, parts)
         record_upload(job, upload)
         if self._over:  # another part failed for good meanwhile, and aborted the upload it knew
@@ -277,7 +279,7 @@ class PartedCopy:
         return ended if self._claim_end() else ()
 
     def _claim_end(self) -> bool:
-        """True for the one that may end the object; from then on no other step of it begins anything."""
+        """True for the one caller that may end the object; from then on none of its other steps starts anything."""
         with self._lock:
             first, self._over = not self._over, True
         return first
@@ -292,7 +294,7 @@ class PartedCopy:
             if self._job.work.lost:
                 return ()
             ended = self._job.failed(error)
-            # Claimed before the abort, so that no other part takes the abort for a lost upload and begins anew.
+            # Claimed before the abort, so that no other part mistakes the abort for a lost upload and starts over.
             if not self._claim_end():
                 return ()
             self._abort_after_failure()

@@ -1,4 +1,4 @@
-"""What depends on the ledger waits while PostgreSQL is away, and only then."""
+"""Calls to the ledger wait while PostgreSQL is unavailable, and only then."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_WAIT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LedgerPatience:
-    """Repeats a call until the ledger is back. Such a call may be repeated: the ledger's keys see to it."""
+    """Repeats a call until the ledger is back. Every such call is idempotent by the ledger's keys."""
 
     stop: Stop
     events: Events
@@ -26,8 +26,8 @@ class LedgerPatience:
     def answer(self, call: Callable[[], T], gave_up: Callable[[float], bool] | None = None) -> T:
         """*call*'s answer.
 
-        *gave_up* waits up to that many seconds and returns True when there is no point in going on; without it,
-        that is so once a second stop lets go. Raises Stopped then, and whatever else *call* raises at once.
+        *gave_up(seconds)* waits that long at most and returns True when there is no point in going on; by default that
+        is after a second stop. Raises Stopped then, and whatever else *call* raises at once.
         """
         give_up = gave_up or self.stop.wait_abandoned
         wait, told = FIRST_WAIT, False

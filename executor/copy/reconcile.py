@@ -1,4 +1,4 @@
-"""What to make of an object that is at the destination although the plan did not expect it.
+"""How to judge an object at the destination that the plan did not expect.
 
 It may be our own write whose answer was lost, the write of a process that was killed before its flush, or
 somebody else's. Only proof of equal bytes and attributes makes it ours; anything else is left untouched.
@@ -23,7 +23,7 @@ class _Compared(NamedTuple):
     """The bytes of both sides."""
 
     difference: str
-    """'' when nothing differs by the cheapest proof there is."""
+    """'' when the cheapest proof available finds none."""
     crc: int | None
     """The source's CRC64NVME, where it was read."""
 
@@ -44,7 +44,8 @@ def reconcile(job: Job, source: Source, crc: int | None = None) -> Ended | None:
         found = carriage.attribute_differences(route, entry, source, there=head)
         due = carriage.write_headers(route, entry, source).tags_after if found else None
         if due is not None and all(d.field.startswith("tag:") for d in found):
-            # PutObjectTagging follows the PUT where tags do not fit its header: a kill may have come between.
+            # PutObjectTagging follows the PUT where tags do not fit its header: the process may have been killed
+            # between.
             route.destination.put_tags(entry.target, due)
             found = []
         difference = ", ".join(d.field for d in found)
@@ -54,14 +55,14 @@ def reconcile(job: Job, source: Source, crc: int | None = None) -> Ended | None:
 
 
 def look_and_reconcile(job: Job) -> Ended | None:
-    """The same after a look at the source."""
+    """The same, after a HEAD of the source."""
     route, entry = job.route, job.entry
     head = route.source.head(entry.key, version_id=entry.version_id, extra=route.read_extra)
     return reconcile(job, carriage.read_source(route, entry, head))
 
 
 def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int | None) -> _Compared:
-    """Reads as little as the proof takes."""
+    """Reads no more than the proof needs."""
     route, entry, tools = job.route, job.entry, job.tools
     if there.size != entry.size:
         return _Compared(f"size {there.size}", crc)
@@ -82,7 +83,7 @@ def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int 
         proof = proven_equal(route, source, there, crc=known)
         why = "content, which cannot be read in the archive" if proof is None else "content"
         return _Compared("" if proof else why, known)
-    given = [known]  # what was read before counts for the first reading of the source
+    given = [known]  # what was read before counts as the first reading of the source
 
     def both() -> tuple[int, int]:
         return given.pop() if given else mine(), theirs()

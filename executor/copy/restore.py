@@ -1,7 +1,7 @@
-"""Archived objects: asked back from the archive once, looked at again later, copied when they can be read.
+"""Archived objects: restored by one request, checked again later, copied once they can be read.
 
-A restore takes minutes to two days. Nobody waits for it with a lease in hand: the chunk goes back to the ledger, to be
-claimed not before a while, by this process or by one that is started days later.
+A restore takes minutes to two days. No worker waits for it while holding a lease: the chunk goes back to the ledger,
+not to be claimed for a while, by this process or by one that is started days later.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _ready(job: Job, look_again_seconds: float) -> bool:
 
 
 def _request(route: Route, entry: Entry, head: ObjectHead) -> None:
-    """RestoreObject; one that is under way already is what was wanted."""
+    """RestoreObject; a restore already in progress is fine."""
     query = [("restore", "")] + ([("versionId", entry.version_id)] if entry.version_id else [])
     tiered = bool(head.headers.get("x-amz-archive-status"))
     document = restore_document(route.plan.policy.restore_days, route.plan.policy.restore_tier, tiered=tiered)
@@ -59,7 +59,7 @@ def _request(route: Route, entry: Entry, head: ObjectHead) -> None:
 
 
 def restore_document(days: int, tier: str, *, tiered: bool) -> bytes:
-    """The body of a RestoreObject. *tiered*: Intelligent-Tiering takes the object back for good and wants no Days."""
+    """The body of a RestoreObject. *tiered*: Intelligent-Tiering restores an object for good and takes no Days."""
     kept = "" if tiered else f"<Days>{days}</Days>"
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'

@@ -1,8 +1,8 @@
 """Objects that the endpoint copies on its own: CopyObject up to 5 GiB, UploadPartCopy of each part beyond.
 
-Neither carries everything: CopyObject drops ACL, storage class, encryption, redirect and lock, UploadPartCopy drops
-all. So everything is read from the source and sent again, with the directive REPLACE, as a PUT would send it.
-No byte passes through here, so the ledger gets no checksum of ours; ETags prove what they can, `verify` the rest.
+Neither keeps everything: CopyObject drops ACL, storage class, encryption, redirect and lock, UploadPartCopy all of it.
+So every attribute is read from the source and sent again, with the directive REPLACE, as a PUT would send it. No byte
+passes through this process, so the ledger gets no checksum of ours; ETags prove what they can, `verify` the rest.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from storage.port import ByteRange, CopySource
 
 REPLACE = (("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"))
 COPY_REFUSALS: Final = 3
-"""An object whose copy met so many faults of the endpoint, each right after its head was read, is streamed."""
+"""An object whose copy failed this often inside the endpoint, each time right after its head was read, is streamed."""
 _FAULTS: Final = (ServerFault, Throttled)
 CHANGED_MEANWHILE = "the source changed while the endpoint copied it: what was written is not what was planned"
 
 
 class Refused(NamedTuple):
-    """The endpoint does not copy the object, or the part, although it answers otherwise."""
+    """The endpoint does not copy the object, or the part, though it answers other requests."""
 
     error: StoreError
     """The last refusal."""
@@ -52,7 +52,7 @@ class Refusals:
         self._seen = 0
 
     def judged(self, error: StoreError) -> Refused:
-        """That it is refused for good, at once where the endpoint says so; raises *error* again before that."""
+        """Returns that the copy is refused for good, at once where the endpoint says so; until then raises *error*."""
         self._seen += 1
         if isinstance(error, FeatureUnsupported) or (isinstance(error, _FAULTS) and self._seen >= COPY_REFUSALS):
             return Refused(error)
@@ -143,7 +143,7 @@ def require_planned(entry: Entry, head: ObjectHead) -> None:
 def require_unchanged(route: Route, entry: Entry, before: ObjectHead) -> None:
     """Raises ObjectChanged when the source is no longer what *before* says.
 
-    Asked only where no request was pinned to it; a version never changes. Raises StoreErrors.
+    Checked only where no request was pinned to the source; a version never changes. Raises StoreErrors.
     """
     pinned = Fact.COPY_SOURCE_IF_MATCH if route.is_whole(entry) else Fact.PART_COPY_SOURCE_IF_MATCH
     if entry.version_id or route.destination_facts.enforces(pinned):

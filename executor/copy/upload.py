@@ -1,6 +1,6 @@
 """A multipart upload at the destination and its record in the ledger: created, found again, aborted, swept up.
 
-The ledger is told of an upload before its first part is sent, and forgets it only once it is completed or aborted.
+An upload is recorded in the ledger before its first part is sent, and removed only once it is completed or aborted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def create_upload(job: Job, source: Source, parts: list[PartRange]) -> Upload:
 
 
 def record_upload(job: Job, upload: Upload) -> None:
-    """Tell the ledger of *upload*. Raises LeaseLost; the upload is aborted then."""
+    """Record *upload* in the ledger. Raises LeaseLost; then the upload has been aborted."""
     entry, chunk = job.entry, job.work.chunk
     record = UploadRecord(
         batch_no=chunk.batch_no,
@@ -64,7 +64,7 @@ def record_upload(job: Job, upload: Upload) -> None:
     try:
         job.tools.ask_ledger(lambda ledger: ledger.uploads.record(chunk, record))
     except LeaseLost:
-        # Nobody will ever know of this upload: it must not outlive us.
+        # Nothing will ever record this upload: it must not outlive us.
         job.repeat(lambda: job.route.destination.abort_upload(entry.target, upload.id))
         raise
 

@@ -21,7 +21,7 @@ class Lateness:
     """How long a destination may take to show what it has acknowledged. Seconds."""
 
     pauses: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-    """Between two looks; their sum is the longest that is waited."""
+    """Between two attempts; their sum is the longest wait."""
 
 
 LATENESS = Lateness()

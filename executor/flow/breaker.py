@@ -17,14 +17,16 @@ LEAST_SUBJECTS = 3
 FIRST_OPEN_SECONDS = 5.0
 LONGEST_OPEN_SECONDS = 60.0
 PROBE_SECONDS = 120.0
-"""A probe that has not answered by then is given up, and another may go."""
+"""A probe without an answer after this long is given up, and another may be sent."""
 REMEMBERED = 1000
 SERVED_SECONDS = 15.0
-"""Since its last good answer, failures that name objects may be theirs: the endpoint is asked before it opens."""
+"""Within this time of the last good answer, failures that name objects may be theirs: the endpoint is probed before it
+opens.
+"""
 SERVED_SINCE = 10
-"""Good answers after an object's failure that tell it from an outage's first ones: those on the way may be good yet."""
+"""Good answers after an object's failure that rule out an outage: requests already in flight may still succeed."""
 DOUBT_SECONDS = 5.0
-"""A question that has not been answered by then is answered: the endpoint is away."""
+"""A question without an answer after this long counts as answered: the endpoint is down."""
 
 
 class _Sample(NamedTuple):
@@ -36,13 +38,13 @@ class _Sample(NamedTuple):
 class Breaker:
     """Opens when at least half of 20 or more results within 10 s were bad, or 10 in a row were.
 
-    Bad is what the endpoint is to blame for: no connection, timeouts, 5xx; not 4xx, not throttling. Open for
+    Bad are failures of the endpoint: no connection, timeouts, 5xx; not 4xx, not throttling. Open for
     5 s, then one probe: its success closes the breaker, its failure doubles the wait, up to 60 s.
 
-    A 500 may be its object's fault instead. So an object that fails again counts no more once the endpoint has
-    answered anything well since. And where the endpoint can be asked (*askable*), failures that all name objects do
-    not open the breaker of an endpoint that answered well a moment ago: it is `in_doubt` until `asked` is called.
-    Not safe for threads: the caller holds a lock.
+    A 500 may be its object's fault instead. So an object that fails again no longer counts once the endpoint has
+    answered another request well since. And where the endpoint can be probed (*askable*), failures that all name
+    objects do not open the breaker of an endpoint that answered well just before: it is `in_doubt` until `asked` is
+    called. Not safe for threads: the caller holds a lock.
     """
 
     def __init__(self) -> None:
@@ -64,7 +66,7 @@ class Breaker:
 
     @property
     def in_doubt(self) -> bool:
-        """The endpoint should be asked whether it is well."""
+        """The endpoint should be probed."""
         return self._doubt_since is not None
 
     @property
@@ -74,11 +76,11 @@ class Breaker:
 
     @property
     def opens_until(self) -> float:
-        """The moment the next probe may go; meaningful only while not closed."""
+        """When the next probe may be sent; meaningful only while not closed."""
         return self._opens_until
 
     def allow(self, now: float) -> bool:
-        """Whether a request may be sent now. In half-open state True is said once: to the probe."""
+        """Whether a request may be sent now. When half-open, True is returned once: to the probe."""
         if self._state is BreakerState.CLOSED:
             return True
         if self._state is BreakerState.OPEN:
@@ -93,7 +95,7 @@ class Breaker:
         return True
 
     def record(self, ok: bool, now: float, *, started: float | None = None, subject: str | None = None) -> None:
-        """A request that *started* then ended; one begun before the last change of state tells nothing new.
+        """A request that *started* then ended; one begun before the last change of state is ignored.
 
         *subject* names the object where the failure may be its own fault; None: it cannot be.
         """
@@ -121,7 +123,7 @@ class Breaker:
                 self._open(now, min(self._open_seconds * 2, LONGEST_OPEN_SECONDS))
 
     def asked(self, ok: bool, now: float) -> None:
-        """The answer to a question of ours, asked because of `in_doubt`."""
+        """The answer to a probe sent because of `in_doubt`."""
         if self._doubt_since is None or self._state is not BreakerState.CLOSED:
             return
         self._doubt_since = None
@@ -132,7 +134,7 @@ class Breaker:
             self._open(now, FIRST_OPEN_SECONDS)
 
     def at_fault(self, subject: str) -> bool:
-        """*subject* has failed, and the endpoint has answered others well since: it is to blame itself."""
+        """*subject* has failed, and the endpoint has answered others well since: the fault is the object's."""
         return self._good - self._failed.get(subject, self._good) >= SERVED_SINCE
 
     def served(self, good: int, at: float) -> None:
@@ -142,7 +144,7 @@ class Breaker:
             self._good_at = max(self._good_at, at)
 
     def _judge(self, now: float) -> None:
-        """Too much is bad: open, or have the endpoint asked first."""
+        """Too many failures: open, or have the endpoint probed first."""
         objects = all(sample.ok or sample.subject is not None for sample in self._samples)
         if not (self.askable and objects and now - self._good_at <= SERVED_SECONDS):
             self._open(now, FIRST_OPEN_SECONDS)

@@ -15,29 +15,30 @@ CUT = 0.7
 DEEP_CUT = 0.5
 """For the first throttle of a slow start, whose last step was a doubling, and when most requests are refused."""
 CUT_FLOOR = 8
-"""Cuts go no lower: a few workers sleep between retries, and the pace of requests is held elsewhere."""
+"""Cuts go no lower: a few workers sleep between retries, and the request rate is limited elsewhere (pace.py)."""
 MODEST = INITIAL
-"""Busy processors are no reason for fewer than this: each step down costs too little goodput to be seen, and all of
+"""Busy processors never reduce concurrency below this: each step down costs too little goodput to be seen, and all of
 them together cost much (4 workers gave 1,280 objects/s of 1 KB where 16 and more gave 1,500)."""
 CALM_SECONDS = 15.0
-"""After the last cut it is the processors, and not a throttling server, that decide about so few."""
+"""This long after the last cut, processors and not a throttling server decide at such low concurrency."""
 COOL_OFF_SECONDS = 0.5
-"""After a cut; the answers of what was in flight before say nothing about the new level."""
+"""Seconds after a cut in which answers still belong to the old level."""
 THROTTLED_SHARE = 0.01
 TIMED_OUT_SHARE = 0.05
 """Lost packets are not congestion: 1 % of timeouts must not shrink anything."""
 ELASTICITY = 0.12
 """Growth must pay: +25 % concurrency for at least +3 % goodput, +100 % for +12 %."""
 BUSY_ELASTICITY = 0.5
-"""While the processors are busy growth must pay this much: where they are what is scarce it never does, and where they
-only happen to be busy and requests wait for a far endpoint, it does. Not growing at all on a busy machine was 131
-objects/s where 512 were to be had (5,000 x 100 KB with 50 ms on every request, 2 cores)."""
+"""While the processors are busy growth must pay this much: where they are the bottleneck it never does, and where they
+merely happen to be busy while requests wait for a far endpoint, it does. Not growing at all on a busy machine was 131
+objects/s where 512 were to be had (5,000 x 100 KB with 50 ms on every request, 2 cores).
+"""
 SLACK = 0.04
 """Shrinking must be free: -20 % concurrency for at most -0.8 % goodput. Between the two nothing moves."""
 BUSY_SHARE = 0.7
 """Below it the concurrency is not in use, so nothing can be learned about it."""
 ROUND_SHARE = 0.9
-"""A slow start's window must have seen so many requests end, for each worker."""
+"""A window of slow start must have seen this many requests end per worker."""
 STEP = 1.25
 LONGEST_STEP = 2.0
 FIRST_REST_SECONDS = 1.0
@@ -50,10 +51,11 @@ NEAR_STEP = 1.1
 """The first step upward from there."""
 FAR_SECONDS = 0.05
 FAR_INITIAL = 64
-"""Where a request takes longer than that, a slow start begins here as soon as it is known: a canary of few objects is
-enough to know it, and 16 in flight would be 150 objects/s."""
+"""Where a request takes longer than that, slow start begins here as soon as this is known: a canary of few objects is
+enough, and 16 in flight would be 150 objects/s.
+"""
 REQUEST_WORK = 64 * 1024
-"""What a request weighs beside its bytes, so that small objects and large ones add up to one goodput."""
+"""What a request weighs besides its bytes, so that small and large objects add up to one goodput."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class WindowStats:
     in_use: float
     """Mean number of workers at work (not those held back by a rate limit)."""
     saturated: bool = False
-    """Processor time was scarce: more workers would only wait for each other."""
+    """Processor time was scarce: more workers would only wait for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ class ConcurrencyController:
             grown = self._target / self._before - 1
             gain = (_work(stats) / stats.seconds) / (_work(last) / last.seconds) - 1 if last.count else 1.0
             if grown > 0 and gain < self._elasticity * grown:
-                # Far away a window holds few answers, so one that brought little is not yet believed.
+                # With a far endpoint a window holds few answers, so one poor window is not conclusive.
                 if self._poor or (self._busy and stats.latency <= FAR_SECONDS):
                     self._move(self._before, "more gave no more goodput", now)
                     self._begin_rest(now)

@@ -69,7 +69,7 @@ class ThreadCounter:
         self.started = self.ended = self.ok = self.throttled = self.timeouts = self.faults = self.bytes = 0
         self.seconds = 0.0
         self.asking = False
-        """What this thread sends is a question of ours, on which no object depends."""
+        """What this thread sends is a probe, on which no object depends."""
 
     def count_error(self, error: StoreError) -> None:
         """A request ended with *error*."""
@@ -117,7 +117,7 @@ class RequestCounters:
             return self._past_ended + sum([counter.ended for counter in self._counters])
 
     def totals(self) -> RequestTotals:
-        """Of all threads, ended ones too."""
+        """Of all threads, including ended ones."""
         with self._lock:
             return self._past + _sum(self._counters)
 

@@ -26,11 +26,11 @@ from schema.process_view import BreakerState, EndpointView, Quality
 from storage.port import RequestSample
 
 POLL_SECONDS = 0.5
-"""How often a request held back looks whether limits or breaker have changed."""
+"""How often a request held back checks whether limits or breaker have changed."""
 SNAPSHOT_SECONDS = 5.0
 COUNT_SECONDS = 0.1
 ASK_AFTER_SECONDS = 1.0
-"""After so long without any answer, while objects are throttled, the endpoint is asked whether it serves anybody."""
+"""After this long without any answer, while objects are throttled, the endpoint is probed."""
 POOR_FAILURES = 0.1
 POOR_THROTTLED = 0.2
 DEGRADED_SHARE = 0.01
@@ -38,12 +38,12 @@ SLOW_FACTOR = 4.0
 SLOW_SECONDS = 0.05
 """Degraded also means: the median answer takes 4 times the best median, and this much more."""
 CROWDED_FACTOR = 1.5
-"""Times its best median, and the median answer tells of requests that wait for each other. A far endpoint's 50 ms
+"""Above this multiple of the best median, requests are waiting for one another. A far endpoint's 50 ms
 become 55 on a busy machine, and more requests in flight still bring more; a near one's 1 ms becomes 5."""
 
 
 class _Held(NamedTuple):
-    """How long a request must not be sent yet, and why."""
+    """How long a request must wait before it is sent, and why."""
 
     seconds: float
     why: Activity = Activity.THROTTLING
@@ -114,7 +114,7 @@ class EndpointGovernor:
         self._stuck = 0
         self._answered = 0
         self._answered_at = now
-        """When an answer was last seen to have come."""
+        """When an answer was last seen."""
         self._questions = 0
         """Of ours that were answered."""
         self._served = 0
@@ -147,7 +147,9 @@ class EndpointGovernor:
             self._consult_breaker(sample)
 
     def heed(self, draining: Callable[[], bool], wait: Callable[[float], bool]) -> None:
-        """Hold nothing back for the breaker while *draining()*, and wait by *wait(seconds)*: True means go at once."""
+        """Let the breaker hold nothing back while *draining()*, and wait by *wait(seconds)*, which returns True to go
+        at once.
+        """
         self._draining, self._wait = draining, wait
 
     def blocked_for(self, now: float) -> float:
@@ -181,7 +183,7 @@ class EndpointGovernor:
                 self._stuck = self._throttled_keys.stuck
 
     def hopeless(self, key: str) -> str:
-        """Why the throttled object *key* is given up, which is forgotten then; '': it is not."""
+        """Why the throttled object *key* is given up (and forgotten); '' when it is not."""
         now = self._clock()
         with self._lock:
             why = self._throttled_keys.hopeless(key, answered=self._answers(now), now=now)
@@ -191,7 +193,7 @@ class EndpointGovernor:
         return why
 
     def to_be_asked(self, now: float) -> bool:
-        """Only a question of ours can tell whether the endpoint is well: every object in hand is refused, or fails."""
+        """Only a probe can tell whether the endpoint is well: every object in hand is refused, or fails."""
         if self._breaker.in_doubt:
             return True
         if not self._throttled_keys:
@@ -201,12 +203,12 @@ class EndpointGovernor:
             return now - self._answered_at >= ASK_AFTER_SECONDS
 
     def askable(self) -> None:
-        """Somebody asks the endpoint, within `asking`, when it is `to_be_asked`."""
+        """The endpoint is probed, within `asking`, when it is `to_be_asked`."""
         self._breaker.askable = True
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """What this thread sends meanwhile is a question of ours: no object depends on the answer."""
+        """What this thread sends meanwhile is a probe: no object depends on the answer."""
         mine = self._counters.mine()
         mine.asking = True
         try:
@@ -234,7 +236,7 @@ class EndpointGovernor:
 
     @property
     def stuck(self) -> int:
-        """Objects that are throttled for their own sake: each keeps a worker that does next to nothing."""
+        """Objects that are throttled individually: each occupies a worker that does next to nothing."""
         return self._stuck
 
     @property
@@ -244,7 +246,7 @@ class EndpointGovernor:
 
     @property
     def crowded(self) -> bool:
-        """Answers begin clearly later than they did at best."""
+        """First bytes arrive clearly later than at best."""
         return self._rtt() > CROWDED_FACTOR * self._best_rtt
 
     def unseen(self) -> int:
@@ -337,20 +339,20 @@ class EndpointGovernor:
         return _Held(max(self._breaker.opens_until - now, 0.1))
 
     def _asked(self, error: StoreError | None) -> None:
-        """A question of ours was answered with *error*, or well."""
+        """A probe was answered: with *error*, or well."""
         if _verdict(error)[0] and not isinstance(error, Throttled):
             with self._lock:
                 self._questions += 1
 
     def _tell_of_served(self, now: float) -> None:
-        """Good answers pass the breaker by while all is well. The lock is held."""
+        """Good answers bypass the breaker while all is well. The lock is held."""
         served = self._counters.totals().ok - self._questions
         if served > self._served:
             self._breaker.served(served - self._served, now)
             self._served = served
 
     def _is_keys_own(self, error: Throttled) -> bool:
-        """Whether a refusal is for the object's own sake."""
+        """Whether the refusal is due to the object itself."""
         if not error.key:
             return False
         now = self._clock()
@@ -406,7 +408,7 @@ class EndpointRetries:
         self._clock = clock
 
     def pay(self, error: StoreError) -> float:
-        """0.0: paid; otherwise nothing is, and the budget affords it after that many seconds."""
+        """0.0: paid; otherwise nothing is paid, and the budget allows it after that many seconds."""
         now = self._clock()
         paid: list[EndpointGovernor] = []
         for endpoint in self._concerned(error):
@@ -426,7 +428,7 @@ class EndpointRetries:
                 endpoint.key_served(error.key)
 
     def hopeless(self, error: Throttled) -> str:
-        """Why the object that *error* refused is given up; '': it is waited for."""
+        """Why the object that *error* refused is given up; '' when it is still waited for."""
         return next((why for endpoint in self._concerned(error) if (why := endpoint.hopeless(error.key))), "")
 
     def _concerned(self, error: StoreError) -> list[EndpointGovernor]:

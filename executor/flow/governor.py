@@ -15,17 +15,18 @@ from schema.limits import LIMITS, Bounds
 from schema.process_view import ProcessView
 
 STALLED_SECONDS = 5.0
-"""A window without any answer is closed after this."""
+"""A window without any answer is closed after this many seconds."""
 TICK_SLACK = 0.01
 MOST_STUCK = 64
-"""Workers added at most for those that wait with an object that is throttled for its own sake."""
+"""Workers added at most to replace those waiting with an object that is throttled individually."""
 
 
 class Governor:
     """Owns the concurrency controller of the process and the limits of its endpoints.
 
-    With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*. *saturated* says
-    whether processor time was scarce since it was last asked: where answers begin later for it, growth must prove more.
+    With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*. *saturated* returns
+    whether processor time was scarce since the last call: where answers take longer because of it, growth must prove
+    more.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Governor:
     def target(self) -> int:
         """How many worker threads should be active now."""
         wanted = self._fixed or self._controller.target
-        # Workers asleep with an object that is refused for its own sake are not at work.
+        # Workers asleep with an object that is throttled individually are not at work.
         stuck = min(MOST_STUCK, sum(endpoint.stuck for endpoint in self._distinct))
         working = wanted if self._most is None else min(wanted, self._most)
         return stuck + working if self._room is None else min(stuck + working, self._room)

@@ -1,4 +1,4 @@
-"""What a run may use at a time: what was set while it runs, else the calendar, else the plan. Pure."""
+"""The limits that hold at a given time: set while running, else the calendar's, else the plan's. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from datetime import datetime
 from schema.limits import LIMITS, Limits, RunLimits, figure_of
 
 LIFTED = 0.0
-"""Set for a limit: there is none, whatever the plan says."""
+"""Value of a limit that was lifted, whatever the plan says."""
 AS_PLANNED = -1.0
-"""Set for a limit: what the plan says holds again."""
+"""Value of a limit that was reset to the plan's."""
 
 
 def limits_at(declared: Limits, at: datetime, set_while_running: Mapping[str, float]) -> RunLimits:

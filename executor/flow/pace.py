@@ -1,7 +1,6 @@
-"""How many requests a second an endpoint that throttles us accepts. Pure: time is an argument.
-
-Concurrency alone cannot hold a request rate: at 2 ms a request one single worker makes 500 a second. So
-throttling also sets a pace, measured from what was accepted, which then grows until it is refused again.
+"""The request rate that a throttling endpoint accepts. Pure: time is an argument. Concurrency alone cannot hold a
+request rate: at 2 ms a request a single worker makes 500 a second. So throttling also sets a pace, measured from what
+was accepted, which then grows until requests are refused again.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ THROTTLED_SHARE = 0.01
 COOL_OFF_SECONDS = 0.5
 BELOW_ACCEPTED = 0.95
 STORM_SHARE = 0.3
-"""When less than this share is accepted, what was accepted says little of what would be."""
+"""Below this share of accepted requests, the accepted rate says little about the acceptable one."""
 LEAST_RATE = 1.0
 TELLING_SAMPLES = 20
 TELLING_SECONDS = 1.0
-"""Windows are joined until they hold so many requests, or last so long."""
+"""Windows are joined until they hold this many requests, or last this long."""
 FIRST_GROWTH = 0.01
 """Per second, once near the last refused pace; grows itself by a third each second."""
 GROWTH_GROWTH = 1.3
@@ -36,11 +35,11 @@ CURE_SHARE = 1 / 3
 STRAY_FACTOR = 3.0
 """What is tolerated then, times the share seen."""
 STRAY_SECONDS = 600.0
-"""For so long; then it is looked at anew."""
+"""Seconds of tolerance before the share is measured again."""
 
 
 class _Answers(NamedTuple):
-    """What a stretch of time brought."""
+    """The outcome of a stretch of time."""
 
     accepted: int
     throttled: int
@@ -53,7 +52,7 @@ class _Answers(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of the requests, how many were throttled, 0..1."""
+        """The share of requests that were throttled, 0..1."""
         return self.throttled / (self.accepted + self.throttled)
 
 
@@ -88,7 +87,7 @@ class AdaptiveRate:
         return self.rate
 
     def forgive(self) -> None:
-        """Refusals that lowered the pace had nothing to do with it: begin anew without one."""
+        """The refusals that lowered the pace had another cause: start over without a pace."""
         self.rate = self._ceiling = math.inf
         self._growth = FIRST_GROWTH
         self._unused = 0.0
@@ -111,7 +110,8 @@ class AdaptiveRate:
             self._grow(ended / seen.seconds, seen.seconds)
 
     def _in_vain(self, seen: _Answers, now: float) -> bool:
-        """True: a few requests are refused whatever the pace is; go back to what it was, and bear with them.
+        """Returns True when a few requests are refused at any pace: the old pace is restored and these refusals are
+        tolerated.
 
         A server that limits the rate accepts everything well below its limit. One that refuses one request in a
         hundred by chance would otherwise hold a run to some thirty requests a second (measured in a soak).

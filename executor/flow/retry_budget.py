@@ -1,4 +1,4 @@
-"""How many retries an endpoint may be asked for: when everything fails, retrying everything makes it worse."""
+"""A budget of retries for each endpoint: when everything fails, retrying everything makes it worse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RetryBudget:
         self._at = now
 
     def wait(self, now: float) -> float:
-        """Seconds until a retry is affordable; 0.0: now."""
+        """Seconds until the budget allows a retry; 0.0: now."""
         self._refill(now)
         return max(0.0, COST - self._tokens) / REFILL_PER_SECOND
 

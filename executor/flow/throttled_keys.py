@@ -1,8 +1,8 @@
-"""Keys that an endpoint goes on throttling while it serves others: then the key is to blame, not the pace. Pure.
+"""Keys that an endpoint keeps throttling while it serves others: then the key is the cause, not the pace. Pure.
 
-An endpoint that is asked too much refuses whatever comes. One object that it cannot read, or a shard that it has lost,
-is refused each time, whatever the pace. What tells them apart is chance: a key refused n times in a row, while of the
-other keys only the share p is refused at first sight, is refused for its own sake unless p ** (n - 1) is not small.
+An overloaded endpoint refuses any request. One object that it cannot read, or a shard that it has lost, is refused each
+time, whatever the pace. Probability tells them apart: a key refused n times in a row, while only the share p of other
+keys is refused on their first request, is itself the cause if p ** (n - 1) is small.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ OTHERS = 10
 LEAST_SHARE = 0.05
 """Of first requests refused: what is assumed at least."""
 OWN_TIMES, OWN_CHANCE = 3, 0.01
-"""Refused so often, with so little chance that it is not the key's own: it no longer lowers the pace."""
+"""Refused this often, and this unlikely by chance: the key no longer lowers the pace."""
 OWN_KEYS = 3
-"""Once so many keys, and half of all that were refused, are to blame themselves, a new one is not counted at once."""
+"""Once this many keys, and half of all refused ones, are themselves the cause, a new one is not counted at once."""
 HOPELESS_TIMES, HOPELESS_CHANCE = 8, 1e-6
 HOPELESS_SECONDS = 30.0
-"""The same, to give the key up: its chunk is parked, and `s3migrate retry` tries it again."""
+"""The same, for giving the key up: its chunk is parked, and `s3migrate retry` tries it again."""
 SHOWN_TIMES = 3
 SHOWN = 10
 REMEMBERED = 10_000
@@ -43,14 +43,14 @@ class _Refused:
     times: int = 1
     """Refusals between any two of which others were answered."""
     own: bool = False
-    """The refusals are for the key's own sake."""
+    """The key itself is refused."""
 
 
 class Judgement(Enum):
     """What one refusal says."""
 
     PACE = auto()
-    """The endpoint is asked too much."""
+    """The endpoint is overloaded."""
     KEY = auto()
     """Nothing of the pace."""
     KEY_AFTER_ALL = auto()
@@ -65,11 +65,11 @@ class ThrottledKeys:
         self._keys = 0
         self._served = 0
         self._own = 0
-        """Keys found to be refused for their own sake."""
+        """Keys found to be refused individually."""
 
     @property
     def stuck(self) -> int:
-        """Keys in hand that are refused for their own sake."""
+        """Keys in flight that are refused individually."""
         return sum([found.own for found in self._refused.values()])
 
     def __bool__(self) -> bool:
@@ -100,7 +100,7 @@ class ThrottledKeys:
         return self._own >= max(OWN_KEYS, self._served)
 
     def served(self, key: str) -> None:
-        """A request of *key* was answered after all."""
+        """A request for *key* was answered after all."""
         if self._refused.pop(key, None) is not None:
             self._served += 1
 
@@ -125,7 +125,7 @@ class ThrottledKeys:
         return tuple(WaitingKey(key, found.code, found.times, round(now - found.at, 1)) for key, found in often[:SHOWN])
 
     def _chance(self, found: _Refused, answered: int) -> float:
-        """That an endpoint which refuses at random refused it so often in a row; 1.0: too little is known."""
+        """The probability that an endpoint refusing at random refused it this often in a row; 1.0: too little is known."""
         others = answered - found.answered
         if others < OTHERS:
             return 1.0

@@ -15,7 +15,7 @@ from executor.activity import waiting
 from schema.flow.samples import Activity
 
 POLL_SECONDS = 0.2
-"""How often a waiting reservation looks whether it should give up."""
+"""How often a waiting reservation checks whether to give up."""
 MAPPED_FROM = 64 * 1024
 """Buffers of this capacity or more are mappings of their own. From malloc's heap, freed ones stay with the process:
 32 threads with mixed sizes grew to 475 MiB under a budget of 128 MiB, against 129 MiB with mappings."""
@@ -176,7 +176,7 @@ class BufferPool:
         return self._held
 
     def release_idle(self) -> int:
-        """Drop all idle buffers; how many bytes they were."""
+        """Drop all idle buffers. Returns their size in bytes."""
         with self._lock:
             before = self._held
             for capacity in list(self._idle):
@@ -212,7 +212,7 @@ def _free(buffer: Buffer) -> None:
         try:
             buffer.close()
         except BufferError:
-            return  # somebody still holds a slice: the mapping goes with it
+            return  # a slice is still in use: the mapping is released with it
 
 
 def capacity_for(size: int) -> int:

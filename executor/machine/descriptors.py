@@ -1,4 +1,4 @@
-"""How many files and connections this process may have open, and how many workers that is enough for."""
+"""How many files and connections this process may have open, and how many workers those suffice for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import resource
 from typing import NamedTuple
 
 RESERVED = 40
-"""For what comes and goes beside the workers: the ledger's connections, manifests, listings, probes, name look-ups."""
+"""Reserved for everything besides the workers: the ledger's connections, manifests, listings, probes, name look-ups."""
 UNKNOWN_USE = 64
-"""Taken to be open where the system does not tell (no /proc)."""
+"""Assumed to be open where the system does not say (no /proc)."""
 
 
 class Descriptors(NamedTuple):
-    """What there is and what is taken."""
+    """What is available and what is in use."""
 
     limit: int
     used: int
@@ -29,7 +29,7 @@ class Descriptors(NamedTuple):
 
     @property
     def why(self) -> str:
-        """What `status` says where this is what bounds the workers."""
+        """What `status` says when this limits the workers."""
         return f"bound by open files (ulimit -n {self.limit})"
 
 

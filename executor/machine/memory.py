@@ -1,4 +1,4 @@
-"""How much memory object buffers may take, and glibc's malloc kept in hand.
+"""How much memory object buffers may take, and how glibc's malloc is kept from taking more.
 
 The limit is the smallest of the machine's memory, the control group's limit (v2 or v1, own and ancestors') and
 RLIMIT_AS. Files are read below a root that is an argument, so that each kind of machine can be tested on any.
@@ -17,7 +17,7 @@ from typing import NamedTuple
 MIB = 1024 * 1024
 SHARE = 0.6
 BASE = 150 * MIB
-"""What a process holds beside its buffers: interpreter, libraries, connections, queues."""
+"""What a process holds besides its buffers: interpreter, libraries, connections, queues."""
 FLOOR = 16 * MIB
 """The least budget worth working with; smaller limits end in an out-of-memory kill, or an honest MemoryError."""
 PLENTY = 256 * MIB
@@ -31,7 +31,7 @@ _CGROUP = "sys/fs/cgroup"
 
 
 class MemoryLimit(NamedTuple):
-    """Bytes this process may use in all, and who says so."""
+    """Bytes this process may use in total, and what sets that limit."""
 
     bytes: int
     source: str
@@ -73,7 +73,7 @@ def set_malloc_arenas(arenas: int = ARENAS) -> bool:
 
 
 def trim() -> bool:
-    """Give free heap memory back to the system; True when some was."""
+    """Return free heap memory to the system. Returns whether any was returned."""
     malloc_trim = getattr(_libc(), "malloc_trim", None)
     return malloc_trim is not None and malloc_trim(0) == 1
 
@@ -138,7 +138,7 @@ class IdleMemory:
         self._idle_since: float | None = None
 
     def due(self, lent: int, held: int, now: float) -> bool:
-        """Whether to release what is idle. *lent*: bytes in use, *held*: these and the idle ones."""
+        """Whether to release idle buffers. *lent*: bytes in use, *held*: those and the idle ones."""
         if lent or not held:
             self._idle_since = None
             return False

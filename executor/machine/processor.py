@@ -1,6 +1,6 @@
 """Processor time: whether it is scarce, and how the kernel hands it to an apply process.
 
-Where it is scarce, more threads only wait for each other. Two signals: the machine has hardly an idle core
+Where it is scarce, more threads only wait for one another. Two signals: the machine has hardly an idle core
 (/proc/stat, Linux), or this process alone keeps one core busy, which is all that Python code can use at once.
 """
 
@@ -49,7 +49,9 @@ class ProcessorLoad:
 
 
 def waited_seconds(tasks: Path = Path("/proc/self/task")) -> float:
-    """Thread-seconds for which this process's threads were ready and had no processor; 0.0 where nobody counts them."""
+    """Thread-seconds for which this process's threads were ready but had no processor; 0.0 where the system does not
+    count them.
+    """
     total = 0
     try:
         for task in tasks.iterdir():
