@@ -2,8 +2,8 @@
 
 Credentials come from files, programs, STS, SSO, web identity and the metadata services of containers and machines, by
 way of botocore, which lets through errors of its own, of the operating system, of its parsers and of what it calls.
-They are known by the names of their classes and of those these derive from, so that nothing needs to be imported to
-tell them apart. Whatever has no name here is a refusal: it says what was tried and is never a traceback.
+They are recognised by the names of their classes and base classes, so that nothing needs to be imported to tell them
+apart. Any other error becomes a refusal: it says what was tried and is never a traceback.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ _ADVICE_BY_LEAF: dict[type[StoreError], str] = {
 def credential_failure(error: Exception, what: str, operation: str = "GetCredentials") -> StoreError:
     """The leaf for *error*, raised while *what* (such as 'credentials {profile: x}') was being fetched.
 
-    A StoreError is passed on as it is. What passes by itself is retryable. No secret is quoted: of errors that are
+    A StoreError is passed on as it is. Transient errors are retryable. No secret is quoted: of errors that are
     none of botocore's or the system's only the class is named.
     """
     if isinstance(error, StoreError):

@@ -27,7 +27,7 @@ RENEW_BEFORE_S = 300.0
 RECHECK_S = 5.0
 """How long one answer of botocore's own (refreshing) credentials is used before it is asked again."""
 RETRY_S = 30.0
-"""After keys could not be renewed while the old ones hold: so much later it is tried again."""
+"""Seconds until the next attempt when keys could not be renewed while the old ones are still valid."""
 
 
 class Keys(NamedTuple):
@@ -84,7 +84,7 @@ class Fetched(NamedTuple):
     keys: Keys
     use_until: float
     valid_until: float | None = None
-    """When the keys themselves end; None: not known."""
+    """When the keys themselves expire; None: not known."""
 
     def __repr__(self) -> str:
         return f"Fetched(<hidden>, use_until={self.use_until}, valid_until={self.valid_until})"
@@ -93,7 +93,7 @@ class Fetched(NamedTuple):
 class RenewedKeys:
     """Keys fetched anew when their time is up, once for all threads.
 
-    A failure to fetch does no harm while the old keys are known to hold: they are used, and it is tried again.
+    A failure to fetch does no harm while the old keys are known to be valid: they are used, and fetching is retried.
     """
 
     def __init__(self, fetch: Callable[[bool], Fetched], *, now: Callable[[], float] = time.time) -> None:
@@ -104,7 +104,7 @@ class RenewedKeys:
         self._held: Fetched | None = None
 
     def current(self) -> Keys:
-        """The keys held, or new ones when their time is up."""
+        """The current keys, or new ones when those expire."""
         held = self._held
         if held is not None and self._now() < held.use_until:
             return held.keys
@@ -141,7 +141,7 @@ def resolve_credentials(
     """The credentials that *reference* names; the first keys are fetched at once, so that errors show early.
 
     Raises CredentialsRefused that says what was looked for, CredentialsMisconfigured for a malformed configuration,
-    ConnectionFailed (RequestTimedOut, TlsRefused) when whoever gives the keys cannot be reached.
+    ConnectionFailed (RequestTimedOut, TlsRefused) when the source of the keys cannot be reached.
     """
     if reference.get("anonymous"):
         return FixedKeys(None)
@@ -221,7 +221,7 @@ def _from_botocore(profile: str | None) -> RenewedKeys:
 
 
 def _botocore_credentials(profile: str | None) -> Any:
-    import botocore.session  # here and below: 70 ms of every start that keys from the environment do not need
+    import botocore.session  # here and below: saves 70 ms of every start with keys from the environment
 
     found = botocore.session.Session(profile=profile).get_credentials()
     if found is None:

@@ -1,7 +1,7 @@
 """Sort more rows than memory holds: sorted runs on disk, then one merge. Memory is bounded, disk is not.
 
-The runs lie one behind the other in an unnamed temporary file, which the kernel removes with the process, however
-that ends, as compressed blocks. A million listed objects take about 50 MB of disk.
+The runs lie one after the other, as compressed blocks, in an unnamed temporary file, which the kernel removes when the
+process ends in any way. A million listed objects take about 50 MB of disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from schema.errors import LocalDiskError
 Row = TypeVar("Row", bound="tuple[Any, ...]")
 
 BLOCK_BYTES = 256 * 1024
-"""Of rows in one block, about: large rows make short blocks."""
+"""Approximate bytes of rows in one block: large rows make short blocks."""
 _LENGTH = struct.Struct("<I")
 _NESTED = (tuple, list)
 
@@ -118,7 +118,7 @@ class DiskSort(Generic[Row]):
         self._held = []
         self._runs = []
         if self._file is not None:
-            # After a failed write the rest of its buffer fails again here; nobody wants it any more.
+            # After a failed write the rest of its buffer fails again here, and is no longer needed.
             with suppress(OSError):
                 self._file.close()
             self._file = None
@@ -197,7 +197,7 @@ def sort_on_disk(
     bounds: SortBounds = DEFAULT_BOUNDS,
     size_of: Callable[[Row], int] | None = None,
 ) -> Iterator[Row]:
-    """*rows* through a DiskSort, which says what the arguments mean."""
+    """*rows* sorted by a DiskSort; see there for the arguments."""
     with DiskSort(key, folder=folder, bounds=bounds, size_of=size_of) as sorter:
         for row in rows:
             sorter.add(row)

@@ -1,4 +1,4 @@
-"""Which of several declared endpoints of one bucket to use: asked a few small questions each, the best is taken.
+"""Which of several declared endpoints of one bucket to use: each gets a few small requests, and the best is used.
 
 Regional endpoints, VPC endpoints, accelerators and mirrors lead to the same bucket by ways of different quality. The
 choice is deliberately slow to change: measurements jitter, and a plan must not differ from the last one because a
@@ -21,7 +21,7 @@ from schema.storage_classes import STANDARD
 from storage.port import ObjectStore
 
 ASKED = 5
-"""Small requests each, for the median round trip."""
+"""Small requests per endpoint, for the median round trip."""
 NOTHING_THERE = ".s3migrate-probe/no-such-object"
 SAMPLE_BYTES = 1 << 20
 LEAST_SAMPLE_BYTES = 64 << 10
@@ -44,7 +44,7 @@ class CandidateProbe:
     seconds: float = 0.0
     """Median round trip of a HEAD."""
     bytes_per_second: float | None = None
-    """Of one read of up to 1 MiB; None: nothing there to read."""
+    """Of one read of up to 1 MiB; None: there was nothing to read."""
     error: StoreError | None = None
     """Why it cannot be used."""
 
@@ -95,7 +95,7 @@ def _head_seconds(store: ObjectStore, clock: Callable[[], float]) -> float:
 def choose(probes: Sequence[CandidateProbe], before: str | None = None) -> str:
     """The URL to use. *probes* in the declaration's order; *before*: the plan before chose it.
 
-    An endpoint that is nearly as good as the best does: the one chosen before, else the first declared. Raises the
+    An endpoint nearly as good as the best is good enough: the one chosen before, else the first declared. Raises the
     first one's StoreError when none can be reached.
     """
     reachable = [probe for probe in probes if probe.reachable]

@@ -1,4 +1,4 @@
-"""From one side of the declaration to a store that works."""
+"""Opens a store for one side of the declaration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_store(
 
     *which* end of a pair the store is, so that its errors can say so. Raises CredentialsRefused naming what was
     looked for, CredentialsMisconfigured, ConnectionFailed, InputMissing for a ca_bundle that is not there,
-    DeclarationError for an endpoint that is no URL. No request is sent but those to fetch credentials.
+    DeclarationError for an endpoint that is no URL. No request is sent except to fetch credentials.
     """
     key = None if side.sse_customer_key_env is None else customer_key(side.sse_customer_key_env)
     return S3Store(

@@ -1,10 +1,10 @@
 """The port to one bucket at one endpoint, and its promises.
 
-Every method raises a leaf of schema.errors.StoreError and nothing else of the network. No method retries
-(but a refresh of expired credentials, once); retries belong to the caller, who knows what may be repeated.
-Methods may be called from many threads at once; connections are kept alive and reused per thread.
-Keys are byte-exact: what is passed is what is named on the wire (`a//b`, `/a`, `./x`, `a/../b`, `%2F`...).
-Header values are latin-1 decoded text, so that any byte passes through unchanged.
+Every method raises a leaf of schema.errors.StoreError and nothing else of the network. No method retries (except once,
+after refreshing expired credentials); retries belong to the caller, who knows what may be repeated. Methods may be
+called from many threads at once; connections are kept alive and reused per thread. Keys are byte-exact: what is passed
+is what is named on the wire (`a//b`, `/a`, `./x`, `a/../b`, `%2F`...). Header values are latin-1 decoded text, so that
+any byte passes through unchanged.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class Guard(NamedTuple):
 
 @dataclass(slots=True)
 class PageTally:
-    """What a listing's pages held, to be compared with what came of it. Whole once the listing has ended."""
+    """What a listing's pages held, to be compared with the entries handed out. Complete once the listing has ended."""
 
     shown: int = 0
     """Entries in the pages as the server sent them, counted before any was read."""
     set_aside: int = 0
     """Of these: not handed out, because they were listed twice or lie outside what the page was asked for."""
     unclear_keys: int = 0
-    """Keys whose versions are of the same time, and of which the listing does not tell which is newer."""
+    """Keys with versions of the same time, of which the listing does not show which is newer."""
     unclear_examples: list[str] = field(default_factory=list)
 
     @property
@@ -94,13 +94,13 @@ class PageTally:
         self.shown = self.set_aside = 0
 
     def unclear(self, key: str) -> None:
-        """The order of *key*'s versions cannot be told."""
+        """The order of *key*'s versions is unknown."""
         self.unclear_keys += 1
         if len(self.unclear_examples) < UNCLEAR_EXAMPLES:
             self.unclear_examples.append(key)
 
     def clear(self) -> None:
-        """It can be told after all."""
+        """The order is known after all."""
         self.unclear_keys = 0
         self.unclear_examples.clear()
 
@@ -124,7 +124,7 @@ class Listing(Iterator[ListedEntry]):
 
 
 class Believe(Enum):
-    """What of a listing is taken at its word."""
+    """How far a listing is trusted."""
 
     LISTING = "listing"
     HEAD = "head"
@@ -132,14 +132,14 @@ class Believe(Enum):
 
 
 def believing(can: Capabilities, believe: Believe) -> Capabilities:
-    """*can*, with what somebody knows of the end's listings."""
+    """*can*, with what the operator knows of the listings of that end."""
     if believe is Believe.LISTING:
         return can
     return replace(can, facts=dict(sorted({**can.facts, Fact.LISTED_ETAG.value: Finding.IGNORED.value}.items())))
 
 
 def believed(can: Capabilities) -> Believe:
-    """How the listings of an end have to be taken, after what a probe found of it."""
+    """How far the listings of an end can be trusted, by what a probe found."""
     return Believe.HEAD if can.denies(Fact.LISTED_ETAG) else Believe.LISTING
 
 
@@ -160,7 +160,7 @@ class RequestSample(NamedTuple):
 
 
 class RequestObserver(Protocol):
-    """Told of every request. Called in the requesting thread; must be quick and must not raise."""
+    """Called for every request, in the requesting thread; must be quick and must not raise."""
 
     def before(self, operation: str, size: int) -> None:
         """May block: rate limits live here."""
@@ -195,18 +195,19 @@ class ObjectStore(Protocol):
         """Each object under *prefix* once, keys strictly ascending. Raises ListingRefused; never ends early.
 
         An unordered listing is sorted on disk within bounded memory. Pages are retried on retryable errors. What an
-        entry does not tell is asked by a HEAD; an entry of which it stays unknown is an UnsupportedEntry.
+        entry does not state is requested by a HEAD; an entry for which that fails, too, is an UnsupportedEntry.
         """
 
     def ask_listing(self, prefix: str) -> None:
-        """Raises what speaks against a LIST of *prefix*: one small request instead of a page of a thousand keys."""
+        """Raises the error of a LIST of *prefix*, if any: one small request instead of a page of a thousand keys."""
 
     def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
         """Each version and delete marker: keys ascending, within a key oldest first. Same promises."""
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
-        """Raises ObjectMissing when there is none. What the HEAD should tell and does not, size and ETag, is asked by a
-        GET of the first byte. *extra*: e.g. ('x-amz-checksum-mode', 'ENABLED')."""
+        """Raises ObjectMissing when there is none. Size and ETag, where the HEAD lacks them, are requested by a GET of
+        the first byte. *extra*: e.g. ('x-amz-checksum-mode', 'ENABLED').
+        """
 
     def get(
         self,
@@ -254,7 +255,7 @@ class ObjectStore(Protocol):
         """
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """AbortMultipartUpload; UploadMissing is not raised: gone is what was wanted."""
+        """AbortMultipartUpload; an upload that is gone already is fine."""
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
         """All parts the server holds, ascending. Raises UploadMissing."""

@@ -1,4 +1,4 @@
-"""Repeating a call that failed for a passing reason. Time, waiting and chance are arguments.
+"""Repeats a call after a transient error. Time, waiting and randomness are arguments.
 
 Only the caller knows what may be repeated: a read always, a guarded write after looking at what it left behind.
 This module knows how often and how long to wait.
@@ -48,12 +48,12 @@ def delay(policy: RetryPolicy, attempt: int, error: StoreError, *, random: Calla
 
 
 def _unnoticed(_error: StoreError, _attempt: int, _seconds: float) -> None:
-    """The on_retry of those who do not want to know."""
+    """The on_retry of callers that report nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A policy together with the clock, the waiting and the chance it is carried out with."""
+    """A policy together with the clock, the waiting and the randomness it uses."""
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     wait: Callable[[float], object] = time.sleep
@@ -64,7 +64,7 @@ class Retry:
     """Called before each wait: the error, the failures so far of its kind, and the seconds."""
 
     def call(self, call: Callable[[], Result]) -> Result:
-        """The result of *call*, made anew after retryable errors, at most `policy.attempts` times.
+        """The result of *call*, repeated after retryable errors, at most `policy.attempts` times in total.
 
         Throttled does not count as an attempt, but raises once a further wait would end later than
         `throttle_seconds` after the first throttled answer in a row (any other answer starts the count anew).

@@ -34,14 +34,14 @@ class GuardedWrite:
         return head.etag == self._there
 
     def judged(self, source: Source, crc: int | None) -> Ended:
-        """The object's end, since something else than planned is at the destination. Raises StoreErrors.
+        """How the object ends when the destination holds something else than planned. Raises StoreErrors.
 
         *crc*: the source's CRC64NVME, None where it was not read.
         """
         return reconcile(self._job, source, crc) or self._job.conflict("the object to overwrite is gone")
 
     def refused(self, source: Source, crc: int | None, error: DestinationChanged) -> Ended:
-        """The same after the destination refused the write with *error*; raises it again where nothing is there."""
+        """The same after the destination refused the write with *error*, raised again when nothing is there."""
         if self._job.entry.action is Action.OVERWRITE:
             return self.judged(source, crc)
         ended = reconcile(self._job, source, crc)

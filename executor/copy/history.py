@@ -1,8 +1,8 @@
-"""`versions: all`: what a key's history at the destination holds already, so that no version is written twice.
+"""`versions: all`: what a key's history at the destination already holds, so that no version is written twice.
 
-Writes of a history carry no precondition: each lies on top of what was written before. So whenever it is not known
-how the last write ended (an answer was lost, a process was killed before its flush), the key's versions are listed
-and compared with what comes next.
+Writes of a history carry no precondition: each lies on top of what was written before. So whenever the result of the
+last write is unknown (an answer was lost, a process was killed before its flush), the key's versions are listed and
+compared with the versions to come.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class KeyHistory:
             self._known.add(version_id)
 
     def look(self) -> None:
-        """Take all that is there now as known: it was there before this chain began."""
+        """Consider everything there now as known: it was there before this chain began."""
         self._known.update(v.version_id for v in self._listed() if v.version_id is not None)
 
     def begin(self, chain: Sequence[Job], *, repeated: bool) -> list[Ended]:
-        """How those first jobs of *chain* ended that are at the destination already.
+        """How those first jobs of *chain* ended whose versions are already at the destination.
 
         *repeated*: the chunk was claimed before, so something may have been written and not recorded. Otherwise
         nothing was, and a listing is spent only where the destination had versions before. Raises StoreErrors.
@@ -52,7 +52,7 @@ class KeyHistory:
         return []
 
     def ending(self, job: Job) -> Ended | None:
-        """How *job* ended when it is at the destination already, on top of what is known; else None."""
+        """How *job* ended when its version is already at the destination, on top of what is known; else None."""
         found = self.landed([job.entry])
         return self._ended(job, found[0]) if found else None
 
@@ -64,7 +64,7 @@ class KeyHistory:
         return job.already_there(Stored(there.etag, there.version_id))
 
     def _give_tags(self, entry: Entry, there: ListedObject) -> None:
-        """Tags too long for a header follow the write: a kill may have come between."""
+        """Tags too long for a header follow the write: the process may have been killed in between."""
         route = self._route
         head = route.source.head(entry.key, version_id=entry.version_id, extra=route.read_extra)
         due = carriage.write_headers(route, entry, carriage.read_source(route, entry, head)).tags_after
@@ -122,7 +122,9 @@ class KeyHistory:
         return mine == other
 
     def _etags_are_md5(self, entry: Entry, there: ListedObject) -> bool:
-        """Whether both ETags, which look like it, are MD5s: an encrypted version's is none, as only its head tells."""
+        """Whether both ETags, which look like MD5s, are: that of an encrypted version is not, which only its head
+        shows.
+        """
         route = self._route
 
         def md5_of(head: Callable[[], ObjectHead], facts: Capabilities) -> bytes | None:

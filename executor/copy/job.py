@@ -44,7 +44,7 @@ class Tools:
         return self.stop.abandoning
 
     def again(self, step: Callable[[], T]) -> T:
-        """*step*'s answer, repeated after passing errors."""
+        """*step*'s answer, repeated after transient errors."""
         return self.retrier.run(step)
 
     def shown(self, look: Callable[[], T]) -> T:
@@ -52,13 +52,13 @@ class Tools:
         return look()
 
     def read_back(self, store: ObjectStore, key: str, size: int, *, pin: Pin) -> int:
-        """The CRC64NVME of the *size* bytes of *key*. Raises StoreErrors that do not pass, and Stopped."""
+        """The CRC64NVME of the *size* bytes of *key*. Raises StoreErrors that are not transient, and Stopped."""
         return readback.crc_of(readback.Reading(store, key, size, pin), self.buffers, self.gave_up, again=self.again)
 
 
 @dataclass(frozen=True, slots=True)
 class CopyTools(Tools):
-    """What copying objects takes besides: the ledger, and who is told of troubles."""
+    """What copying objects needs besides: the ledger, and the receiver of events."""
 
     ledger: Ledger
     events: Events
@@ -69,7 +69,7 @@ class CopyTools(Tools):
         return shown(look, self.stop, self.late)
 
     def ask_ledger(self, call: Callable[[Ledger], T]) -> T:
-        """*call*'s answer, waiting while the ledger is away. Raises LeaseLost, and Stopped at a second stop."""
+        """*call*'s answer, waiting while the ledger is unavailable. Raises LeaseLost, and Stopped at a second stop."""
         with waiting(Activity.LEDGER):
             return LedgerPatience(self.stop, self.events).answer(lambda: call(self.ledger))
 
@@ -85,7 +85,7 @@ class OpenChunk:
     lost: bool = False
     """Set once the lease is lost: whatever was done locally must be dropped."""
     postponed: float = 0.0
-    """Seconds until somebody may look at what is left of it; 0: nothing was postponed."""
+    """Seconds until the rest of it may be claimed; 0: nothing was postponed."""
 
 
 class Stored(NamedTuple):
@@ -107,9 +107,9 @@ class Ended(NamedTuple):
 
     row: Completion | Failure
     why: str = ""
-    """What differs, after a conflict; '' where the outcome says it all."""
+    """What differs, after a conflict; '' where the outcome says everything."""
     error: StoreError | None = None
-    """What ended it, where an error did."""
+    """The error that ended it, if one did."""
 
     @property
     def arrived(self) -> bool:
@@ -133,9 +133,9 @@ class Job:
     tools: CopyTools
     spent: AttemptCounter = field(default_factory=AttemptCounter)
     copy_refused: StoreError | None = None
-    """Why the endpoint does not copy it on its own, so that its bytes come through here."""
+    """Why the endpoint does not make the copy, so that the bytes are streamed."""
     landed: Landed | None = None
-    """Asked before a write is repeated that carries no precondition."""
+    """Called before a write without a precondition is repeated."""
 
     @property
     def attempts(self) -> int:
@@ -145,17 +145,17 @@ class Job:
     # How its steps are tried
 
     def attempt(self, step: Callable[[], T]) -> T | Ended:
-        """*step*'s answer or the ending, tried again after passing errors. Raises its last StoreError, or Stopped."""
+        """*step*'s answer or the ending, retried after transient errors. Raises its last StoreError, or Stopped."""
         if self.landed is None:
             return self.tools.retrier.run(step, self.spent, self.retried)
         return self.tools.retrier.run(lambda: self._landed_before() or step(), self.spent, self.retried)
 
     def _landed_before(self) -> Ended | None:
-        """After a failed attempt: the ending, when the version is there nevertheless."""
+        """After a failed attempt: the ending, when the version was written after all."""
         return self.landed(self) if self.landed is not None and self.spent.failed_before else None
 
     def streaming(self, refused: StoreError) -> Job:
-        """The same object on its way through here, after the endpoint has *refused* to copy it; reported."""
+        """The same object, now streamed, after the endpoint has *refused* to copy it. Reports it."""
         self.tell_refused(refused)
         route = replace(self.route, server_copy=False)
         return replace(self, route=route, spent=AttemptCounter(used=1), copy_refused=refused)
@@ -167,20 +167,20 @@ class Job:
         self.report("CopyRefused", text, status=refused.status, final=False)
 
     def refusal(self, refused: StoreError) -> Failure:
-        """The same for the ledger: an attempt that failed, and not the last."""
+        """The same as a row for the ledger: an attempt that failed and was not the last."""
         return self._failure(refused, f"copied by streaming instead: {refused}", attempt=1, terminal=False)
 
     def repeat(self, step: Callable[[], T]) -> T:
-        """One request's answer, tried again after passing errors that are not charged to the object."""
+        """One request's answer, retried after transient errors, which are not charged to the object."""
         return self.tools.retrier.run(step, AttemptCounter(), self.retried)
 
     def retried(self, error: StoreError, attempt: int) -> None:
-        """Report an attempt that is made again."""
+        """Report that an attempt is repeated."""
         code = error.code or type(error).__name__
         self.report(code, str(error), status=error.status, attempt=attempt, final=False)
 
     def report(self, reason: str, message: str, *, status: int = 0, attempt: int = 1, final: bool) -> None:
-        """Report that the object is in trouble, for the moment or for good."""
+        """Report that the object has failed, for now or for good."""
         batch = self.work.batch
         trouble = ObjectTrouble(
             section=batch.section,
@@ -198,8 +198,8 @@ class Job:
     def version_of(self, answer: WriteResult, *, marker: bool = False) -> str | None:
         """The version that a write (or a delete: *marker*) made, where the destination keeps versions.
 
-        Where its *answer* does not tell, a history must know: the key's versions are listed, and the newest is ours
-        when it is what was written. Raises StoreErrors.
+        A history needs it even where the *answer* does not state it: then the key's versions are listed, and the newest
+        is ours if it is what was written. Raises StoreErrors.
         """
         told = self.route.version(answer.version_id)
         if told is not None or not self.route.keeps_history:
@@ -237,9 +237,8 @@ class Job:
         return self._ended(Outcome.MARKER_LAID, stored=Stored("", version))
 
     def failed(self, error: Exception, why: str = "") -> Ended:
-        """What the object's last error means for the ledger. Raises run-wide errors, and what is no StoreError, again.
-
-        *why*: said instead of the outcome's usual text, where the plan skips a source that has changed.
+        """What the object's last error means for the ledger. Raises run-wide errors, and whatever is not a StoreError,
+        again. *why* replaces the outcome's usual text where the plan skips a source that has changed.
         """
         if not isinstance(error, StoreError) or error.scope is Scope.RUN:
             raise error

@@ -125,7 +125,7 @@ class ThrottledKeys:
         return tuple(WaitingKey(key, found.code, found.times, round(now - found.at, 1)) for key, found in often[:SHOWN])
 
     def _chance(self, found: _Refused, answered: int) -> float:
-        """The probability that an endpoint refusing at random refused it this often in a row; 1.0: too little is known."""
+        """The probability that an endpoint refusing at random refused it this often in a row; 1.0 where unknown."""
         others = answered - found.answered
         if others < OTHERS:
             return 1.0

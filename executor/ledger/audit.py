@@ -13,7 +13,7 @@ from executor.ledger.values import ChunkKind, ChunkState, Outcome, RunState
 from schema.formats.canonical import canonical_json
 
 LEDGER = "ledger"
-"""Who did it, in events that follow from a flush by themselves."""
+"""The actor of events that a flush brings about."""
 
 
 class Event(NamedTuple):
@@ -131,7 +131,7 @@ class Checks:
         Reads everything: minutes for 100 million rows.
         """
         with self._database.transaction() as transaction:
-            # One snapshot: workers may go on meanwhile.
+            # One snapshot, so that workers may continue meanwhile.
             transaction.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             return [
                 line

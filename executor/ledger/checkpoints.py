@@ -50,19 +50,19 @@ IN_CHUNK = "run_id = :run_id AND batch_no = :batch_no AND ord >= :lo AND ord < :
 
 
 class Checkpoints:
-    """What has become of every object, durable on return."""
+    """The result of every object, durable on return."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def flush(self, worker: Worker, reports: Sequence[ChunkReport], *, lease_seconds: float) -> frozenset[int]:
-        """Make *reports* durable, all of them or none, and prolong the leases of their chunks.
+        """Make *reports* durable, all of them or none, and extend the leases of their chunks.
 
-        Returns the chunk_nos whose lease was lost, nothing of which is written. `finished` closes the chunk (done,
-        or parked when objects failed), and with it what follows: the batch's state, dependants, the run's end, the
-        audit event. The same reports may be sent again when the answer was lost (LedgerUnavailable): what is
-        recorded already is recognised by its key and neither written nor counted twice.
-        ValueError: a finished chunk has objects that are neither completed nor failed.
+        Returns the chunk_nos whose lease was lost, nothing of which is written. `finished` closes the chunk (done, or
+        parked when objects failed), and with it what follows: the batch's state, dependants, the run's end, the audit
+        event. The same reports may be sent again when the answer was lost (LedgerUnavailable): rows already recorded
+        are recognised by their key and neither written nor counted twice. ValueError: a finished chunk has objects that
+        are neither completed nor failed.
         """
         filings = _filed(reports)
         if not filings:
@@ -90,13 +90,13 @@ class Checkpoints:
         return lost_unfinished
 
     def recorded(self, chunk: Chunk) -> frozenset[int]:
-        """The ords of *chunk* that need nothing more, from earlier claims: completed, or verified as good."""
+        """The ords of *chunk* that earlier claims have finished: completed, or verified."""
         rows = "ledger.verification WHERE ok AND" if chunk.kind is ChunkKind.VERIFY else "ledger.completion WHERE"
         with self._database.transaction() as transaction:
             return frozenset(transaction.column(f"SELECT ord FROM {rows} {IN_CHUNK}", **_place(chunk)))
 
     def record_intent(self, chunk: Chunk, ord: int, what: str) -> None:
-        """Note what is about to be done to an object and cannot be undone. Raises LeaseLost."""
+        """Record the intent to do something to an object that cannot be undone. Raises LeaseLost."""
         with self._database.transaction() as transaction:
             require_lease(transaction, chunk)
             transaction.run("SET LOCAL synchronous_commit = on")
@@ -157,7 +157,7 @@ class Filing:
         return Added(done, bad, own, moved, outcomes)
 
     def drop_recorded(self, transaction: Transaction) -> None:
-        """Take out what an earlier flush has written: its answer was lost, or another claim was faster."""
+        """Drop rows that an earlier flush has written: its answer was lost, or another claim was faster."""
         place, token = _place(self.chunk), self.chunk.token
         if self.chunk.kind is ChunkKind.OBJECTS:
             ords = set(transaction.column(f"SELECT ord FROM ledger.completion WHERE {IN_CHUNK}", **place))
@@ -197,7 +197,9 @@ def _filed(reports: Iterable[ChunkReport]) -> dict[Claimed, Filing]:
 def _count_where_held(
     transaction: Transaction, run_id: int, filings: Iterable[Filing], *, lease_seconds: float
 ) -> set[tuple[int, int]]:
-    """Count and prolong where the lease holds; (chunk_no, token) of those. Locks the chunks until the commit."""
+    """Count and extend where the lease is still held. Returns (chunk_no, token) of those. Locks the chunks until the
+    commit.
+    """
     filings = list(filings)
     added = [filing.added() for filing in filings]
     rows = transaction.rows(
@@ -214,7 +216,7 @@ def _count_where_held(
 
 
 def _finished_before(transaction: Transaction, run_id: int, claims: Sequence[Claimed]) -> set[int]:
-    """Of *claims* that no longer hold: those that this very claim has finished, in a flush whose answer was lost."""
+    """Of *claims* no longer held: those that this same claim has finished, in a flush whose answer was lost."""
     if not claims:
         return set()
     rows = transaction.rows(

@@ -1,4 +1,4 @@
-"""The border to PostgreSQL: connections, transactions, statements, and errors told in our own words.
+"""The border to PostgreSQL: connections, transactions, statements, and errors translated into ours.
 
 Nothing outside this file knows that SQLAlchemy keeps the connections and psycopg2 speaks to the server.
 """
@@ -34,7 +34,7 @@ CONNECT_ARGUMENTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""A peer that is gone without a word is noticed within half a minute."""
+"""A peer that vanished silently is noticed within half a minute."""
 
 PASSING_CODES = frozenset({"25006", "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "58030"})
 """Read-only standby, serialization, deadlock, lock or statement timeout, shutdown, crash, starting, I/O error."""
@@ -64,7 +64,7 @@ def ledger_url(url: str) -> URL:
 
 
 def translated(error: BaseException, password: str | None = None) -> LedgerError | None:
-    """The error of ours that says what *error* means to the operator; None for what can only be a bug."""
+    """Our error for what *error* means to the operator; None for what can only be a bug."""
     original = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(original, PoolTimeout):
         return LedgerUnavailable("every connection to the ledger is in use; wait, or run fewer threads")
@@ -90,8 +90,8 @@ def translated(error: BaseException, password: str | None = None) -> LedgerError
 class Database:
     """A bounded pool of connections, shared by the threads of this process. *missed* is told of LedgerUnavailable.
 
-    After a failure the broken connection is thrown away: the next transaction opens a new one, so that
-    whoever waits and tries again needs to do nothing else.
+    After a failure the broken connection is thrown away: the next transaction opens a new one, so that a caller only
+    has to wait and try again.
     """
 
     def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:
@@ -151,7 +151,7 @@ class Transaction:
         return self._connection.execute(_parsed(sql), values).one_or_none()
 
     def one(self, sql: str, /, **values: Any) -> Row:
-        """The row of a statement that cannot but have one."""
+        """The row of a statement that always returns one."""
         return self._connection.execute(_parsed(sql), values).one()
 
     def column(self, sql: str, /, **values: Any) -> list[Any]:
@@ -178,7 +178,9 @@ class Transaction:
             execute_values(cursor, statement, [tuple(row.values()) for row in rows], page_size=INSERTED_ROWS)
 
     def copy(self, table: str, columns: str, lines: str) -> None:
-        """Append *lines*, in COPY's text form, to ledger.*table*. What is no UTF-8 is spelled with backslashes."""
+        """Append *lines*, in COPY's text form, to ledger.*table*. Text that is not UTF-8 is written with backslash
+        escapes.
+        """
         with _raw(self._connection).cursor() as cursor:
             data = io.BytesIO(lines.encode(errors="backslashreplace"))
             cursor.copy_expert(f"COPY ledger.{table} ({columns}) FROM STDIN", data)

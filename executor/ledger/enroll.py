@@ -18,11 +18,11 @@ from schema.plan import Gate, Plan
 
 CHUNK_COLUMNS = "run_id, chunk_no, batch_no, kind, lane, lo, hi, priority, state"
 COPY_ROWS = 10_000
-"""Chunk rows sent in one piece, so that a plan of a million chunks needs no great memory."""
+"""Chunk rows sent at a time, so that a plan of a million chunks needs little memory."""
 
 
 def enroll(transaction: Transaction, plan: Plan, chunks: Iterable[ChunkSpec], *, who: str, tool_version: str) -> int:
-    """Write everything and take the plan's destinations; returns the run's id. Call under ACCEPT_LOCK.
+    """Write everything and lock the plan's destinations. Returns the run's id. Call under ACCEPT_LOCK.
 
     Raises LockHeld, and ValueError when *chunks* do not cover the plan's batches exactly.
     """
@@ -56,7 +56,7 @@ def enroll(transaction: Transaction, plan: Plan, chunks: Iterable[ChunkSpec], *,
 
 
 class _Rows:
-    """What lies below the run's row."""
+    """The rows below the run's."""
 
     def __init__(self, transaction: Transaction, run_id: int, plan: Plan) -> None:
         self._transaction = transaction

@@ -13,7 +13,9 @@ from schema.errors import LeaseLost
 
 
 class Leases:
-    """Who works on which chunk. A worker of an older epoch, or of a run that has ended, gets and keeps nothing."""
+    """Who works on which chunk. A worker of an older epoch, or of a run that has ended, gets no lease and loses those
+    it has.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -21,7 +23,7 @@ class Leases:
     def claim(
         self, worker: Worker, lane: Lane, *, lease_seconds: float, batches: Sequence[int] | None = None
     ) -> Chunk | None:
-        """Lease the first ready chunk of *lane*; None when there is none for this worker now.
+        """Lease the first ready chunk of *lane*; None when there is none for this worker at present.
 
         *batches*: only chunks of these batch numbers. A repeated claim of a chunk begins with no failures counted:
         its new owner takes every object that has no completion row.
@@ -71,9 +73,8 @@ class Leases:
         return bool(found)
 
     def renew(self, worker: Worker, chunks: Iterable[Chunk], *, lease_seconds: float) -> frozenset[int]:
-        """The heartbeat: prolong the leases of *chunks* and show that the process lives.
-
-        Returns the chunk_nos whose lease is lost.
+        """The heartbeat: extend the leases of *chunks* and show that the process is alive. Returns the numbers of the
+        chunks whose lease is lost.
         """
         held = {chunk.chunk_no: chunk for chunk in chunks}
         kept: list[int] = []
@@ -92,9 +93,8 @@ class Leases:
         return frozenset(held.keys() - set(kept))
 
     def release(self, worker: Worker, chunks: Iterable[Chunk], *, after_seconds: float = 0) -> None:
-        """Give *chunks* back, to be claimed not before *after_seconds* from now. What was flushed stays recorded.
-
-        Leases lost already are left alone.
+        """Release *chunks*, not to be claimed for *after_seconds*. What was flushed stays recorded. Leases already lost
+        are left alone.
         """
         held = list(chunks)
         if not held:
@@ -111,7 +111,7 @@ class Leases:
             )
 
     def reap(self, run_id: int) -> int:
-        """Make chunks ready again whose lease ran out; returns the number of chunks."""
+        """Make chunks ready again whose lease has expired. Returns the number of chunks."""
         with self._database.transaction() as transaction:
             return reap(transaction, run_id)
 
@@ -136,13 +136,13 @@ def reap(transaction: Transaction, run_id: int) -> int:
 
 
 def require_lease(transaction: Transaction, chunk: Chunk) -> None:
-    """Lock the chunk's row for this transaction; raise LeaseLost when the lease is another's by now."""
+    """Lock the chunk's row for this transaction; raises LeaseLost when another worker holds the lease."""
     if transaction.row(FENCED, **fence(chunk.run_id, [chunk])) is None:
         raise LeaseLost(f"chunk {chunk.chunk_no} of run {chunk.run_id} is no longer leased to this worker")
 
 
 def fence(run_id: int, chunks: Iterable[Chunk]) -> dict[str, Any]:
-    """The values that `sql.FENCED` asks for: the claims that *chunks* are."""
+    """The values bound in `sql.FENCED`: the claims of *chunks*."""
     chunks = list(chunks)
     return {
         "run_id": run_id,

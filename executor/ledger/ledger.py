@@ -1,9 +1,9 @@
-"""The ledger: which work there is, who has it, and what has become of every object.
+"""The ledger: what work there is, who holds it, and the result of every object.
 
-One PostgreSQL schema, many processes. Every method of the parts is one or a few short transactions and may be
-called from any thread. Raised by all of them: LedgerUnavailable (waiting and calling again is right; also when the
-answer to a commit was lost, and then the call says the same again without doing it twice) and LedgerSchemaError.
-What a lease protects is fenced in the same transaction that writes: a worker that lost its lease writes nothing.
+One PostgreSQL schema, many processes. Every method of the parts is one or a few short transactions and may be called
+from any thread. Raised by all of them: LedgerUnavailable (wait and call again; also when the answer to a commit was
+lost, in which case the repeated call has no second effect) and LedgerSchemaError. What a lease protects is fenced in
+the same transaction that writes: a worker that lost its lease writes nothing.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from executor.ledger.workers import Workers
 
 
 class Ledger:
-    """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2). Connects when first asked.
-
-    *connections*: how many stay open; as many again may open for a moment. *missed* is called, and must not wait,
-    whenever it is found away.
+    """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2). Connects on first use. *connections*:
+    how many stay open; as many again may open briefly. *missed* is called whenever the ledger is found unavailable, and
+    must not block.
     """
 
     def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:

@@ -44,7 +44,7 @@ def scopes_of(side: Side) -> set[DestinationScope]:
 
 
 class DestinationLocks:
-    """The locks, as an operator sees them."""
+    """The locks an operator may break."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -71,12 +71,12 @@ class DestinationLocks:
 
 
 def unknown_lock(lock_id: str) -> UsageError:
-    """What to say of an id that no lock has."""
+    """The error for an id that no lock has."""
     return UsageError(f"no lock has the id {lock_id}; an apply that is refused with exit code 6 names it")
 
 
 def hold_scopes(transaction: Transaction, run_id: int, plan: Plan, *, who: str, tool_version: str) -> None:
-    """Take the plan's destinations for *run_id*, or see that it has them. Call under ACCEPT_LOCK.
+    """Lock the plan's destinations for *run_id*, unless it holds them already. Call under ACCEPT_LOCK.
 
     Raises LockHeld when another run has an overlapping one.
     """
@@ -109,5 +109,5 @@ def lock_message(lock: Row, scope: DestinationScope) -> str:
 
 
 def drop_scopes(transaction: Transaction, run_id: int) -> None:
-    """Let go of every destination *run_id* holds."""
+    """Release every destination *run_id* holds."""
     transaction.run("DELETE FROM ledger.scope_lock WHERE run_id = :run_id", run_id=run_id)

@@ -1,4 +1,4 @@
-"""What can be asked of the ledger. Nothing here changes anything."""
+"""Queries. Nothing here changes the ledger."""
 
 from __future__ import annotations
 
@@ -203,7 +203,8 @@ class Reports:
                 yield Completion(batch, ord_, outcome_of[outcome], attempts, size, etag, bytes(checksum), version)
 
     def completed_before(self, lineage: str, section: str, run_id: int | None = None) -> Iterator[EarlierCompletion]:
-        """What plans of *lineage* put in place for *section*, by run, batch and line; *run_id*: only before that run.
+        """The objects that plans of *lineage* wrote for *section*, by run, batch and line; *run_id*: only before that
+        run.
 
         Streamed, as are `completions`.
         """

@@ -24,7 +24,7 @@ RUN_COLUMNS = ", ".join(field.name for field in fields(Run) if field.name != "re
 
 
 class Runs:
-    """The accepted plans: enrolled, found, steered and brought to their end."""
+    """The accepted plans: enrolled, looked up, changed and finished."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,7 +52,7 @@ class Runs:
         """Recompute the run's state and return it.
 
         COMPLETE when every chunk is done, FAILED when only parked chunks and those blocked behind them are left;
-        then the destination is let go.
+        then the destination is released.
         """
         with self._database.transaction() as transaction:
             state = RunState(_locked(transaction, run_id).state)
@@ -141,7 +141,7 @@ class Runs:
             )
 
     def limits(self, run_id: int) -> Mapping[str, float]:
-        """The limits set while the run goes on."""
+        """The limits set while the run is in progress."""
         with self._database.transaction() as transaction:
             return limits_of(transaction, run_id)
 

@@ -56,7 +56,7 @@ _SPAN = """
 
 @dataclass(frozen=True, slots=True)
 class NewSample:
-    """A sample to be appended; the ledger's clock says when it was."""
+    """A sample to be appended; the ledger's clock dates it."""
 
     number: int
     """From 1; a sample that is appended twice is appended once."""
@@ -71,8 +71,8 @@ class NewSample:
 class Samples:
     """See schema.flow.samples for what is in a sample.
 
-    What a process did since its last sample is lost with it when it is killed; objects and bytes of a run are told by
-    Reports.progress, which counts what is durable.
+    What a killed process did since its last sample is lost; Reports.progress gives the objects and bytes of a run,
+    counting what is durable.
     """
 
     def __init__(self, database: Database) -> None:

@@ -26,10 +26,10 @@ RUN_UNFINISHED = f"r.state IN {one_of(UNFINISHED)}"
 """The run has neither ended nor been superseded."""
 
 HELD = f"k.state = {ChunkState.LEASED:d} AND r.epoch = k.epoch AND {RUN_UNFINISHED}"
-"""A lease that still counts: not reaped, of the run's present epoch, and the run is unfinished."""
+"""A valid lease: not reaped, of the run's current epoch, and the run is unfinished."""
 
 UNLEASED = f"state = {ChunkState.READY:d}, lease_id = NULL, worker_id = NULL, lease_until = NULL"
-"""For SET: the chunk is nobody's, and anybody may claim it."""
+"""For SET: nobody holds the chunk, and any worker may claim it."""
 
 FINISHED = f"k.state IN {one_of((ChunkState.DONE, ChunkState.PARKED))}"
 """Every object of the chunk has been accounted for."""
@@ -38,7 +38,7 @@ OUTCOME_ARRIVED = f"c.outcome IN {one_of(ARRIVED)}"
 """The object is at the destination as the plan wants it."""
 
 TOUCHED = f"k.token > 0 AND k.state <> {ChunkState.DONE:d}"
-"""Somebody has, or had, the chunk in hand, and it is not done. Spelled as the index chunk_touched is."""
+"""A worker holds, or has held, the chunk, and it is not done. Spelled as the index chunk_touched is."""
 
 
 FENCED = f"""
@@ -47,7 +47,6 @@ FENCED = f"""
            AS claimed (chunk_no, token, lease_id) ON k.chunk_no = claimed.chunk_no
      WHERE k.run_id = :run_id AND k.token = claimed.token AND k.lease_id = claimed.lease_id AND {HELD}
      ORDER BY k.chunk_no FOR NO KEY UPDATE OF k"""
-"""The chunks whose lease still counts, of those named by `leases.fence`; their rows are locked.
-
-Locked in one order, so that a flush and a renewal of one process never wait for each other in a ring.
+"""The chunks with a valid lease among those named by `leases.fence`; their rows are locked, in one order, so that a
+flush and a renewal of one process never deadlock.
 """

@@ -22,9 +22,9 @@ class Uploads:
         self._database = database
 
     def record(self, chunk: Chunk, upload: UploadRecord) -> None:
-        """Note an upload before its first part. An earlier open one of the same object stays known, to be aborted.
+        """Record an upload before its first part. An earlier open one of the same object stays known, to be aborted.
 
-        Raises LeaseLost. Saying the same again changes nothing.
+        Raises LeaseLost. Idempotent.
         """
         with self._database.transaction() as transaction:
             require_lease(transaction, chunk)
@@ -44,7 +44,7 @@ class Uploads:
             return find_upload(transaction, run_id=run_id, batch_no=batch_no, ord=ord)
 
     def record_parts(self, chunk: Chunk, ord: int, parts: Sequence[PartRecord]) -> None:
-        """Note acknowledged parts of the object's open upload; a part sent again replaces its record.
+        """Record acknowledged parts of the object's open upload; a part sent again replaces its record.
 
         Raises LeaseLost, also when the upload is no longer known.
         """
@@ -79,7 +79,7 @@ class Uploads:
             return [upload_of(row) for row in transaction.rows(query, run_id=run_id)]
 
     def close(self, run_id: int, batch_no: int, ord: int, *, upload_id: str | None = None) -> None:
-        """Forget an aborted upload; *upload_id* None: every one of the object. Not fenced: for the janitor."""
+        """Forget an aborted upload; *upload_id* None: every one of the object. Not fenced: for `cleanup`."""
         with self._database.transaction() as transaction:
             transaction.run(
                 f"DELETE FROM ledger.upload WHERE {OF_OBJECT} AND (CAST(:id AS text) IS NULL OR upload_id = :id)",

@@ -1,4 +1,4 @@
-"""Asking a bucket for pages: in the form its server understands, with retries, and what was learned of it so far."""
+"""Requesting a bucket's pages: in the form its server understands, with retries, remembering what was learned of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FORMS: dict[Kind, tuple[Query, ...]] = {
     Kind.OBJECTS: ((("list-type", "2"), _ENCODED), (_ENCODED,), ()),
     Kind.VERSIONS: ((("versions", ""), _ENCODED), (("versions", ""),)),
 }
-"""Ways to ask, the best first. Each is tried when the server refuses the one before."""
+"""Forms of the request, the best first. Each is tried when the server refuses the one before."""
 _V1 = 1
 """The first form of ListObjects without list-type."""
 _PARSE = {Kind.OBJECTS: PageReader.objects, Kind.VERSIONS: PageReader.versions}
@@ -47,7 +47,7 @@ class ListingHabits:
     unordered: bool = False
     """True: sort from the start."""
     forms: dict[Kind, int] = field(default_factory=dict)
-    """Which of the ways to ask it understands, as far as another than the best had to be tried."""
+    """The form it understands, once the best one was refused."""
     answered: set[Kind] = field(default_factory=set)
     """What it has listed: a refusal after that is not about the form."""
     codings: KeyCodings = field(default_factory=KeyCodings)
@@ -63,7 +63,7 @@ class ListedBucket:
     fetch: PageFetch
     """Usable from several threads, as is `head`."""
     head: AskHead | None = None
-    """None: what an entry does not tell stays unknown."""
+    """None: what an entry does not state stays unknown."""
     habits: ListingHabits = field(default_factory=ListingHabits)
     retry: Retry = field(default_factory=Retry)
     sort_memory: int = SORT_MEMORY
@@ -124,7 +124,7 @@ class PageSource:
         return [*form, *self._limit, *prefix, *(following or begin)]
 
     def _in_a_form_it_knows(self, read: Callable[[], Page]) -> Page:
-        """*read*, in another form of the question when the server refuses the one that was understood so far."""
+        """*read*, in another form of the request when the server refuses the one used so far."""
         kind, habits = self._kind, self._bucket.habits
         began = habits.forms.get(kind, 0)
         try:

@@ -1,9 +1,9 @@
-"""How a server writes keys into its listings, settled by evidence: a HEAD of the keys a text may stand for.
+"""How a server writes keys into its listings, decided by evidence: a HEAD of the keys a text may stand for.
 
-`encoding-type=url` is asked for because XML cannot hold every key. Servers answer it in four ways: as a form does
-('+' is a space), by percent-encoding ('+' is itself), not at all although they say so, or twice. A page that does
-not say it is encoded should hold keys as they are, and some do not. Where the ways agree on a text there is nothing
-to ask. Where they do not, the keys that exist tell which way is the server's.
+`encoding-type=url` is asked for because XML cannot hold every key. Servers answer it in four ways: form-encoded ('+' is
+a space), percent-encoded ('+' is itself), not encoded although they say so, or encoded twice. A page that does not say
+it is encoded should hold keys as they are, but some do not. Where the ways agree on a text no request is needed. Where
+they do not, the keys that exist show which way the server uses.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _SPECIAL = re.compile("[%+ ]")
 _MOST_PLUSES = 4
 _NOT_OF_A_FORM = r"[^\n\x21-\x7e]|%20|%(?![0-9A-Fa-f]{2})"
-"""What no form encodes so. A page that says it is encoded and shows none of it is believed, which spares the many
-servers that do as they say a HEAD for each listing; a text that was not encoded after all is then not found by name.
+"""Characters that every encoding escapes. A page that says it is encoded and shows none of them is believed, which
+saves a HEAD per listing with the many servers that do as they say; a text that was not encoded after all is then not
+found by name.
 """
 _TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
 MOST_ASKED = 24
-"""Texts that are asked about, at most, before the usual reading is kept."""
+"""The most texts to send HEADs for before the usual reading is kept."""
 MOST_AT_ONCE = 4
 """Of one page."""
 
@@ -43,7 +44,7 @@ class Coding(Enum):
 
 
 class KeyExists(Enum):
-    """What a HEAD of a key says, with the listed size and ETag to hold it against."""
+    """What a HEAD of a key says, compared with the listed size and ETag."""
 
     SAME = "same"
     OTHER = "other"
@@ -54,7 +55,7 @@ class KeyExists(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ListedText:
-    """One key as sent, and what its entry says beside it."""
+    """One key as sent, and what its entry says besides."""
 
     text: str
     size: int | None
@@ -103,11 +104,11 @@ class KeyCodings:
         return self._merging
 
     def current(self, declared: bool) -> Coding:
-        """The most usual way that nothing speaks against."""
+        """The most common way that nothing has ruled out."""
         return self._candidates(declared)[0]
 
     def question(self, declared: bool) -> re.Pattern[str] | None:
-        """What in a text would be read differently by the ways that are left; None: there is nothing to ask."""
+        """The text that the remaining ways read differently; None: no request is needed."""
         left = self._candidates(declared)
         if self._asked.get(declared, 0) >= MOST_ASKED or len(left) == 1:
             return None
@@ -121,14 +122,14 @@ class KeyCodings:
         return re.compile("|".join(found)) if found else None
 
     def consider(self, declared: bool, texts: Sequence[ListedText], ask: AskKey) -> None:
-        """Draw the conclusions from one page's *texts*, all of them; asks only where they leave a choice."""
+        """Rule out ways by all *texts* of one page; sends a HEAD only where more than one is left."""
         question = self.question(declared)
         if question is None:
             return
         left = _possible(self._candidates(declared), [each.text for each in texts])
         left = _distinct(left, {each.text for each in texts if _SPECIAL.search(each.text)}) or left
         asked = 0
-        # The text that parts the most ways first: mostly one is enough.
+        # The most discriminating text first: usually one is enough.
         doubtful = [each for each in texts if question.search(each.text)]
         for each in sorted(doubtful, key=lambda each: -len({decoded(each.text, coding) for coding in left})):
             keys = {coding: decoded(each.text, coding) for coding in left}
@@ -179,7 +180,7 @@ def _confirmed(
     """The ways whose key exists as listed; else those whose key exists; *left* when that tells nothing."""
     found: dict[str, KeyExists] = {}
     for key in dict.fromkeys(keys.values()):
-        # Where one exists as listed, only its twin with a plus for a space may well exist besides, with that content.
+        # Where one exists as listed, at most its twin with a plus for a space exists besides, with the same content.
         if not any(found[other] is KeyExists.SAME and not _are_twins(key, other) for other in found):
             found[key] = ask(key, each)
     for wanted in (KeyExists.SAME, KeyExists.OTHER):

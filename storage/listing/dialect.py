@@ -1,6 +1,6 @@
 """Pages whose XML says the same in another way: elements with a prefix or in lower case, blanks before the beginning.
 
-They are written as S3 writes them before anything is read or counted, so that what reads them knows one way only.
+They are rewritten as S3 writes them before anything is read or counted, so that the reader knows only one form.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The entries of a page, from their XML fields to values. What an entry does not tell stays unknown.
-
-The fields a plan cannot do without are key, size, ETag and time. An entry that tells them all is a ListedObject; any
-other is a PartialEntry, which a HEAD of its key may complete (settle.py).
+"""The entries of a page, from their XML fields to values. What an entry does not state stays unknown. A plan needs key,
+size, ETag and time. An entry that states them all is a ListedObject; any other is a PartialEntry, which a HEAD of its
+key may complete (settle.py).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ new_object: Callable[[tuple[object, ...]], ListedObject] = partial(tuple.__new__
 
 
 class PartialEntry(NamedTuple):
-    """An entry that does not tell all that a plan needs. None: not told, or not in a form that can be read."""
+    """An entry that lacks something a plan needs. None: not stated, or unreadable."""
 
     key: str
     size: int | None

@@ -13,7 +13,7 @@ from storage.listing.settle import Settler, unsupported
 from storage.port import PageTally
 
 _VERSION_BYTES = 1024
-"""What one version takes in memory, generously."""
+"""Bytes one version takes in memory, generously."""
 NO_LATEST = "the listing calls no version of this key the latest; exclude the key, or mend it and plan again"
 NO_ID = "the listing gives this version no id, so that it cannot be read; exclude the key"
 MANY_LATEST = "the listing calls several versions of this key the latest; exclude the key, or mend it and plan again"
@@ -23,7 +23,8 @@ class VersionOrder:
     """Whether a listing tells the order of versions and delete markers of the same time.
 
     Some servers list markers apart from versions. Where times differ this means nothing; of the same time, what is
-    listed first is no longer what is newer. A server that was seen to list a marker between versions is not of them.
+    listed first is no longer what is newer. A server that was seen to list a marker between versions is not one of
+    them.
     """
 
     def __init__(self, tally: PageTally, in_order: Callable[[], bool]) -> None:
@@ -63,7 +64,7 @@ class VersionOrder:
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """Turns the versions of each key to oldest first."""
+    """Puts the versions of each key in order, oldest first."""
 
     settler: Settler
     order: VersionOrder
@@ -110,7 +111,7 @@ class Histories:
 
 
 def _latest_of(versions: list[ShownEntry]) -> int:
-    """Of how many different versions it is said that they are the latest."""
+    """How many different versions claim to be the latest."""
     return len({entry.version_id for entry in versions if entry.is_latest})
 
 

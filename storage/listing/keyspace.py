@@ -1,10 +1,10 @@
-"""Guessing where keys lie that have not been listed yet, from those that have. Pure; a guess is never trusted.
+"""Guesses where keys lie that have not been listed yet, from those that have. Pure; a guess is never trusted.
 
 Keys are read as numbers with one digit per character. Which characters a place may hold is learned per place from
 real keys: in `img-00001234.jpg` places 4 to 11 hold digits and the others never change, so that the number counts
 as the key does. A place that has shown one digit may hold all digits, one that has shown a small letter every small
 letter seen anywhere, and so on. Every character of a guess has been seen in a key or is an ASCII digit: it is valid
-UTF-8. Names that vary in characters outside ASCII are guessed badly, which costs speed only.
+UTF-8. Names that vary in characters outside ASCII are guessed badly, which only costs speed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Listings as the rest of the house sees them: ascending, each key once, never ended early, in bounded memory.
+"""Listings as all other code sees them: ascending, each key once, never ended early, in bounded memory.
 
 The order is never trusted. Pages are checked as they come, and the first `HELD_BACK` pages are looked at before
-anything is handed out: a server without order shows itself there, and the listing is sorted on disk instead, unseen.
+anything is handed out: a server without order is detected there, and the listing is sorted on disk instead.
 When disorder shows later (a gateway that walks folders lists `a/b` before `a.txt`), keys have been handed out
 already. The bucket is then listed again into the sorter. If the sorted keys up to the last one handed out are
 exactly those handed out (same number, same sum of hashes: true of repeated pages), the listing goes on behind it;
@@ -32,14 +32,14 @@ HELD_BACK = 4
 """Pages looked at before the first key is handed out."""
 _SETTLED_AT_ONCE = 1000
 _REPEATED_PAGES = 100
-"""Pages seen before that a server without order may send again before it is taken to go in circles."""
+"""Repeated pages that a server without order may send before it is considered to loop."""
 _HASH_MASK = (1 << 64) - 1
 
 _key = attrgetter("key")
 
 
 _IDENTITY = {Kind.OBJECTS: itemgetter(0), Kind.VERSIONS: itemgetter(0, 6)}
-"""What tells an entry from any other: its key; of versions, key and version id."""
+"""The identity of an entry: its key; of versions, key and version id."""
 _SORT_KEY = {Kind.OBJECTS: by_key, Kind.VERSIONS: by_age}
 
 
@@ -53,7 +53,7 @@ class _HandedOut:
     last: str | None = None
 
     def add(self, entries: Sequence[ShownEntry]) -> None:
-        """Entries in ascending order have been handed out."""
+        """Entries were handed out in ascending order."""
         self.count += len(entries)
         self.hashes = (self.hashes + sum(map(hash, map(self.identity, entries)))) & _HASH_MASK
         self.last = entries[-1].key
@@ -81,7 +81,7 @@ def list_objects(
 
 
 def ask_listing(bucket: ListedBucket, prefix: str) -> None:
-    """One LIST of at most one key: only to see whether it is answered. Raises what list_objects would."""
+    """One LIST of at most one key, to see whether it is answered. Raises what list_objects would."""
     PageSource(bucket, prefix, Kind.OBJECTS, limit=(("max-keys", "1"),)).read("", ())
 
 

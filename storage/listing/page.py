@@ -1,8 +1,8 @@
 """One page of a listing, from its XML bytes. Strict: a page that does not prove itself is refused.
 
-botocore takes a 200 with an empty or an HTML body for an empty bucket; a plan made of that would delete everything.
-So the root element, the bucket's name, IsTruncated and the way to the next page must be there, in so many words.
-One entry that is not as it should be is another matter: it becomes a PartialEntry, and the page stands.
+botocore takes a 200 with an empty or an HTML body for an empty bucket; a plan made of that would delete everything. So
+the root element, the bucket's name, IsTruncated and the continuation must be stated explicitly. A single malformed
+entry is different: it becomes a PartialEntry, and the page is accepted.
 
 How keys are written is settled in coding.py; a byte that XML cannot hold is dealt with in salvage.py. A page of the
 ordinary shape is read in ordinary.py, with the same outcome in a fraction of the time.
@@ -88,9 +88,8 @@ class PageReader:
     """Reads the pages of one bucket. Usable from many threads.
 
     `objects` reads answers to ListObjectsV2 and ListObjects, `versions` those to ListObjectVersions; versions and
-    delete markers keep their order. Both raise ResponseUnreadable when the body is not whole XML of the right kind
-    (asking again may help), ServerFault when it is an <Error>, ListingRefused when it is well-formed but cannot be
-    trusted.
+    delete markers keep their order. Both raise ResponseUnreadable when the body is not whole XML of the right kind (a
+    retry may help), ServerFault when it is an <Error>, ListingRefused when it is well-formed but cannot be trusted.
     """
 
     bucket: str
@@ -114,7 +113,7 @@ class PageReader:
         return self._page(found, entries, following, shown=body.count(b"</Contents"), before=operator.lt)
 
     def _ordinary(self, quick: ordinary.Cut, *, shown: int) -> Page | None:
-        """A page of the ordinary shape. None: its keys are for the long way."""
+        """A page of the ordinary shape. None: its keys need the parser."""
         found = self._collect(quick.around, root="ListBucketResult", kinds=_CONTENTS)
         truncated = self._checked_truncation(found)
         declared = found.declared
@@ -255,7 +254,7 @@ class PageReader:
                 keys[place] = key
             if len(there) != len(those):
                 for place in those:
-                    found.entries[place]["Size"] = ""  # a HEAD tells, and settle.py says what it cannot
+                    found.entries[place]["Size"] = ""  # a HEAD will tell; settle.py deals with what it cannot
         return keys
 
     # --- the document

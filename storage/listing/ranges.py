@@ -6,7 +6,7 @@ are not laid out beforehand: an idle thread cuts one off the remainder of the ea
 A wrong guess costs requests, never correctness: a range that turns out fat is cut again, one page that shows a gap
 closes every range inside the gap at once, and nothing is cut while empty answers exceed half of the useful ones.
 
-Memory: at most 2 x PAGES_PER_RANGE x workers pages, and the one in the consumer's hand.
+Memory: at most 2 x PAGES_PER_RANGE x workers pages, and the one being consumed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from storage.listing.page import LONE_SURROGATE, Page, Query
 from storage.port import PageTally
 
 PAGES_PER_RANGE = 4
-"""How far ahead of a known key a new range is begun."""
+"""How far ahead of a known key a new range begins."""
 MOST_EMPTY = 10_000
 """Pages without an entry in a row: delete markers and tombstones make some servers send very many."""
 _CLOSE_SECONDS = 5.0
@@ -37,11 +37,11 @@ _key = attrgetter("key")
 
 
 class OutOfOrder(Exception):
-    """The server's keys do not ascend, or it ignores start-after. Never leaves this package."""
+    """The server's keys do not ascend, or it ignores start-after. Raised within this package only."""
 
 
 class TokenLoop:
-    """Tells when a chain of continuations has no end: it runs in a circle, or brings nothing for ever.
+    """Detects a chain of continuations without an end: a loop, or endless empty pages.
 
     In constant memory (Brent's algorithm).
     """
@@ -78,7 +78,7 @@ class TokenLoop:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is to be listed, and by how many."""
+    """What is to be listed, and by how many threads."""
 
     prefix: str = ""
     start_after: str = ""
@@ -109,7 +109,7 @@ class Range:
 
 
 class Ranges:
-    """Which page to ask for next, what an answer means, and what may be handed out. Pure; not thread-safe.
+    """Decides which page to request next, what an answer means, and what may be handed out. Pure; not thread-safe.
 
     *tally*: to be kept of all pages received.
     """
@@ -200,7 +200,7 @@ class Ranges:
         return None
 
     def receive(self, taken: Range, page: Page) -> None:
-        """Check a page's order, cut it at the range's end, and draw the conclusions."""
+        """Check a page's order, cut it at the range's end, and update the ranges."""
         taken.fetching = False
         entries = page.entries
         self._tally.shown += page.shown
@@ -234,7 +234,7 @@ class Ranges:
         return key > taken.cursor or (self._repeats and bool(taken.following) and key == taken.cursor)
 
     def _without_ignored_start(self, taken: Range, entries: list[ShownEntry]) -> list[ShownEntry]:
-        """The page without keys up to start_after, for a server that takes no notice of it; else OutOfOrder."""
+        """The page without keys up to start_after, for a server that ignores it; else raises OutOfOrder."""
         if self._workers > 1 or taken.cursor != self._start_after:
             raise OutOfOrder
         behind = [listed for listed in entries if listed.key > self._start_after]

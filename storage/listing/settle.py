@@ -1,4 +1,6 @@
-"""What a listing does not tell is asked by HEAD; what a HEAD does not tell either makes the key unsupported by name."""
+"""What a listing does not state is requested by HEAD; where a HEAD does not state it either, the key is reported as
+unsupported.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Completes entries by HEAD; where listings are not believed, also those that tell everything."""
+    """Completes entries by HEAD; where listings are not trusted, even those that look complete."""
 
     head: AskHead | None
     times: Times

@@ -31,7 +31,7 @@ class ListingSource(Protocol):
         ...
 
     def remarks(self) -> Sequence[Risk]:
-        """What a reviewer should know of it, once a listing has ended."""
+        """What a reviewer should know about it, once a listing has ended."""
         ...
 
 

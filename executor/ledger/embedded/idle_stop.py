@@ -1,9 +1,9 @@
 """A process for each running embedded server: stops it when no command has needed it for some minutes, then ends.
 
-It looks now and then whether a process holds postgres.use, whether somebody is connected by hand, and when the file
-was last touched. It stops the server under the lock for starts and stops, and while nobody can begin to use it: a
-command that comes at that moment waits for the end, and starts the server again. It ends when there is no server any
-more; and when the folder is gone, it ends the server that was left behind in it.
+It checks at intervals whether a process holds postgres.use, whether somebody is connected by hand, and when the file
+was last touched. It stops the server under the lock for starts and stops, and while no command can begin to use it: one
+that comes in between waits for the stop, and starts the server again. It ends when there is no server left; when the
+folder is gone, it stops the server that was left behind in it.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class Watch:
         idleness = Idleness(self._clock())
         while not self._over():
             idle, touched = watcher.read_idle(self._server.folder)
-            # What goes wrong here (a folder on its way out, a server that refuses) is seen at the next look.
+            # What fails here (a folder being removed, a server that refuses) is seen at the next check.
             with contextlib.suppress(OSError, MigrationError, psycopg2.Error):
                 if idleness.is_due(self._clock(), idle, in_use=self._server.in_use(), touched=touched):
                     if self._stopped():
                         return
                     idleness.last_use = self._clock()
-            # Without the file there is nobody's time to keep to: the folder is on its way out.
+            # Without the file no idle time is set: the folder is being removed.
             self._sleep(pause(idle) if touched else SHORTEST_PAUSE)
 
     def _over(self) -> bool:

@@ -1,7 +1,6 @@
-"""The process that stops an idle embedded server: how it is started, found, told and ended.
-
-It is born holding the lock on postgres.watch, so that there is never a second one nor a moment without, and it belongs
-to nobody: a kill -9 of the command that started it does not touch it. See idle_stop.py for its work.
+"""The process that stops an idle embedded server: how it is started, found, informed and ended. It starts out holding
+the lock on postgres.watch, so that there is never a second one and never a gap, and it has no parent: a kill -9 of the
+command that started it does not affect it. See idle_stop.py for its work.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ def ensure(folder: Path) -> None:
     descriptor = os.open(folder / WATCH_FILE, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)  # the pid of the one before may be anybody's by now
-        # The shell ends at once, so that its child is nobody's and leaves no zombie with us.
+        os.ftruncate(descriptor, 0)  # the previous pid may have been reused by now
+        # The shell ends at once, so that its child is not ours and leaves no zombie.
         words = [sys.executable, "-c", _PROGRAM, str(_ROOT), str(folder), str(descriptor)]
         subprocess.run(
             ["/bin/sh", "-c", 'nice -n 19 "$@" &', "sh", *words],
@@ -49,7 +48,7 @@ def ensure(folder: Path) -> None:
 
 
 def dismiss(folder: Path) -> None:
-    """End the process, if there is one. One that has not written its pid yet finds no server, and ends by itself."""
+    """End the process, if there is one. One that has not written its pid yet finds no server, and ends on its own."""
     try:
         descriptor = os.open(folder / WATCH_FILE, os.O_RDWR)
     except FileNotFoundError:
@@ -66,7 +65,7 @@ def dismiss(folder: Path) -> None:
 
 
 def _watches(pid: int, folder: Path) -> bool:
-    """Whether process *pid* says by its arguments that it watches *folder*; it is never ended on a number's word."""
+    """Whether process *pid* says by its arguments that it watches *folder*; a pid alone is never enough to end it."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -44,7 +44,7 @@ def script() -> str:
 
 
 def recording(migration: Migration) -> str:
-    """The statement that notes *migration* as applied. Its values are digits, hex and a file name of ours."""
+    """The statement that records *migration* as applied. Its values are digits, hex and a file name of ours."""
     return (
         "INSERT INTO ledger.schema_version (version, name, sha256) "
         f"VALUES ({migration.version}, '{migration.name}', '{migration.sha256}')"
@@ -58,7 +58,8 @@ class Schema:
         self._database = database
 
     def migrate(self) -> list[int]:
-        """Apply what is missing, all or nothing; the versions applied. Safe in several processes at once.
+        """Apply the missing migrations, all or nothing. Returns the versions applied. Safe in several processes at
+        once.
 
         Raises LedgerSchemaError when the ledger is newer than this build or a migration was altered since.
         """

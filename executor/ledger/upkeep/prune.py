@@ -1,4 +1,4 @@
-"""Giving back what a run that has ended needs no more.
+"""Freeing the rows that a finished run no longer needs.
 
 Kept is what proves the run: the plan, its batches and chunks with their digests, every completion, every verification
 that says ok, the audit chain; `ledger check` finds a pruned run whole. Kept as well is what is still open: objects
@@ -25,9 +25,9 @@ OF_PARTITIONS = {
     "failure": f"NOT x.terminal OR CASE WHEN x.kind = {ChunkKind.VERIFY:d} THEN {PROVEN} ELSE {COMPLETED} END",
     "verification": f"NOT x.ok AND {PROVEN}",
 }
-"""Table with a partition for each run -> which of its rows (x) are given back."""
+"""Table with a partition for each run -> which of its rows (x) are removed."""
 OF_TABLES = {"intent": COMPLETED, "upload": COMPLETED, "flow_sample": "true", "run_limit": "true"}
-"""Table of all runs -> which of its rows (x) are given back."""
+"""Table of all runs -> which of its rows (x) are removed."""
 
 
 class Pruned(NamedTuple):
@@ -38,7 +38,7 @@ class Pruned(NamedTuple):
     bytes: int
     """Of disk, at once; the space of tables that runs share is used again by the next run."""
     kept_bytes: int
-    """What the run's own tables hold still."""
+    """Bytes the run's own tables still hold."""
 
 
 class Pruning:
@@ -48,7 +48,7 @@ class Pruning:
         self._database = database
 
     def prune(self, run_id: int, *, who: str) -> Pruned:
-        """Give back what is not needed of the run. Doing it again finds nothing.
+        """Remove the rows of the run that are no longer needed. Idempotent.
 
         Raises UsageError for a run that has not ended: its workers still read what would go.
         """
