@@ -1,6 +1,6 @@
 """What follows when chunks are finished: batches reach their gates, stages open, the run completes.
 
-Runs inside the flush's transaction, so that none of it is ever seen half done.
+Runs inside the flush's transaction, so that it is never seen half done.
 
 An object that fails by its own fault parks its chunk, as any failure does, but it holds nothing back that does not
 have to come last: a stage is let through when nothing else keeps it from its gate, and no more objects of a batch
@@ -86,7 +86,7 @@ def advanced(stages: Iterable[StageStatus]) -> dict[int, StageState]:
 
 
 def complete(transaction: Transaction, run_id: int) -> None:
-    """Mark the run complete and let go of its destination."""
+    """Mark the run complete and release its destination."""
     end_run(transaction, run_id, RunState.COMPLETE, event=Event("run-complete", {}))
 
 
