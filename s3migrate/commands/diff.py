@@ -9,7 +9,7 @@ import click
 
 from s3migrate.commands.common import PLAN_PLACE, read_plan, told_as_json
 from s3migrate.plan_url import PlanUrl
-from s3migrate.views.plan_changes import changes_json, changes_markdown, changes_text, compare_plans
+from s3migrate.views.review.changes import changes_json, changes_markdown, changes_text, compare_plans
 from schema.exit_codes import ExitCode
 
 

@@ -11,22 +11,28 @@ import click
 
 from s3migrate.commands.common import PLAN_PLACE, plan_argument, read_plan, told_as_json
 from s3migrate.plan_url import PlanUrl
-from s3migrate.views.plan_changes import ROWS, changes_markdown, compare_plans
-from s3migrate.views.plan_json import plan_json
-from s3migrate.views.plan_markdown import plan_markdown
 from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_text
-from s3migrate.views.review import draw_sample, objects_of
-from schema.errors import UsageError
+from s3migrate.views.review.changes import ROWS, changes_markdown, changes_text, compare_plans
+from s3migrate.views.review.plan_json import gitlab_json, plan_json
+from s3migrate.views.review.plan_markdown import plan_markdown
+from s3migrate.views.review.verdict import draw_sample, objects_of
+from schema.errors import LocalDiskError, UsageError
 from schema.files.manifest import ManifestStore, read_entries
+from schema.formats.durable_file import replace
 from schema.formats.escape import one_line
 from schema.formats.quantities import counted_text
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 
+FORMS = ("text", "json", "md", "html", "gitlab")
+Known = tuple[Plan, ManifestStore]
+"""A plan and where its manifests are."""
+
 
 @click.command("show", short_help="Render a plan, or one of its batches.")
 @plan_argument
-@click.option("--base", "base_path", type=PLAN_PLACE, help="With md: the plan before.")
-@click.option("--format", "form", type=click.Choice(["text", "json", "md"]), default="text", show_default=True)
+@click.option("--base", "base_path", type=PLAN_PLACE, help="With md and html: the plan before.")
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of stdout.")
 @click.option(
     "--batch", "batch_id", metavar="ID", help="The objects of one batch, or of a side manifest (skip, conflict...)."
 )
@@ -42,26 +48,45 @@ def show_command(  # click passes one argument for each option
     plan_path: Path | PlanUrl,
     base_path: Path | PlanUrl | None,
     form: str,
+    output: Path | None,
     batch_id: str | None,
     action: str | None,
     limit: int,
 ) -> None:
-    """Render PLAN for people (text, md) or machines (json)."""
+    """Render PLAN for people (text, md, html) or machines (json, gitlab: the numbers of a merge request's widget)."""
     plan, manifests = read_plan(plan_path)
     if action is not None:
         _show_action(plan, manifests, Action(action), limit=limit, form=form)
     elif batch_id is not None:
         _show_batch(plan, manifests, batch_id, limit=limit, form=form)
-    elif form == "json":
-        click.echo(json.dumps(plan_json(plan), indent=1))
-    elif form == "md":
-        base = None if base_path is None else read_plan(base_path)
-        changes = None if base is None else list(changes_markdown(compare_plans(base, (plan, manifests), limit=ROWS)))
-        click.echo(plan_markdown(plan, plan_path, draw_sample(plan, manifests), changes=changes))
     else:
-        click.echo(plan_text(plan))
-        for line in batches_text(plan):
-            click.echo(line)
+        before = None if base_path is None else read_plan(base_path)
+        text = _rendered((plan, manifests), plan_path, before, form=form)
+        if output is None:
+            click.echo(text)
+            return
+        try:
+            replace(output, f"{text}\n".encode())
+        except OSError as error:
+            raise LocalDiskError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _rendered(plan: Known, path: Path | PlanUrl, before: Known | None, *, form: str) -> str:
+    """The plan at *path* in one of FORMS; *before* is the plan it is compared to, where it is."""
+    if form == "json":
+        return json.dumps(plan_json(plan[0]), indent=1)
+    if form == "gitlab":
+        return json.dumps(gitlab_json(plan[0]))
+    if form == "text":
+        return "\n".join([plan_text(plan[0]), *batches_text(plan[0])])
+    compared = None if before is None else compare_plans(before, plan, limit=ROWS)
+    sample = draw_sample(*plan)
+    if form == "md":
+        changes = None if compared is None else list(changes_markdown(compared))
+        return plan_markdown(plan[0], path, sample, changes=changes)
+    from s3migrate.views.review.plan_html import plan_html  # and jinja2 with it, of which no other form has need
+
+    return plan_html(plan[0], path, sample, changes=None if compared is None else list(changes_text(compared)))
 
 
 def _show_batch(plan: Plan, manifests: ManifestStore, batch_id: str, *, limit: int, form: str) -> None:

@@ -23,8 +23,8 @@ def cell(text: str) -> str:
     return markdown_code(shortened(text, KEY_BYTES), in_table=True)
 
 
-def plain_or_code(value: object) -> str:
+def plain_or_code(value: object, most: int = TEXT_BYTES) -> str:
     """Our own words as they are; anything that markdown might read as more than words in a code span."""
-    text = shortened(str(value), TEXT_BYTES)
+    text = shortened(str(value), most)
     words = _WORDS.fullmatch(text) and not _REFERENCE.search(text)
     return text if words else markdown_code(text, in_table=True)

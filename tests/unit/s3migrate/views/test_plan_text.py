@@ -11,9 +11,9 @@ from support.sample_plan import large_plan, sample_plan
 
 from s3migrate.cli import cli
 from s3migrate.console.failure import run_click
-from s3migrate.views.plan_markdown import plan_markdown
 from s3migrate.views.plan_text import batches_text, plan_text, summary_of
-from s3migrate.views.review import Sample
+from s3migrate.views.review.plan_markdown import plan_markdown
+from s3migrate.views.review.verdict import Sample
 from schema.files.planfile import write_plan
 from schema.plan import DELETES, Gate, Method, Plan, Stage
 

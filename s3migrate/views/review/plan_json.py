@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from s3migrate.views.review import Verdict, verdict_of
+from s3migrate.views.review.verdict import Verdict, verdict_of
 from schema.files.plan_document import to_document
 from schema.formats.plain import plain
 from schema.plan import Level, Plan
@@ -22,6 +22,13 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         **to_document(plan),
         "batches": plain(plan.batches),
     }
+
+
+def gitlab_json(plan: Plan) -> dict[str, int]:
+    """What GitLab's widget for Terraform reports shows on a merge request."""
+    verdict = verdict_of(plan)
+    deletes = verdict.deletes + verdict.delete_markers
+    return {"create": verdict.creates, "update": verdict.overwrites, "delete": deletes}
 
 
 def verdict_json(plan: Plan) -> dict[str, Any]:

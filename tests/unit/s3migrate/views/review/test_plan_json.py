@@ -13,13 +13,13 @@ from referencing import Registry, Resource
 from support.planning import MemoryManifests, declare, listed, plan
 from support.sample_plan import large_plan, sample_plan
 
-from s3migrate.views.plan_json import FORMAT_VERSION, plan_json
+from s3migrate.views.review.plan_json import FORMAT_VERSION, plan_json
 from schema.formats.validation import schema_text
 from schema.plan import Plan
 
 SHOW = json.loads(schema_text("show-v1.schema.json"))
 PLAN = json.loads(schema_text("plan-v1.schema.json"))
-POLICIES = (Path(__file__).parents[4] / "docs" / "policies.md").read_text(encoding="utf-8")
+POLICIES = (Path(__file__).parents[5] / "docs" / "policies.md").read_text(encoding="utf-8")
 
 
 def complaints(document: Any) -> list[str]:

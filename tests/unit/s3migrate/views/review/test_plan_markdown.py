@@ -9,32 +9,15 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from support.hostile_plan import HOSTILE, hostile_plan, hostile_sample
 from support.planning import DESTINATION, MemoryManifests, declare, listed, plan
 from support.sample_plan import digest, sample_plan
 
-from s3migrate.views.plan_markdown import LIMIT, plan_markdown
-from s3migrate.views.review import Sample, Sampled, draw_sample
-from schema.declaration import Guards, Policy, Side
-from schema.files.plan_document import with_plan_id
-from schema.plan import Action, Entry, Level, Loss, Overview, Place, Plan, Risk, Share, SizedKey, Tally
+from s3migrate.views.review.plan_markdown import LIMIT, plan_markdown
+from s3migrate.views.review.verdict import Sample, Sampled, draw_sample
+from schema.declaration import Guards, Policy
+from schema.plan import Action, Entry, Overview, Place, Plan, Share, SizedKey
 
-HOSTILE = (
-    "a|b|c",
-    "`code` ``two``",
-    "<script>alert(1)</script>",
-    "@team look",
-    "see #12 and GH-12",
-    "[x](http://evil.example)",
-    "http://evil.example www.evil.example",
-    "\u202egpj.exe",
-    "**bold** _it_ $x$ :smile:",
-    "</details>",
-    "line\n\n# head\n\n- item",
-    "<!-- s3migrate:other -->",
-    "![i](x.png)",
-    "x" * 1000,
-    "😀" * 200,
-)
 ALLOWED = {"h3", "p", "strong", "code", "pre", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
 OURS = {"details", "summary"}
 
@@ -96,55 +79,6 @@ def test_conflicts_are_no_plan_without_work(tmp_path: Path) -> None:
     made = plan(declare(), source, there, manifests=MemoryManifests(), staging=tmp_path)
     text = plan_markdown(made, Path("p"), Sample(()))
     assert "- 1 key left alone until somebody decides, e.g. `k`; all: `s3migrate show p --action conflict`" in text
-
-
-def hostile_plan() -> Plan:
-    """Everything that comes from outside is hostile, and there is as much of it as there can be."""
-    base = sample_plan()
-    losses = tuple(Loss(key, key, 3, HOSTILE, accepted=False) for key in HOSTILE)
-    side = Side("b", prefix=HOSTILE[0] + HOSTILE[2], endpoint_url="https://x.example")
-    summary = {action.value: Tally(7, 7) for action in Action} | {"transfer": Tally(7, 7), "listed": Tally(9, 9)}
-    sections = tuple(
-        dataclasses.replace(
-            base.sections[0], id=key[:60], source=side, destination=side, losses=losses, summary=summary,
-            methods={"stream": key},
-        )
-        for key in HOSTILE
-    )  # fmt: skip
-    overview = Overview(
-        places=tuple(Place(key[:60], key, True, 1, 1, 1, 1) for key in HOSTILE[:12]),
-        places_left=Place("", "", False, 1, 1, 1, 1),
-        sizes=tuple(Share(key, 1, 1) for key in HOSTILE[:6]),
-        years=tuple(Share(key, 1, 1) for key in HOSTILE[:13]),
-        storage_classes=tuple(Share(key, 1, 1) for key in HOSTILE[:13]),
-        largest=tuple(SizedKey(key, 1) for key in HOSTILE[:10]),
-        examples={action.value: HOSTILE[:3] for action in Action},
-    )
-    batches = tuple(
-        dataclasses.replace(base.batches[0], id=f"{key[:50]}{n}", section=key[:60], stage=key)
-        for n in range(20)
-        for key in HOSTILE
-    )
-    estimate = {
-        "duration": dict.fromkeys(("low", "expected", "high", "bound_by"), HOSTILE[2]),
-        "cost_usd": dict.fromkeys(("requests", "retrieval", "traffic", "total"), HOSTILE[0]),
-        "memory_per_worker": {"expected": HOSTILE[1], "limit": HOSTILE[5]},
-        "ledger": {"disk": HOSTILE[4]},
-        "assumptions": {"not_counted": HOSTILE[3], "not_in_the_cost": HOSTILE[6]},
-    }
-    return with_plan_id(
-        dataclasses.replace(
-            base, name=HOSTILE[0], sections=sections, overview=overview, batches=batches, estimate=estimate,
-            risks=tuple(Risk(f"r{n}", Level.HIGH, key) for n, key in enumerate(HOSTILE)),
-            stages=tuple(dataclasses.replace(base.stages[0], id=key) for key in HOSTILE),
-            provenance={"generated_at": HOSTILE[2]},
-        )
-    )  # fmt: skip
-
-
-def hostile_sample() -> Sample:
-    entries = [Entry(key, 1, "e", Action.COPY, destination_key=key[::-1]) for key in HOSTILE]
-    return Sample(tuple(Sampled("s", "b", entry) for entry in entries), "gone: <b> `x`")
 
 
 class Rendered(HTMLParser):

@@ -13,8 +13,16 @@ from pathlib import Path
 from s3migrate.plan_url import PlanUrl
 from s3migrate.views.markdown import TEXT_BYTES, cell, code, plain_or_code
 from s3migrate.views.plan_text import by_method, extent, side_text
-from s3migrate.views.review import Concern, Sample, Verdict, apply_command, concerns_of, verdict_of, verdict_words
-from schema.facts import Fact
+from s3migrate.views.review.costs import answers_of
+from s3migrate.views.review.verdict import (
+    Concern,
+    Sample,
+    Verdict,
+    apply_command,
+    concerns_of,
+    verdict_of,
+    verdict_words,
+)
 from schema.formats.escape import markdown_code, one_line
 from schema.formats.quantities import count_text, counted_text, size_text
 from schema.plan import Action, Place, Plan, Share, Tally
@@ -22,6 +30,7 @@ from schema.tiers import TIERS
 
 LIMIT = 15_900
 """Bytes. GitHub takes 65,536 characters, Bitbucket 32,768; nobody reads more than this."""
+ANSWER_BYTES = 500
 CONCERNS = 12
 BUCKETS = 12
 BATCHES = 100
@@ -53,7 +62,10 @@ def plan_markdown(plan: Plan, path: Path | PlanUrl, sample: Sample, *, changes: 
     blocks = [
         Block("", tuple(_head(plan, verdict))),
         Block("Needs your eyes", tuple(_concerns(concerns_of(plan, verdict, path)))),
-        Block("Time, money, memory", tuple(_costs(plan))),
+        Block(
+            "Time, money, memory",
+            tuple(_answers(plan)),
+        ),
         Block("Approve and apply", (_code_block(apply_command(plan, path)), *_freshness(plan))),
         *(() if changes is None else (Block("Changed since the plan before", tuple(changes)),)),
         *_details(plan, sample),
@@ -118,44 +130,9 @@ def _concerns(concerns: Sequence[Concern]) -> Iterator[str]:
         yield f"- and {count_text(len(concerns) - CONCERNS)} more: `s3migrate show`"
 
 
-def _costs(plan: Plan) -> Iterator[str]:
-    estimate = dict(plan.estimate)
-    assumed = _table(estimate, "assumptions")
-    duration = _table(estimate, "duration")
-    if duration:
-        low, expected, high = (plain_or_code(duration.get(name, "unknown")) for name in ("low", "expected", "high"))
-        bound = plain_or_code(duration.get("bound_by", "unknown"))
-        yield f"- **Time** {expected} expected ({low} to {high}), bound by {bound}. Not in it: {_without(assumed)}."
-    cost = _table(estimate, "cost_usd")
-    if cost:
-        parts = ", ".join(f"{name} {plain_or_code(cost.get(name))}" for name in ("requests", "retrieval", "traffic"))
-        without = plain_or_code(assumed.get("not_in_the_cost", "unknown"))
-        yield f"- **Money** {plain_or_code(cost.get('total'))} USD: {parts}. Not in it: {without}."
-    else:
-        yield "- **Money** not known: prices are known only where both ends are at AWS and objects are moved."
-    memory = _table(estimate, "memory_per_worker")
-    ledger = _table(estimate, "ledger")
-    if memory:
-        most = plain_or_code(memory.get("limit"))
-        disk = plain_or_code(ledger.get("disk", "unknown"))
-        yield f"- **Memory** {plain_or_code(memory.get('expected'))} a process, {most} at most. **Ledger** {disk}."
-    yield f"- **Other writers** {_other_writers(plan)}"
-    yield "- **If it is killed** nothing is lost: the same command goes on where it was."
-
-
-def _without(assumed: dict[str, object]) -> str:
-    """What the duration leaves out."""
-    without = plain_or_code(assumed.get("not_counted", "unknown"))
-    waits = "; waiting for restores from archives" if "restore_wait" in assumed else ""
-    return f"{without}{waits}; no probe of the network was made"
-
-
-def _other_writers(plan: Plan) -> str:
-    """What happens to keys that somebody else writes meanwhile."""
-    facts = (Fact.IF_NONE_MATCH, Fact.IF_MATCH)
-    if all(section.destination_capabilities.enforces(fact) for section in plan.sections for fact in facts):
-        return "are safe: a key that appears or changes at the destination after this plan is left alone, and named."
-    return "may lose: the destination was not seen to enforce conditional writes. Keep them away during the run."
+def _answers(plan: Plan) -> Iterator[str]:
+    for answer in answers_of(plan):
+        yield f"- **{answer.title}** {plain_or_code(answer.text, ANSWER_BYTES)}"
 
 
 def _freshness(plan: Plan) -> Iterator[str]:
@@ -275,12 +252,6 @@ def _batches(plan: Plan) -> Iterator[str]:
     left = len(plan.batches) - BATCHES
     if left > 0:
         yield from ("", f"and {count_text(left)} more: `s3migrate show`")
-
-
-def _table(estimate: dict[str, object], name: str) -> dict[str, object]:
-    """A map of the estimate; {} where it has none."""
-    found = estimate.get(name)
-    return dict(found) if isinstance(found, dict) else {}
 
 
 def _code_block(command: str) -> str:
