@@ -1,4 +1,4 @@
-"""Content-defined batches: where they are cut depends on the keys, so that a small change touches few manifests.
+"""Content-defined batches: the keys decide where they are cut, so that a small change touches few manifests.
 
 Fresh: a batch ends before the first key whose hash is below a threshold, once it has half its target of objects, and
 at the latest at 1.5 times the target. A last batch below a quarter of the target joins its neighbour.
@@ -34,7 +34,7 @@ BatchGroup = tuple[str, str, str, Method | None]
 
 
 class Sticky(NamedTuple):
-    """The cuts of a base plan for one group: its batches' first keys, ascending, and its last key."""
+    """The cuts of a base plan for one group: the first keys of its batches, ascending, and its last key."""
 
     starts: tuple[str, ...]
     end: str
@@ -85,7 +85,7 @@ class BatchCutter:
         self._drafts: list[DraftBatch] = []
 
     def _between(self, sticky: bool) -> None:
-        """Set the bounds for cuts between boundaries of the base plan."""
+        """Set the size bounds for cuts between those of the base plan."""
         self._low = self._target * 2 if sticky else max(1, self._target // 2)
         self._high = self._target * 3 if sticky else max(1, self._target * 3 // 2)
 
@@ -145,7 +145,7 @@ class BatchCutter:
         self._held.clear()
 
     def _try_join(self, previous: ManifestWriter) -> None:
-        """Put what is held behind the batch before it, unless planning again on the outcome would cut that otherwise.
+        """Append what is held to the batch before it, unless planning again on the result would cut it differently.
 
         On a base the joined batch is walked from its first key: the first place where it is long enough to be cut
         must be none, or so near its end that the rest would join again.

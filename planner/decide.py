@@ -1,4 +1,4 @@
-"""What is to happen to one key: a pure function of two listed objects, the policy and what the probes found."""
+"""What should happen to one key: a pure function of two listed objects, the policy and what the probes found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schema.tiers import MAX_PART, MAX_PARTS
 Ruling = tuple[Action, Reason]
 """What happens to an object, and why."""
 Earlier = Sequence[tuple[str, str]]
-"""(source ETag, destination ETag) of what this lineage has written to the key before."""
+"""(source ETag, destination ETag) of what this lineage wrote to the key earlier."""
 
 _is_md5 = re.compile(r"[0-9a-f]{32}").fullmatch
 _BY_NAME = {
@@ -53,7 +53,7 @@ class Rules:
 
 
 def end_facts(pair: Pair, source_can: Capabilities, destination_can: Capabilities) -> EndFacts:
-    """The facts of one section. What no probe has looked at is taken to be as at AWS."""
+    """The facts of one section. What no probe has examined is assumed to be as at AWS."""
     return EndFacts(
         etags_from_content=not any(can.denies(Fact.ETAG_IS_MD5) for can in (source_can, destination_can)),
         refused_kinds=refused_kinds_of(destination_can),
@@ -76,8 +76,8 @@ def decide(
 ) -> Ruling:
     """The action for *source*, to become *target* where the *destination* object now is (None: nothing).
 
-    Equal beats everything: a key that needs no copy is SKIP even when it could not be copied. Then what cannot be
-    copied is UNSUPPORTED; then the policy speaks. `unproven` is handled as different.
+    Equality comes first: a key that needs no copy is SKIP even when it could not be copied. Then what cannot be copied
+    is UNSUPPORTED; then the policy decides. `unproven` is handled as different.
     """
     if destination is None:
         complaint = unsupported(source, target, rules)
@@ -144,7 +144,7 @@ def _compare_etags(source: str, destination: str, facts: EndFacts) -> Reason:
 def judge_difference(
     source: ListedObject, destination: ListedObject, reason: Reason, *, policy: Policy, earlier: Earlier
 ) -> Ruling:
-    """The policy's word on two objects that differ (or are not proven equal).
+    """The policy's decision on two objects that differ (or are not proven equal).
 
     A destination that is newer only because this lineage wrote it is not protected: its source has changed since.
     """

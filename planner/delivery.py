@@ -18,7 +18,7 @@ from schema.storage_classes import ARCHIVED
 from schema.tiers import MAX_PART, WHOLE_MAX, copied_part_size, part_size
 
 KeyEntries = tuple[list[Entry], bool]
-"""What happens to one key (several entries: its versions), and whether it must be restored first."""
+"""The entries of one key (several: its versions), and whether it must be restored first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Delivery:
                 self._measure(entry, group, restore)
 
     def _measure(self, entry: Entry, group: Group, restore: bool) -> None:
-        """What carrying one object takes, for the estimate."""
+        """What moving one object takes, for the estimate."""
         size, storage_class = entry[1], entry[8]
         copied = group[2] is Method.SERVER_COPY
         if not copied and size > self._largest.size:
@@ -176,7 +176,7 @@ class Delivery:
         return Delivered(drafts, sides, self._parts, self._classes, self._largest, self._overview.finish())
 
     def discard(self) -> None:
-        """Drop what is open, with its temporary files."""
+        """Discard open manifests and their temporary files."""
         for cutter in self._cutters.values():
             cutter.discard()
         for writer in self._sides.values():

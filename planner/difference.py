@@ -1,8 +1,8 @@
 """What differs between two plans, by level: declaration, capabilities, totals, batches, objects.
 
 Manifests are named by their content, so an equal digest is an equal manifest: only those that one plan has and the
-other has not are read. Serial, time, provenance, and the text of the declaration (its comments, say) are no difference;
-nor is what follows from the rest (estimate, tiers, overview).
+other lacks are read. Serial, time, provenance, and the text of the declaration (its comments, say) do not count; nor
+does what follows from the rest (estimate, tiers, overview).
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def _streams(plan: Plan, wanted: set[tuple[str, str]]) -> dict[str, tuple[_Strea
 
 
 def _declared(plan: Plan) -> dict[str, Any]:
-    """What people wrote: everything but what was found out."""
+    """What people wrote: everything except what was found out."""
     sections = {section.id: {"source": section.source, "destination": section.destination} for section in plan.sections}
     return _flat({**{name: getattr(plan, name) for name in DECLARED}, "sections": sections})
 

@@ -26,7 +26,7 @@ class VersionDecision(NamedTuple):
 
 
 def histories(listing: Iterator[ListedEntry]) -> Iterator[History]:
-    """The listing, one item a key. Memory: one key's versions."""
+    """The listing, one item per key. Memory: one key's versions."""
     for key, versions in groupby(listing, key=attrgetter("key")):
         yield key, list(versions)
 

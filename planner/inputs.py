@@ -22,7 +22,7 @@ ascending by destination key; a key may come several times."""
 
 
 def nothing_completed(_section: str) -> Iterator[EarlierCopy]:
-    """The memory of a lineage that has copied nothing."""
+    """The memory of a lineage that has not copied anything."""
     return iter(())
 
 
@@ -36,12 +36,14 @@ class PlanProgress(NamedTuple):
 
 
 def _ignore(_progress: PlanProgress) -> None:
-    """For planning that nobody watches."""
+    """For planning without an observer."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairInputs:
-    """One pair: its two listings, and what the probes found. Without a probe nothing is known and all is streamed."""
+    """One pair: its two listings, and what the probes found. Without a probe nothing is known and everything is
+    streamed.
+    """
 
     source: ListingSource
     destination: ListingSource

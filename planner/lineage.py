@@ -1,4 +1,4 @@
-"""Which migration it is, and where its manifests must not lie."""
+"""Which migration a plan belongs to, and where its manifests must not be kept."""
 
 from __future__ import annotations
 

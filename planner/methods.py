@@ -24,7 +24,8 @@ class MethodChoice:
     method: Method
     reason: str
     parts_reason: str = ""
-    """The endpoint copies by itself, but no parts: why what needs parts is streamed. '': it copies parts, too."""
+    """The endpoint copies whole objects but not parts: why what needs parts is streamed. '' when it copies parts, too.
+    """
     insisted: bool = False
     """The declaration insists on `method`: what would have to travel by another one is refused."""
 
@@ -42,8 +43,8 @@ STREAMED = MethodChoice(Method.STREAM, "the default")
 def choose_method(declaration: Declaration, pair: Pair, may_read: Callable[[], str]) -> MethodChoice:
     """How the pair's objects travel, and why.
 
-    *may_read* says why the destination's credentials may not read the source, '' when they may; it is asked only
-    when all else speaks for a server-side copy. Raises DeclarationError where the declaration insists on one.
+    *may_read* says why the destination's credentials may not read the source, '' when they may; it is called only when
+    everything else permits a server-side copy. Raises DeclarationError where the declaration insists on one.
     """
     if declaration.policy.transfer == Method.STREAM:
         return MethodChoice(Method.STREAM, "policy.transfer is stream")
@@ -57,9 +58,8 @@ def choose_method(declaration: Declaration, pair: Pair, may_read: Callable[[], s
 def settle_method(
     declaration: Declaration, pair: Pair, choice: MethodChoice, *, destination: Capabilities
 ) -> MethodChoice:
-    """*choice* after the probe: an endpoint gets streamed what it was seen not to copy well by itself.
-
-    That is everything where CopyObject fails, and only what needs parts where UploadPartCopy does.
+    """*choice* after the probe: what the endpoint was seen not to copy well is streamed: everything where CopyObject
+    fails, only what needs parts where UploadPartCopy does.
     """
     if choice.method is not Method.SERVER_COPY:
         return choice
@@ -85,7 +85,9 @@ def _who_needs_parts(preserve: Preserve) -> str:
 
 
 def chooser(choice: MethodChoice, preserve: Preserve, section: str) -> MethodOf:
-    """The method of each key of *section*. It raises DeclarationError for a key that must not travel as it would."""
+    """The method of each key of *section*. Raises DeclarationError for a key that would need a method the declaration
+    forbids.
+    """
     if not choice.parts_reason:
         return lambda _entries: choice.method
 
@@ -104,7 +106,7 @@ def chooser(choice: MethodChoice, preserve: Preserve, section: str) -> MethodOf:
 
 
 def _obstacle(pair: Pair) -> str:
-    """What speaks against a server-side copy before anything is asked; '' for nothing."""
+    """Why a server-side copy is ruled out before any request; '' when it is not."""
     source, destination = pair.source, pair.destination
     if endpoint_of(source) != endpoint_of(destination):
         return "the two sides are different endpoints"

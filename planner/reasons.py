@@ -1,4 +1,4 @@
-"""Why the planner decided as it did, in words that go into side manifests and on the screen."""
+"""The planner's reasons, as written into side manifests and shown to people."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from storage.port import Listing
 EXAMPLES = 3
 
 SourceRow = tuple[str, ListedEntry, Reason | None]
-"""Destination key, entry, and why it takes no part."""
+"""Destination key, entry, and why it is excluded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ class SectionPlanner:
     def plan(self) -> SectionOutcome:
         """List, decide, write. Raises what the listings raise, DeclarationError for keys that would collide.
 
-        Nothing is said of a section before both listings have ended: until then all is a draft, deletes above all.
+        Nothing of a section is final before both listings have ended; until then everything is a draft, deletes above
+        all.
         """
         with ExitStack() as cleanup:
             cleanup.callback(self._discard)
@@ -174,7 +175,7 @@ class SectionPlanner:
     # --- decisions
 
     def _objects(self) -> Iterator[Decided]:
-        """The greater part of most plans is there already: such keys are put aside many at a time."""
+        """Most keys of most plans are already there: they are set aside many at a time."""
         source, destination = self._listings()
         at = self._memory.at
         alike = alike_reason(self._rules) if self._mapping.is_identity else None
@@ -316,7 +317,7 @@ class SectionPlanner:
         return SectionOutcome(source, destination, summary, delivered, tuple(self._examples), unclear, remarks)
 
     def _discard(self) -> None:
-        """Drop drafts and temporary files; stop a listing whose other side has failed, with its threads."""
+        """Discard drafts and temporary files; stop a listing whose other side has failed, with its threads."""
         self._delivery.discard()
         for listing in self._open_listings:
             listing.close()
@@ -364,7 +365,7 @@ def _as_listed(entry: ListedEntry) -> ListedObject:
 
 
 def _unsupported(row: SourceRow, there: ListedEntry | None) -> Entry:
-    """EXCLUDED or UNSUPPORTED: of a key that one of the two listings does not tell enough of."""
+    """EXCLUDED or UNSUPPORTED, for a key about which one of the two listings does not say enough."""
     target, item, excluded = row
     action, reason = Action.EXCLUDED, str(excluded)
     if excluded is None:

@@ -1,9 +1,9 @@
 """Stages: which objects go first, which last, and what must be true before the next may start.
 
 The canary should show what a plan has to move. What a listing shows of every key (method, tier, written in parts, not
-ASCII) the router sees for itself, as the keys go by. What it cannot see in one pass is chosen by `exercising`, from the
-sample that was looked at before planning: tags, metadata and whatever else objects carry, the largest of each tier, and
-keys far into the bucket.
+ASCII) the router sees as the keys go by. What it cannot see in one pass is chosen by `exercising`, from the sample that
+was looked at before planning: tags, metadata and whatever else objects carry, the largest of each tier, and keys far
+into the bucket.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Group(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """What tells objects apart as far as their listing says: the canary has one of each kind."""
+    """The kind of an object as far as its listing shows it: the canary has one of each kind."""
 
     method: Method
     tier: str
@@ -150,7 +150,7 @@ def in_running_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     by_id = {stage.id: stage for stage in stages}
     if not by_id:
         return ()
-    import networkx as nx  # 0.1 s, which plans without anything to move need not wait for
+    import networkx as nx  # takes 0.1 s to import, which plans that move nothing need not wait for
 
     graph = nx.DiGraph()
     graph.add_nodes_from(by_id)
@@ -192,7 +192,7 @@ def exercising(listed: Sequence[ListedObject], sampled: Iterable[SampledObject])
 
 
 def _carried(found: SampledObject) -> Iterator[str]:
-    """What only a look at the object shows."""
+    """Traits that only a HEAD of the object shows."""
     if found.tags or found.head.tag_count:
         yield "tags"
     for name in found.head.headers:

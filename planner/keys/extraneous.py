@@ -1,7 +1,7 @@
 """Which keys of the destination may be deleted where it does not keep every key as it is written.
 
 Such a destination lists a copied '/a' as 'a', 'a//b' as 'a/b' or 'A' as 'a': what stands "at the destination only" may
-be a copy under another name. A key may be deleted when no key of the source can have become it. That is known once
+be a copy under another name. A key may be deleted when no key of the source can have turned into it. That is known once
 both listings have ended, so what was found on the way is held back until then, on disk.
 """
 
@@ -23,11 +23,11 @@ from storage.disk_sort import DiskSort
 
 _SLASHES = re.compile("//+")
 _UNNAMEABLE = frozenset(("control",))
-"""Kinds of key of which nobody can tell what a destination made of them."""
+"""Kinds of key for which it is unknown what a destination made of them."""
 
 
 def bare(key: str) -> str:
-    """What is left of *key* under all the foldings there are: keys that some destination takes for one are equal here.
+    """*key* under all known foldings: keys that some destination treats as one are equal here.
 
     No case, no empty or dotted segments, no slashes at either end, one Unicode form.
     """

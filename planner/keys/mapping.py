@@ -20,7 +20,7 @@ from storage.disk_sort import DiskSort
 
 MAX_KEY_BYTES = 1024
 _SURELY_SHORT = MAX_KEY_BYTES // 4
-"""Characters that cannot be more than MAX_KEY_BYTES in UTF-8."""
+"""Keys of at most this many characters cannot exceed MAX_KEY_BYTES in UTF-8."""
 
 Fold = Callable[[str], str]
 
@@ -101,7 +101,7 @@ def holds_keys_beneath_keys(capabilities: Capabilities) -> bool:
 
 
 class NestedKeys:
-    """Finds a key that is another one's folder, in ascending keys. Holds the chain of one key's beginnings."""
+    """Finds a key that is another one's folder, in ascending keys. Holds the chain of prefixes of one key."""
 
     def __init__(self) -> None:
         self._beginnings: list[tuple[str, str]] = []
@@ -122,7 +122,7 @@ class NestedKeys:
 
 
 def fold_of(capabilities: Capabilities) -> Fold | None:
-    """How the destination folds keys together by itself, or None when no probe saw it do so.
+    """How the destination folds keys together, or None when no probe saw it do so.
 
     Facts: folds_leading_slash (MinIO: '/a' is 'a'), folds_double_slash ('a//b' is 'a/b'), case_insensitive.
     """

@@ -25,7 +25,7 @@ class SectionWork(NamedTuple):
     """By the source's storage class."""
     largest: Largest
     unclear_order: Counted = NOTHING
-    """Source keys whose listing does not tell the order of their versions."""
+    """Source keys whose listing does not show the order of their versions."""
     remarks: tuple[Risk, ...] = ()
     """Of its listings."""
 
@@ -40,7 +40,7 @@ ASSUMPTIONS: dict[str, str] = {
 
 
 def restore_assumptions(work: Sequence[SectionWork], policy: Policy) -> dict[str, str]:
-    """What the price of asking objects back from their archives rests on; empty where there are none."""
+    """The assumptions behind the price of restores; empty where there are none."""
     names = sorted({name for item in work for name, carried in item.classes.items() if carried.restores})
     if not names:
         return {}

@@ -1,10 +1,10 @@
 """What a plan will take: requests, time, memory, ledger, money. Every input is printed under `assumptions`.
 
 Time, per tier: the longer of objects (or parts) x latency / concurrency and bytes / throughput; tiers are added up.
-`low` is 7/10 of it and `high` twice it. What the endpoint copies by itself moves no bytes through us and holds none.
-Memory of a worker process: concurrency x the most one unit of work holds (schema.tiers.held_bytes: a whole object, a
-part, or a window of it), but never more than the byte budget, and 150 MiB for the program itself.
-No floats anywhere: figures with decimals are quoted text, so that the plan has one spelling.
+`low` is 7/10 of it and `high` twice it. What the endpoint copies moves no bytes through this machine and holds none in
+memory. Memory of a worker process: concurrency x the most one unit of work holds (schema.tiers.held_bytes: a whole
+object, a part, or a window of it), but never more than the byte budget, and 150 MiB for the program itself. No floats
+anywhere: figures with decimals are quoted text, so that the plan has one spelling.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from schema.plan import DELETES, Tally
 from schema.tiers import MIB, WHOLE_MAX, held_bytes
 
 BASE_MEMORY = 150 * MIB
-"""What a worker process needs beside object buffers."""
+"""What a worker process needs besides object buffers."""
 LEDGER_BYTES_PER_ROW = 125
 """Measured on PostgreSQL: 125 MB a million completions."""
 PROCESSES = 1
@@ -110,7 +110,7 @@ def _requests(work: Sequence[SectionWork], policy: Policy) -> dict[str, int]:
 
 
 def _seconds(tiers: Mapping[str, TierWork], requests: int, limits: Limits) -> tuple[int, str]:
-    """How long, and what makes it so."""
+    """How long it takes, and what bounds it."""
     concurrency = limits.workers or CONCURRENCY
     rate = THROUGHPUT_MIB * MIB * PROCESSES
     rate = min(rate, limits.bandwidth) if limits.bandwidth else rate

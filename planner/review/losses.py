@@ -1,7 +1,7 @@
-"""What cannot arrive, and what a reviewer should know of the ends: judged from the probes and a sample. Pure.
+"""What will be lost, and what a reviewer should know about the ends: judged from the probes and a sample. Pure.
 
 A loss is something the declaration asks to keep and the destination cannot hold (or the source does not tell):
-`apply` refuses until `accept_loss` names it. A fact that no probe looked at gives no loss.
+`apply` refuses until `accept_loss` names it. A fact that no probe examined gives no loss.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def find_losses(evidence: Evidence, accepted: Collection[str] = ()) -> tuple[Los
         before = merged.get(loss.id)
         merged[loss.id] = loss if before is None else _joined(before, loss)
     for name in accepted:
-        # A sample does not show all objects: what is accepted by name holds for those that it has missed, too.
+        # A sample does not show all objects: a loss accepted by name covers those it has missed, too.
         merged.setdefault(name, Loss(name, "no object of the sample shows it", None, (), True))
     return tuple(merged.values())
 
@@ -67,7 +67,7 @@ KEY_FACTS: Final[Mapping[str, tuple[Fact, str]]] = {
 
 def key_kinds(key: str, size: int = 0) -> frozenset[str]:
     """The kinds of odd key that *key* (as it will be at the destination), of *size* bytes, is; none for nearly all."""
-    # Some simple questions cost less than one pattern that asks them all.
+    # A few simple tests cost less than one pattern for all of them.
     plain = _PLAIN.fullmatch(key) and not ("//" in key or "/." in key or "./" in key)
     if plain and key[0] not in "/." and key[-1] not in "/.":
         return _NO_KINDS
@@ -129,7 +129,7 @@ def _odd_keys(evidence: Evidence) -> Iterator[FoundLoss]:
 
 
 def risks_of_probes(section: Section, preserve: Preserve) -> Iterator[Risk]:
-    """What the probes found that loses nothing asked for, but that a reviewer should know."""
+    """Findings of the probes that cause no loss, but that a reviewer should know."""
     there, here = section.destination_capabilities, section.source_capabilities
     untold = there.setting(Setting.PROBE)
     if untold:

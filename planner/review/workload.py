@@ -53,7 +53,7 @@ class PartCount:
 class ClassWork:
     """What is carried out of one storage class. A part is a read and a write; an upload in parts has two more.
 
-    What the endpoint copies by itself is a write, and read by nobody.
+    What the endpoint copies by itself is a write and no read.
     """
 
     objects: int = 0
@@ -66,7 +66,7 @@ class ClassWork:
 
 
 def with_tags_asked(classes: Mapping[str, ClassWork]) -> dict[str, ClassWork]:
-    """The same where heads do not tell of tags: a GetObjectTagging for each object besides."""
+    """The same where heads do not count tags: a GetObjectTagging for each object as well."""
     return {name: replace(work, reads=work.reads + work.objects) for name, work in classes.items()}
 
 

@@ -24,14 +24,14 @@ TAGGING: Final = ("x-amz-tagging", "probe=a%20b%2Bc&s3migrate=")
 
 
 def check_headers(canary: Canary) -> Facts:
-    """System headers, metadata in three dresses, redirect and tags: one PUT where the server takes them all."""
+    """System headers, metadata in three encodings, redirect and tags: one PUT where the server accepts them all."""
     facts: Facts = dict.fromkeys((f.fact for f in FEATURES), UNKNOWN)
     facts |= dict.fromkeys((Fact.CHECKSUMS_RETURNED, Fact.TAGGING_HEADER, Fact.TAGGING), UNKNOWN)
     checksum = (FINGERPRINT.header, FINGERPRINT.encoded(BODY))
     plain = [feature for feature in FEATURES if feature.fact not in _ODD]
     taken: Sequence[Feature] = ()
     tagged = False
-    # What servers are known to choke on goes first: raw UTF-8, odd names, tags, checksums.
+    # What servers are known to fail on is dropped first: raw UTF-8, odd names, tags, checksums.
     for features, extra in (
         (FEATURES, [TAGGING, checksum]),
         (plain, [TAGGING, checksum]),
@@ -74,13 +74,13 @@ def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:
 
 
 def check_metadata_sizes(canary: Canary) -> Facts:
-    """How much user metadata an object may have; what is refused or cut off is too much."""
+    """How much user metadata an object may have; what is refused or truncated is too much."""
     facts: Facts = {}
     for fact, size in ((Fact.METADATA_2KB, 2048), (Fact.METADATA_4KB, 4096)):
         feature = Feature(fact, _metadata_of(size))
         answer = canary.put("sized", BODY, feature.headers)
         if isinstance(answer, StoreError):
-            # Servers are known to fall over it: a 500 that comes back each time is an answer.
+            # Some servers fail on it: a 500 that comes back every time is an answer.
             facts[fact] = REJECTED if isinstance(answer, ServerFault) else refusal(answer)
             continue
         head = canary.ask(lambda: canary.store.head(canary.key("sized")))
@@ -96,8 +96,8 @@ def _metadata_of(size: int) -> tuple[tuple[str, str], ...]:
 def _check_tags(canary: Canary, sent: bool) -> Facts:
     """Tags by header (*sent* with canary "headers" already) and by PutObjectTagging, read back each time.
 
-    Servers that do not know `?tagging` answer a GET with the object and take a PUT for a new object, so a PUT is
-    made only where a GET was understood.
+    Servers that do not know `?tagging` answer a GET with the object and take a PUT for a new object, so it is PUT only
+    where a GET was understood.
     """
     facts: Facts = {Fact.TAGGING: UNKNOWN}
     if not sent:
@@ -127,7 +127,7 @@ def _check_tags(canary: Canary, sent: bool) -> Facts:
 def check_copy_tags(canary: Canary) -> Facts:
     """Tags sent with a CopyObject that replaces metadata and tags, as the run's copies do."""
     source, key = canary.key("base"), canary.key("copy")
-    # Others than those of the source, which a server that overlooks the directive would copy.
+    # Not the source's tags, which a server that ignores the directive would copy.
     tagging = ("x-amz-tagging", "probe=copied")
     headers = [("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"), tagging]
     answer = canary.ask(lambda: canary.store.copy(CopySource(canary.store.bucket, source), key, headers))
@@ -138,8 +138,9 @@ def check_copy_tags(canary: Canary) -> Facts:
 
 
 def check_server_headers(canary: Canary) -> Facts:
-    """What the server tells of canary "base", which was written without a header. Its Content-Type is no question:
-    where none was sent, none is compared."""
+    """What the server shows for canary "base", which was written without headers. Its Content-Type does not matter:
+    where none was sent, none is compared.
+    """
     head = canary.ask(lambda: canary.store.head(canary.key("base")))
     if isinstance(head, StoreError):
         return {}

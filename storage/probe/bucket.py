@@ -22,13 +22,13 @@ Ask = Callable[[str], bytes | StoreError]
 
 
 def reader(canary: Canary) -> Ask:
-    """The way to ask for a bucket's settings."""
+    """Requests a bucket's settings."""
 
     def ask(name: str) -> bytes | StoreError:
         answer = canary.ask(lambda: canary.store.subresource("GET", None, [(name, "")]), tolerant=True)
         if not isinstance(answer, StoreError):
             return answer[1]
-        # A 404 of another name says that the setting is missing, not the bucket.
+        # A 404 with another code says that the setting is missing, not the bucket.
         absent = isinstance(answer, BucketMissing) and answer.code not in ("", "NoSuchBucket")
         if answer.scope is Scope.RUN and not absent:
             raise answer
@@ -124,6 +124,6 @@ def read_requester_pays(ask: Ask) -> Facts:
 
 
 def _word(text: str | None) -> str:
-    """A setting's value, only as far as it is a plain word: the plan shows it to people."""
+    """A setting's value, if it is a plain word: the plan shows it to people."""
     found = re.match(r"[\w:.-]{1,64}", (text or "").strip(), re.ASCII)
     return found.group() if found else ABSENT

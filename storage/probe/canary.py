@@ -1,4 +1,4 @@
-"""The canary objects of a probe: written under one folder of ours, remembered, and removed whatever happens."""
+"""The canary objects of a probe: written under one folder of ours, recorded, and removed whatever happens."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ ABANDONED_MS: Final = 600_000
 _TOKEN: Final = re.compile(r"[0-9a-f]{16}/")
 
 SHOWN_LATE_SECONDS: Final = (0.1, 0.2, 0.2, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0)
-"""Pauses before looks at a canary that was taken and is not shown yet."""
+"""Pauses before each new look at a canary that was accepted and is not shown yet."""
 
 Result = TypeVar("Result")
 
 TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, ResponseUnreadable)
-"""Errors that say nothing of the feature asked for, but after several attempts (then the feature is unknown)."""
+"""Errors that say nothing about the feature asked for; after several attempts the feature is unknown."""
 _CONFUSED: Final = (WrongRegion, BucketMissing, ListingRefused)
-"""What a server that takes an odd key for something else may say."""
+"""What a server may answer that mistakes an odd key for something else."""
 _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uffff"}
 
 
@@ -60,16 +60,16 @@ class Canary:
         self._retry = retry
         self._written: dict[tuple[str, str | None], None] = {}
         self.etags: dict[str, str] = {}
-        """What the last write of each key answered."""
+        """The answer to the last write of each key."""
         self._uploads: list[tuple[str, str]] = []
         self._lost_upload = False
-        """An upload may be open whose id never reached us."""
+        """An upload may be open whose id was lost."""
         self._reached = False
         """Something was sent to the endpoint: until then no write can have left anything behind."""
         self.versioned = False
-        """The bucket keeps versions, or may: what answers do not tell of them is listed before the probe ends."""
+        """The bucket keeps versions, or may: those that answers did not name are listed before the probe ends."""
         self.versions_told: bool | None = None
-        """Whether every write told its version. None: nothing was written, or the bucket keeps none."""
+        """Whether every write named its version. None: nothing was written, or the bucket keeps none."""
         self._of_others: list[ListedObject] = []
         self._server_ms = 0
         self._patience = list(SHOWN_LATE_SECONDS)
@@ -108,7 +108,7 @@ class Canary:
             return error
 
     def _shown_late(self, call: Callable[[], Result], missing: StoreError) -> Result | StoreError:
-        """*call* once more, and again, until the endpoint shows what it has taken. Patience is spent once a probe."""
+        """Repeat *call* until the endpoint shows what it has accepted. The waits are spent once per probe."""
         while self._patience:
             self.pause(self._patience.pop(0))
             try:
@@ -140,7 +140,7 @@ class Canary:
         guard: Guard = UNGUARDED,
         tolerant: bool = False,
     ) -> WriteResult | StoreError:
-        """The same for a full key. It is remembered before the request: a lost answer may hide a success."""
+        """The same for a full key. It is recorded before the request: a lost answer may hide a success."""
         new = (key, None) not in self._written
         self._written[(key, None)] = None
         sent = [*headers, *self._carried]
@@ -211,9 +211,8 @@ class Canary:
         self._retry.wait(seconds)
 
     def sweep(self, *, versioned: bool, abandoned_ms: int = ABANDONED_MS) -> None:
-        """Remove what a probe that was killed has left: canaries, their versions and uploads, by their age.
-
-        To be called after `remove`. Raises no StoreError: what is not ours must not fail our probe.
+        """Remove what a killed probe has left: canaries, their versions and uploads, by their age. To be called after
+        `remove`. Raises no StoreError: leftovers of others must not fail this probe.
         """
         if not self._server_ms:
             return
@@ -243,7 +242,7 @@ class Canary:
                     self._abort(upload.key, upload.upload_id)
 
     def remove(self) -> tuple[str, ...]:
-        """Remove everything; the keys (and uploads) that are still there. Raises no StoreError."""
+        """Remove everything. Returns the keys (and uploads) that are still there. Raises no StoreError."""
         if self._lost_upload:
             with contextlib.suppress(StoreError):
                 self._uploads = [(u.key, u.upload_id) for u in self.store.list_uploads(self.folder)]
@@ -263,8 +262,8 @@ class Canary:
     def _due(self) -> list[tuple[str, str | None]]:
         """What is to be removed, by version where the bucket keeps any: a plain delete would leave a marker.
 
-        A listing tells of all versions and markers whatever the answers to our writes and deletes told. Where there
-        is none to be had, a key is deleted by name only if none of its versions is known.
+        A listing tells of all versions and markers whatever the answers to our writes and deletes told. Without a
+        listing, a key is deleted by name only if none of its versions is known.
         """
         if self.versioned:
             places = (self.folder, "/" + self.folder) if not self.prefix else (self.folder,)
@@ -277,7 +276,7 @@ class Canary:
         return [(entry.key, entry.version_id) for entry in self.store.list_versions(place)]
 
     def _still_listed(self) -> list[str] | None:
-        """Keys below the folder now; None when no listing is to be had. What other probes have there is noted."""
+        """Keys below the folder now; None when they cannot be listed. What other probes have there is recorded."""
         try:
             found = self._retry.call(lambda: list(supported(self.store.list_objects(self._root))))
         except StoreError:

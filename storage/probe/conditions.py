@@ -28,8 +28,8 @@ def check_conditions(canary: Canary) -> Facts:
     written = canary.put("base", BODY, guard=CREATE_ONLY)
     facts: Facts = {Fact.IF_NONE_MATCH: UNKNOWN, Fact.IF_MATCH: UNKNOWN, Fact.ETAG_IS_MD5: UNKNOWN}
     if isinstance(written, StoreError):
-        # The key is new, so whatever refuses this does not understand the header; but a 412 may tell of a lost answer,
-        # or of a canary that an earlier probe left. Where nothing is there, it is said whatever is true.
+        # The key is new, so a refusal means that the header is not understood; but a 412 may follow a lost answer,
+        # or a canary that an earlier probe left. Where nothing is there, 412 is answered to any condition.
         facts[Fact.IF_NONE_MATCH] = refusal(written)
         if isinstance(written, DestinationChanged):
             there = canary.ask(lambda: canary.store.head(canary.key("base")))

@@ -52,7 +52,7 @@ def _source_condition(canary: Canary) -> Facts:
 def _honoured_pin(canary: Canary, name: str) -> Finding:
     head = canary.ask(lambda: canary.store.head(canary.key(name)))
     if isinstance(head, StoreError):
-        return ENFORCED if isinstance(head, ObjectMissing) else UNKNOWN  # no such canary: the other one speaks
+        return ENFORCED if isinstance(head, ObjectMissing) else UNKNOWN  # no such canary: the other one decides
     return honoured(canary.copy(name, "copy", source_pin=Pin(etag=head.etag)))
 
 
@@ -111,7 +111,7 @@ def check_part_copies(canary: Canary) -> Facts:
 
 
 def _arrived(canary: Canary, upload: str, size: int) -> Finding:
-    """By the list of parts, where the part's ETag does not prove what is in it."""
+    """By ListParts, where the part's ETag does not prove its content."""
     listed = canary.ask(lambda: list(canary.store.list_parts(canary.key("parts"), upload)))
     if isinstance(listed, StoreError):
         return UNKNOWN

@@ -1,7 +1,7 @@
 """What a destination really does, found out by canary writes.
 
-A probe tests enforcement, not acceptance: a server that takes `If-None-Match: *` and overwrites all the same is the
-dangerous one. What was found is part of the plan; it holds no id, no time, nothing that differs between two probes
+A probe tests enforcement, not acceptance: the dangerous server is the one that accepts `If-None-Match: *` and
+overwrites anyway. The findings are part of the plan; they hold no id, no time, nothing that differs between two probes
 of the same endpoint.
 """
 
@@ -50,7 +50,7 @@ PROBE_RETRY: Final = Retry(RetryPolicy(attempts=3), throttle_seconds=60.0)
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What a plan wants to know besides what is always asked."""
+    """What a plan needs to know besides what is always probed."""
 
     storage_classes: Sequence[str] = ()
     """The classes it would write: one request each."""
@@ -59,7 +59,7 @@ class Questions:
     server_copy: bool = False
     """Some twenty requests."""
     carried: HeaderList = ()
-    """What every write of the run carries: encryption, say, which the bucket's policy may demand."""
+    """Headers of every write of the run, such as encryption, which the bucket's policy may require."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Conduct:
 
     retry: Retry = PROBE_RETRY
     abandoned_ms: int = ABANDONED_MS
-    """Canaries of other probes are removed once they are so old."""
+    """Canaries of other probes are removed once they are this old."""
 
 
 def probe_destination(

@@ -1,8 +1,8 @@
 """The finding behind a server's answer, and the bodies and preconditions that the checks send to get one.
 
-A feature is 'enforced' only when a request that violates it was refused and one that honours it was accepted;
-'ignored' when the violation passed; 'rejected' when the server does not take the feature at all; 'unknown' when
-the server's answers told nothing. Every check answers all its facts, whatever fails.
+A feature is 'enforced' only when a request that violates it was refused and one that honours it was accepted; 'ignored'
+when the violation passed; 'rejected' when the server does not accept the feature at all; 'unknown' when the server's
+answers were inconclusive. Every check answers all its facts, whatever fails.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def refusal(error: StoreError) -> Finding:
 def honoured(answer: object) -> Finding:
     """The finding behind the answer to a request whose condition holds, after one whose does not was refused.
 
-    A server that refuses both does not look at it: no request may carry it.
+    A server that refuses both does not evaluate it: no request may carry it.
     """
     if not isinstance(answer, StoreError):
         return ENFORCED

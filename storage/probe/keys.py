@@ -16,7 +16,7 @@ from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, r
 MAX_KEY_BYTES: Final = 1024
 STUFFED: Final = "stuffed/"
 EMPTY: Final[Mapping[Fact, tuple[str, ...]]] = {Fact.KEY_FOLDER_MARKER: ("marker/",)}
-"""Asked for only where a key like it that has content is not held."""
+"""Probed only where a similar key with content is not held."""
 ODD_KEYS: Final[Mapping[Fact, tuple[str, ...]]] = {
     Fact.KEY_CASE: ("BASE",),
     Fact.KEY_FOLDER_CONTENT: (STUFFED,),
@@ -34,7 +34,7 @@ SPELLINGS: Final[Mapping[Fact, tuple[str, ...]]] = {
     Fact.KEY_NORMAL_FORM: ("n\u00e9", "ne\u0301"),
     Fact.KEY_WIDE: ("w\U0001f600",),
 }
-"""The same of keys that differ in their letters alone, so that one canary can ask for all of them."""
+"""The same for keys that differ only in their characters, so that one canary can test all of them."""
 ALL_SPELLINGS: Final = "/".join(("all", *(name for names in SPELLINGS.values() for name in names)))
 
 
@@ -89,7 +89,7 @@ def _write(canary: Canary, wanted: Mapping[Fact, tuple[str, ...]], facts: Facts,
 
 
 def judge_odd_keys(written: Facts, taken: Mapping[str, int], listed: Mapping[str, ListedObject] | None) -> Facts:
-    """What became of the odd keys, by one listing."""
+    """The findings for the odd keys, by one listing."""
     facts = dict(written)
     if listed is None:
         unseen: Facts = dict.fromkeys((*ODD_KEYS, *SPELLINGS, *EMPTY, Fact.ODD_KEYS), UNKNOWN)

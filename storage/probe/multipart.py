@@ -62,7 +62,7 @@ def check_multipart(canary: Canary, *, tagged: bool = False) -> Facts:
         return facts | {Fact.MULTIPART: refusal(upload)}
     completed = _complete(canary, upload, asked, tags=tags)
     if asked and completed.get(Fact.MULTIPART) == REJECTED:
-        # Parts are taken with a checksum, but no whole: do without.
+        # Parts are accepted with a checksum, but not the whole object: do without.
         again = canary.create_upload("base", tags)
         if isinstance(again, str):
             completed = _complete(canary, again, [], tags=tags) | {PARTS_FACT: REJECTED}

@@ -17,7 +17,9 @@ LATER: Final = 200
 """Of each later one."""
 RANGES: Final = 7
 PATIENCE_SECONDS: Final = 10.0
-"""No further range is begun after it: a listing that is slow, or sorted on disk, is not walked again and again."""
+"""Seconds after which no further range is begun: a listing that is slow, or sorted on disk, is not read again and
+again.
+"""
 LISTED_FOR_OLDER: Final = 1000
 """Versions listed at most to find older ones: a page."""
 _LAST: Final = "\U0010fffd"
@@ -45,8 +47,8 @@ def sample_of(
 def _from_ranges(store: ObjectStore, prefix: str, clock: Callable[[], float]) -> tuple[ListedObject, ...]:
     """Each later range begins behind all keys that share their first characters with the last one seen.
 
-    These are fewer each time, so that the steps grow from neighbours to folders and first letters; a step beyond the
-    last key of all is taken back, and shorter ones follow.
+    The prefix gets shorter each time, so that the steps grow from neighbours to folders and first letters; a step
+    beyond the last key of all is undone, and shorter ones follow.
     """
     until = clock() + PATIENCE_SECONDS
     found = list(islice(supported(store.list_objects(prefix)), FIRST))

@@ -1,4 +1,4 @@
-"""From an answer's headers to the values of the port, and the checks of a pinned read. Pure but for the errors."""
+"""From an answer's headers to the values of the port, and the checks of a pinned read. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WrongAnswer(NamedTuple):
 
 
 def told_size(headers: Mapping[str, str]) -> int | None:
-    """The size of the whole object, also where the answer is a range; None: not told."""
+    """The size of the whole object, even where the answer is a range; None: not stated."""
     total = headers.get("content-length", "")
     if "content-range" in headers:
         held = _CONTENT_RANGE.match(headers["content-range"])
@@ -31,17 +31,17 @@ def told_size(headers: Mapping[str, str]) -> int | None:
 
 
 def told_etag(headers: Mapping[str, str]) -> str | None:
-    """Without quotes and without W/; None: not told."""
+    """Without quotes and without W/; None: not stated."""
     return bare_etag(headers.get("etag", "")) or None
 
 
 def told_version(headers: Mapping[str, str]) -> str | None:
-    """The version written or read; None: not told, or there is none."""
+    """The version written or read; None: not stated, or there is none."""
     return headers.get("x-amz-version-id") or None
 
 
 def with_first_byte(told: Mapping[str, str], first: Answer) -> Mapping[str, str]:
-    """A HEAD's headers, and what the answer to a GET of the first byte tells besides: the size in Content-Range."""
+    """A HEAD's headers, completed by the answer to a GET of the first byte: the size is in Content-Range."""
     added = {name: value for name, value in first.headers.items() if name not in told}
     if first.status == 206:
         added.pop("content-length", None)  # that of the one byte
@@ -97,7 +97,7 @@ def _of_whole(answer: Answer, pin: Pin, length: int) -> WrongAnswer | None:
 
 def _of_range(answer: Answer, start: int, length: int) -> WrongAnswer | None:
     held = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
-    # rclone answers a range with 200 instead of 206; its Content-Range tells, and is what counts.
+    # rclone answers a range with 200 instead of 206; the Content-Range is what counts.
     if held is None and answer.status == 200:
         return WrongAnswer(FeatureUnsupported, "the endpoint ignores Range, so large objects cannot be read in parts")
     if held is None or answer.status not in (200, 206):

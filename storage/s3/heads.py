@@ -1,4 +1,4 @@
-"""Heads of objects: by HEAD, and by a GET where a HEAD is refused, or does not tell what it should."""
+"""Heads of objects: by HEAD, and by GET where a HEAD is refused or incomplete."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Heads:
         self._wire = wire
         self._read = read
         self._refused = False
-        """HEAD was refused where GET was answered: some proxies let no other method through."""
+        """HEAD was refused where GET was answered: some proxies pass GET only."""
 
     def ask(self, key: str, query: HeaderList, extra: HeaderList) -> ObjectHead:
         """See ObjectStore.head; *query* names the version."""
@@ -42,11 +42,11 @@ class Heads:
         if "etag" not in answer.headers and "last-modified" not in answer.headers:
             raise self._wire.unreadable(operation, answer, "it has neither ETag nor Last-Modified: no object's head")
         if self._wire.unpacks and told_size(answer.headers) is None:
-            operation = replace(operation, headers=extra, packed=True)  # what is stored packed they tell only so
+            operation = replace(operation, headers=extra, packed=True)  # compressed objects show their size only so
             answer = self._answer(operation, extra)
         headers = dict(answer.headers)
         if told_size(headers) == 0 and told_etag(headers) != _EMPTY_MD5:
-            headers.pop("content-length", None)  # of the empty answer to a HEAD, perhaps, and not of the object
+            headers.pop("content-length", None)  # perhaps that of the empty answer to a HEAD, not of the object
         if told_size(headers) is None or told_etag(headers) is None:
             headers = dict(with_first_byte(headers, self._first_byte(operation)))
         size = told_size(headers)
@@ -67,7 +67,7 @@ class Heads:
             try:
                 answer = self._by_get(operation, extra)
             except StoreError as error:
-                # An answer to HEAD has no words; those of the GET say why.
+                # The answer to a HEAD has no body; that of the GET says why.
                 raise (error if type(error) is type(refused) else refused) from None
             self._refused = True
             return answer
@@ -97,9 +97,8 @@ class Heads:
         return self._read(named)
 
     def _why_missing(self, head: Operation, missing: ObjectMissing) -> StoreError:
-        """What the source says of an object whose HEAD is 404: an answer without a word, a missing bucket's as well.
-
-        Only a GET tells the code. One that reads the object makes the HEAD an answer that cannot be trusted.
+        """What the source says about an object whose HEAD is 404, which has no body and may mean a missing bucket as
+        well. Only a GET shows the code. A GET that reads the object shows that the HEAD cannot be trusted.
         """
         try:
             self._read(Operation("GetObject", Purpose.READ, "GET", head.key, head.query, _FIRST_BYTE))

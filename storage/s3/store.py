@@ -55,7 +55,7 @@ class S3Store:
     ) -> None:
         """*which*: the end of the pair this store is; its errors say so.
 
-        Without side.ca_bundle libcurl's own authorities hold.
+        Without side.ca_bundle libcurl's default authorities apply.
         """
         self._side = side
         settings = WireSettings(
@@ -176,9 +176,9 @@ class S3Store:
         return WriteResult(etag, told_version(answer.headers), answer.headers)
 
     def _etag_there(self, write: Operation, answer: Answer, size: int | None = None) -> str:
-        """The ETag of what *write* made, whose *answer* does not tell it. *size*: what was written, where known.
+        """The ETag of what *write* made, whose *answer* does not state it. *size*: what was written, where known.
 
-        Raises ResponseUnreadable where nothing of the kind is there: then something else than S3 answered.
+        Raises ResponseUnreadable where nothing of the kind is there: then the answer did not come from S3.
         """
         version = told_version(answer.headers)
         try:
@@ -190,7 +190,7 @@ class S3Store:
         return head.etag
 
     def _written(self, write: Operation, root: str) -> WriteResult:
-        """What Complete or a copy answered, a document of that *root*."""
+        """The result of Complete or a copy, from a document of that *root*."""
         answer = self._wire.send(write)
         etag = self._wire.parsed(write, answer, partial(documents.written_etag, root=root))
         return WriteResult(etag or self._etag_there(write, answer), told_version(answer.headers), answer.headers)
@@ -328,7 +328,7 @@ class S3Store:
         """Read an object's content or its head, with the customer's key when there is one.
 
         One bucket may hold objects with and without a key, and S3 answers 400 to a key for an object that has none,
-        as to a missing key; so after a 400 it is asked once more without.
+        as to a missing key; so after a 400 the request is repeated without it.
         """
         asked = operation.headers
         operation.headers = (*asked, *self._data)

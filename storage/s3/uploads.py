@@ -63,9 +63,8 @@ def part_copy(part: UploadPart, headers: HeaderList) -> Operation:
 
 
 def send_part(wire: Wire, operation: Operation, part: UploadPart, *, headers: HeaderList) -> PartResult:
-    """Send a part_upload or part_copy. *headers*: those of a ListParts, asked where the answer tells no ETag.
-
-    Raises ResponseUnreadable where that tells none either: then something else than S3 answered.
+    """Send a part_upload or part_copy. *headers*: those of a ListParts, sent where the answer states no ETag. Raises
+    ResponseUnreadable where that lists none either: then the answer did not come from S3.
     """
     answer = wire.send(operation)
     if operation.document is None:
@@ -97,7 +96,7 @@ def completion(
 
 
 def abort_upload(wire: Wire, key: str, upload_id: str, *, headers: HeaderList) -> None:
-    """AbortMultipartUpload; an upload that is gone is what was wanted."""
+    """AbortMultipartUpload; an upload that is gone already is fine."""
     query = (("uploadId", upload_id),)
     try:
         wire.send(Operation("AbortMultipartUpload", Purpose.UPLOAD, "DELETE", key, query, headers))

@@ -1,4 +1,4 @@
-"""S3 error codes, HTTP statuses and faults of the exchange, each with the leaf of StoreError it means by itself.
+"""S3 error codes, HTTP statuses and faults of the exchange, each with the leaf of StoreError it means on its own.
 
 Sources: AWS's list of S3 error codes, MinIO's api-errors. What depends on the call is decided in
 errors.py.

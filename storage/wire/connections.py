@@ -1,7 +1,7 @@
-"""Kept-alive connections, lent for one request at a time: never more of an origin than requests were in flight at once.
+"""Kept-alive connections, lent for one request at a time: never more to an origin than requests were in flight at once.
 
-Stores of different buckets behind one origin share them. Before one more is opened than this process means to have,
-the oldest idle ones are closed, of whatever origin.
+Stores of different buckets behind one origin share them. Before a connection beyond this process's limit is opened, the
+oldest idle ones are closed, to whatever origin.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from storage.wire.plain import SocketConnection
 
 USER_AGENT = "s3migrate"
 LIBCURL_DESCRIPTORS = 4
-"""Of one of libcurl's: a socket, two queues by which it wakes itself, and for a moment the certificates' file."""
+"""Of one of libcurl's connections: a socket, two wake-up descriptors, and briefly the certificates' file."""
 _log = logging.getLogger(__name__)
 
 
@@ -61,23 +61,25 @@ class Connections:
         self._origin, self._ca_bundle = origin, ca_bundle
         self._idle: deque[Connection] = deque()
         self.users = 0
-        """Guarded by the lock of who shares it out."""
+        """Guarded by the lock of the pool."""
 
     def take(self) -> Connection:
-        """A connection for one request, to be given back by `give`: the one used last, the likeliest to be alive."""
+        """A connection for one request, to be given back by `give`: the most recently used one, which is most likely
+        alive.
+        """
         try:
             return self._idle.pop()
         except IndexError:
             return _SHARED.opened(self._origin, self._ca_bundle)
 
     def give(self, connection: Connection) -> None:
-        """It is idle again; closed, where nobody will ask for it any more."""
+        """Return it as idle; it is closed when no user is left."""
         self._idle.append(connection)
         if not self.users:
             self.close_idle()
 
     def close_idle(self, most: int | None = None) -> int:
-        """Close idle connections, the oldest first, *most* of them at most; how many it were."""
+        """Close at most *most* idle connections, the oldest first. Returns their number."""
         closed = 0
         while most is None or closed < most:
             try:

@@ -1,4 +1,4 @@
-"""One kept-alive HTTP connection over pycurl, with Python's callbacks on the data's way: where direct.py cannot go.
+"""One kept-alive HTTP connection over pycurl, with Python callbacks for all data: used where direct.py cannot be.
 
 A connection belongs to one thread. libcurl itself repeats a request whose reused connection turns out to be dead
 before any byte of an answer; that is why bodies can be rewound here.

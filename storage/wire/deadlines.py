@@ -1,4 +1,4 @@
-"""From the declared timeouts to what one request is allowed."""
+"""The time limits of each request, from the declared timeouts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = {
     "UploadPart": "put",
 }
 _WHOLE = {"CompleteMultipartUpload": "complete", "CopyObject": "copy", "UploadPartCopy": "copy"}
-"""Bounded from beginning to end; of the others, silence is."""
+"""Operations bounded from beginning to end; of the others only silence is bounded."""
 
 
 class Deadlines:
@@ -33,5 +33,5 @@ class Deadlines:
         self._streamed = Patience(max(STREAMED_LEAST_SECONDS, timeouts.get + timeouts.put), 0, connect)
 
     def of(self, operation: str, *, streamed: bool) -> Patience:
-        """What the operation of that name is allowed; *streamed*: its body comes from another request."""
+        """The limits of the operation of that name; *streamed*: its body comes from another request."""
         return self._streamed if streamed else self._of.get(operation, self._other)

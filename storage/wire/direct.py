@@ -1,6 +1,6 @@
 """One kept-alive HTTP connection over a libcurl without callbacks: the hot path of the wire, http and https alike.
 
-A 2xx body lands in the caller's memory, a PUT's leaves from it, and Python is asked nothing in between. libcurl
+A 2xx body is written into the caller's memory, a PUT's is sent from it, and no Python runs in between. libcurl
 itself repeats a request whose reused connection turns out to be dead before any byte of an answer.
 """
 
@@ -29,14 +29,14 @@ from storage.wire.libcurl import Easy, GrowingFile, HeaderBlock, Library, Memory
 HEAD_LIMIT = 64 * 1024
 """Bytes of an answer's head, 1xx answers and trailers with it; a longer one is refused."""
 SMALL = 64 * 1024
-"""A body of at most so many bytes lands in memory of ours and is copied: an error in its place may be longer."""
+"""A body of at most this many bytes goes to a buffer of ours and is copied: an error in its place may be longer."""
 ASIDE = 2 * 1024 * 1024
 """Memory of ours, taken from the machine where it is touched. An error's body that is longer ends the connection, as
 one does that is longer than a large body's own memory: what cannot be put anywhere cannot be read to its end."""
 RECEIVE_BUFFER = 128 * 1024
 SEND_BUFFER = 256 * 1024
 SUPPRESSED = (b"Expect:", b"Accept:", b"Content-Type:")
-"""A server that ignores Expect costs a second for each PUT; the other two would be lies."""
+"""A server that ignores Expect costs a second per PUT; the other two would be wrong."""
 
 
 class DirectConnection:
@@ -85,7 +85,7 @@ class DirectConnection:
         if not self._closing or not self._in_use.acquire(blocking=False):
             return
         try:
-            # A forked child holds copies of its parent's connections; to say goodbye is not for it.
+            # A forked child holds copies of its parent's connections and must not shut them down.
             if os.getpid() == self._process:
                 self._easy.close()
                 self._head.close()
@@ -94,7 +94,7 @@ class DirectConnection:
             self._in_use.release()
 
     def __del__(self) -> None:
-        """A connection that nobody knows any more takes its descriptors with it."""
+        """A connection that is garbage collected closes its descriptors."""
         if hasattr(self, "_aside"):
             self.close()
 
@@ -163,7 +163,7 @@ class DirectConnection:
         return held
 
     def _head_bytes_address(self) -> int:
-        """Where no byte will be read: an empty body must lie somewhere, or libcurl would ask for one."""
+        """An address for an empty body, of which no byte is read: without one libcurl would call for data."""
         return address_of(self._head_bytes)[0]
 
     def _set_method(self, method: str, sends: bool) -> None:
@@ -178,7 +178,7 @@ class DirectConnection:
         easy.text(libcurl.CUSTOMREQUEST, None if method == usual else method.encode("ascii"))
 
     def _lend(self, request: Request) -> None:
-        """A body that comes piece by piece from a reader: the one kind that Python is asked for."""
+        """A body that comes piece by piece from a reader: the only kind for which Python is called."""
         easy = self._easy
         if not self._lends:
             self._lends = True
@@ -204,11 +204,11 @@ class DirectConnection:
         return piece
 
     def _sought(self, offset: int, origin: int) -> bool:
-        """A lent body is gone once it was sent."""
+        """A body from a reader cannot be sent twice."""
         return origin == 0 and offset == self._read_at
 
     def _answer(self, code: int, request: Request, body: memoryview) -> Answer:
-        """What became of *request*: *body* is what was received, wherever it lies."""
+        """The answer to *request*; *body* is what was received, wherever it lies."""
         easy = self._easy
         read_error, self._read_error = self._read_error, None
         if read_error is not None and code:

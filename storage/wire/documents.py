@@ -1,4 +1,5 @@
-"""The small XML documents S3 answers with and is sent: uploads, parts, copies, tags, ACLs. Listings are elsewhere.
+"""The small XML documents that S3 sends and takes: uploads, parts, copies, tags, ACLs; listings are in
+storage/listing/.
 
 Every reader checks the document's root and the elements it needs, and raises ValueError for anything else: an
 empty or HTML 200 is never taken for an answer.

@@ -1,6 +1,6 @@
 """The one border where libcurl's failures and S3's refusals become leaves of schema.errors.StoreError.
 
-The tables are in error_codes.py; what depends on the call is decided here. HEAD answers have no body, so their
+The tables are in codes.py; what depends on the call is decided here. HEAD answers have no body, so their
 status alone decides. Pure: everything needed is passed in.
 """
 
@@ -55,13 +55,13 @@ _NOT_TLS = re.compile(
     r"wrong version number|packet length too long|record too long|unexpected TLS packet|unknown protocol|http request",
     re.IGNORECASE,
 )
-"""What TLS libraries say of a server that answers a handshake with something else."""
+"""Messages of TLS libraries about a server that answers a handshake with something else."""
 _TLS_WANTED = re.compile(
     rb"plain HTTP request was sent to (?:an? )?(?:HTTPS|TLS)|HTTP request to an? (?:HTTPS|TLS)|"
     rb"speaking plain HTTP to an SSL|requires? TLS|use HTTPS|https scheme",
     re.IGNORECASE,
 )
-"""What servers say in plain HTTP from a port that speaks TLS (nginx, Go, Apache and their like)."""
+"""What servers answer to plain HTTP at a port that speaks TLS (nginx, Go, Apache and others)."""
 _TLS_ALERT = b"\x15\x03"
 _MESSAGE_SHOWN = 300
 _KEY_GONE = ("", "NoSuchKey", "NotFound")
@@ -83,7 +83,7 @@ _MAY_MEAN_FULL = (AccessRefused, Throttled, ServerFault, ObjectRefused, FeatureU
 _PAYLOAD_WORDS = re.compile(r"unsigned[-_ ]?payload|content-?sha-?256|payload.{0,20}(?:hash|sign)", re.IGNORECASE)
 _PAYLOAD_CODES = frozenset(("XAmzContentSHA256Mismatch", "ContentSHA256Mismatch"))
 _UNSIGNED_REFUSALS = frozenset(("AccessDenied", "AllAccessDisabled"))
-"""What S3 answers an unsigned request for what is not public; anything else says that it cannot do without keys."""
+"""What S3 answers to an unsigned request for something not public; any other refusal says that keys are required."""
 
 
 class Purpose(Enum):
@@ -239,7 +239,7 @@ def _says_full(leaf: type[StoreError], code: str, detail: str) -> bool:
     if code and code not in BY_CODE and _FULL_CODE.search(code):
         return True
     if leaf is ObjectRefused and code in BY_CODE:
-        return False  # EntityTooLarge and its kin speak of one object's size
+        return False  # EntityTooLarge and similar codes are about one object's size
     return _FULL_WORDS.search(detail) is not None and not (leaf is Throttled and _TOO_FAST.search(detail))
 
 
@@ -253,7 +253,7 @@ def _by_code(status: int, code: str, *, headers: Mapping[str, str], call: Call) 
         # If-Match on a key that is gone; on a copy the missing key is the source.
         return ObjectMissing if call.purpose is Purpose.COPY else DestinationChanged
     if code == "NoSuchKey" and call.purpose in (Purpose.UPLOAD, Purpose.COMPLETE):
-        return UploadMissing  # of an upload nothing but the upload can be missing
+        return UploadMissing  # in a call on an upload only the upload can be missing
     if code == "NoSuchKey" and not call.key:
         return BucketMissing
     if code == "MethodNotAllowed":
@@ -265,7 +265,7 @@ def _by_code(status: int, code: str, *, headers: Mapping[str, str], call: Call) 
     if headers.get("x-amz-bucket-region") and status in (301, 400) and not code:
         return WrongRegion
     if status == 404 and code and call.key and call.purpose is Purpose.READ:
-        return FeatureUnsupported  # not the key, but something of it that this server does not have
+        return FeatureUnsupported  # not the key, but a subresource that this server does not have
     return _by_status(status, headers, call)
 
 

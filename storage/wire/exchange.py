@@ -1,4 +1,4 @@
-"""What every kind of connection takes, gives back and raises: the contract between the wire and what carries it."""
+"""What every kind of connection takes, returns and raises: the contract between the wire and its connections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 ERROR_BODY_LIMIT = 64 * 1024
-"""So much of an error's body is kept."""
+"""Bytes of an error's body that are kept."""
 ANSWER_BODY_LIMIT = 64 * 1024 * 1024
 """A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, is about 4 MB."""
 LOW_SPEED_BYTES = 1024
@@ -68,7 +68,7 @@ class Fault(Enum):
     """The name does not resolve."""
     NO_CONNECTION = "no connection"
     TLS_REFUSED = "TLS refused"
-    """A certificate or a handshake that will not do, today or tomorrow."""
+    """A certificate or a handshake that was refused; a retry will not help."""
     TLS_BROKEN = "TLS broken"
     """The connection broke during the handshake."""
     TIMED_OUT = "timed out"
@@ -78,9 +78,9 @@ class Fault(Enum):
     SEND_FAILED = "send failed"
     RECEIVE_FAILED = "receive failed"
     MALFORMED = "malformed"
-    """What came is not HTTP as it should be."""
+    """The answer is not valid HTTP."""
     UNSENDABLE = "unsendable"
-    """No request can be made of this URL."""
+    """The URL is malformed."""
     NO_DESCRIPTORS = "no descriptors"
     """This process may open no more files and connections."""
     NO_MEMORY = "no memory"
@@ -91,7 +91,7 @@ class ExchangeFailed(Exception):
     """No whole answer. Internal to the wire: errors.py makes a StoreError of it."""
 
     def __init__(self, fault: Fault, text: str, seconds: float, *, number: int = 0) -> None:
-        """*number*: libcurl's, for who wants to look it up; 0: libcurl was not asked."""
+        """*number*: libcurl's error number, for looking it up; 0: libcurl was not used."""
         super().__init__(f"{fault.value}: {text}")
         self.fault = fault
         self.text = text

@@ -1,4 +1,4 @@
-"""libcurl's numbers, each as the fault it is; and whether it was this process that had no descriptors left.
+"""libcurl's error numbers as faults; and whether this process had run out of descriptors.
 
 Source: libcurl-errors(3).
 """
@@ -27,7 +27,7 @@ _FAULTS: dict[int, Fault] = {
 }
 _TLS_CONNECT_ERROR = 35
 _HANDSHAKE_REFUSED = re.compile(r"certificate|wrong version number|unsupported protocol|alert", re.IGNORECASE)
-"""A TLS handshake that was answered and refused; without such words it was a connection that broke."""
+"""Words of a TLS handshake that was refused; without them the connection broke."""
 _UNEXPECTED_END = "unexpected eof"
 _NEEDS_DESCRIPTORS = frozenset({2, 5, 6, 7, 27, 35, 45, 77})
 """What libcurl says where it could open no socket, no file of certificates, no queue of its own."""
@@ -43,7 +43,7 @@ def failed(number: int, text: str, seconds: float, *, os_error: int = 0, begun: 
     elif number == _TLS_CONNECT_ERROR and _HANDSHAKE_REFUSED.search(text):
         fault = Fault.TLS_REFUSED
     elif begun and _UNEXPECTED_END in text:
-        # Over TLS a connection that is closed without a goodbye.
+        # Over TLS: a connection closed without close_notify.
         fault = Fault.CUT_SHORT
     else:
         fault = _FAULTS.get(number, Fault.RECEIVE_FAILED)
@@ -51,7 +51,7 @@ def failed(number: int, text: str, seconds: float, *, os_error: int = 0, begun: 
 
 
 def descriptors_spent() -> bool:
-    """Whether not even one file more can be opened at this moment."""
+    """Whether no further file can be opened right now."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:

@@ -1,8 +1,8 @@
-"""The libcurl that pycurl ships, called without pycurl: no Python stands on the way of the data.
+"""The libcurl that pycurl ships, called without pycurl: no Python code handles the data.
 
-Through pycurl each 16 KiB of body and each line of a head is a call into Python, which takes the interpreter from
-the other threads. Here libcurl writes by its own `fwrite` into memory that `fmemopen` makes a FILE of, and sends
-from memory by address. `perform` lets the interpreter go once per request; the setters, a microsecond's work each,
+Through pycurl each 16 KiB of body and each line of a head is a call into Python, which takes the interpreter from the
+other threads. Here libcurl writes by its own `fwrite` into memory that `fmemopen` makes a FILE of, and sends from
+memory by address. `perform` releases the interpreter lock once per request; the setters, a microsecond's work each,
 keep it (PyDLL).
 
 This is the only file that knows ctypes. Numbers of options are libcurl's ABI: curl.h promises never to change them.
@@ -89,7 +89,7 @@ class Unusable(Exception):
 
 
 class Library:
-    """libcurl's functions and those of libc that it is fed by, typed. `load` makes the one of this process."""
+    """libcurl's functions, and those of libc needed with it, typed. `load` makes the process's only instance."""
 
     def __init__(self, path: str) -> None:
         """*path*: of pycurl's extension module; its dependencies are found through it. Raises Unusable."""
@@ -187,7 +187,7 @@ class MemoryFile:
     """
 
     def __init__(self, library: Library, view: memoryview) -> None:
-        view[0] = 0  # where it looks for the end that it appends to
+        view[0] = 0  # where it looks for the end to append to
         self._library = library
         address, self._held = address_of(view)
         self.file = _unbuffered(library, address, len(view), mode=b"a+")
@@ -337,7 +337,7 @@ class Easy:
             self.point(option, ctypes.cast(function, c_void_p).value)
 
     def perform(self) -> int:
-        """Do what the options say, with the interpreter let go; libcurl's number of what came of it."""
+        """Perform the request with the interpreter lock released. Returns libcurl's result code."""
         return int(self._library.perform(self._handle))
 
     def seconds(self, info: int) -> float:
@@ -351,7 +351,7 @@ class Easy:
         return self._long.value
 
     def why(self, code: int) -> str:
-        """What libcurl says of its number *code*, in detail where it has any."""
+        """libcurl's message for *code*, with details where it has any."""
         detail = bytes(self._error.view).split(b"\0", 1)[0]
         return (detail or self._library.strerror(code)).decode("utf-8", "replace")
 

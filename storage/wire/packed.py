@@ -1,4 +1,4 @@
-"""Documents that come gzipped although nobody asked for it: some proxies pack all the XML that passes them."""
+"""Documents that come gzipped although it was not asked for: some proxies compress all XML that passes them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""One kept-alive HTTP/1.1 connection over a plain socket, without TLS: the hot path of the wire.
-
-A third less processor time per object than libcurl through Python (docs/decisions.md): a GET is one send and two or
-three receives straight into the caller's memory, and no callback takes the interpreter in between. A connection
-belongs to one thread. A reused connection that turns out to be dead before any byte of an answer is replaced once,
-where the body can be sent again.
+"""One kept-alive HTTP/1.1 connection over a plain socket, without TLS: the hot path of the wire. A third less processor
+time per object than libcurl through Python (docs/decisions.md): a GET is one send and two or three receives straight
+into the caller's memory, without callbacks in between. A connection belongs to one thread. A reused connection that
+turns out to be dead before any byte of an answer is replaced once, where the body can be sent again.
 """
 
 from __future__ import annotations
@@ -55,7 +53,7 @@ class SocketConnection:
         self._patience: Patience | None = None
         self._started = 0.0
         self._since = 0.0
-        """When the window began over which the answer's pace is judged; 0: no byte of it yet."""
+        """Start of the window over which the answer's speed is judged; 0: no byte has come yet."""
         self._taken = 0
         self._half_sent = False
         self._used_at = 0.0
@@ -67,7 +65,7 @@ class SocketConnection:
         started = time.monotonic()
         target = self._aim(request.url)
         if request.once:
-            self.close()  # a connection that may have died unnoticed would leave the question whether it was done
+            self.close()  # on a connection that died unnoticed it would be unknown whether the request was carried out
         for again in (False, True):
             reused = self._socket is not None
             try:
@@ -120,7 +118,7 @@ class SocketConnection:
         try:
             self._send(connection, request, target)
         except (BrokenPipeError, ConnectionResetError):
-            # The server may have refused early and closed: what it said is worth more than a broken pipe.
+            # The server may have refused early and closed: its answer says more than a broken pipe.
             if not self._has_answer(connection):
                 if may_repeat:
                     raise _Stale from None
@@ -140,7 +138,7 @@ class SocketConnection:
         """A connection that is open as far as can be told."""
         held = self._socket
         if held is not None and started - self._used_at > FRESH_SECONDS and self._has_answer(held):
-            self.close()  # readable without a request: closed, or bytes that nobody asked for
+            self.close()  # readable without a request: closed, or unsolicited bytes
             held = None
         if held is None:
             held = self._connect(patience.connect_seconds)
@@ -227,7 +225,7 @@ class SocketConnection:
             left -= len(piece)
 
     def _has_answer(self, connection: socket.socket) -> bool:
-        readable = select.poll()  # select() knows no descriptor beyond 1,023
+        readable = select.poll()  # select() cannot take descriptors above 1,023
         readable.register(connection, select.POLLIN)
         return bool(readable.poll(0))
 

@@ -140,7 +140,7 @@ class Signer:
 def _hmac_sha256(key: bytes) -> Callable[[bytes], str]:
     """HMAC-SHA256 (RFC 2104) under *key*, at most 64 bytes, as a function from bytes to hexadecimal text.
 
-    hmac.digest lets go of the interpreter for this microsecond's work, and another thread takes it: with 16 workers
+    hmac.digest releases the interpreter lock for this microsecond of work, and another thread takes it: with 16 workers
     it was among the calls that cost most. Two prepared digests, copied for each text, hold it.
     """
     padded = key.ljust(64, b"\0")

@@ -63,9 +63,9 @@ class Operation:
     into: memoryview | None = None
     guarded: bool = False
     once: bool = False
-    """A repetition would do it twice: a write without a precondition may make a version, or lay a marker."""
+    """A repetition would have a second effect: a write without a precondition may make a version, or lay a marker."""
     patience: Patience | None = None
-    """None: what Timeouts say of its kind."""
+    """None: the declared timeouts apply."""
     sign_payload: bool = False
     """The SHA-256 of *body* is signed, too."""
     packed: bool = False
@@ -91,7 +91,7 @@ DEFAULT_SETTINGS = WireSettings()
 
 
 class Attempt(NamedTuple):
-    """What became of one request: an answer, an error, or an answer that is an error."""
+    """The outcome of one request: an answer, an error, or an answer that is an error."""
 
     keys: Keys | None
     answer: Answer | None
@@ -124,7 +124,7 @@ class Wire:
         self._signed_before = False
         self._signs_payload = settings.signed_payload
         self._payload_settled = settings.signed_payload
-        """Whether unsigned bodies are taken is known: one was, or a signed one fared no better."""
+        """It is known whether unsigned bodies are accepted: one was, or a signed one did no better."""
 
     @property
     def unpacks(self) -> bool:
@@ -134,7 +134,7 @@ class Wire:
     def send(self, operation: Operation) -> Answer:
         """The 2xx answer. Expired credentials are refreshed and the call repeated, once.
 
-        A body that was refused because its SHA-256 was not signed is sent again with it; so are, from then on, all.
+        A body refused because its SHA-256 was not signed is sent again with it, and so are all later ones.
         """
         operation.sign_payload = self._signs_payload
         attempt = self._attempt(operation)
@@ -181,7 +181,7 @@ class Wire:
         return not self._payload_settled and isinstance(error, _PAYLOAD_REFUSALS) and error.status in (400, 403, 501)
 
     def _with_signed_payload(self, operation: Operation, refused: Attempt) -> Attempt:
-        """Try again with the body's SHA-256; when that fares no better, the first refusal is the one to show."""
+        """Try again with the body's SHA-256; when that does no better, the first refusal is the one to report."""
         operation.sign_payload = True
         attempt = self._attempt(operation)
         self._payload_settled = True
@@ -203,7 +203,7 @@ class Wire:
             connections.release(self._connections)
 
     def _attempt(self, operation: Operation) -> Attempt:
-        """Wait for the observer's leave, then sign (not before: a signature ages) and send."""
+        """Wait until the observer permits the request; sign only then, because signatures expire."""
         sent = operation.length or len(operation.body or operation.document or b"")
         size = sent or (len(operation.into) if operation.into is not None else 0)
         self._observer.before(operation.name, size)
@@ -239,11 +239,11 @@ class Wire:
         bare_head = operation.method == "HEAD" and isinstance(error, ObjectRefused) and error.status == 400
         if not (isinstance(error, CredentialsExpired) or (bare_head and attempt.keys and attempt.keys.token)):
             return False
-        # A body lent by a reader is gone by now; its caller starts it anew with the new credentials.
+        # A body from a reader has been consumed; its caller starts again with the new credentials.
         return self._credentials.refresh(attempt.keys) and operation.read is None
 
     def _refusal(self, operation: Operation, answer: Answer, keys: Keys | None) -> StoreError | None:
-        """What is wrong with an answer as far as every operation is concerned, or None."""
+        """The error in an answer, as far as it does not depend on the operation; None: no error."""
         if not 200 <= answer.status < 300:
             call = self.call(operation, keys, anonymous=keys is None)
             return errors.from_answer(answer.status, answer.headers, answer.body, call=call, now=self._now())
