@@ -12,6 +12,7 @@ from executor.ledger.uploads import find_upload
 from executor.ledger.values import (
     DRIFTED,
     BatchState,
+    CellProgress,
     ChunkKind,
     ChunkState,
     Completion,
@@ -21,6 +22,8 @@ from executor.ledger.values import (
     PartRecord,
     Progress,
     RunState,
+    StageProgress,
+    StageState,
     UploadRecord,
 )
 from schema.plan import DELETES
@@ -101,6 +104,25 @@ LEFT_ALONE = f"""
        AND EXISTS (SELECT 1 FROM ledger.completion c WHERE c.run_id = f.run_id AND c.batch_no = f.batch_no
            AND c.ord = f.ord AND c.outcome IN {one_of(DRIFTED)})
      ORDER BY f.batch_no, f.ord, f.at DESC LIMIT :limit"""
+
+FAILURE_COUNTS = f"""
+    SELECT f.error_code, count(*) AS objects FROM ({FAILURES}) f GROUP BY 1 ORDER BY 2 DESC, 1"""
+
+IN_HAND = f"""
+    SELECT k.batch_no, sum(k.n_bad) AS bad, coalesce(sum(k.n_done) FILTER (WHERE {OBJECTS}), 0) AS done
+      FROM ledger.chunk k WHERE k.run_id = :run_id AND {TOUCHED} GROUP BY 1"""
+STAGES = f"""
+    SELECT s.stage_id, s.state, coalesce(sum(b.objects), 0) AS objects,
+           coalesce(sum(b.n_done + coalesce(c.done, 0)), 0) AS done, coalesce(sum(c.bad), 0) AS failed
+      FROM ledger.stage s LEFT JOIN ledger.batch b ON b.run_id = s.run_id AND b.stage_no = s.stage_no
+      LEFT JOIN ({IN_HAND}) c ON c.batch_no = b.batch_no
+     WHERE s.run_id = :run_id GROUP BY s.stage_no, s.stage_id, s.state ORDER BY s.stage_no"""
+CELLS = f"""
+    SELECT x.cell, sum(x.objects) AS objects, sum(x.done) AS done, sum(x.bad) AS failed
+      FROM (SELECT ntile(:cells) OVER (ORDER BY b.batch_no) AS cell, b.objects,
+                   b.n_done + coalesce(c.done, 0) AS done, coalesce(c.bad, 0) AS bad
+              FROM ledger.batch b LEFT JOIN ({IN_HAND}) c ON c.batch_no = b.batch_no
+             WHERE b.run_id = :run_id) x GROUP BY 1 ORDER BY 1"""
 
 OF_OBJECT = "WHERE run_id = :run_id AND batch_no = :batch_no AND ord = :ord"
 EXPLAINED = {
@@ -184,6 +206,27 @@ class Reports:
         with self._database.transaction() as transaction:
             rows = transaction.rows(LEFT_ALONE, run_id=run_id, outcomes=outcomes, limit=limit)
             return [FailedObject(*row) for row in rows]
+
+    def failure_counts(self, run_id: int) -> dict[str, int]:
+        """How many objects were given up, by error code, most first; see `failures`."""
+        with self._database.transaction() as transaction:
+            rows = transaction.rows(FAILURE_COUNTS, run_id=run_id, limit=None)
+        return {row.error_code: row.objects for row in rows}
+
+    def stages(self, run_id: int) -> list[StageProgress]:
+        """The run's stages in the plan's order."""
+        with self._database.transaction() as transaction:
+            rows = transaction.rows(STAGES, run_id=run_id)
+        return [
+            StageProgress(row.stage_id, StageState(row.state), int(row.objects), int(row.done), int(row.failed))
+            for row in rows
+        ]
+
+    def cells(self, run_id: int, cells: int) -> list[CellProgress]:
+        """The run's batches in the plan's order, put together into at most so many cells."""
+        with self._database.transaction() as transaction:
+            rows = transaction.rows(CELLS, run_id=run_id, cells=cells)
+        return [CellProgress(int(row.objects), int(row.done), int(row.failed)) for row in rows]
 
     def completions(self, run_id: int, batch_no: int, *, lo: int = 0, hi: int | None = None) -> Iterator[Completion]:
         """Completion rows of [lo, hi) by ord, streamed; a connection is kept until the iterator ends or is closed."""

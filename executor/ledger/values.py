@@ -274,6 +274,26 @@ class Scaling(NamedTuple):
     """In all, those that are there included."""
 
 
+class StageProgress(NamedTuple):
+    """How far one stage is."""
+
+    stage: str
+    state: StageState
+    objects: int
+    done: int
+    failed: int
+    """Given up in chunks that were not claimed again since; also objects that were not proven."""
+
+
+class CellProgress(NamedTuple):
+    """How far neighbouring batches are, taken together."""
+
+    objects: int
+    done: int
+    failed: int
+    """As in StageProgress."""
+
+
 class UploadRecord(NamedTuple):
     """A multipart upload in progress, as much as resuming or aborting it needs."""
 

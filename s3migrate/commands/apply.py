@@ -30,13 +30,14 @@ from executor.stop import Stop
 from s3migrate import __version__
 from s3migrate.applying.crew import MOST, Crew, end_with_parent, patient_progress, processes_for
 from s3migrate.applying.endpoint_care import care_for
-from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.commands.common import emitter, json_option, plan_argument, quiet_option, read_plan, told_as_json
 from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.ending import ending_text
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
+from s3migrate.watching.live_run import LiveRun, QuietRun
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight, share_descriptors
 from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped
 from schema.files.manifest import ManifestStore
@@ -64,6 +65,7 @@ def asked_for(_context: object, _option: object, text: str) -> int | None:
 @click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")
 @click.option("--processes", callback=asked_for, default="1", metavar="N|auto", help="Local worker processes.")
 @click.option("--leave-when-idle", is_flag=True, help="End with 0 when nothing is left to begin, though others work.")
+@quiet_option
 @click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's number.")
 @json_option
 @told_as_json
@@ -75,6 +77,7 @@ def apply_command(  # click passes one argument for each option
     processes: int | None,
     leave_when_idle: bool,
     one_of: tuple[int, int] | None,
+    quiet: bool,
     as_json: bool,
 ) -> int:
     """Carry out PLAN: accept it, or go on where its run stopped.
@@ -93,7 +96,6 @@ def apply_command(  # click passes one argument for each option
     plan, manifests = read_plan(plan_path)
     check_approved(plan, expect_plan_id or settings.expected_plan_id)
     emit = emitter(as_json)
-    events = JsonRun(emit) if emit else HumanRun(settings.stderr_is_terminal, many=len(plan.sections) > 1)
     governors = Governors()
     ends = ((s.id, s.source, s.destination) for s in plan.sections)
     stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
@@ -101,6 +103,7 @@ def apply_command(  # click passes one argument for each option
     try:
         preflight(stores, plan)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
+            events = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
             count = processes or processes_for(plan.transfer.objects, os.cpu_count() or 1)
             if count > 1:
@@ -122,6 +125,14 @@ def apply_command(  # click passes one argument for each option
     else:
         click.echo(progress_line(progress, None, Rate()), err=True)
     return conclude(progress, failures)
+
+
+def _told(plan: Plan, ledger: Ledger, *, live: bool, quiet: bool) -> Events:
+    """Who shows people what happens."""
+    many = len(plan.sections) > 1
+    if quiet:
+        return QuietRun(many=many)
+    return LiveRun(ledger, plan.plan_id, many=many) if live else HumanRun(live=False, many=many)
 
 
 @contextmanager

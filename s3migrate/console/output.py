@@ -14,6 +14,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import select
 import sys
 import threading
@@ -34,7 +35,18 @@ PATIENCE = 5.0
 SLICE = 4096
 """Bytes written at once: what a pipe takes whole or not at all."""
 CLEAR_LINE = "\r\x1b[K"
-USUAL_COLUMNS = 80
+USUAL_SIZE = 80, 24
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+"""Colours, which take no room."""
+
+
+def size_of(terminal: int) -> tuple[int, int]:
+    """Columns and rows of the terminal with this file descriptor."""
+    try:
+        found = os.get_terminal_size(terminal)
+    except OSError:
+        return USUAL_SIZE
+    return found.columns or USUAL_SIZE[0], found.lines or USUAL_SIZE[1]
 
 
 class Detached(io.TextIOBase):
@@ -160,8 +172,8 @@ class _Sink:
 
     def __init__(self, target: TextIO) -> None:
         self._target = target
-        self._live = False
-        """A replaceable line stands on the terminal's last row."""
+        self._live: list[int] = []
+        """How wide each row of the replaceable text is that stands at the terminal's end."""
         self._deaf = False
         try:
             self._number = target.fileno()
@@ -170,18 +182,26 @@ class _Sink:
         self.terminal = self._number >= 0 and os.isatty(self._number)
 
     def pieces(self, line: str, replaceable: bool) -> Iterator[bytes]:
-        """The bytes of *line* in slices; on a terminal a replaceable one stays on its row until the next."""
-        text = self.cleared() + line.encode("utf-8", "backslashreplace") + b"\n"
+        """The bytes of *line* in slices; on a terminal a replaceable one, of some rows maybe, stays until the next."""
         if self.terminal and replaceable:
-            text = (CLEAR_LINE + line[: self._columns() - 1]).encode("utf-8", "backslashreplace")
-            self._live = True
+            columns, lines = self._size()
+            # Rows with colours were made for these columns; one without may be a sentence of any length.
+            rows = [row if "\x1b" in row else row[: columns - 1] for row in line.split("\n")[: max(1, lines - 1)]]
+            text = (self.cleared() or CLEAR_LINE.encode()) + "\r\n".join(rows).encode("utf-8", "backslashreplace")
+            self._live = [len(_ESCAPES.sub("", row)) for row in rows]
+        else:
+            text = self.cleared() + line.encode("utf-8", "backslashreplace") + b"\n"
         size = SLICE if self._number >= 0 else len(text)
         yield from (text[start : start + size] for start in range(0, len(text), size))
 
     def cleared(self) -> bytes:
-        """What removes the replaceable line from the terminal, if one stands there."""
-        live, self._live = self._live, False
-        return CLEAR_LINE.encode() if live else b""
+        """What removes the replaceable text from the terminal, if one stands there."""
+        live, self._live = self._live, []
+        if len(live) < 2:
+            return CLEAR_LINE.encode() if live else b""
+        columns = self._size()[0]  # a terminal made narrower since has broken rows in two
+        above = sum(max(1, -(-width // columns)) for width in live) - 1
+        return f"\r\x1b[{above}A\x1b[J".encode()
 
     def put(self, piece: bytes) -> None:
         """Write, as long as it takes; after a failure nothing."""
@@ -199,11 +219,8 @@ class _Sink:
         self._target.write(piece.decode("utf-8", "replace"))
         return len(piece)
 
-    def _columns(self) -> int:
-        try:
-            return os.get_terminal_size(self._number).columns or USUAL_COLUMNS
-        except OSError:
-            return USUAL_COLUMNS
+    def _size(self) -> tuple[int, int]:
+        return size_of(self._number)
 
 
 class ReaderGone(OSError):
@@ -289,6 +306,17 @@ def progress(line: str, err: bool) -> None:
         stream.replace(line)
     else:
         click.echo(line, err=err)
+
+
+def columns_of_stderr() -> int:
+    """How wide what is shown on stderr may be."""
+    stream: object = sys.stderr
+    while isinstance(stream, Detached | Shown):
+        stream = stream.target
+    try:
+        return size_of(stream.fileno())[0] if isinstance(stream, io.IOBase) else USUAL_SIZE[0]
+    except (OSError, ValueError):
+        return USUAL_SIZE[0]
 
 
 def deliver() -> None:

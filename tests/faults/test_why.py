@@ -11,10 +11,10 @@ import pytest
 from support.corpus import CorpusObject
 from support.fault_proxy import FaultProxy
 from support.fault_rules import Delay, Rule, slow_down
-from support.json_process import PATIENCE, Lines
 from support.ledger_relay import LedgerRelay
 from support.operator import Operator
 from support.oracle import fill
+from support.watched_run import ended
 
 from s3migrate.views.why import Bottleneck
 
@@ -116,8 +116,8 @@ def test_the_bottleneck_is_named(
     with operator.background("apply", operator.plan_path, "--json") as applying:
         if ground.one_core:
             os.sched_setaffinity(applying.pid, {min(os.sched_getaffinity(0))})
-        Lines(applying).until(lambda said: said["type"] == "run_complete")
-        assert applying.wait(PATIENCE) == 0
+        code, _, err = ended(applying)
+        assert code == 0, err
     operator.ledger_url = direct
     why = operator.run("status", "--json").ok().lines("why")[0]
     print(why["text"])

@@ -172,3 +172,26 @@ def test_streams_are_given_back_with_everything_written() -> None:
             assert sys.stdout is not out
         assert (cast("object", sys.stdout), cast("object", sys.stderr)) == (out, err)
     assert (out.getvalue(), err.getvalue()) == ("é\n", "how far\na traceback\n")
+
+
+def test_some_rows_are_replaced_together_on_a_terminal() -> None:
+    main, other = pty.openpty()
+    with os.fdopen(other, "w") as terminal:
+        stream = Detached(terminal, left_out)
+        for n in range(2):
+            stream.replace(f"\x1b[1mbar {n}\x1b[0m\nrow {n}\nlast {n}")
+            assert until_read(main, f"last {n}".encode())
+        stream.write("a word between\n")
+        stream.end()
+        assert stream.wait_written()
+    rest = until_read(main, b"between")
+    assert rest.startswith(b"\r\x1b[2A\x1b[J"), "the rows are gone before the word comes"
+    os.close(main)
+
+
+def until_read(terminal: int, wanted: bytes) -> bytes:
+    """What the terminal showed, until *wanted* is in it."""
+    seen = b""
+    while wanted not in seen:
+        seen += os.read(terminal, 4096)
+    return seen

@@ -1,0 +1,48 @@
+"""When a run will be done: a figure and a band, from the history of its rates. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from executor.ledger.values import Progress
+from schema.flow.samples import FlowPoint
+
+LEAST_POINTS = 3
+"""Steps with progress, before anything is foretold."""
+MOST_POINTS = 60
+"""The latest so many count: what was an hour ago says little of the next one."""
+
+
+class Eta(NamedTuple):
+    """Seconds to go."""
+
+    low: float
+    """As fast as in the faster quarter of the steps."""
+    expected: float
+    high: float
+    """As slow as in the slower quarter."""
+
+
+def eta_of(progress: Progress, history: Sequence[FlowPoint]) -> Eta | None:
+    """By objects or by bytes, whichever takes longer. None: too little is known, or nothing is left.
+
+    Steps in which nothing came to its end count as well: a run that stands still half of the time takes twice as long.
+    """
+    left = progress.objects - progress.done - progress.failed, progress.bytes - progress.bytes_done
+    points = [point for point in history[-MOST_POINTS:] if point.seconds > 0]
+    if left[0] <= 0 or sum(1 for point in points if point.counts.objects) < LEAST_POINTS:
+        return None
+    figures: list[tuple[float, float, float]] = []
+    rates = (
+        [point.counts.objects / point.seconds for point in points],
+        [point.counts.bytes / point.seconds for point in points],
+    )
+    for remaining, seen in zip(left, rates, strict=True):
+        mean = sum(seen) / len(seen)
+        if remaining > 0 and mean > 0:
+            ordered = sorted(seen)
+            slow, fast = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
+            # A quarter that stood still would say "never": the band ends at four times the figure.
+            figures.append((remaining / max(fast, mean), remaining / mean, remaining / max(min(slow, mean), mean / 4)))
+    return Eta(*max(figures, key=lambda figure: figure[1])) if figures else None

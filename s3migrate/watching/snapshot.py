@@ -1,0 +1,75 @@
+"""One run as the ledger knows it now: everything that the screen, the page, run.json and the metrics show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import (
+    ENDED,
+    CellProgress,
+    FailedObject,
+    Progress,
+    Run,
+    Scaling,
+    StageProgress,
+    WorkerSeen,
+)
+from s3migrate.views.why import Why, why_of
+from s3migrate.watching.eta import Eta, eta_of
+from schema.flow.samples import FlowCounts, FlowPoint
+
+POINTS = 120
+"""Of the charts."""
+CELLS = 240
+FAILURES_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """What is known of a run at one moment."""
+
+    run: Run
+    progress: Progress
+    stages: Sequence[StageProgress]
+    cells: Sequence[CellProgress]
+    """In the plan's order: which is that of the keys, within each stage."""
+    workers: Sequence[WorkerSeen]
+    scaling: Scaling | None
+    """None: the run has ended."""
+    failures: Sequence[FailedObject]
+    """The first FAILURES_SHOWN."""
+    failed_by: Mapping[str, int]
+    """All that were given up, by error code."""
+    total: FlowCounts
+    history: Sequence[FlowPoint]
+    why: Why
+    eta: Eta | None
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is left to do."""
+        return self.progress.state in ENDED
+
+
+def snapshot_of(ledger: Ledger, run: Run) -> RunSnapshot:
+    """Read it. Raises LedgerErrors."""
+    run_id = run.run_id
+    progress = ledger.reports.progress(run_id)
+    history = ledger.samples.history(run_id, points=POINTS)
+    failures = ledger.reports.failures(run_id, FAILURES_SHOWN)
+    return RunSnapshot(
+        run=run,
+        progress=progress,
+        stages=ledger.reports.stages(run_id),
+        cells=ledger.reports.cells(run_id, CELLS),
+        workers=[] if progress.state in ENDED else ledger.workers.present(run_id),
+        scaling=ledger.workers.scaling(run_id),
+        failures=failures,
+        failed_by=ledger.reports.failure_counts(run_id) if failures else {},
+        total=ledger.samples.total(run_id),
+        history=history,
+        why=why_of(ledger, progress),
+        eta=None if progress.state in ENDED else eta_of(progress, history),
+    )
