@@ -11,8 +11,11 @@ import gc
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from executor.machine.control_groups import groups, lines
 
 MIB = 1024 * 1024
 SHARE = 0.6
@@ -27,7 +30,6 @@ M_ARENA_MAX = -8
 ARENAS = 2
 IDLE_SECONDS = 5.0
 """After so long without use, buffers are given back to the system: a run may wait for hours."""
-_CGROUP = "sys/fs/cgroup"
 
 
 class MemoryLimit(NamedTuple):
@@ -91,34 +93,12 @@ def _address_space_left() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def _cgroup_limits(root: Path) -> list[MemoryLimit]:
-    limits: list[MemoryLimit] = []
-    for line in _lines(root / "proc/self/cgroup"):
-        _number, controllers, path = line.split(":", 2)
-        if not controllers:
-            for mount in (root / _CGROUP, root / _CGROUP / "unified"):
-                limits += _walk(mount, path, "memory.max")
-        elif "memory" in controllers.split(","):
-            limits += _walk(root / _CGROUP / "memory", path, "memory.limit_in_bytes")
-    return limits
-
-
-def _walk(mount: Path, path: str, name: str) -> list[MemoryLimit]:
-    """The limits of the group at *path* and of all above it. Inside a container *path* may be the host's: then
-    only the mount's own files are there, and they are the container's."""
-    names = [part for part in path.split("/") if part not in {"", ".", ".."}]
-    found: list[MemoryLimit] = []
-    for depth in range(len(names), -1, -1):
-        lines = _lines(mount.joinpath(*names[:depth], name))
-        found += [MemoryLimit(int(line), f"the control group's {name}") for line in lines if line.isdigit()]
-    return found
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text().splitlines()
-    except OSError:
-        return []
+def _cgroup_limits(root: Path) -> Iterator[MemoryLimit]:
+    for group in groups(root, "memory"):
+        name = "memory.max" if group.unified else "memory.limit_in_bytes"
+        for line in lines(group.folder / name):
+            if line.isdigit():
+                yield MemoryLimit(int(line), f"the control group's {name}")
 
 
 def calm_collector() -> None:

@@ -6,10 +6,13 @@ Where it is scarce, more threads only wait for one another. Two signals: the mac
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from executor.machine.control_groups import groups, lines
 
 IDLE_SHARE = 0.05
 """Of all cores' time."""
@@ -79,3 +82,23 @@ def schedule_as_batch() -> bool:
         return os.sched_getscheduler(0) == os.SCHED_BATCH
     except OSError:
         return False
+
+
+def usable_cores(root: Path = Path("/"), cores: int | None = None) -> int:
+    """Cores this process may use, at least 1: of the machine (its affinity), and of its control groups' quotas.
+
+    A container's limit of 1500m is a quota (cpu.max, v2; cpu.cfs_quota_us, v1), not an affinity: os.cpu_count() would
+    start a process for each core of the node. A fraction counts as a whole core. *cores*: as measured, unless given.
+    """
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """In cores: '150000 100000' is one and a half; 'max ...' and -1 are none."""
+    for group in groups(root, "cpu"):
+        names = ("cpu.max",) if group.unified else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        words = " ".join(line for name in names for line in lines(group.folder / name)).split()
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
+            yield int(words[0]) / int(words[1])

@@ -24,7 +24,7 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, FailedObject, Progress, RunState
 from executor.ledger.workers import this_process
 from executor.machine.memory import calm_collector, set_malloc_arenas, undeclared_budget
-from executor.machine.processor import ProcessorLoad, schedule_as_batch
+from executor.machine.processor import ProcessorLoad, schedule_as_batch, usable_cores
 from executor.route import routes_of
 from executor.stop import Stop
 from s3migrate import __version__
@@ -105,7 +105,7 @@ def apply_command(  # click passes one argument for each option
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
             events = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
-            count = processes or processes_for(plan.transfer.objects, os.cpu_count() or 1)
+            count = processes or processes_for(plan.transfer.objects, usable_cores())
             if count > 1:
                 progress = _supervise(asked, plan_path, count, emit=emit)
             else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from executor.machine.processor import ProcessorLoad, waited_seconds
+import pytest
+
+from executor.machine.processor import ProcessorLoad, usable_cores, waited_seconds
 
 
 class Bed:
@@ -52,3 +54,42 @@ def test_the_waits_of_all_threads_are_added_up_and_ended_ones_are_left_out(tmp_p
     (tmp_path / "4").mkdir()
     assert waited_seconds(tmp_path) == 2.0
     assert waited_seconds(tmp_path / "nowhere") == 0.0
+
+
+def written(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 16),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 16),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "400000 100000\n"}, 4),
+        ({"proc/self/cgroup": "0::/pod/own\n", "sys/fs/cgroup/pod/cpu.max": "150000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/pod/own\n", "sys/fs/cgroup/cpu.max": "10000 100000\n"}, 1),
+        (
+            {
+                "proc/self/cgroup": "4:cpuset:/x\n3:cpu,cpuacct:/pod\n",
+                "sys/fs/cgroup/cpu/pod/cpu.cfs_quota_us": "300000\n",
+                "sys/fs/cgroup/cpu/pod/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        (
+            {
+                "proc/self/cgroup": "3:cpu,cpuacct:/pod\n",
+                "sys/fs/cgroup/cpu/pod/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu/pod/cpu.cfs_period_us": "100000\n",
+            },
+            16,
+        ),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "what?\n"}, 16),
+    ],
+    ids=["no groups", "no quota", "four", "one and a half, above", "a tenth", "version 1", "v1 without", "odd"],
+)
+def test_a_container_has_as_many_cores_as_its_quota(tmp_path: Path, files: dict[str, str], cores: int) -> None:
+    assert usable_cores(written(tmp_path, files), cores=16) == cores
