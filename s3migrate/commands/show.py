@@ -11,6 +11,7 @@ import click
 
 from s3migrate.commands.common import PLAN_PLACE, plan_argument, read_plan, told_as_json
 from s3migrate.plan_url import PlanUrl
+from s3migrate.views.kubernetes import resources_patch
 from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_text
 from s3migrate.views.review.changes import ROWS, changes_markdown, changes_text, compare_plans
 from s3migrate.views.review.plan_json import gitlab_json, plan_json
@@ -23,7 +24,7 @@ from schema.formats.escape import one_line
 from schema.formats.quantities import counted_text
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 
-FORMS = ("text", "json", "md", "html", "gitlab")
+FORMS = ("text", "json", "md", "html", "gitlab", "k8s-resources")
 Known = tuple[Plan, ManifestStore]
 """A plan and where its manifests are."""
 
@@ -77,6 +78,8 @@ def _rendered(plan: Known, path: Path | PlanUrl, before: Known | None, *, form: 
         return json.dumps(plan_json(plan[0]), indent=1)
     if form == "gitlab":
         return json.dumps(gitlab_json(plan[0]))
+    if form == "k8s-resources":
+        return resources_patch(plan[0]).rstrip("\n")
     if form == "text":
         return "\n".join([plan_text(plan[0]), *batches_text(plan[0])])
     compared = None if before is None else compare_plans(before, plan, limit=ROWS)

@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from support.sample_plan import sample_plan
 
+from s3migrate.views.kubernetes import resources_patch
 from schema.exit_codes import AfterExit, ExitCode
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -24,12 +27,16 @@ KEDA = Path(os.environ.get("KEDA_DEFINITIONS", Path(__file__).parents[3] / "shar
 """KEDA's own resource definitions, one file each; without them its two resources are only rendered."""
 
 
+def kustomized(*words: str | Path) -> tuple[dict[str, Any], ...]:
+    kubectl = Path(sys.executable).with_name("kubectl")
+    done = subprocess.run([kubectl, "kustomize", *words], capture_output=True, text=True, check=True)
+    return tuple(yaml.load_all(done.stdout, yaml.CSafeLoader))
+
+
 @cache
 def rendered(folder: str) -> tuple[dict[str, Any], ...]:
     """What `kubectl apply -k` would send."""
-    kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run([kubectl, "kustomize", KUBERNETES / folder], capture_output=True, text=True, check=True)
-    return tuple(yaml.load_all(done.stdout, yaml.CSafeLoader))
+    return kustomized(KUBERNETES / folder)
 
 
 def jobs() -> Iterator[Any]:
@@ -129,3 +136,21 @@ def test_a_job_whose_workers_leave_early_has_one_pod() -> None:
         early = "--leave-when-idle" in container["args"]
         assert early == (job.get("completions") == 1)
         assert not early or job["parallelism"] == 1
+
+
+@pytest.mark.parametrize(
+    ("needed", "requested", "limit"), [(150, 512, 640), (700, 704, 896), (2_150, 2_176, 2_688)], ids=str
+)
+def test_the_estimate_becomes_the_pods_resources(tmp_path: Path, needed: int, requested: int, limit: int) -> None:
+    plan = sample_plan(estimate={"figures": {"memory_per_worker_bytes": needed * 1024 * 1024}})
+    copytree(KUBERNETES / "base", tmp_path / "base")
+    (tmp_path / "resources.yaml").write_text(resources_patch(plan))
+    (tmp_path / "kustomization.yaml").write_text("resources: [base]\npatches: [{path: resources.yaml}]\n")
+    (job,) = (found for found in kustomized(tmp_path) if found["metadata"]["name"] == "s3migrate-apply")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == {
+        "requests": {"cpu": "1", "memory": f"{requested}Mi"},
+        "limits": {"memory": f"{limit}Mi"},
+    }
+    assert container["args"][0] == "apply", "all else stays"
+    kubernetes_validate.validate(job, "1.37", strict=True)
