@@ -24,13 +24,9 @@ from schema.formats.escape import one_line
 from schema.formats.quantities import counted_text
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 
-<<<<<<< HEAD
 FORMS = ("text", "json", "md", "html", "gitlab", "k8s-resources")
 Known = tuple[Plan, ManifestStore]
 """A plan and where its manifests are."""
-=======
-FORMATS = ("text", "json", "md", "k8s-resources")
->>>>>>> 0d30ba0 (A Containerfile without root or compiler, and a smoke run that builds it and moves a bucket in it; deploy/README.md)
 
 
 @click.command("show", short_help="Render a plan, or one of its batches.")
