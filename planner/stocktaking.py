@@ -40,7 +40,7 @@ class Stocktaker:
         self._last = ""
         self._finished = False
         self.unclear_keys = 0
-        """Keys whose listing does not tell the order of versions of the same time."""
+        """Keys whose listing does not show the order of versions of the same time."""
         self.unclear_examples: tuple[str, ...] = ()
 
     def take(self, listing: Listing) -> Iterator[ListedEntry]:
@@ -105,7 +105,7 @@ def _mixed(block: list[ListedEntry]) -> bytes:
 
 
 def _columns(block: list[ListedObject]) -> bytes:
-    """All that *block* says and a plan rests on, so that no other block says it with the same bytes."""
+    """Everything in *block* that a plan depends on, encoded so that no other block has the same bytes."""
     keys, sizes, etags, times, classes, _checksums, *rest = zip(*block, strict=True)
     columns = [_texts(keys), _numbers(sizes), _texts(etags), _numbers(times), _texts(classes)]
     for column in rest:

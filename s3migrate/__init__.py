@@ -1,3 +1,3 @@
-"""The face: click commands, views, settings, wiring."""
+"""The command line: commands, views, settings, wiring."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What the environment says, read once. os.environ is touched here and in storage/credentials.py only."""
+"""Settings from the environment, read once. os.environ is touched here and in storage/credentials.py only."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     host = socket.gethostname()
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's numeric uid has no name
+    except (KeyError, OSError):  # a numeric uid in a container may have no name
         user = str(os.getuid())
     return Settings(
         ledger_url=env.get("S3MIGRATE_LEDGER") or None,

@@ -1,4 +1,4 @@
-"""Hours of the week, as a declaration writes them: read once, here, and carried as values from then on."""
+"""Hours of the week, as a declaration writes them: parsed once, here, and values from then on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"(\S+) (\d\d):(\d\d)-(\d\d):(\d\d) (\S+)", re.ASCII)
 _MINUTES_A_DAY = 24 * 60
 SHOWN = 40
-"""Characters of a wrong word that a message repeats."""
+"""Characters of a wrong word quoted in a message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Checksum algorithms: one row for each, which the write's proof, the probe, parts and the plan's risks read.
 
-To add one, add a member here, and a `Fact` when a probe shall ask whether the destination enforces it.
+To add one, add a member here, and a `Fact` if a probe should find out whether the destination enforces it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Algorithm(Enum):
     SHA1 = _Row("sha1", Fact.SHA1, lambda body: hashlib.sha1(body, usedforsecurity=False).digest())
 
     words: str
-    """As S3 names it in the value of x-amz-checksum-algorithm, and we to people."""
+    """As in the value of x-amz-checksum-algorithm, and in messages."""
     header: str
     """Name of the request and response header that carries the value."""
     fact: Fact

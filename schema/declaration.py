@@ -57,9 +57,9 @@ class Side:
     signed_payload: bool = False
     """Bodies are signed by their SHA-256 from the start: for endpoints known to refuse UNSIGNED-PAYLOAD."""
     acl: str | None = None
-    """Of a destination: the canned ACL (bucket-owner-full-control, say) that every write carries. None: none."""
+    """Of a destination: the canned ACL, such as bucket-owner-full-control, that every write carries. None: no ACL."""
     etags: str | None = None
-    """opaque: this side's ETags are no MD5s, whatever they look like, and prove nothing. None: as probed."""
+    """opaque: this side's ETags are not MD5s, whatever they look like, and prove nothing. None: as probed."""
     endpoint_candidates: tuple[str, ...] = ()
     """Every URL when several were declared; endpoint_url is then the first."""
 
@@ -80,10 +80,10 @@ class KeyListFormat(StrEnum):
 
 
 class MissingValues(StrEnum):
-    """What becomes of an inventory that does not tell size, ETag or time of its objects."""
+    """What to do about an inventory that lacks size, ETag or time of its objects."""
 
     HEAD = "head"
-    """Each such object is asked by a HEAD while planning."""
+    """A HEAD of each such object while planning."""
     REFUSE = "refuse"
 
 
@@ -96,7 +96,7 @@ class DeclaredInventory:
     keys: str | None = None
     """A list of keys: a path or s3://bucket/key."""
     format: KeyListFormat | None = None
-    """Of the key list; None: as its name ends."""
+    """Of the key list; None: by its file extension."""
     columns: tuple[str, ...] = ()
     """Of a CSV key list without a header."""
     url_encoded: bool = False
@@ -104,7 +104,7 @@ class DeclaredInventory:
     missing_values: MissingValues | None = None
     """None: head for key lists, refuse for reports."""
     max_age: int | None = None
-    """Seconds; an older inventory is refused. None: no age is."""
+    """Seconds; an older inventory is refused. None: any age is accepted."""
     top_up: tuple[str, ...] = ()
     """Prefixes after the side's own that are listed now instead of read from the inventory."""
 
@@ -122,7 +122,7 @@ class Pair:
     source: Side
     destination: Side
     source_inventory: DeclaredInventory | None = None
-    """None: the bucket is listed. How planning reads a side is no part of the side, nor of the plan's section."""
+    """None: the bucket is listed. How planning reads a side is not part of the side, nor of the plan's section."""
     destination_inventory: DeclaredInventory | None = None
 
 
@@ -172,7 +172,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Preserve:
-    """What is carried beside the bytes."""
+    """What is carried besides the bytes."""
 
     system_headers: bool = True
     user_metadata: bool = True
@@ -213,7 +213,7 @@ class ExpectedRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """What whoever wrote the declaration thinks it is about; a plan of anything else is refused. None: whatever it is.
+    """What the author of the declaration expects; a plan of anything else is refused. None: no expectation.
 
     Objects and bytes are those of the source that take part, copied or there already, so that planning again after a
     run finds the same.
@@ -222,7 +222,7 @@ class Expect:
     objects: ExpectedRange | None = None
     bytes: ExpectedRange | None = None
     max_cost_usd: Decimal | None = None
-    """Of the estimate; a cost that is not known is more."""
+    """Of the estimate; an unknown cost counts as exceeding it."""
     max_duration: int | None = None
     """Seconds; of the estimate's expected duration."""
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from schema.declaration import Side
 
 AWS = "aws"
-"""The server that all of AWS is: its bucket names are one name space, whatever the URL."""
+"""All of AWS counts as one server: its bucket names are one name space, whatever the URL."""
 _ACCESS_POINT = re.compile(
     r"arn:aws[a-z-]*:s3:([a-z0-9-]+):([0-9]{12}):accesspoint[:/]([a-z0-9][a-z0-9-]{1,48}[a-z0-9])"
 )
@@ -23,7 +23,7 @@ _AWS_REGION = re.compile(r"(?:^|[.-])([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.(?:vpce\.)?a
 
 @lru_cache(maxsize=4096)
 def server_of(endpoint_url: str | None) -> str:
-    """The server a URL means, in one spelling. Two names of one server cannot be told to be the same."""
+    """The server of a URL, normalised. That two names belong to one server cannot be known."""
     if endpoint_url is None:
         return AWS
     parts = urlsplit(endpoint_url)
@@ -38,7 +38,7 @@ def server_of(endpoint_url: str | None) -> str:
 
 
 def endpoint_of(side: Side) -> str:
-    """What governors, views and methods call the endpoint of *side*: its server, at AWS the region of it.
+    """The name of *side*'s endpoint for governors, views and methods: its server; at AWS, its region.
 
     Equal for equal endpoints, however they are spelled. At AWS each region is an endpoint: copies between regions are
     slow and fail late, and one region's trouble is not another's.

@@ -136,7 +136,7 @@ class InventoryCorrupt(IntegrityRefused):
 
 
 class CertificateCorrupt(IntegrityRefused):
-    """A certificate's files do not fit one another."""
+    """The files of a certificate do not match."""
 
 
 class LockHeld(MigrationError):
@@ -176,7 +176,7 @@ class Stopped(MigrationError):
 
 
 class RunUnfinished(MigrationError):
-    """What is asked for can only be said of a run that has ended."""
+    """The question can only be answered for a run that has ended."""
 
     exit_code = ExitCode.STOPPED
 
@@ -196,14 +196,14 @@ class WhichSide(Enum):
     SOURCE = "source"
     DESTINATION = "destination"
     UNKNOWN = "unknown"
-    """Not told: nothing may be concluded about either end."""
+    """Unknown: nothing may be concluded about either end."""
 
 
 class StoreError(MigrationError):
     """An S3 endpoint refused or failed.
 
-    `side` is the end of the pair the error speaks of: a copy that is asked of the destination and does not find its
-    source speaks of the source. `operation` is the S3 operation's name, `key` the key concerned (unescaped), `status`
+    `side` is the end of the pair the error is about: a copy requested from the destination that does not find its
+    source is about the source. `operation` is the S3 operation's name, `key` the key concerned (unescaped), `status`
     the HTTP status (0: none received), `code` the S3 error code, `retry_after` seconds the server asked for, `endpoint`
     the name under which the endpoint is observed ("": nobody observed it, or both sides are concerned).
     """
@@ -234,7 +234,7 @@ class StoreError(MigrationError):
         self.endpoint = ""
 
     def retold(self, message: str) -> Self:
-        """The same error, with its facts, in other words."""
+        """The same error, with its facts, under another message."""
         twin = copy(self)
         twin.args = (message,)
         return twin
@@ -280,7 +280,7 @@ class DescriptorsExhausted(StoreError):
 
 
 def descriptors_exhausted(what: str, *, operation: str = "", key: str = "") -> DescriptorsExhausted:
-    """*what* failed because this process has as much open as it may."""
+    """The error of *what* failing because this process has as many descriptors open as it may."""
     return DescriptorsExhausted(
         f"{what}: this process has as many files and connections open as this machine lets it; "
         "raise the limit (ulimit -n), or declare fewer limits.workers",
@@ -367,7 +367,7 @@ class WrongScheme(StoreError):
 
 
 class CredentialsMisconfigured(StoreError):
-    """What says where the keys come from is malformed: ~/.aws/config, a credential process, a region."""
+    """The configuration of where keys come from is malformed: ~/.aws/config, a credential process, a region."""
 
     exit_code = ExitCode.LEDGER_UNFIT
     retryable = False
@@ -375,7 +375,7 @@ class CredentialsMisconfigured(StoreError):
 
 
 class AllowanceSpent(StoreError):
-    """The account's cap on reads, traffic or requests is reached; no waiting of ours ends it."""
+    """The account's cap on reads, traffic or requests is reached; waiting does not help."""
 
     exit_code = ExitCode.UNREACHABLE
     retryable = False
@@ -461,7 +461,7 @@ class UploadConflicted(StoreError):
 
 
 class PartRefused(StoreError):
-    """InvalidPart: the server does not hold the part we name."""
+    """InvalidPart: the server does not hold a part that was named."""
 
     exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False

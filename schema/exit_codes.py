@@ -7,16 +7,16 @@ from typing import Self
 
 
 class AfterExit(Enum):
-    """What a scheduler should do about a process that ended; the files in deploy/ are held to it by tests."""
+    """What a scheduler should do when a process has ended; tests check the files in deploy/ against it."""
 
     NOTHING = "nothing"
     """All is well."""
     AGAIN = "start again"
-    """It was asked to stop: start it again, and count no failure."""
+    """It was asked to stop: start it again, without counting a failure."""
     RETRY = "retry"
-    """It may pass, or be better on another machine: start it again, so and so often."""
+    """It may be transient, or go away on another machine: start it again, a limited number of times."""
     PERSON = "a person"
-    """It would end the same way: somebody must look."""
+    """It would end the same way again: somebody has to look at it."""
 
 
 class ExitCode(IntEnum):

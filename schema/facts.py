@@ -1,4 +1,4 @@
-"""What a probe found out about an endpoint: the facts, what can be found of each, and the record of all of them.
+"""What a probe found out about an endpoint: the facts, the possible findings, and the record of all of them.
 
 To add a fact, add a member to `Fact` and let a check in storage/probe/ answer it. A fact that depends on the operation
 gets one member per operation (IF_MATCH speaks of PUT, COMPLETE_IF_MATCH of CompleteMultipartUpload); what differs from
@@ -25,7 +25,7 @@ class Finding(StrEnum):
     REJECTED = "rejected"
     """Refused altogether."""
     UNKNOWN = "unknown"
-    """Asked, and the answers told nothing."""
+    """Asked, and the answers were inconclusive."""
 
 
 class Fact(StrEnum):
@@ -84,7 +84,7 @@ class Fact(StrEnum):
     USER_METADATA_UTF8 = "user_metadata_utf8"
     USER_METADATA_RFC2047 = "user_metadata_rfc2047"
     METADATA_UNDERSCORE = "metadata_underscore"
-    """A name with '_' arrives as it is; some proxies drop it or make it '-'."""
+    """A name with '_' arrives unchanged; some proxies drop it or turn it into '-'."""
     METADATA_DOT = "metadata_dot"
     """The same of '.'."""
     METADATA_2KB = "metadata_2kb"
@@ -101,9 +101,9 @@ class Fact(StrEnum):
     TAGGING_UPLOAD = "tagging_upload"
     """x-amz-tagging of CreateMultipartUpload."""
     TAG_COUNT = "tag_count"
-    """Of both ends. enforced: heads of tagged objects tell the number of tags, so those that tell none have none."""
+    """Of both ends. enforced: heads of tagged objects state the number of tags, so those that state none have none."""
     TAGS_READABLE = "tags_readable"
-    """rejected: there may be tags we may not see; ignored: the server has none."""
+    """rejected: there may be tags that may not be read; ignored: the server has no tags."""
     ACL = "acl"
     ACL_READABLE = "acl_readable"
     """See TAGS_READABLE."""
@@ -111,7 +111,7 @@ class Fact(StrEnum):
 
     # Keys.
     KEY_BACKSLASH = "key_backslash"
-    """A backslash stays one; some make it a slash."""
+    """A backslash stays one; some servers turn it into a slash."""
     KEY_BLANKS = "key_blanks"
     """Segments may begin or end with a blank, and end with a dot; some cut both off."""
     KEY_CASE = "key_case"
@@ -128,7 +128,7 @@ class Fact(StrEnum):
     KEY_LONG_SEGMENT = "key_long_segment"
     """More than 255 bytes between two slashes, which file systems do not hold."""
     KEY_NORMAL_FORM = "key_normal_form"
-    """Letters with accents stay as they are written, in one character or two."""
+    """Accented letters stay as they are, composed or decomposed."""
     KEY_WIDE = "key_wide"
     """Characters beyond the first 65,536, such as emoji."""
     ODD_KEYS = "odd_keys"
@@ -155,7 +155,7 @@ class Setting(StrEnum):
     SYSTEM_HEADERS_LOST = "system_headers_lost"
     """Names separated by ', '."""
     SERVER_HEADERS = "server_headers"
-    """What the server tells of every object although nobody set it; see schema/server_headers.py."""
+    """Headers the server adds to every object although nobody set them; see schema/server_headers.py."""
     PROBE = "probe"
     """Why the probe wrote nothing; missing when it did."""
 
@@ -177,7 +177,7 @@ _PART_NUMBERS: Final = Fact.PART_NUMBERS
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a probe found of one endpoint. What it did not ask about is missing, and no question here calls it bad.
+    """What a probe found of one endpoint. What it did not ask about is missing, and never counts against the endpoint.
 
     Names and findings that this build does not know (a plan of another version) are kept in `facts` and otherwise
     treated as missing.
@@ -192,7 +192,7 @@ class Capabilities:
         return cls({str(name): str(found[name]) for name in sorted(found)})
 
     def without(self, fact: AnyFact) -> Capabilities:
-        """The same, had nobody asked about *fact*."""
+        """The same without *fact*, as if it had not been asked about."""
         return Capabilities({name: found for name, found in self.facts.items() if name != fact})
 
     def enforces(self, fact: AnyFact) -> bool:
@@ -214,7 +214,7 @@ class Capabilities:
     def takes(self, fact: AnyFact) -> bool:
         """Whether a condition of this kind is sent: the probe saw it enforced, or did not ask.
 
-        One that was asked about and not seen to work may be refused with every request that carries it.
+        One that was tested and did not work may make every request that carries it fail.
         """
         return self.facts.get(fact, _ENFORCED) == _ENFORCED
 
@@ -239,7 +239,7 @@ class Capabilities:
 
     @property
     def never_versioned(self) -> bool:
-        """The bucket never kept versions: all there is to list are objects, and not every endpoint lists versions."""
+        """The bucket never kept versions: there are only objects to list, and not every endpoint can list versions."""
         return self.facts.get(Setting.BUCKET_VERSIONING) == ABSENT
 
     @property

@@ -141,7 +141,7 @@ def figure_of(limits: Limits | CalendarRow | None, name: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """What holds for a run at a moment."""
+    """The limits of a run at one point in time."""
 
     figures: Mapping[str, float] = field(default_factory=dict)
     """Limit name -> figure; a limit that is not in it does not bound the run."""
@@ -174,7 +174,7 @@ def parse_row(row: str | Mapping[str, Any]) -> CalendarRow:
     elif row:
         ((when, figures),) = row.items()
     else:
-        raise ValueError(_ROW_WITHOUT_LIMIT)  # an empty value is as an absent key
+        raise ValueError(_ROW_WITHOUT_LIMIT)  # an empty value counts as an absent key
     named: Mapping[str, Any] = figures if isinstance(figures, Mapping) else {BANDWIDTH.name: figures}
     if not named:
         raise ValueError(_ROW_WITHOUT_LIMIT)

@@ -1,4 +1,4 @@
-"""What a listing says of an object, and what a HEAD or GET says of it."""
+"""What a listing, a HEAD or a GET says about an object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OPAQUE_ETAG_ENCRYPTION: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx"
 
 
 def etag_is_opaque(headers: Mapping[str, str]) -> bool:
-    """Whether the object that an answer's *headers* speak of is encrypted so that its ETag is no MD5 of anything."""
+    """Whether the object of an answer's *headers* is encrypted in a way that its ETag is not an MD5."""
     return (
         headers.get("x-amz-server-side-encryption", "") in _OPAQUE_ETAG_ENCRYPTION
         or "x-amz-server-side-encryption-customer-algorithm" in headers
@@ -25,7 +25,7 @@ class ListedObject(NamedTuple):
     """Byte-exact: the key's UTF-8 bytes decoded; Python orders it as S3 does."""
     size: int
     etag: str
-    """Without quotes and without W/; '' where neither listing nor HEAD tell one."""
+    """Without quotes and without W/; '' where neither listing nor HEAD state one."""
     modified_ms: int
     """Last-Modified, milliseconds since the epoch, UTC."""
     storage_class: str = "STANDARD"
@@ -39,7 +39,7 @@ class ListedObject(NamedTuple):
 
 
 class UnsupportedEntry(NamedTuple):
-    """A listed key that cannot be migrated as listed, and why. It keeps nothing else from being planned."""
+    """A listed key that cannot be migrated as listed, and why. All other keys are planned as usual."""
 
     key: str
     """As in ListedObject; a byte that is not UTF-8 is a lone surrogate U+DC80 to U+DCFF (surrogateescape)."""
@@ -58,7 +58,7 @@ ListedEntry = ListedObject | UnsupportedEntry
 
 
 def supported(entries: Iterable[ListedEntry]) -> Iterator[ListedObject]:
-    """Only what can be migrated as listed, for callers to whom the rest means nothing."""
+    """Only the entries that can be migrated as listed, for callers that need no others."""
     return (entry for entry in entries if isinstance(entry, ListedObject))
 
 
@@ -68,13 +68,14 @@ class ObjectHead:
 
     headers: Mapping[str, str]
     size: int
-    """Of the whole object, also when the answer was a range. Always known: what a HEAD does not tell, a GET does."""
+    """Of the whole object, also when the answer was a range. Always known: where a HEAD does not state it, a GET does.
+    """
     etag: str | None
-    """Without quotes and without W/. None: not told, which is equal to nothing."""
+    """Without quotes and without W/. None: not stated, and equal to nothing."""
 
     @property
     def in_parts(self) -> bool:
-        """The ETag is told, and is that of a multipart upload."""
+        """The ETag is known, and is that of a multipart upload."""
         return self.etag is not None and "-" in self.etag
 
     @property
@@ -106,7 +107,7 @@ class ObjectHead:
 
     @property
     def storage_class(self) -> str:
-        """x-amz-storage-class. S3 does not tell it of STANDARD, and of no other."""
+        """x-amz-storage-class. S3 omits it for STANDARD only."""
         return self.headers.get("x-amz-storage-class", "STANDARD")
 
     def user_metadata(self) -> dict[str, str]:
@@ -116,21 +117,21 @@ class ObjectHead:
 
 
 class WriteResult(NamedTuple):
-    """What a PUT, a Complete or a copy answered."""
+    """The result of a PUT, a Complete or a copy."""
 
     etag: str
-    """Asked by a HEAD where the answer does not tell it. '' of a delete, which has none."""
+    """Requested by a HEAD where the answer does not state it. '' of a delete, which has none."""
     version_id: str | None
     """None: not told, or the bucket has no versions."""
     headers: Mapping[str, str]
 
 
 class PartResult(NamedTuple):
-    """What an UploadPart or UploadPartCopy answered."""
+    """The result of an UploadPart or UploadPartCopy."""
 
     number: int
     etag: str
-    """Asked by a ListParts where the answer does not tell it."""
+    """Requested by a ListParts where the answer does not state it."""
     headers: Mapping[str, str]
 
 

@@ -23,7 +23,7 @@ PLAN_KIND = "MigrationPlan"
 
 
 class Action(StrEnum):
-    """What is to happen to one key."""
+    """What should happen to one key."""
 
     COPY = "copy"
     """Absent at the destination; written under If-None-Match: *."""
@@ -45,9 +45,9 @@ class Method(StrEnum):
     """How the objects of a batch travel."""
 
     STREAM = "stream"
-    """Read from the source and written to the destination, through us."""
+    """Read from the source and written to the destination by this machine."""
     SERVER_COPY = "server-copy"
-    """CopyObject and UploadPartCopy: the endpoint copies, no byte passes through us."""
+    """CopyObject and UploadPartCopy: the endpoint copies, no byte passes through this machine."""
 
 
 WRITE_ACTIONS = frozenset({Action.COPY, Action.OVERWRITE})
@@ -61,7 +61,7 @@ SOURCE_ACTIONS = WRITE_ACTIONS | {
     Action.UNSUPPORTED,
     Action.EXCLUDED,
 }
-"""What becomes of a listed source key; their tallies sum to `listed`."""
+"""Actions on a listed source key; their tallies sum to `listed`."""
 
 
 HELD_VERSION = "the destination's history holds this version in its place"
@@ -142,7 +142,7 @@ class ListingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a listing of one side found, after which this plan was made."""
+    """The listing of one side from which this plan was made."""
 
     kind: ListingKind
     objects: int
@@ -227,7 +227,7 @@ class Batch:
     tier: str
     stage: str
     method: Method | None
-    """Of every object in it; its section says why. None: nothing travels, the batch only deletes."""
+    """Of every object in it; its section says why. None: nothing is copied, the batch only deletes."""
     objects: int
     bytes: int
     keys: tuple[str, str]
@@ -274,7 +274,7 @@ class SizedKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A plan in some dozen rows, counted while it was made: nobody has to read manifests to review it."""
+    """A plan in a few dozen rows, counted while it was made, so that a review need not read manifests."""
 
     places: tuple[Place, ...]
     """At most PLACES, as deep as they allow, what destroys most first; with `places_left` they are all that moves."""
@@ -331,7 +331,9 @@ class Plan:
         raise KeyError(section_id)
 
     def manifest_digests(self) -> tuple[str, ...]:
-        """Of every manifest that the plan names, each once, in plan order: of batches, then beside them."""
+        """The digest of every manifest that the plan names, each once, in plan order: batches first, then side
+        manifests.
+        """
         beside = (digest for section in self.sections for digest in section.side_manifests.values())
         return tuple(dict.fromkeys((*(batch.manifest for batch in self.batches), *beside)))
 

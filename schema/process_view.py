@@ -1,6 +1,6 @@
 """What one apply process sees of its run: written to the ledger and to --json by it, read by `status` and its parent.
 
-Readers may be of another version: what they do not know is left out, what they miss has its default.
+Readers may be of another version: unknown fields are ignored, missing ones have their default.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from schema.limits import RunLimits
 
 
 class Quality(StrEnum):
-    """How well an endpoint serves us, best first."""
+    """How well an endpoint responds, best first."""
 
     GOOD = "good"
     DEGRADED = "degraded"
@@ -34,7 +34,7 @@ class BreakerState(StrEnum):
 
 
 class WaitingKey(NamedTuple):
-    """A key that its endpoint goes on throttling."""
+    """A key that its endpoint keeps throttling."""
 
     key: str
     """Unescaped."""
@@ -62,13 +62,13 @@ class EndpointView:
     failed: float = 0.0
     """Share of requests without a proper answer, 0..1."""
     pace: float | None = None
-    """Requests a second that throttling has taught us; None: it does not throttle."""
+    """The request rate set after throttling; None: it does not throttle."""
     quality: Quality = Quality.GOOD
     breaker: BreakerState = BreakerState.CLOSED
     retry_in: float | None = None
     """Seconds until the breaker lets a probe pass; None: closed."""
     waiting_keys: tuple[WaitingKey, ...] = ()
-    """Keys that are throttled time and again while others are served; the worst ten."""
+    """Keys that are throttled again and again while others are served; the worst ten."""
 
     def to_json(self) -> dict[str, Any]:
         """A map of plain values."""
@@ -115,13 +115,13 @@ class ProcessView:
     workers: int
     """Threads that should be active."""
     why: str
-    """Why so many: the last decision of the concurrency controller."""
+    """The reason for their number: the last decision of the concurrency controller."""
     endpoints: Mapping[str, EndpointView] = field(default_factory=dict)
     """By the name of the server (schema.ends.endpoint_of)."""
     busy: int = 0
     """Threads with a task in hand."""
     waiting: str | None = None
-    """Why nothing is begun; None: nothing stands still."""
+    """Why no work is started; None: nothing is blocked."""
     moved: Mapping[str, str] = field(default_factory=dict)
     """Endpoint -> the URL used instead of the planned one, after a failover."""
     limits: RunLimits | None = None

@@ -1,7 +1,7 @@
-"""Headers that a server tells of every object although nobody set them: an Expires of now and an hour, a Cache-Control.
+"""Headers that a server adds to every object although nobody set them: an Expires an hour from now, a Cache-Control.
 
-They are the server's own: not the object's, so neither carried nor compared. What they are is found by the probe, of a
-destination by a canary that was written without them, of a source by an Expires that moves with the answer's Date.
+They are the server's own: not the object's, so neither carried nor compared. The probe detects them: at a destination
+by a canary that was written without them, at a source by an Expires that moves with the answer's Date.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from urllib.parse import quote, unquote
 
 NOBODY: Final[frozenset[str]] = frozenset()
 _LONGEST_SECONDS: Final = 5 * 365 * 86_400
-"""A date further away than that is a date, and not an age."""
+"""A date further away than this is a date, and not an age."""
 _ROUND_SECONDS: Final = 10
-"""Ages are kept so coarsely that two probes find the same."""
+"""Ages are rounded, so that two probes find the same."""
 _FOLLOWS: Final = "@"
 
 
 def age_of(headers: Mapping[str, str], name: str) -> int | None:
-    """By how many seconds the date in *name* is later than the answer's own Date, coarsely; None: it tells no age."""
+    """By how many seconds the date in *name* is later than the answer's own Date, rounded; None: it is not an age."""
     try:
         told, now = parsedate_to_datetime(headers.get(name, "")), parsedate_to_datetime(headers.get("date", ""))
         seconds = (told - now).total_seconds()

@@ -9,18 +9,18 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 MIN_PART = 5 * MIB
-"""Smallest part S3 takes, the last one excepted."""
+"""Smallest part S3 accepts, except for the last one."""
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
 FEW_PARTS = 1_000
-"""What is taken to be the limit of an endpoint that refuses part number 10,000 (OpenStack Swift's default)."""
+"""The assumed limit of an endpoint that refuses part number 10,000 (OpenStack Swift's default)."""
 MAX_OBJECT = MAX_PARTS * MAX_PART
 """48.8 TiB."""
 WHOLE_MAX = 16 * MIB
-"""Objects up to here cross in one GET and one PUT, held whole in memory."""
+"""Objects up to this size are copied by one GET and one PUT, held whole in memory."""
 COPIED_PART = 64 * MIB
 WINDOW = 8 * MIB
-"""A part too big for the budget crosses through a window of this size."""
+"""A part too big for the budget is copied through a window of this size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def part_size(size: int, budget: int, most_parts: int = MAX_PARTS) -> int:
 
 
 def copied_part_size(size: int, most_parts: int = MAX_PARTS) -> int:
-    """Bytes a part gets that the endpoint copies by itself: no memory of ours bounds it, fewer requests count."""
+    """Part size where the endpoint makes the copy: memory does not bound it, and fewer requests are better."""
     return max(_least_part(size, most_parts), COPIED_PART)
 
 

@@ -51,5 +51,5 @@ def parse_timeout(value: str | int) -> int:
 
 
 def timeouts_of(seconds: Mapping[str, Any]) -> Timeouts:
-    """What *seconds* names, the rest as it is by default; None counts as not named."""
+    """The timeouts in *seconds*, others at their defaults; None counts as not given."""
     return Timeouts(**{name: figure for name, figure in seconds.items() if figure is not None})

@@ -1,8 +1,7 @@
-"""apply --processes N: the same command N times on this machine, told as one.
-
-The parent moves nothing: it starts the processes, passes signals on, replaces those that die, and shows what the
-ledger says of the run. What a process says reaches it as JSON lines. The ledger alone divides the work, so processes
-of other machines, or started by hand, may join and leave at any time.
+"""apply --processes N: the same command N times on this machine, shown as one. The parent moves nothing: it starts the
+processes, forwards signals, replaces those that die, and shows the ledger's progress of the run. The processes report
+to it in JSON lines. The ledger alone divides the work, so processes of other machines, or started by hand, may join and
+leave at any time.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from schema.process_view import EndpointView, ProcessView
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0
 REPLACED_EACH = 3
-"""So often a dead process is replaced, times the processes asked for; then something is wrong with the machine."""
+"""How often dead processes are replaced, per process asked for; beyond that something is wrong with the machine."""
 STDERR_LINES = 60
 _DIED = frozenset({1})
 """Exit codes that, like a signal, mean the process broke, not that the run was refused."""
@@ -50,7 +49,7 @@ def processes_for(objects: int, cores: int) -> int:
 
 
 def end_with_parent(parent: int) -> None:
-    """Ask the kernel for a SIGTERM when *parent* ends, so that no process goes on unseen. Linux; else nothing."""
+    """Ask the kernel for a SIGTERM when *parent* ends, so that no process goes on unattended. Linux only."""
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -64,7 +63,7 @@ class Child:
 
     process: subprocess.Popen[str]
     flow: ProcessView | None = None
-    """None: nothing heard of it yet."""
+    """None: it has not reported yet."""
     diagnostic: Mapping[str, Any] | None = None
     stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
     readers: list[threading.Thread] = field(default_factory=list)
@@ -75,11 +74,11 @@ class Ending:
     """How the processes ended, taken together."""
 
     ended: bool
-    """One of them saw the run, or its part of it, through."""
+    """One of them completed the run, or its part of it."""
     refused: Mapping[str, Any] | None = None
-    """The diagnostic of the first that was refused or ran into what hits everything."""
+    """The diagnostic of the first that was refused or met a run-wide error."""
     broken: Sequence[str] = ()
-    """The last words of the process whose death was one too many."""
+    """The last output of the process that died once too often."""
 
 
 class Crew:
@@ -106,7 +105,7 @@ class Crew:
         rounds = 0
         while self._children:
             if self._stop.wait(POLL_SECONDS):
-                threading.Event().wait(POLL_SECONDS)  # a stop wakes at once from then on
+                threading.Event().wait(POLL_SECONDS)  # from now on a stop wakes it at once
             self._stop.propagate()
             self._pass_signals_on()
             for child in [child for child in self._children if child.process.poll() is not None]:
@@ -201,7 +200,7 @@ class Crew:
                 child.diagnostic = said
 
     def _heard_waiting(self, pid: int, said: Mapping[str, Any]) -> None:
-        """Passed on once when the first process waits, and once when the last one no longer does."""
+        """Reported once when the first process waits, and once when the last one no longer does."""
         what, back = said["for"], said["back"]
         with self._lock:
             members = self._waiting.setdefault(what, set())
@@ -240,7 +239,7 @@ def combined(flows: Sequence[ProcessView | None]) -> ProcessView:
 
 
 def patient_progress(ledger: Ledger, run_id: int) -> Progress | None:
-    """The ledger's figures; None while it is away."""
+    """The ledger's figures; None while it is unavailable."""
     try:
         return ledger.reports.progress(run_id)
     except LedgerUnavailable:

@@ -1,4 +1,4 @@
-"""What an apply can do for an endpoint that is away: ask it again, or move to another one that was declared."""
+"""What apply can do about an endpoint that is down: probe it, or move to another declared one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schema.ends import endpoint_of, server_of
 from storage.s3.store import S3Store
 
 PROBE_KEY = ".s3migrate-probe/is-the-endpoint-back"
-"""A HEAD of it is answered 404, or 403, by an endpoint that is well. Nothing is ever written there."""
+"""A working endpoint answers its HEAD with 404 or 403. Nothing is ever written there."""
 
 
 def care_for(pairs: Iterable[tuple[Side, S3Store]]) -> Mapping[str, EndpointCare]:

@@ -47,7 +47,7 @@ from schema.plan import Plan
 from storage.s3.store import S3Store
 
 MAX_WORKERS = 512
-"""Threads one process may grow to; each costs about 100 KiB beside its buffers."""
+"""Threads one process may grow to; each costs about 100 KiB besides its buffers."""
 
 
 def asked_for(_context: object, _option: object, text: str) -> int | None:
@@ -80,10 +80,9 @@ def apply_command(  # click passes one argument for each option
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Carry out PLAN: accept it, or go on where its run stopped.
-
-    Run it again after a kill; run it in several processes or on several machines at once: they share the work.
-    The first SIGINT or SIGTERM finishes the objects in flight and exits 75, a second one lets go of them.
+    """Carry out PLAN: accept it, or resume its run. Run it again after a kill, or in several processes or on several
+    machines at once: they share the work. The first SIGINT or SIGTERM finishes the objects in flight and exits 75, a
+    second one abandons them.
     """
     settings = read_settings()
     output.detach(left_out)
@@ -137,7 +136,7 @@ def _told(plan: Plan, ledger: Ledger, *, live: bool, quiet: bool) -> Events:
 
 @contextmanager
 def closing_but_abandoned(ledger: Ledger, stop: Stop) -> Iterator[Ledger]:
-    """Close *ledger* at the end, unless threads let go of may still use it."""
+    """Close *ledger* at the end, unless abandoned threads may still use it."""
     try:
         yield ledger
     finally:
@@ -147,7 +146,7 @@ def closing_but_abandoned(ledger: Ledger, stop: Stop) -> Iterator[Ledger]:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is to be applied, and who hears of it."""
+    """What is to be applied, and who receives its events."""
 
     plan: Plan
     ledger: Ledger
@@ -198,7 +197,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
         if asked.stop.abandoning:
             click.echo(f"s3migrate: {stopped}", err=True)
             output.deliver()
-            os._exit(Stopped.exit_code)  # threads in flight are let go; the ledger is the truth
+            os._exit(Stopped.exit_code)  # threads in flight are abandoned; the ledger is the truth
         raise
 
 
@@ -252,7 +251,7 @@ def _apply_settings(asked: _Asked, budget: int) -> ApplySettings:
 
 
 def check_approved(plan: Plan, expected: str | None) -> None:
-    """Raises NotApproved for another plan than *expected* or a loss nobody accepted, GuardExceeded for its guards."""
+    """Raises NotApproved for a plan other than *expected* or an unaccepted loss, GuardExceeded for its guards."""
     if expected is not None and expected.removeprefix("sha256:") != plan.plan_id.removeprefix("sha256:"):
         raise NotApproved(f"this plan is {plan.plan_id}, approved was {expected}; apply the plan that was reviewed")
     refused = [

@@ -1,4 +1,4 @@
-"""What several commands share: options, the plan or the run they are given, errors as JSON."""
+"""Shared by several commands: options, the plan or the run they work on, errors as JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PlanPlace(click.ParamType[Any]):
     name = "plan"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | PlanUrl:
-        """What the word on the command line names."""
+        """The plan that the argument names."""
         if not isinstance(value, str) or not value.startswith("s3://"):
             return Path(_FILE.convert(value, param, ctx))
         try:
@@ -54,7 +54,7 @@ plan_argument = click.argument("plan_path", metavar="PLAN", type=PLAN_PLACE)
 
 
 def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
-    """Let a command's MigrationErrors appear as a JSON line too when --json was given; answers the exit code."""
+    """Report a command's MigrationErrors as a JSON line, too, when --json was given. Returns the exit code."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -83,7 +83,7 @@ def plan_of_run(run: Run, path: Path | None) -> tuple[Plan, ManifestStore]:
     """The plan file of *run* with its manifests: *path*, or the one in plans/. Raises UsageError when it is another."""
     paths = [path] if path is not None else sorted(Path("plans").glob("*.plan.yaml"))
     for candidate in paths:
-        # Others may lie beside it that are damaged, or of another version: they are not asked.
+        # Others beside it may be damaged, or of another version: they are not read.
         if path is not None or run.plan_id in candidate.read_text("utf-8", "replace"):
             plan, manifests = read_plan(candidate)
             if plan.plan_id == run.plan_id:

@@ -79,7 +79,7 @@ def prune(run_id: int, as_json: bool) -> None:
 @click.option("--roles", is_flag=True, help="The roles and their rights instead: owner, worker, reader.")
 @told_as_json
 def sql(roles: bool) -> None:
-    """Print the SQL that makes the schema, for a DBA; then that of the roles, so that a worker owns nothing."""
+    """Print the SQL of the schema, for a DBA, then that of the roles, with which a worker owns nothing."""
     click.echo(ROLES.read_text() if roles else script(), nl=False)
 
 

@@ -128,7 +128,7 @@ class _Asked(NamedTuple):
     base: Plan | None
     settings: Settings
     endpoints: Mapping[str, Any]
-    """Figures of the endpoints that were chosen among, by URL."""
+    """Measurements of the candidate endpoints, by URL."""
     terms: ListingTerms
 
 
@@ -168,13 +168,13 @@ def _planned(
             try:
                 return build_plan(inputs)
             except ListingUnordered:
-                continue  # the store knows now that this bucket lists in no order, and sorts it from the start
+                continue  # the store now knows that this bucket's listing is unordered, and sorts it from the start
         return build_plan(inputs)
 
 
 @contextmanager
 def _staging(manifests: ManifestStore) -> Iterator[Path]:
-    """A folder for temporary files, beside the manifests where they live in one: publishing is then a rename."""
+    """A folder for temporary files, beside the manifests where those are in a folder: publishing is then a rename."""
     root = manifests.root if isinstance(manifests, ManifestFolder) else None
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def _staging(manifests: ManifestStore) -> Iterator[Path]:
 
 
 class _Memory:
-    """What this lineage has copied before, as the ledger knows it; nothing where there is no ledger."""
+    """What this lineage has copied before, by the ledger; nothing where there is no ledger."""
 
     def __init__(self, settings: Settings, manifests: ManifestStore, lineage: str) -> None:
         self._ledger = ledger_if_any(settings)
@@ -203,7 +203,7 @@ class _Memory:
 
 
 def _base(path: Path, named: Path | None, lineage: str) -> Plan | None:
-    """The older plan: the one named, else the one about to be replaced if it is of this migration and whole."""
+    """The base plan: the one named, else the one about to be replaced if it is whole and of this migration."""
     older = named or path
     if named is None and not path.exists():
         return None
@@ -219,4 +219,4 @@ def _base(path: Path, named: Path | None, lineage: str) -> Plan | None:
 
 
 def _silent(_line: str) -> None:
-    """With --json only the outcome is told."""
+    """With --json only the outcome is reported."""

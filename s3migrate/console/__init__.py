@@ -1,1 +1,1 @@
-"""What reaches the terminal: unblocked output, JSON lines, errors as sentences. Imported by commands and views."""
+"""Output: streams that never block a run, JSON lines, errors as sentences. Imported by commands and views."""

@@ -21,7 +21,9 @@ DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def report(error: MigrationError, emit_json: Callable[[dict[str, Any]], None] | None) -> int:
-    """Say what happened on stderr (and as one JSON object when asked for); the exit code, whoever reads or not."""
+    """Report the error on stderr (and as one JSON object when asked for). Returns the exit code, whether anyone reads
+    or not.
+    """
     lines = [one_line(line) for line in str(error).splitlines()] or [type(error).__name__]
     with contextlib.suppress(OSError):
         click.echo("s3migrate: " + "\n  ".join(lines), err=True)
@@ -40,7 +42,7 @@ def report(error: MigrationError, emit_json: Callable[[dict[str, Any]], None] | 
 
 
 def run_click(command: click.Command, arguments: list[str] | None = None) -> int:
-    """Run the command line; never raises, always answers an exit code of README's table."""
+    """Run the command line. Never raises; always returns an exit code of the README's table."""
     with released():
         try:
             result = command.main(args=arguments, prog_name="s3migrate", standalone_mode=False)
@@ -58,13 +60,13 @@ def run_click(command: click.Command, arguments: list[str] | None = None) -> int
         except MigrationError as error:
             return report(error, None)
         except ReaderGone:
-            return ExitCode.DONE  # it has seen enough; commands that do more than show outlive their readers
+            return ExitCode.DONE  # the reader is gone; commands that do more than show continue without it
         except (Exception, SystemExit) as error:  # click makes an exit of a broken pipe, wherever that was
             return _unexpected(error)
 
 
 def _unexpected(error: BaseException) -> int:
-    """A disk that cannot be written any more, or a bug: keep its traceback, it is what the report needs."""
+    """A disk that cannot be written any more, or a bug: keep its traceback, which a bug report needs."""
     if isinstance(error, OSError) and error.errno in DISK_CODES:
         return report(LocalDiskError(f"{error.filename or 'the output'} cannot be written: {error.strerror}"), None)
     if isinstance(error, OSError) and error.errno in DESCRIPTOR_CODES:

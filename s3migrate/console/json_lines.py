@@ -23,7 +23,7 @@ class JsonLines:
         self.emit({"type": "version", "format": FORMAT, "tool": __version__})
 
     def emit(self, message: dict[str, Any]) -> None:
-        """One line, whole: lines of several threads never mix. A newer line of progress may replace an older one."""
+        """Write one whole line: lines of several threads never mix. A newer progress line may replace an older one."""
         line = json_line(message)
         with self._lock:
             if message["type"] == "progress":
@@ -40,14 +40,14 @@ def json_line(message: dict[str, Any]) -> str:
 
 
 def left_out(count: int) -> str:
-    """The line in place of *count* that nobody read."""
+    """The line that stands for *count* lines that were not read."""
     return json_line(
         {"type": "left_out", "lines": count, "message": f"{counted_text(count, 'line')} not written: nobody read them"}
     )
 
 
 def _plain(value: object) -> str:
-    """What JSON has no word for: times as ISO 8601, bytes (checksums) as hexadecimal digits, ids as text."""
+    """Values JSON does not have: times as ISO 8601, bytes (checksums) as hexadecimal digits, ids as text."""
     if isinstance(value, datetime):
         return value.isoformat()
     return value.hex() if isinstance(value, bytes | memoryview) else str(value)

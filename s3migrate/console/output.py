@@ -1,8 +1,7 @@
-"""stdout and stderr of a command, so that whoever reads them slowly, or goes away, changes nothing but what is seen.
-
-A pipe that nobody reads holds up whoever writes to it, and a run that is held up loses its leases. So a run's words
-go through `detached`: a thread of each stream's own writes them, and saying something neither waits nor fails.
-Commands that must show all they find wait for their reader (`Unbroken`), and go on without one that has left.
+"""stdout and stderr of a command, such that a slow reader, or one that goes away, affects only what is shown. A pipe
+that nobody reads blocks its writer, and a blocked run loses its leases. So a run's output goes through `detached`: one
+thread per stream writes it, and printing neither waits nor fails. Commands that must show all they find wait for their
+reader (`Unbroken`), and go on without one that has left.
 
 These streams stand in for sys.stdout and sys.stderr while a command runs, rather than being handed to the views:
 click, warnings and tracebacks write there too, and one word past the streams would be enough to hold the run up.
@@ -29,9 +28,9 @@ import click
 from schema.formats.quantities import counted_text
 
 ROOM = 1 << 20
-"""Characters that wait for a reader at most."""
+"""The most characters kept for a slow reader."""
 PATIENCE = 5.0
-"""Seconds at the end in which a reader must take something, or is waited for no longer."""
+"""Seconds at the end in which a reader must read something; after that it is no longer waited for."""
 SLICE = 4096
 """Bytes written at once: what a pipe takes whole or not at all."""
 CLEAR_LINE = "\r\x1b[K"
@@ -53,7 +52,7 @@ class Detached(io.TextIOBase):
     """A text stream whose lines a thread writes to *target*; `write` and `replace` never wait and never fail.
 
     When more than *room* characters wait, the oldest lines are left out, and *left_out(count)* is written in their
-    place: a reader that comes back sees what is newest, the last words above all.
+    place: a reader that comes back sees the newest lines, above all the final ones.
     """
 
     encoding = "utf-8"
@@ -73,7 +72,7 @@ class Detached(io.TextIOBase):
         self._characters = 0
         self._lost = 0
         self._begun = ""
-        """What came without its end of line yet."""
+        """Text that has no end of line yet."""
         self._closing = False
         self._ended = False
         self._taken_at = 0.0
@@ -81,7 +80,7 @@ class Detached(io.TextIOBase):
         self._thread.start()
 
     def write(self, text: str) -> int:
-        """Take *text*; its whole lines are on their way."""
+        """Take *text* and queue its complete lines."""
         with self._changed:
             *lines, self._begun = (self._begun + text).split("\n")
             for line in lines:
@@ -98,7 +97,7 @@ class Detached(io.TextIOBase):
             self._add(line, True)
 
     def flush(self) -> None:
-        """Nothing: the thread writes as soon as the reader reads."""
+        """Does nothing: the thread writes as soon as the reader reads."""
 
     def writable(self) -> bool:
         """Always."""
@@ -204,11 +203,11 @@ class _Sink:
         return f"\r\x1b[{above}A\x1b[J".encode()
 
     def put(self, piece: bytes) -> None:
-        """Write, as long as it takes; after a failure nothing."""
+        """Write, however long it takes; after a failure do nothing."""
         while piece and not self._deaf:
             try:
                 piece = piece[self._written(piece) :]
-            except BlockingIOError:  # whoever shares the pipe made it so
+            except BlockingIOError:  # set by another process that shares the pipe
                 select.select([], [self._number], [], 1.0)
             except (OSError, ValueError):
                 self._deaf = True
@@ -224,7 +223,7 @@ class _Sink:
 
 
 class ReaderGone(OSError):
-    """Nobody reads any more. (Without the errno of a broken pipe, which click would answer itself.)"""
+    """Nobody reads any more. (Without the errno of a broken pipe, which click would handle itself.)"""
 
 
 class Shown(io.TextIOBase):
@@ -260,7 +259,7 @@ class Shown(io.TextIOBase):
 
 
 class Unbroken(Shown):
-    """The same, but after a failure it writes into nothing: the command goes on."""
+    """The same, but after a failure output is discarded: the command goes on."""
 
     def __init__(self, target: TextIO) -> None:
         super().__init__(target)
@@ -285,7 +284,7 @@ def _install(out: io.TextIOBase, err: io.TextIOBase) -> None:
 
 
 def detach(left_out_on_stdout: Callable[[int], str]) -> None:
-    """From here to the end of `released`: nothing that this command says waits or fails."""
+    """From here to the end of `released`, output of this command neither waits nor fails."""
     out, err = _targets()
     _install(
         Detached(out, left_out_on_stdout),
@@ -294,7 +293,7 @@ def detach(left_out_on_stdout: Callable[[int], str]) -> None:
 
 
 def outlive_readers() -> None:
-    """From here to the end of `released`: a reader that goes away does not end this command."""
+    """From here to the end of `released`, a reader that goes away does not end this command."""
     out, err = _targets()
     _install(Unbroken(out), Unbroken(err))
 
@@ -320,7 +319,7 @@ def columns_of_stderr() -> int:
 
 
 def deliver() -> None:
-    """Give the last words to who reads them. Bounded; nothing may be said afterwards but by `os._exit`."""
+    """Deliver the final output. Bounded; afterwards nothing may be printed, and the process ends by `os._exit`."""
     said: tuple[object, ...] = (sys.stdout, sys.stderr)
     streams = [stream for stream in said if isinstance(stream, Detached)]
     for stream in streams:
@@ -331,7 +330,7 @@ def deliver() -> None:
 
 @contextlib.contextmanager
 def released() -> Iterator[None]:
-    """Around a command: at its end the last words are delivered, and stdout and stderr are what they were.
+    """Around a command: at its end the final output is delivered, and stdout and stderr are restored.
 
     Within, a closed pipe is told as ReaderGone, so that no other broken pipe is taken for one.
     """
@@ -349,7 +348,7 @@ def released() -> Iterator[None]:
 
 
 def _settle(stream: TextIO) -> None:
-    """Flush; when nobody is there any more, let the interpreter's own flush at its end go nowhere, without a word."""
+    """Flush; when nobody reads any more, make the interpreter's own flush at exit fail silently."""
     try:
         stream.flush()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What earlier plans of a lineage put in place, so that a re-plan does not plan it again.
+"""What earlier plans of a lineage copied, so that planning again does not copy it again.
 
 ETags of multipart and encrypted objects differ between two sides; the ledger knows which destination ETag
 belongs to which source ETag.

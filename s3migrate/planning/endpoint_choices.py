@@ -1,4 +1,4 @@
-"""At plan time: where several endpoints are declared for a side, ask each and put the best into the plan."""
+"""At plan time: where several endpoints are declared for a side, measure each and put the best into the plan."""
 
 from __future__ import annotations
 

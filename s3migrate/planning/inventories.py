@@ -1,4 +1,4 @@
-"""From what a declaration says of an inventory to a listing that planning can read."""
+"""Opens a declared inventory as a listing that planning can read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from storage.retrying import Retry
 
 
 class _Found(NamedTuple):
-    """An inventory that has been looked at, but not read."""
+    """An inventory that has been found, but not read."""
 
     rows: Callable[[], Iterator[Row]]
     bucket: str
@@ -90,7 +90,7 @@ class InventoryReader:
         )
 
     def close(self) -> None:
-        """Let the buckets of inventories go."""
+        """Close the stores of inventories."""
         for store in self._stores:
             store.close()
 

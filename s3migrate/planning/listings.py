@@ -15,7 +15,7 @@ from storage.port import ObjectStore, believed
 
 
 class ListingWishes(NamedTuple):
-    """What a plan wants of a listing."""
+    """What a plan needs from a listing."""
 
     end: str
     """source | destination"""
@@ -53,7 +53,7 @@ SOURCES: Sequence[Callable[[ObjectStore, Side, ListingWishes], ListingSource | N
     declared_inventory,
     bucket_listing,
 )
-"""The first that has a listing of a side gives it."""
+"""In order of precedence: the first that has a listing of a side is used."""
 
 
 def source_of(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource:

@@ -1,4 +1,4 @@
-"""Ask the two ends of a pair what planning needs to know of them."""
+"""Finds out what planning needs to know about the two ends of a pair."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def probe_pair(
 
 
 def as_declared(found: Capabilities, side: Side) -> Capabilities:
-    """What was *found* of a side, but where its declaration knows better."""
+    """What was *found* of a side, except where its declaration states otherwise."""
     if not side.etags_opaque:
         return found
     opaque = dict.fromkeys((Fact.ETAG_IS_MD5, Fact.MULTIPART_ETAG), Finding.IGNORED.value)
@@ -90,7 +90,7 @@ def as_declared(found: Capabilities, side: Side) -> Capabilities:
 
 
 def destination_reads(pair: Pair, sample: Sequence[ListedObject], timeouts: Timeouts) -> Callable[[], str]:
-    """For choose_method: the same reference to credentials reads the same, any other has to show it by one HEAD."""
+    """For choose_method: equal credentials read the same, others have to prove it by one HEAD."""
 
     def ask() -> str:
         if pair.source.credentials == pair.destination.credentials:

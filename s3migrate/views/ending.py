@@ -1,4 +1,4 @@
-"""How a run ended that did not bring everything, in words: what is missing, what was never tried, what to do."""
+"""How a run ended that did not copy everything: what is missing, what was never tried, what to do next."""
 
 from __future__ import annotations
 

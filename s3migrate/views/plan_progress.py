@@ -15,7 +15,7 @@ BETWEEN_SECONDS = 1.0
 
 @dataclass(slots=True)
 class PlanLines:
-    """Says what it is told of, at most once in BETWEEN_SECONDS; the last word on a pair always."""
+    """Prints progress at most once in BETWEEN_SECONDS; the final line of a pair always."""
 
     say: Callable[[str], None]
     clock: Callable[[], float]

@@ -59,7 +59,7 @@ ByMethod = Mapping[tuple[str, str | None], list[Batch]]
 
 
 def by_method(plan: Plan) -> ByMethod:
-    """The batches of *plan* in such groups, in plan order."""
+    """The batches of *plan* in these groups, in plan order."""
     groups: dict[tuple[str, str | None], list[Batch]] = defaultdict(list)
     for batch in plan.batches:
         groups[batch.section, batch.method].append(batch)

@@ -18,10 +18,12 @@ from schema.formats.quantities import count_text, counted_text, duration_text, r
 from schema.process_view import ProcessView, Quality
 
 LINE_SECONDS = 10.0
-"""Between two lines without a terminal."""
+"""Seconds between two lines without a terminal."""
 RATE_SECONDS = 30.0
 LEAST_SEEN = 100
-"""Objects, or one in a hundred, that must have arrived before an end is foretold: a canary says little of the rest."""
+"""Objects, or one in a hundred, that must have arrived before the end is estimated: a canary says little about the
+rest.
+"""
 TROUBLES_SHOWN = 20
 """Of each reason; the rest is counted. `s3migrate status` and `explain` know all."""
 
@@ -71,7 +73,7 @@ def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> s
         troubles += [f"{name} {end.quality}" for name, end in ends if end.quality is not Quality.GOOD]
     if progress.restoring and progress.state is RunState.OPEN:
         troubles.append(restoring_text(progress))
-    # A terminal may cut the line's end: what is wrong comes first.
+    # A terminal may cut the line: problems come first.
     words = [
         f"{math.floor(share * 10) / 10:.1f} %",
         *troubles,
@@ -90,7 +92,7 @@ def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> s
 
 
 def restoring_text(progress: Progress) -> str:
-    """What waits for an archive, and until when it is left alone."""
+    """Objects that wait for a restore, and until when they are left alone."""
     look = ""
     if progress.next_look is not None:
         look = f" (next look in {duration_text((progress.next_look - progress.now).total_seconds())})"
@@ -124,7 +126,7 @@ class HumanRun:
         """Not told one by one."""
 
     def object_trouble(self, trouble: ObjectTrouble) -> None:
-        """Final ones, the first of each reason."""
+        """Permanent failures, the first of each reason."""
         if not trouble.final:
             return
         self._shown[trouble.reason] += 1

@@ -1,8 +1,8 @@
-"""What every kind of attribute answers, and the records it is asked with.
+"""The interface of all attributes, and the records its methods take.
 
-An attribute is one thing S3 keeps with an object and not in its bytes. Its class knows all there is to know of it:
-the switch in `preserve`, how a head or a sample shows it, what a write carries for it, how two objects are compared,
-which loss it is when the destination cannot hold it, and what the probe sends to find that out.
+An attribute is one thing S3 keeps with an object and not in its bytes. Its class holds everything about it: the switch
+in `preserve`, how a head or a sample shows it, what a write carries for it, how two objects are compared, which loss it
+is when the destination cannot hold it, and what the probe sends to find that out.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Feature(NamedTuple):
     headers: tuple[tuple[str, str], ...]
 
     def lost(self, head: ObjectHead) -> list[str]:
-        """Names of the headers that the HEAD of the probe's object does not show as they were sent."""
+        """Names of the headers that a HEAD of the probe's object does not show as they were sent."""
         return [name for name, value in self.headers if not same_text(head.headers.get(name, ""), value)]
 
 
 class WriteRequest(Enum):
-    """The request whose headers carry what a write carries."""
+    """The request whose headers carry the attributes of a write."""
 
     PUT = "PutObject"
     UPLOAD = "CreateMultipartUpload"
@@ -63,10 +63,11 @@ class Outgoing:
     """Tags for a PutObjectTagging after the write; None: none are due."""
     dropped: list[tuple[str, str]] = field(default_factory=list)
     """(loss id, words) of what this object has and the destination does not get; empty for nearly all. The id is ''
-    where nothing can be lost by it: a retention that has expired, tags of the reserved kind."""
+    where it is not a loss: an expired retention, tags of the reserved kind.
+    """
 
     def refuse_control(self, name: str, value: str) -> None:
-        """Raises ObjectRefused where *value* would end the header *name* early."""
+        """Raises ObjectRefused where *value* contains a line break or NUL."""
         if _CONTROL.search(value):
             raise ObjectRefused(f"{self.key!r}: the value of {name} holds control characters: {value!r}", key=self.key)
 
@@ -92,19 +93,21 @@ class Sides:
     missing_grants: Sequence[str] = ()
     """In words; from executor.carry.acl.missing_grants."""
     accepted: Collection[str] = ()
-    """Ids of losses. A field under one is left out only where the destination has nothing there: another value than
-    the source's is a difference still."""
+    """Ids of losses. A field under one is excused only where the destination has nothing: a value other than the
+    source's is still a difference.
+    """
     now_ms: int = 0
     source_own: frozenset[str] = NOBODY
     """Headers of the source's head that are the server's, not the object's."""
     destination_own: frozenset[str] = NOBODY
     changed: frozenset[str] = NOBODY
-    """System headers that the destination was seen not to keep: under the accepted loss that names them, whatever it
-    says of them is left out."""
+    """System headers that the destination was seen not to keep: under the accepted loss that names them, they are not
+    compared.
+    """
     found: list[Difference] = field(default_factory=list)
 
     def compare(self, field: str, expected: str, actual: str, *, loss: str = "") -> None:
-        """Note a difference, unless the accepted *loss* excuses that there is nothing."""
+        """Record a difference, unless the accepted *loss* excuses a missing value."""
         if not same_text(expected, actual) and not (loss in self.accepted and not actual):
             self.found.append(Difference(field, expected, actual))
 
@@ -117,21 +120,21 @@ class Unasked(NamedTuple):
 
 
 class Attribute:
-    """Stateless. A kind that an answer does not concern inherits the one that says so."""
+    """Stateless. The methods of this class are the defaults of attributes they do not concern."""
 
     losses: ClassVar[tuple[str, ...]] = ()
     """Ids of the losses it may be."""
     features: ClassVar[tuple[Feature, ...]] = ()
     """What the probe sends for it."""
     unasked: ClassVar[Unasked | None] = None
-    """Given where a reviewer should know that objects have it and nobody asked to keep it."""
+    """Set where a reviewer should know that objects have it although the declaration does not keep it."""
 
     def asked(self, preserve: Preserve) -> bool:
         """The declaration wants it kept."""
         raise NotImplementedError
 
     def shown_by(self, found: SampledObject) -> Iterator[str]:
-        """What *found* has of it, as words for the setting sample_carries."""
+        """What *found* has of it, as words of the setting sample_carries."""
         yield from ()
 
     def carry(self, write: Outgoing, kept: Kept) -> None:
@@ -141,7 +144,7 @@ class Attribute:
         """
 
     def compare(self, sides: Sides, preserve: Preserve) -> None:
-        """Note what differs; called only when asked for."""
+        """Record what differs; called only when asked for."""
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         """What the destination cannot hold; called only when asked for."""
@@ -150,7 +153,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What one section keeps of its objects, and what its destination takes. Made once, by every.kept."""
+    """What one section keeps of its objects, and what its destination accepts. Built once, by every.kept."""
 
     preserve: Preserve
     facts: Capabilities
@@ -158,7 +161,7 @@ class Kept:
     customer_key: bool
     """The destination side has an SSE-C key, which the store sends itself."""
     source_own: ServerHeaders
-    """What the source's server tells of every object."""
+    """Headers that the source's server adds to every object."""
     destination_own: ServerHeaders
     carried: tuple[Attribute, ...]
     """Those that *preserve* asks for and that add something to a write."""

@@ -1,4 +1,4 @@
-"""What losses are judged from: the declaration's wishes, the probes' facts and a sample of the source."""
+"""The evidence for losses: what the declaration asks for, the probes' facts and a sample of the source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schema.facts import Capabilities
 from schema.objects import ObjectHead
 
 EXAMPLES = 5
-"""Keys named with a loss at most."""
+"""Keys named with a loss, at most."""
 
 
 class SampledObject(NamedTuple):
@@ -55,19 +55,19 @@ class Evidence:
     sample: Sequence[SampledObject] = ()
     """From storage.probe.source.survey_source."""
     storage_classes: Mapping[str, Counted] = field(default_factory=dict)
-    """By class, as listed; empty: the sample speaks."""
+    """By class, as listed; empty: the sample decides."""
     key_kinds: Mapping[str, Counted] = field(default_factory=dict)
     """By kind of planner.review.losses.key_kinds, as listed; empty: the sample speaks."""
     all_versions: bool = False
     """policy.versions is 'all'."""
 
     def keys(self, has: Callable[[SampledObject], object]) -> list[str]:
-        """Keys of the sampled objects for which *has* answers something true."""
+        """Keys of the sampled objects for which *has* is true."""
         return [found.key for found in self.sample if has(found)]
 
 
 class FoundLoss(NamedTuple):
-    """A loss before the declaration is asked whether it accepts it."""
+    """A loss, before it is known whether the declaration accepts it."""
 
     id: str
     text: str

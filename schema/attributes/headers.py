@@ -22,7 +22,7 @@ SYSTEM_HEADERS: Final = (
     "content-language",
     "expires",
 )
-"""The six headers S3 stores with an object. Expires is passed as raw text: S3 keeps what is no date, too."""
+"""The six headers S3 stores with an object. Expires is passed as raw text: S3 keeps values that are not dates, too."""
 
 _CONTENT_TYPE: Final = "content-type"
 _META: Final = "x-amz-meta-"
@@ -87,7 +87,7 @@ class SystemHeaders(Attribute):
             if name in sides.source_own:
                 expected = ""
             if not expected and (name == _CONTENT_TYPE or name in sides.destination_own):
-                continue  # nothing was told, nothing sent, and the destination fills it in
+                continue  # the source has none, none was sent, and the destination fills it in
             if name == "content-encoding":
                 expected, actual = stored_encoding(expected), stored_encoding(actual)
             sides.compare(name, expected, actual, loss=self.loss)
@@ -198,7 +198,7 @@ class UserMetadata(Attribute):
 _DROPPED: Final = ((Fact.METADATA_UNDERSCORE, "_"), (Fact.METADATA_DOT, "."))
 _CHARACTERS: Final = frozenset(character for _, character in _DROPPED)
 _SIZES: Final = ((Fact.METADATA_2KB, 1024), (Fact.METADATA_4KB, 2048))
-"""The fact, and what is surely taken where it does not hold: half of what was tried."""
+"""The fact, and the size that is certainly accepted where it does not hold: half of what was tried."""
 
 
 def lost_headers(facts: Capabilities) -> frozenset[str]:
@@ -214,7 +214,7 @@ def dropped_characters(facts: Capabilities) -> frozenset[str]:
 
 
 def metadata_limit(facts: Capabilities) -> int | None:
-    """Bytes of user metadata, names and values, that the destination takes; None: no limit was met."""
+    """Bytes of user metadata, names and values, that the destination accepts; None: no limit was found."""
     return next((size for fact, size in _SIZES if facts.denies(fact)), None) if not facts.denies(_KEPT) else None
 
 
@@ -227,7 +227,7 @@ def _has_text(head: ObjectHead) -> bool:
 
 
 class LastModified(Attribute):
-    """The source's Last-Modified, which S3 keeps for nobody, as user metadata under a declared name."""
+    """The source's Last-Modified, which no write can set, as user metadata under a declared name."""
 
     def asked(self, preserve: Preserve) -> bool:
         return bool(preserve.last_modified)
@@ -281,7 +281,7 @@ class HeaderAttribute(Attribute):
 
 
 class WebsiteRedirect(HeaderAttribute):
-    """Where a website's visitor of this key is sent instead."""
+    """Where a visitor of this key is redirected by a website endpoint."""
 
     loss = "website-redirect"
     losses = (loss,)

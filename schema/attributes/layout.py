@@ -1,4 +1,4 @@
-"""How the bytes were cut into parts, which shows in the ETag; and what S3 attaches in objects of its own."""
+"""How the bytes were cut into parts, which shows in the ETag; and annotations, which S3 keeps apart from it."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def part_count(head: ObjectHead) -> int:
 
 
 def _has_small_parts(head: ObjectHead) -> bool:
-    """All but the last must be smaller than S3 takes: a mean below it, without the last, tells surely."""
+    """Whether the parts were smaller than S3 accepts: certain when their mean without the last is below that."""
     return (head.size or 0) < (part_count(head) - 1) * MIN_PART
 
 
 class Annotations(Attribute):
-    """Seen, and never carried: there is no switch."""
+    """Detected, and never carried: there is no switch."""
 
     loss: Final = "annotations"
     losses = (loss,)

@@ -1,4 +1,4 @@
-"""What guards an object: encryption, retention, legal hold, grants."""
+"""What protects an object: encryption, retention, legal hold, grants."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def encryption_headers(source: Mapping[str, str], preserve: Preserve, *, key: st
 
 
 def carried_by_all(preserve: Preserve, heads: Sequence[ObjectHead]) -> tuple[tuple[str, str], ...]:
-    """The SSE headers that every write of the run will carry, as far as the *heads* of a sample tell; else none."""
+    """The SSE headers that every write of the run will carry, as far as the *heads* of a sample show; else none."""
     if preserve.encryption.get("mode") in ("sse-s3", "sse-kms"):
         return tuple(encryption_headers({}, preserve))
     try:

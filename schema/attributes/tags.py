@@ -18,7 +18,7 @@ _TAKEN: Final = {
     WriteRequest.UPLOAD: (Fact.TAGGING_HEADER, Fact.TAGGING_UPLOAD),
     WriteRequest.COPY: (Fact.TAGGING_HEADER, Fact.TAGGING_COPY),
 }
-"""Facts of which none may be denied for tags to go with a request; else they follow it."""
+"""Facts none of which may be denied for tags to go with a request; otherwise they follow it."""
 
 
 class Tags(Attribute):

@@ -33,7 +33,7 @@ def _bytes(batches: Sequence[Batch]) -> bytes:
 
 
 def publish(batches: Sequence[Batch], store: ManifestStore, staging_folder: Path) -> None:
-    """Put the index of *batches* into *store*, unless it is there. Raises LocalDiskError."""
+    """Put the index of *batches* into *store*, unless it is already there. Raises LocalDiskError."""
     data = _bytes(batches)
     digest = sha256_of(data)
     if store.has(digest):

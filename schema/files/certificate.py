@@ -22,10 +22,10 @@ PROOF_HEAD = "c2sp.org/tlog-proof@v1"
 
 
 class EvidenceLevel(StrEnum):
-    """What stands behind a leaf; each level includes those before it."""
+    """The evidence for a leaf; each level includes those before it."""
 
     RECORDED = "recorded"
-    """The ledger's word: the destination acknowledged the write under this ETag, or the plan found the object equal."""
+    """By the ledger: the destination acknowledged the write under this ETag, or the plan found the object equal."""
     LISTED = "listed"
     """The destination's listing shows the key with this size and this ETag."""
     HEAD = "head"
@@ -52,12 +52,12 @@ class Leaf(NamedTuple):
     key: str
     """At the destination."""
     version: str | None
-    """The destination's; None: not told, or the bucket has no versions."""
+    """The destination's; None: not stated, or the bucket has no versions."""
     size: int
     digest: str | None
-    """'crc64nvme:' and base64, or 'md5:' and hex, of all bytes; None: nobody computed one."""
+    """'crc64nvme:' and base64, or 'md5:' and hex, of all bytes; None: not computed."""
     metadata: str | None
-    """'sha256:' over what a HEAD shows (see executor/verify/certify.py); None: nobody asked."""
+    """'sha256:' over what a HEAD shows (see executor/verify/certify.py); None: no HEAD was sent."""
     evidence: EvidenceLevel
     etag: str
     """The destination's, without quotes; '' where there is none."""
@@ -69,7 +69,7 @@ class Leaf(NamedTuple):
 
 
 class NotCertified(NamedTuple):
-    """A key that the certificate does not vouch for, and why."""
+    """A key that the certificate does not cover, and why."""
 
     key: str
     """At the destination, if it has a place there."""

@@ -1,4 +1,4 @@
-"""A certificate's files: written whole or not at all, read without trust, in memory that does not grow with them."""
+"""A certificate's files: written whole or not at all, read without trust, in constant memory."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class _Lines:
         self._file.close()
 
     def abandon(self) -> None:
-        """Let go of the file, closed or not."""
+        """Close the file, finished or not."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""What a declaration must make sense of beyond its shape: secrets, ends that overlap, bounds that cross."""
+"""Checks of a declaration beyond its shape: secrets, overlapping ends, contradictory bounds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Complaints:
         self._found: list[tuple[int, str]] = []
 
     def say(self, path: Path, message: str) -> None:
-        """Note *message* about the node at *path*."""
+        """Record *message* about the node at *path*."""
         self._found.append((self._lines.at(path), f"{self._lines.where(path)}: {path_text(path)}: {message}"))
 
     def knows(self, path: Path) -> bool:
@@ -67,7 +67,7 @@ class Complaints:
             return None
 
     def raise_if_any(self) -> None:
-        """DeclarationError with everything said, in line order."""
+        """Raise DeclarationError with every complaint, in line order."""
         if self._found:
             raise DeclarationError("\n".join(text for _, text in sorted(self._found)))
 
@@ -95,7 +95,7 @@ def instant_ms(text: str) -> int:
 
 
 def check(declaration: Declaration, said: Complaints) -> None:
-    """Say everything about *declaration* that contradicts itself."""
+    """Complain about everything in *declaration* that contradicts itself."""
     listed = said.knows(("buckets",))
     places: list[tuple[Path, Pair]] = [
         (("buckets", index) if listed else (), pair) for index, pair in enumerate(declaration.pairs)

@@ -1,4 +1,5 @@
-"""Reading migration.yaml: shape, then sense. Every complaint at once, each as 'file:line: path: what to do'.
+"""Reading migration.yaml: first its shape, then its meaning. All complaints at once, each as 'file:line: path: what to
+do'.
 
 No value of the file is ever echoed before the file has been searched for secrets, and a file that holds one is
 refused with the line alone. Nothing here opens a connection or reads another file.
@@ -70,7 +71,7 @@ def parse_declaration(data: bytes, source: str) -> Declaration:
 
 
 def _without_nulls(value: Any) -> Any:
-    """An empty value says what an absent key says."""
+    """An empty value counts as an absent key."""
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value

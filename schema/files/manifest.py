@@ -3,7 +3,7 @@
 A manifest is canonical JSONL (manifest_lines.py), sorted by key in code-point order, which is UTF-8 byte order, S3's
 listing order and PostgreSQL's COLLATE "C". Its name is the SHA-256 of the *uncompressed* bytes, because gzip's bytes
 depend on the zlib that wrote them; it is kept as `<64 hex>.jsonl.gz`. Nothing read here is trusted: reading is bounded
-in memory, and whatever is not as a writer of ours left it raises ManifestCorrupt.
+in memory, and any deviation from what the writer produces raises ManifestCorrupt.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ManifestFolder:
         return self.root / f"{digest_hex(digest)}.jsonl.gz"
 
     def publish(self, digest: str, staged: Path) -> None:
-        """See ManifestStore. LocalDiskError when the disk refuses; nothing half-written stays under the name.
+        """See ManifestStore. Raises LocalDiskError when the disk fails; nothing half-written stays under the name.
 
         A file of other bytes under the digest is replaced, so that planning again mends a damaged manifest.
         """
@@ -224,7 +224,9 @@ class ManifestWriter:
             ) from error
 
     def finish(self, store: ManifestStore) -> ManifestSummary:
-        """Publish what was added and say what it is. The writer is spent afterwards, also when this raises."""
+        """Publish the entries added and return their summary. The writer cannot be used afterwards, even when this
+        raises.
+        """
         try:
             self._write(last=True)
             digest = "sha256:" + self._hasher.hexdigest()
@@ -234,7 +236,7 @@ class ManifestWriter:
         return ManifestSummary(digest, self.objects, self.bytes, self.first_key, self.last_key)
 
     def discard(self) -> None:
-        """Forget everything added and remove the temporary file. May be called again, and after finish()."""
+        """Discard everything added and remove the temporary file. May be called again, and after finish()."""
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
@@ -282,7 +284,7 @@ def verify_manifest(
     bytes: int,
     keys: tuple[str, str] | None,
 ) -> None:
-    """Prove that the manifest *digest* holds exactly what a plan says of it.
+    """Verify that the manifest *digest* holds exactly what a plan says about it.
 
     Checked: SHA-256 of the uncompressed bytes, number of lines, sum of sizes (*bytes*), order, and the first and
     last key (*keys*; None: not checked). Raises ManifestCorrupt naming the digest and what differs, ManifestMissing.

@@ -1,7 +1,7 @@
 """What makes a plan acceptable: its name, its sums, its stages and its references. All offline and without manifests.
 
-Each check raises PlanCorrupt with a sentence that says what does not hold; guards are asked apart (check_guards),
-because a plan that does too much is a sound document that must not be applied.
+Each check raises PlanCorrupt with a sentence that says what does not hold; guards are checked separately
+(check_guards), because a plan that does too much is a valid document that must not be applied.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _check_names(plan: Plan, lines: Lines) -> None:
 
 
 def _check_methods(plan: Plan, lines: Lines) -> None:
-    """Every batch that moves objects says how, and its section why; no reason stands there for nothing."""
+    """Every batch that moves objects says how, and its section why; there are no superfluous reasons."""
     unused = {(section.id, method) for section in plan.sections for method in section.methods}
     reasons = {section.id: section.methods for section in plan.sections}
     for index, batch in enumerate(plan.batches):
@@ -117,7 +117,7 @@ def _check_stages(plan: Plan, lines: Lines) -> None:
 
 
 def _check_sums(plan: Plan, section: Section, lines: Lines) -> None:
-    """Nothing listed is unaccounted for, and the batches move what the summary says."""
+    """Every listed object is accounted for, and the batches move what the summary says."""
     index = plan.sections.index(section)
     where = f"{lines.where(('sections', index, 'summary'))}: section {section.id}"
     moved = [batch for batch in plan.batches if batch.section == section.id]

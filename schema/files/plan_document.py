@@ -1,4 +1,4 @@
-"""The plan between values and a plain document, and the name its content gives it.
+"""The plan as values and as a plain document, and its id, which follows from its content.
 
 Everything in the document but `plan_id` and `provenance` is hashed into the plan_id, so that one plan has one name
 wherever and whenever it is made. No field is left to a default of the reading program: what the planner assumed is
@@ -87,5 +87,5 @@ def compute_plan_id(document: Mapping[str, Any]) -> str:
 
 
 def with_plan_id(plan: Plan) -> Plan:
-    """*plan* under the plan_id its content has."""
+    """*plan* with the plan_id of its content."""
     return dataclasses.replace(plan, plan_id=compute_plan_id(to_document(plan)))

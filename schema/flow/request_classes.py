@@ -17,7 +17,7 @@ class RequestClass(IntEnum):
     PUT = 2
     """Also COPY and POST: uploads are begun, filled part by part, and completed at this price."""
     DELETE = 3
-    """Free. Also the abort of an upload."""
+    """Free. Also aborts of uploads."""
     LIST = 4
     RESTORE = 5
     """From an archive; priced by its tier."""

@@ -26,18 +26,18 @@ class Activity(IntEnum):
     WORKING = 1
     """Digests, signatures, headers; also the wait for a processor or for Python's interpreter."""
     SOURCE = 2
-    """A request to the source is under way: its answer, and the bytes, are waited for."""
+    """A request to the source is in progress: waiting for its answer and the bytes."""
     DESTINATION = 3
     LIMIT = 4
     """A request is held back by one of the run's limits; which one is in FlowCounts.limit_seconds."""
     THROTTLING = 5
-    """Held back by the pace that throttling has taught us or by an open breaker, or a pause before a retry."""
+    """Held back by the pace set after throttling or by an open breaker, or a pause before a retry."""
     MEMORY = 6
     """Bytes of the memory budget."""
     LEDGER = 7
     """The ledger's answer, room in the queue to it, or (idle) a claim that is being asked for."""
     IDLE = 8
-    """No object is at hand: the run ends, or what is left waits for something else."""
+    """No object is available: the run ends, or the rest waits for something else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def certify_command(
         require_ended(ledger, run)
         _require_whole(plan, manifests)
         if key_path is not None:
-            signed("", "s3migrate", key_path)  # before hours of work, not after
+            signed("", "s3migrate", key_path)  # fails before hours of work, not after
         path = output or Path("certificates") / f"{plan.name}-run-{run.run_id}"
         deep = EvidenceLevel(level)
         with CertificateFolder(path) as folder, _stores(plan, deep) as stores:
@@ -104,7 +104,7 @@ def certify_command(
 
 @contextmanager
 def _stores(plan: Plan, level: EvidenceLevel) -> Iterator[Mapping[str, tuple[S3Store, S3Store]]]:
-    """Both ends of every section; none where nothing is looked at again."""
+    """Both ends of every section; empty where no object is checked again."""
     if level is EvidenceLevel.RECORDED:
         yield {}
         return

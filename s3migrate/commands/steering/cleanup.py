@@ -22,8 +22,7 @@ from schema.formats.quantities import counted_text
 def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
     """Abort the uploads that RUN (a number, or its PLAN; default: the latest run) began and did not finish.
 
-    Uploads of others are never touched. What a later `apply` could have gone on with is lost: its large objects
-    begin anew.
+    Uploads of others are never touched. A later `apply` can no longer resume these objects and starts them again.
     """
     wanted = None if run_or_plan is None or run_or_plan.isdecimal() else read_plan(PLAN_PLACE(run_or_plan))[0].plan_id
     ledger = open_ledger(read_settings())
