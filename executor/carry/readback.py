@@ -18,8 +18,10 @@ READINGS = 4
 
 
 def settled(read: Callable[[], T], good: Callable[[T], bool]) -> T:
-    """What *read* returns, once it is *good* or was returned before. A bit flipped in transit must not make two equal
-    objects differ; bytes that really differ give the same answer twice.
+    """What *read* returns, once it is *good* or was returned before.
+
+    A bit flipped in transit must not make two equal objects differ; bytes that really differ give the same answer
+    twice.
     """
     seen: list[T] = []
     while True:

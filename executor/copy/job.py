@@ -237,8 +237,10 @@ class Job:
         return self._ended(Outcome.MARKER_LAID, stored=Stored("", version))
 
     def failed(self, error: Exception, why: str = "") -> Ended:
-        """What the object's last error means for the ledger. Raises run-wide errors, and whatever is not a StoreError,
-        again. *why* replaces the outcome's usual text where the plan skips a source that has changed.
+        """What the object's last error means for the ledger.
+
+        Raises run-wide errors, and whatever is not a StoreError, again. *why* replaces the outcome's usual text where
+        the plan skips a source that has changed.
         """
         if not isinstance(error, StoreError) or error.scope is Scope.RUN:
             raise error

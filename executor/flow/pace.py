@@ -1,6 +1,8 @@
-"""The request rate that a throttling endpoint accepts. Pure: time is an argument. Concurrency alone cannot hold a
-request rate: at 2 ms a request a single worker makes 500 a second. So throttling also sets a pace, measured from what
-was accepted, which then grows until requests are refused again.
+"""The request rate that a throttling endpoint accepts.
+
+Pure: time is an argument. Concurrency alone cannot hold a request rate: at 2 ms a request a single worker makes 500 a
+second. So throttling also sets a pace, measured from what was accepted, which then grows until requests are refused
+again.
 """
 
 from __future__ import annotations

@@ -73,8 +73,9 @@ class Leases:
         return bool(found)
 
     def renew(self, worker: Worker, chunks: Iterable[Chunk], *, lease_seconds: float) -> frozenset[int]:
-        """The heartbeat: extend the leases of *chunks* and show that the process is alive. Returns the numbers of the
-        chunks whose lease is lost.
+        """The heartbeat: extend the leases of *chunks* and show that the process is alive.
+
+        Returns the numbers of the chunks whose lease is lost.
         """
         held = {chunk.chunk_no: chunk for chunk in chunks}
         kept: list[int] = []
@@ -93,8 +94,9 @@ class Leases:
         return frozenset(held.keys() - set(kept))
 
     def release(self, worker: Worker, chunks: Iterable[Chunk], *, after_seconds: float = 0) -> None:
-        """Release *chunks*, not to be claimed for *after_seconds*. What was flushed stays recorded. Leases already lost
-        are left alone.
+        """Release *chunks*, not to be claimed for *after_seconds*.
+
+        What was flushed stays recorded. Leases already lost are left alone.
         """
         held = list(chunks)
         if not held:

@@ -25,9 +25,10 @@ from executor.ledger.workers import Workers
 
 
 class Ledger:
-    """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2). Connects on first use. *connections*:
-    how many stay open; as many again may open briefly. *missed* is called whenever the ledger is found unavailable, and
-    must not block.
+    """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2).
+
+    Connects on first use. *connections*: how many stay open; as many again may open briefly. *missed* is called
+    whenever the ledger is found unavailable, and must not block.
     """
 
     def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:

@@ -1,7 +1,8 @@
-"""apply --processes N: the same command N times on this machine, shown as one. The parent moves nothing: it starts the
-processes, forwards signals, replaces those that die, and shows the ledger's progress of the run. The processes report
-to it in JSON lines. The ledger alone divides the work, so processes of other machines, or started by hand, may join and
-leave at any time.
+"""apply --processes N: the same command N times on this machine, shown as one.
+
+The parent moves nothing: it starts the processes, forwards signals, replaces those that die, and shows the ledger's
+progress of the run. The processes report to it in JSON lines. The ledger alone divides the work, so processes of other
+machines, or started by hand, may join and leave at any time.
 """
 
 from __future__ import annotations

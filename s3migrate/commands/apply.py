@@ -80,9 +80,10 @@ def apply_command(  # click passes one argument for each option
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Carry out PLAN: accept it, or resume its run. Run it again after a kill, or in several processes or on several
-    machines at once: they share the work. The first SIGINT or SIGTERM finishes the objects in flight and exits 75, a
-    second one abandons them.
+    """Carry out PLAN: accept it, or resume its run.
+
+    Run it again after a kill, or in several processes or on several machines at once: they share the work. The first
+    SIGINT or SIGTERM finishes the objects in flight and exits 75, a second one abandons them.
     """
     settings = read_settings()
     output.detach(left_out)

@@ -1,6 +1,7 @@
-"""The entries of a page, from their XML fields to values. What an entry does not state stays unknown. A plan needs key,
-size, ETag and time. An entry that states them all is a ListedObject; any other is a PartialEntry, which a HEAD of its
-key may complete (settle.py).
+"""The entries of a page, from their XML fields to values.
+
+What an entry does not state stays unknown. A plan needs key, size, ETag and time. An entry that states them all is a
+ListedObject; any other is a PartialEntry, which a HEAD of its key may complete (settle.py).
 """
 
 from __future__ import annotations

@@ -211,8 +211,9 @@ class Canary:
         self._retry.wait(seconds)
 
     def sweep(self, *, versioned: bool, abandoned_ms: int = ABANDONED_MS) -> None:
-        """Remove what a killed probe has left: canaries, their versions and uploads, by their age. To be called after
-        `remove`. Raises no StoreError: leftovers of others must not fail this probe.
+        """Remove what a killed probe has left: canaries, their versions and uploads, by their age.
+
+        To be called after `remove`. Raises no StoreError: leftovers of others must not fail this probe.
         """
         if not self._server_ms:
             return

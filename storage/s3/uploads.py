@@ -63,8 +63,10 @@ def part_copy(part: UploadPart, headers: HeaderList) -> Operation:
 
 
 def send_part(wire: Wire, operation: Operation, part: UploadPart, *, headers: HeaderList) -> PartResult:
-    """Send a part_upload or part_copy. *headers*: those of a ListParts, sent where the answer states no ETag. Raises
-    ResponseUnreadable where that lists none either: then the answer did not come from S3.
+    """Send a part_upload or part_copy.
+
+    *headers*: those of a ListParts, sent where the answer states no ETag. Raises ResponseUnreadable where that lists
+    none either: then the answer did not come from S3.
     """
     answer = wire.send(operation)
     if operation.document is None:

@@ -1,6 +1,7 @@
-"""The process that stops an idle embedded server: how it is started, found, informed and ended. It starts out holding
-the lock on postgres.watch, so that there is never a second one and never a gap, and it has no parent: a kill -9 of the
-command that started it does not affect it. See idle_stop.py for its work.
+"""The process that stops an idle embedded server: how it is started, found, informed and ended.
+
+It starts out holding the lock on postgres.watch, so that there is never a second one and never a gap, and it has no
+parent: a kill -9 of the command that started it does not affect it. See idle_stop.py for its work.
 """
 
 from __future__ import annotations
