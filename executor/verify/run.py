@@ -119,8 +119,9 @@ class VerifyRun:
     def _objects(
         self, route: Route, lines: Expectations, told: set[str], *, tallies: Tallies
     ) -> Iterator[Mismatch | None]:
-        """Head (and read) the objects that the accounting found in their places; Yields None for each that is as it
-        should be. *told*: targets that already have a finding.
+        """Head (and read) the objects that the accounting found in their places.
+
+        Yields None for each that is as it should be. *told*: targets that already have a finding.
         """
 
         def due() -> Iterator[Expected]:

@@ -59,7 +59,7 @@ class InventoryTerms:
 
 
 @dataclass(slots=True)
-class Heads:
+class HeadTally:
     """What HEADs were asked, and what they did not find."""
 
     asked: int = 0
@@ -88,7 +88,7 @@ class InventorySource:
     """Listings, of prefixes apart from each other, in the place of what the inventory says under them."""
     notes: Sequence[Risk] = ()
     """What is known of the inventory before it is read."""
-    heads: Heads = field(default_factory=Heads)
+    heads: HeadTally = field(default_factory=HeadTally)
 
     @property
     def kind(self) -> ListingKind:

@@ -84,7 +84,9 @@ def snapshot(**more: Any) -> RunSnapshot:
         cells=[CellProgress(5000, 5000 if n < 80 else 2500 if n < 90 else 0, 3 if n == 40 else 0) for n in range(200)],
         workers=[worker(1), worker(2)],
         scaling=Scaling(3, run.plan_id, "photos", 120, 4, 560_000, 55 << 30, 2, "working", 5),
-        failures=[FailedObject(3, "bulk-0003", 17, 403, "AccessRefused", f"PutObject {HOSTILE}: refused", "r1", NOW, HOSTILE, True)],
+        failures=[
+            FailedObject(3, "bulk-0003", 17, 403, "AccessRefused", f"PutObject {HOSTILE}: refused", "r1", NOW, HOSTILE, True)
+        ],
         failed_by={"AccessRefused": 3},
         total=COUNTS,
         history=points,
