@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from planner.batches import named
 from planner.inputs import PairInputs, PlanInputs
@@ -11,6 +11,7 @@ from planner.lineage import lineage_of, refuse_manifests_inside
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
 from planner.review.expectations import refuse_unexpected
+from planner.review.losses import with_uncut
 from planner.review.overview import overview_of
 from planner.review.risks import risks_of
 from planner.review.workload import ClassWork, tier_rows, with_tags_asked, work_by_tier
@@ -53,7 +54,7 @@ def build_plan(inputs: PlanInputs) -> Plan:
 def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: str) -> Plan:
     declaration, budget = inputs.declaration, inputs.budget
     sections = tuple(
-        _section(pair, inputs.pairs[pair.id], outcome)
+        _section(pair, inputs.pairs[pair.id], outcome, accepted=declaration.accept_loss)
         for pair, outcome in zip(declaration.pairs, outcomes, strict=True)
     )
     order = {tier.name: position for position, tier in enumerate(TIERS)}
@@ -108,7 +109,7 @@ def _classes(section: Section, outcome: SectionOutcome, preserve: Preserve) -> d
     return with_tags_asked(classes) if asked else classes
 
 
-def _section(pair: Pair, inputs: PairInputs, outcome: SectionOutcome) -> Section:
+def _section(pair: Pair, inputs: PairInputs, outcome: SectionOutcome, *, accepted: Collection[str]) -> Section:
     return Section(
         id=pair.id,
         source=pair.source,
@@ -120,7 +121,7 @@ def _section(pair: Pair, inputs: PairInputs, outcome: SectionOutcome) -> Section
         methods=inputs.choice.reasons({draft.method for draft in outcome.delivered.drafts}),
         summary=outcome.summary,
         side_manifests=outcome.delivered.side_manifests,
-        losses=inputs.losses,
+        losses=with_uncut(inputs.losses, outcome.delivered.uncut, inputs.destination_can.most_parts, accepted=accepted),
         mapping_examples=outcome.mapping_examples,
     )
 

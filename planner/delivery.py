@@ -10,12 +10,14 @@ from planner.inputs import PlanInputs
 from planner.review.overview import OverviewCounter, SectionOverview
 from planner.review.workload import ClassWork, Largest, PartCount, TierMethod
 from planner.stages import CANARY_MAX, Group, Router
+from schema.attributes.evidence import EXAMPLES, Counted
+from schema.attributes.layout import parts_named
 from schema.declaration import Pair
 from schema.errors import PlanCorrupt
 from schema.files.manifest import ManifestWriter
-from schema.plan import SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally
+from schema.plan import SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally, keeps_layout
 from schema.storage_classes import ARCHIVED
-from schema.tiers import MAX_PART, WHOLE_MAX, copied_part_size, part_size
+from schema.tiers import MAX_PART, MIN_PART, WHOLE_MAX, copied_part_size, part_size
 
 KeyEntries = tuple[list[Entry], bool]
 """The entries of one key (several: its versions), and whether it must be restored first."""
@@ -45,6 +47,8 @@ class Delivered:
     """By the source's storage class: what is read and written."""
     largest: Largest
     overview: SectionOverview
+    uncut: Counted
+    """Objects whose part layout should be kept, in more or smaller parts than the destination takes."""
 
 
 class Delivery:
@@ -73,6 +77,8 @@ class Delivery:
         self._classes: dict[str, ClassWork] = {}
         self._largest = Largest()
         self._overview = OverviewCounter(pair)
+        self._preserve = inputs.declaration.preserve
+        self._uncut = Counted(0, ())
         self._cutters: dict[Group, BatchCutter] = {}
         self._sides: dict[Action, ManifestWriter] = {}
 
@@ -135,6 +141,9 @@ class Delivery:
         copied = group[2] is Method.SERVER_COPY
         if not copied and size > self._largest.size:
             self._largest = Largest(size, entry[0], entry[2])
+        if self._preserve.part_layout and keeps_layout(entry, self._preserve) and self._cannot_be_cut(entry):
+            objects, examples = self._uncut
+            self._uncut = Counted(objects + 1, (*examples, entry[0])[:EXAMPLES])
         parts = 0
         if size > (MAX_PART if copied else WHOLE_MAX):
             most = self._most_parts
@@ -145,12 +154,18 @@ class Delivery:
             work = self._classes[storage_class] = ClassWork()
         work.objects += 1
         work.bytes += size
-        if not copied:
+        if copied:
+            work.copied += 1
+        else:
             work.reads += parts or 1
         work.writes += parts + 2 if parts else 1
         if restore and storage_class in ARCHIVED:
             work.restores += 1
             work.restored_bytes += size
+
+    def _cannot_be_cut(self, entry: Entry) -> bool:
+        count = parts_named(entry[2])
+        return count > self._most_parts or entry[1] < (count - 1) * MIN_PART
 
     def _open_cutter(self, group: Group) -> BatchCutter:
         name = (self._section, *group)
@@ -173,7 +188,8 @@ class Delivery:
         """Finish all manifests; batches of one group in key order."""
         drafts = [draft for cutter in self._cutters.values() for draft in cutter.finish()]
         sides = {str(action): writer.finish(self._manifests).digest for action, writer in sorted(self._sides.items())}
-        return Delivered(drafts, sides, self._parts, self._classes, self._largest, self._overview.finish())
+        overview = self._overview.finish()
+        return Delivered(drafts, sides, self._parts, self._classes, self._largest, overview, self._uncut)
 
     def discard(self) -> None:
         """Discard open manifests and their temporary files."""

@@ -24,7 +24,6 @@ from planner.stages import Router
 from planner.stocktaking import Stocktaker
 from schema.attributes.evidence import Counted
 from schema.declaration import Pair
-from schema.facts import Fact
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry, supported
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Inventory, Risk, Tally, new_entry
 from storage.disk_sort import sort_on_disk
@@ -74,8 +73,7 @@ class SectionPlanner:
         refused = self._rules.facts.refused_kinds
         self._held_back: HeldBack | None = None
         if self._policy.delete_extraneous == "after-verify" and (self._fold is not None or refused):
-            caseless = ends.destination_can.enforces(Fact.CASE_INSENSITIVE)
-            self._held_back = HeldBack(refused, caseless=caseless, staging=inputs.staging)
+            self._held_back = HeldBack(refused, ends.destination_can, staging=inputs.staging)
         self._nested = None if holds_keys_beneath_keys(ends.destination_can) else NestedKeys()
         self._open_listings: list[Listing] = []
         self._delivery = Delivery(

@@ -14,16 +14,19 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from planner.review.losses import key_kinds
+from planner.review.losses import KEY_FACTS, key_kinds
 from schema.attributes.evidence import EXAMPLES, Counted
+from schema.facts import Capabilities, Fact
 from schema.formats.quantities import counted_text
 from schema.objects import ListedEntry
 from schema.plan import Entry, Level, Risk
 from storage.disk_sort import DiskSort
 
 _SLASHES = re.compile("//+")
-_UNNAMEABLE = frozenset(("control",))
-"""Kinds of key for which it is unknown what a destination made of them."""
+_FORESEEN = frozenset(
+    ("double-slash", "dot-segments", "leading-slash", "folder-marker", "folder-content", "normal-form")
+)
+"""Kinds of key of which `bare` tells what a destination may have made of them."""
 
 
 def bare(key: str) -> str:
@@ -48,10 +51,12 @@ class Found(NamedTuple):
 class HeldBack:
     """Takes the keys of both sides as they go by; gives those of the destination back at the end, ascending."""
 
-    def __init__(self, refused_kinds: frozenset[str], *, caseless: bool, staging: Path) -> None:
-        """*refused_kinds*: of odd keys that the destination does not hold under their own names."""
+    def __init__(self, refused_kinds: frozenset[str], can: Capabilities, *, staging: Path) -> None:
+        """*refused_kinds*: of odd keys that the destination, which *can* so much, does not hold as they are."""
         self._refused = refused_kinds
-        self._caseless = caseless
+        renamed = {kind for kind in refused_kinds if not can.rejects(KEY_FACTS[kind][0])}
+        self._unforeseen = renamed - _FORESEEN
+        self._caseless = can.enforces(Fact.CASE_INSENSITIVE)
         self._staging = staging
         self._odd: DiskSort[tuple[str]] = DiskSort(itemgetter(0), folder=staging)
         self._found: DiskSort[tuple[str, Found]] = DiskSort(itemgetter(0), folder=staging)
@@ -65,7 +70,7 @@ class HeldBack:
         odd = not kinds.isdisjoint(self._refused) or "//" in target or target.startswith("/")
         if odd or self._caseless or not target.isascii():
             self._odd.add((bare(target),))
-        if not kinds.isdisjoint(self._refused & _UNNAMEABLE):
+        if not kinds.isdisjoint(self._unforeseen):
             self._nobody_knows = True
 
     def destination(self, found: Found) -> None:

@@ -61,6 +61,7 @@ def cost(work: Sequence[SectionWork], requests: Mapping[str, int], declaration: 
     if not all(is_aws(item.section.source) and is_aws(item.section.destination) for item in work):
         return None
     thousands = requests["list"] * prices.LIST_1K + requests["delete"] * prices.DELETE_1K
+    thousands += requests.get("head", 0) * prices.CLASSES["STANDARD"].get_1k
     retrieval = traffic = Decimal(0)
     for section, classes, *_ in work:
         same_region = section.source.region == section.destination.region

@@ -2,9 +2,9 @@
 
 Time, per tier: the longer of objects (or parts) x latency / concurrency and bytes / throughput; tiers are added up.
 `low` is 7/10 of it and `high` twice it. What the endpoint copies moves no bytes through this machine and holds none in
-memory. Memory of a worker process: concurrency x the most one unit of work holds (schema.tiers.held_bytes: a whole
-object, a part, or a window of it), but never more than the byte budget, and 150 MiB for the program itself. No floats
-anywhere: figures with decimals are quoted text, so that the plan has one spelling.
+memory. Memory of a worker process: concurrency (or the number of units of work, where that is less) x the most one unit
+holds (schema.tiers.held_bytes: a whole object, a part, or a window of it), but never more than the byte budget, and 150
+MiB for the program itself. No floats anywhere: figures with decimals are quoted text, so that the plan has one spelling.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from planner.review.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
+from planner.review.requests import LISTING_PASSES, requests_of
 from planner.review.workload import TierWork
-from schema.declaration import Declaration, Policy
-from schema.facts import Fact
+from schema.declaration import Declaration
 from schema.formats.quantities import duration_text, size_text
 from schema.limits import Limits
-from schema.plan import DELETES, Tally
+from schema.plan import DELETES
 from schema.tiers import MIB, WHOLE_MAX, held_bytes
 
 BASE_MEMORY = 150 * MIB
@@ -31,8 +31,6 @@ LATENCY_MS = {"tiny": 90, "small": 140, "parts": 400}
 """GET and PUT of one object, or of one part, end to end."""
 THROUGHPUT_MIB = 300
 """Per second and process."""
-LISTING_PASSES = 2
-"""Plan and verify."""
 _SHORT = ("tiny", "markers", DELETES)
 
 
@@ -41,13 +39,14 @@ def estimate(
 ) -> dict[str, Any]:
     """The plan's `estimate`."""
     concurrency = declaration.limits.workers or CONCURRENCY
-    requests = _requests(work, declaration.policy)
-    seconds, bound_by = _seconds(tiers, sum(requests.values()), declaration.limits)
+    requests, by_endpoint = requests_of(work, declaration)
+    seconds, bound_by = _seconds(tiers, max(by_endpoint.values(), default=0), declaration.limits)
     largest = max(item.largest.size for item in work)
     total = sum(tier.tally.objects for tier in tiers.values())
     unit = _largest_unit(tiers, largest, budget)
     low, high = seconds * 7 // 10, seconds * 2
-    memory = min(budget, concurrency * unit) + BASE_MEMORY
+    units = sum(tier.whole + tier.parts.parts for name, tier in tiers.items() if name != DELETES)
+    memory = min(budget, min(concurrency, units) * unit) + BASE_MEMORY
     document: dict[str, Any] = {
         "duration": {
             "expected": duration_text(seconds),
@@ -77,7 +76,7 @@ def estimate(
             "ledger_bytes_per_row": LEDGER_BYTES_PER_ROW,
             "base_memory": size_text(BASE_MEMORY),
             "largest_unit_held": size_text(unit),
-            "not_counted": "retries, HEAD of verify, tags (but where each object is asked for them) and ACLs",
+            "not_counted": "retries, HEAD of verify, and tags (but where each object is asked for them)",
             "source": "constants of this build; no probe of the network was made",
         },
     }
@@ -92,25 +91,8 @@ def estimate(
     return document
 
 
-def _requests(work: Sequence[SectionWork], policy: Policy) -> dict[str, int]:
-    """GET, PUT-class, DELETE, LIST and (where there are any) restore requests when nothing has to be repeated."""
-    requests = {"get": 0, "put": 0, "delete": 0, "list": 0}
-    for section, classes, *_ in work:
-        requests["get"] += sum(carried.reads for carried in classes.values())
-        requests["put"] += sum(carried.writes for carried in classes.values())
-        requests["delete"] += sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker"))
-        for inventory in (section.source_inventory, section.destination_inventory):
-            requests["list"] += LISTING_PASSES * max(1, -(-inventory.objects // 1000))
-        if policy.versions == "all" and section.destination_capabilities.denies(Fact.VERSIONS_TOLD):
-            requests["list"] += sum(carried.objects for carried in classes.values())  # of the key just written
-    restores = sum(carried.restores for item in work for carried in item.classes.values())
-    if restores:
-        requests["restore"] = restores
-    return requests
-
-
 def _seconds(tiers: Mapping[str, TierWork], requests: int, limits: Limits) -> tuple[int, str]:
-    """How long it takes, and what bounds it."""
+    """How long it takes, and what bounds it. *requests*: of the endpoint asked most, for each has its own limit."""
     concurrency = limits.workers or CONCURRENCY
     rate = THROUGHPUT_MIB * MIB * PROCESSES
     rate = min(rate, limits.bandwidth) if limits.bandwidth else rate

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 from unicodedata import is_normalized
 
 from schema.attributes.every import ATTRIBUTES, ODD_KEYS, VERSIONS
-from schema.attributes.evidence import EXAMPLES, Evidence, FoundLoss, counted
+from schema.attributes.evidence import EXAMPLES, Counted, Evidence, FoundLoss, counted
+from schema.attributes.layout import PartLayout
 from schema.checksums import PROBED
 from schema.declaration import Preserve, Side
 from schema.facts import Capabilities, Fact, Setting
@@ -30,6 +32,21 @@ def find_losses(evidence: Evidence, accepted: Collection[str] = ()) -> tuple[Los
         # A sample does not show all objects: a loss accepted by name covers those it has missed, too.
         merged.setdefault(name, Loss(name, "no object of the sample shows it", None, (), True))
     return tuple(merged.values())
+
+
+def with_uncut(
+    losses: Sequence[Loss], uncut: Counted, most_parts: int, *, accepted: Collection[str]
+) -> tuple[Loss, ...]:
+    """*losses*, and that of part layouts which the listing shows the destination cannot take."""
+    if not uncut.objects:
+        return tuple(losses)
+    text = f"as listed, in more than the {most_parts:,} parts the destination takes or in parts below 5 MiB: cut anew"
+    found = Loss(PartLayout.loss, text, uncut.objects, uncut.examples, PartLayout.loss in accepted)
+    if all(loss.id != found.id for loss in losses):
+        return (*losses, found)
+    return tuple(
+        replace(_joined(loss, found), objects=found.objects) if loss.id == found.id else loss for loss in losses
+    )
 
 
 def _all(evidence: Evidence) -> Iterator[FoundLoss]:

@@ -16,15 +16,16 @@ from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
 from schema.tiers import WHOLE_MAX, part_size
 
 _WORST_FIRST = tuple(Level)
+PAIRS_NAMED = 3
+"""Of those that one row speaks of."""
 
 
 def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: int) -> tuple[Risk, ...]:
     """The plan's `risks`."""
-    found: list[Risk] = []
+    found: list[tuple[str, Risk]] = []
     policy, preserve = declaration.policy, declaration.preserve
     for item in work:
         section = item.section
-        prefix = f"{section.id}: " if len(work) > 1 else ""
         of_section = (
             *item.remarks,
             *_of_actions(section, policy),
@@ -34,8 +35,24 @@ def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: i
             *_of_archives(item, policy, preserve),
             *_of_size(item, preserve, budget),
         )
-        found += [replace(risk, text=prefix + risk.text) for risk in of_section]
-    return tuple(sorted(found, key=lambda risk: _WORST_FIRST.index(risk.level)))
+        found += [(section.id, risk) for risk in of_section]
+    together: dict[Risk, list[str]] = {}
+    for name, risk in found:
+        together.setdefault(risk, []).append(name)
+    told = [_of_pairs(risk, names, len(work)) for risk, names in together.items()]
+    return tuple(sorted(told, key=lambda risk: _WORST_FIRST.index(risk.level)))
+
+
+def _of_pairs(risk: Risk, names: Sequence[str], pairs: int) -> Risk:
+    """One row for all pairs that the very same is to be said of."""
+    if pairs == 1:
+        return risk
+    if len(names) == pairs:
+        return replace(risk, text=f"each of the {pairs} pairs: {risk.text}")
+    named = ", ".join(names[:PAIRS_NAMED]) + (
+        f" and {len(names) - PAIRS_NAMED} more" if len(names) > PAIRS_NAMED else ""
+    )
+    return replace(risk, text=f"{named}: {risk.text}")
 
 
 def _of_actions(section: Section, policy: Policy) -> Iterator[Risk]:

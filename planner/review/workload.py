@@ -63,6 +63,8 @@ class ClassWork:
     restores: int = 0
     """Objects to be asked back from an archive first."""
     restored_bytes: int = 0
+    copied: int = 0
+    """Objects that the endpoint copies by itself."""
 
 
 def with_tags_asked(classes: Mapping[str, ClassWork]) -> dict[str, ClassWork]:

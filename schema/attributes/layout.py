@@ -58,7 +58,12 @@ class PartLayout(Attribute):
 
 def part_count(head: ObjectHead) -> int:
     """The N of a multipart ETag; 0 for any other."""
-    number = (head.etag or "").rpartition("-")[2] if head.in_parts else ""
+    return parts_named(head.etag or "") if head.in_parts else 0
+
+
+def parts_named(etag: str) -> int:
+    """The N of a multipart ETag as listed; 0 for any other."""
+    number = etag.rpartition("-")[2] if "-" in etag else ""
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
 
 

@@ -27,7 +27,7 @@ from planner.batches import TARGETS
 from planner.build import build_plan
 from planner.inputs import PairInputs, PlanInputs
 from planner.reasons import Reason
-from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy
+from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy, Preserve
 from schema.errors import DeclarationError, ListingRefused, Throttled
 from schema.files.manifest import ManifestFolder
 from schema.files.plan_document import to_document
@@ -471,3 +471,21 @@ def test_keys_the_destination_would_rename_are_not_copied(bench) -> None:
         ("/a", Reason.KEY_REFUSED),
         ("b//c", Reason.KEY_REFUSED),
     ]
+
+
+@pytest.mark.parametrize(
+    ("etag", "size", "named"),
+    [("-1001", 8 * GIB, True), ("-1000", 8 * GIB, False), ("-3", 9 * MIB, True), ("-2", 9 * MIB, False)],
+)
+def test_part_limit_outside_the_sample(bench, etag: str, size: int, named: bool) -> None:
+    """The -N of the listing is held against what the destination takes, whatever the sample showed."""
+    facts = ({}, {"part_numbers": "rejected"})
+    declaration = declare(preserve=Preserve(part_layout=True))
+    source = [listed("a"), listed("parts", size, etag=md5("p") + etag)]
+    losses = bench.plan(declaration, source, facts=facts).sections[0].losses
+    assert [(loss.id, loss.objects, loss.examples, loss.accepted) for loss in losses] == (
+        [("part-layout", 1, ("parts",), False)] if named else []
+    )
+    accepted = declare(preserve=Preserve(part_layout=True), accept_loss=("part-layout",))
+    assert all(loss.accepted for loss in bench.plan(accepted, source, facts=facts).sections[0].losses)
+    assert bench.plan(declare(), source, facts=facts).sections[0].losses == ()

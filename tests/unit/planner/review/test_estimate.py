@@ -101,12 +101,18 @@ def test_time_is_bound_by_what_is_slowest() -> None:
     classes = {"STANDARD": ClassWork(1_000, 1, 1_000, 1_000)}
     throttled = made([draft("tiny", 1_000, 1_000)], limits=Limits(requests_per_second=10.0), classes=classes)
     assert throttled["duration"]["bound_by"] == "requests_per_second"
-    assert throttled["duration"]["expected"] == "3 min 21 s"
+    assert throttled["duration"]["expected"] == "1 min 41 s", "each endpoint has its own limit"
+    one = [section(SOURCE, dataclasses.replace(DESTINATION, endpoint_url=SOURCE.endpoint_url, region=SOURCE.region))]
+    throttled = made(
+        [draft("tiny", 1_000, 1_000)], sections=one, limits=Limits(requests_per_second=10.0), classes=classes
+    )
+    assert throttled["duration"]["expected"] == "3 min 21 s", "and one endpoint one"
     assert made([])["duration"]["bound_by"] == "nothing to do"
 
 
 def test_memory_is_the_budget_at_most() -> None:
-    assert made([draft("tiny", 1, 1)], largest=MIB)["memory_per_worker"]["expected"] == "214.0 MiB"
+    assert made([draft("tiny", 64, 64)], largest=MIB)["memory_per_worker"]["expected"] == "214.0 MiB"
+    assert made([draft("tiny", 1, 1)], largest=MIB)["memory_per_worker"]["expected"] == "151.0 MiB"
     full = made([draft("huge", 1, TIB)], {STREAMED_HUGE: in_parts(TIB)}, largest=TIB)["memory_per_worker"]
     assert full == {"expected": "406.0 MiB", "limit": "406.0 MiB"}
 
@@ -271,7 +277,8 @@ def test_one_is_no_plural() -> None:
 
 def test_risks_are_sorted_worst_first_and_name_their_section() -> None:
     one = section(summary={"conflict": Tally(2, 2), "delete": Tally(1_234, 1)})
-    work = [SectionWork(each, {}, Largest()) for each in (one, dataclasses.replace(one, id="other"))]
+    other = dataclasses.replace(one, id="other", summary={**one.summary, "delete": Tally(7, 1)})
+    work = [SectionWork(each, {}, Largest()) for each in (one, other)]
     rows = risks_of(work, declare(), budget=BUDGET)
     levels = [("high", "medium", "low").index(row.level) for row in rows]
     assert levels == sorted(levels)

@@ -1,0 +1,73 @@
+"""How many requests a plan takes when nothing has to be repeated: by kind for the bill, by endpoint for the limits.
+
+An object that is streamed whole is a GET and a PUT, whatever it carries; beside that stands what a plan asks of each
+object because an end does not tell or keep something by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from planner.review.cost import SectionWork
+from schema.declaration import Declaration
+from schema.ends import endpoint_of
+from schema.facts import Capabilities, Fact
+from schema.plan import Inventory, Tally
+
+LISTING_PASSES = 2
+"""Plan and verify."""
+
+
+class Requests(NamedTuple):
+    """What a plan asks."""
+
+    by_kind: Mapping[str, int]
+    """GET (tags and ACLs among them), PUT-class, DELETE, LIST and, where there are any, HEAD and restore requests."""
+    by_endpoint: Mapping[str, int]
+    """As limits count them: each endpoint for itself."""
+
+
+def requests_of(work: Sequence[SectionWork], declaration: Declaration) -> Requests:
+    """Those of all sections together."""
+    kinds: Counter[str] = Counter(get=0, put=0, delete=0, list=0)
+    ends: Counter[str] = Counter()
+    for item in work:
+        source, destination = _of_section(item, declaration)
+        kinds += source + destination
+        ends[endpoint_of(item.section.source)] += source.total()
+        ends[endpoint_of(item.section.destination)] += destination.total()
+    return Requests({name: kinds[name] for name in ("get", "put", "delete", "list")} | _rare(kinds), ends)
+
+
+def _rare(kinds: Counter[str]) -> dict[str, int]:
+    return {name: kinds[name] for name in ("head", "restore") if kinds[name]}
+
+
+def _of_section(item: SectionWork, declaration: Declaration) -> tuple[Counter[str], Counter[str]]:
+    """At the source and at the destination."""
+    section, classes = item.section, item.classes.values()
+    objects = sum(carried.objects for carried in classes)
+    source = Counter(
+        get=sum(carried.reads for carried in classes),
+        head=sum(carried.copied for carried in classes),  # what is copied by the endpoint is looked at before
+        restore=sum(carried.restores for carried in classes),
+    )
+    if declaration.preserve.acl:
+        source["get"] += objects
+    destination = Counter(
+        put=sum(carried.writes for carried in classes),
+        delete=sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker")),
+    )
+    if declaration.policy.versions == "all" and section.destination_capabilities.denies(Fact.VERSIONS_TOLD):
+        destination["list"] += objects  # of the key just written
+    source += _listings(section.source_inventory, section.source_capabilities)
+    destination += _listings(section.destination_inventory, section.destination_capabilities)
+    return source, destination
+
+
+def _listings(inventory: Inventory, can: Capabilities) -> Counter[str]:
+    """Each pass, with a HEAD for each object where listings are not believed."""
+    heads = inventory.objects if can.denies(Fact.LISTED_ETAG) else 0
+    return Counter(list=LISTING_PASSES * max(1, -(-inventory.objects // 1000)), head=LISTING_PASSES * heads)
