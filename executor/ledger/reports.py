@@ -25,6 +25,7 @@ from executor.ledger.values import (
     StageProgress,
     StageState,
     UploadRecord,
+    UploadState,
 )
 from schema.plan import DELETES
 
@@ -40,6 +41,9 @@ PROGRESS = f"""
            b.chunks_blocked - c.chunks_early AS chunks_blocked,
            r.chunks_left - c.chunks_leased - c.chunks_parked - b.chunks_blocked + c.chunks_early AS chunks_ready,
            {", ".join(f"b.{o.name.lower()} + c.{o.name.lower()} AS {o.name.lower()}" for o in Outcome)},
+           (SELECT coalesce(sum(p.size), 0) FROM ledger.upload u JOIN ledger.upload_part p
+               USING (run_id, batch_no, ord, upload_id)
+             WHERE u.run_id = r.run_id AND u.state = {UploadState.OPEN:d}) AS bytes_in_parts,
            (SELECT count(*) FROM ledger.worker w WHERE w.run_id = r.run_id AND w.stopped_at IS NULL
                AND w.epoch = r.epoch AND w.last_seen > now() - interval '1 minute') AS workers
       FROM ledger.run r, LATERAL (
@@ -170,6 +174,7 @@ class Reports:
             working=row.working,
             restoring=int(row.restoring),
             next_look=row.next_look,
+            bytes_in_parts=int(row.bytes_in_parts),
             started_at=row.created_at,
             now=row.clock,
             finished_at=row.finished_at,

@@ -383,6 +383,8 @@ class Progress:
     """Objects of chunks put off: they wait for an archive to give them back. Those being looked at now do not count."""
     next_look: datetime | None = None
     """When the first of them is looked at again."""
+    bytes_in_parts: int = 0
+    """Acknowledged parts of uploads that are not complete: kept over a kill, and no object's bytes yet."""
 
     @property
     def drifted(self) -> int:

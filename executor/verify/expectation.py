@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby, islice
 from typing import NamedTuple
 
@@ -51,6 +51,13 @@ class Expectations:
         """Every line that moves something, in the batches' order."""
         for batch_no, batch in self._batches():
             yield from self._joined(batch_no, batch)
+
+    def left_alone(self, actions: Sequence[Action]) -> Iterator[Entry]:
+        """The lines of the side manifests of *actions*, one action after the other."""
+        for action in actions:
+            digest = self._section.side_manifests.get(str(action))
+            if digest is not None:
+                yield from (entry for _, entry in read_entries(self._manifests, digest))
 
     def _batches(self) -> list[tuple[int, Batch]]:
         return [(n, b) for n, b in enumerate(self._plan.batches) if b.section == self._section.id]

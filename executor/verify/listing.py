@@ -32,6 +32,8 @@ class MismatchKind(StrEnum):
     """No difference that can be seen: the plan could not tell in which order the source's versions stand."""
     ARCHIVED = "archived"
     """No difference: level content could not read a side that lies in an archive; the detail says what proves it."""
+    NOT_MIGRATED = "not-migrated"
+    """No difference: the plan leaves the key alone; the detail says as what, and why."""
 
 
 class Mismatch(NamedTuple):
@@ -45,7 +47,7 @@ class Mismatch(NamedTuple):
     detail: str
 
 
-NOTES = frozenset({MismatchKind.ARCHIVED, MismatchKind.ORDER_UNKNOWN})
+NOTES = frozenset({MismatchKind.ARCHIVED, MismatchKind.ORDER_UNKNOWN, MismatchKind.NOT_MIGRATED})
 """Reported, but nothing is wrong."""
 ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE})
 """The destination holds the object's bytes."""

@@ -24,6 +24,8 @@ from schema.plan import VERSION_ORDER, WRITE_ACTIONS, Action, Plan
 from storage.port import believed
 
 AT_ONCE = 32
+NOT_MOVED = (Action.CONFLICT, Action.UNSUPPORTED, Action.EXCLUDED)
+"""What a plan may decide instead of moving a key of the source."""
 Report = Callable[[Mismatch], None]
 
 
@@ -37,7 +39,7 @@ class Tallies:
     archived: int = 0
     """Of these: not read at level content, since one side lies in an archive. Each is reported."""
     sampled: bool = False
-    not_migrated: int = 0
+    not_migrated: dict[Action, int] = field(default_factory=dict)
     """Accounted for, and not moved by decision: conflict, unsupported, excluded."""
     findings: dict[MismatchKind, int] = field(default_factory=dict)
 
@@ -83,9 +85,12 @@ class VerifyRun:
                 report(Mismatch("", MismatchKind.ORDER_UNKNOWN, "", "", risk.text))
         for route in self.routes.values():
             section = route.section
-            not_moved = ("conflict", "unsupported", "excluded")
-            tallies.not_migrated += sum(section.summary[a].objects for a in not_moved if a in section.summary)
             lines = Expectations(self.plan, section, self.manifests, ledger=self.ledger, run_id=self.run_id)
+            for entry in lines.left_alone(NOT_MOVED):
+                action = entry.action
+                tallies.not_migrated[action] = tallies.not_migrated.get(action, 0) + 1
+                why = f"{action}: {entry.reason}" if entry.reason else str(action)
+                report(Mismatch(section.id, MismatchKind.NOT_MIGRATED, entry.key, entry.target, why))
             told: set[str] = set()
             for finding in self._accounting(route, lines):
                 tallies.add(finding)

@@ -18,7 +18,7 @@ from s3migrate.wiring import ledger_if_any
 from schema.errors import KeyUnknown, UsageError
 from schema.files.manifest import ManifestStore, read_entries
 from schema.formats.escape import from_one_line, one_line
-from schema.plan import Entry, Plan
+from schema.plan import SOURCE_ACTIONS, Entry, Plan
 
 
 @click.command("explain", short_help="Everything known of one key.")
@@ -123,8 +123,9 @@ def _entry_facts(section: str, entry: Entry) -> dict[str, Any]:
         "section": section,
         "action": entry.action.value,
         "size": entry.size,
-        "source_etag": entry.etag,
     }
+    if entry.action in SOURCE_ACTIONS:
+        facts["source_etag"] = entry.etag
     if entry.reason:
         facts["reason"] = entry.reason
     if entry.destination_etag:

@@ -14,7 +14,7 @@ from executor.machine.memory import calm_collector, default_budget, set_malloc_a
 from executor.machine.processor import schedule_as_batch
 from executor.route import routes_of
 from executor.stop import Stop
-from executor.verify.listing import NOTES, Mismatch
+from executor.verify.listing import NOTES, Mismatch, MismatchKind
 from executor.verify.objects import Depth
 from executor.verify.run import Tallies, VerifyRun
 from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
@@ -97,6 +97,8 @@ def _teller(
 
     def tell(finding: Mismatch) -> None:
         report.add(finding)
+        if finding.verdict is MismatchKind.NOT_MIGRATED:
+            return  # as many as the plan leaves out: counted in the end, and named in the report alone
         if emit is not None:
             kind = "note" if finding.verdict in NOTES else "finding"
             emit({"type": kind, **finding._asdict()})
@@ -122,7 +124,8 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
                 "proven": tallies.proven,
                 "archived": tallies.archived,
                 "sampled": tallies.sampled,
-                "not_migrated": tallies.not_migrated,
+                "not_migrated": sum(tallies.not_migrated.values()),
+                "left_alone": {action.value: n for action, n in tallies.not_migrated.items()},
                 "findings": {verdict.value: n for verdict, n in tallies.findings.items()},
             }
         )
@@ -136,7 +139,9 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
         )
         if tallies.archived:
             how += f"of these {count_text(tallies.archived)} whose content lies in an archive and was not read, "
-        left = f"; not to be migrated: {counted_text(tallies.not_migrated, 'key')}" if tallies.not_migrated else ""
+        kinds = ", ".join(f"{count_text(n)} {action}" for action, n in tallies.not_migrated.items())
+        total = counted_text(sum(tallies.not_migrated.values()), "key")
+        left = f"; not migrated, as planned: {total} ({kinds})" if kinds else ""
         click.echo(
             f"verify ({level}): {counted_text(tallies.planned, 'planned object')}, {how}every key accounted for{left}.",
             err=True,

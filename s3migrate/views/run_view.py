@@ -15,7 +15,7 @@ from s3migrate.console import output
 from schema.errors import MigrationError
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text, duration_text, rate_text, size_text
-from schema.process_view import ProcessView, Quality
+from schema.process_view import BreakerState, ProcessView, Quality
 
 LINE_SECONDS = 10.0
 """Seconds between two lines without a terminal."""
@@ -47,6 +47,11 @@ class Rate:
             return 0.0, 0.0
         return (now[1] - first[1]) / seconds, (now[2] - first[2]) / seconds
 
+    def away(self, flow: ProcessView | None) -> None:
+        """Forget what was seen while an endpoint is away: the run goes on afterwards as fast as it did before."""
+        if flow is not None and any(end.breaker is not BreakerState.CLOSED for end in flow.endpoints.values()):
+            self._seen.clear()
+
     def left(self, progress: Progress) -> float | None:
         """Seconds to go, by the slower of objects and bytes; None when nothing can be said."""
         objects, size = self.of(progress)
@@ -63,6 +68,7 @@ class Rate:
 
 def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> str:
     """One line: how far, how fast, how long, how well."""
+    rate.away(flow)
     objects, size = rate.of(progress)
     drifted = progress.drifted
     share = 100 * max(0, progress.done - drifted) / progress.objects if progress.objects else 100.0
@@ -80,6 +86,8 @@ def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> s
         f"{count_text(progress.done)} of {counted_text(progress.objects, 'object')}",
         f"{size_text(progress.bytes_done)} of {size_text(progress.bytes)}",
     ]
+    if progress.bytes_in_parts:
+        words.append(f"and {size_text(progress.bytes_in_parts)} in parts of objects under way")
     if objects:
         words.append(f"{objects:,.0f}/s {rate_text(size)}")
     left = rate.left(progress)
@@ -198,6 +206,7 @@ class JsonRun:
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
         """progress"""
+        self._rate.away(flow)
         objects, size = self._rate.of(progress)
         self._emit(
             {
@@ -225,6 +234,7 @@ def figures(progress: Progress) -> dict[str, Any]:
         "bytes": progress.bytes,
         "done": progress.done,
         "bytes_done": progress.bytes_done,
+        "bytes_in_parts": progress.bytes_in_parts,
         "failed": progress.failed,
         "outcomes": {outcome.name.lower(): n for outcome, n in progress.by_outcome.items() if n},
         "verified": progress.verified,

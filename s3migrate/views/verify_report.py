@@ -81,6 +81,7 @@ class ReportFile(AbstractContextManager["ReportFile"]):
             "planned": tallies.planned,
             "proven": tallies.proven,
             "archived": tallies.archived,
+            "left_alone": {action.value: n for action, n in tallies.not_migrated.items()},
             "findings": counts,
         }
         plain = json.dumps(last) + "\n"

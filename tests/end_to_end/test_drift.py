@@ -245,9 +245,11 @@ def test_a_checkpointed_part_is_not_sent_again(on_moto: Operator, seed: int) -> 
         assert on_moto.plan().code == 0
         proxy.rules = [Rule(error(403, "InvalidAccessKeyId"), operations=("part",), skip=2)]
         assert on_moto.apply().code == 77
+        assert "10.0 MiB in parts of objects under way" in on_moto.run("status").out
         proxy.rules = []
         proxy.forget()
         assert on_moto.apply().code == 0
+        assert "in parts" not in on_moto.run("status").out
         assert proxy.count("part") == 2  # of four
         assert proxy.count("create") == 0
     side = Bucket(on_moto.destination.client(), on_moto.destination_bucket)

@@ -126,3 +126,29 @@ def test_what_would_hit_many_stops_the_stage(on_moto: Operator, status: int, cod
         on_moto.run("retry").ok()
         on_moto.apply().ok()
         on_moto.verify("--level", "content").ok()
+
+
+# --- what is left behind is named ----------------------------------------------------------------------------------
+
+
+def test_drifted_keys_and_what_is_left_alone_are_named(on_moto: Operator) -> None:
+    """F9 and F10: status by key, no retry offered, explain of a destination's own key, verify's report."""
+    there = on_moto.destination.client()
+    there.put_object(Bucket=on_moto.destination_bucket, Key="only-there", Body=b"theirs")
+    there.put_object(Bucket=on_moto.destination_bucket, Key="conflict", Body=b"another")
+    on_moto.more = {"policy": {"transfer": "stream", "on_destination_newer": "conflict", "on_different": "conflict"}}
+    with begun(on_moto, "source", (*OTHERS, "conflict")):
+        on_moto.source.client().put_object(Bucket=on_moto.source_bucket, Key=OTHERS[0], Body=b"changed since")
+        applied = on_moto.apply()
+        assert applied.code == 3 and "retry" not in applied.err and "plan again" in applied.err, applied.err
+        (line,) = on_moto.run("status", "--json").lines("drift")
+        assert (line["key"], line["class"]) == (OTHERS[0], "source_changed")
+        assert f"drifted: {OTHERS[0]}: source_changed: changed at the source" in on_moto.run("status").out
+        explained = on_moto.run("explain", "only-there").ok().out
+        assert "source etag" not in explained and "destination etag" in explained, explained
+        on_moto.plan().ok()
+        on_moto.apply().ok()
+        report = on_moto.folder / "report.json"
+        verified = on_moto.verify("--report", report).ok()
+        assert "not migrated, as planned: 1 key (1 conflict)" in verified.err, verified.err
+        assert '"not-migrated", "key": "conflict"' in report.read_text(), report.read_text()

@@ -12,7 +12,7 @@ from s3migrate.commands.apply import conclude
 from s3migrate.views.run_view import HumanRun, Rate, figures, progress_line
 from schema.errors import FinishedWithFailures
 from schema.formats.quantities import counted_text
-from schema.process_view import EndpointView, ProcessView, Quality
+from schema.process_view import BreakerState, EndpointView, ProcessView, Quality
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -51,6 +51,36 @@ def test_a_few_huge_objects_do() -> None:
     rate = Rate()
     rate.of(progress(0, objects=3))
     assert "20 s left" in progress_line(progress(1, objects=3, seconds=10), None, rate)
+
+
+@pytest.mark.parametrize("breaker", [BreakerState.OPEN, BreakerState.CLOSED])
+def test_an_outage_foretells_nothing(breaker: BreakerState) -> None:
+    """What was (not) done meanwhile says nothing of what comes; CLOSED: it was merely slow, the control."""
+    rate = Rate()
+    progress_line(progress(1_000), None, rate)
+    flow = ProcessView(16, "", {"old": EndpointView(breaker=breaker)})
+    assert "left" not in progress_line(progress(1_000, seconds=20), flow, rate)
+    line = progress_line(progress(1_200, seconds=21), None, rate)
+    assert (", 9.0 s left" in line) is (breaker is BreakerState.OPEN), line
+
+
+def test_parts_of_objects_under_way_are_shown() -> None:
+    under_way = replace(progress(0, objects=1), bytes_in_parts=300 * 1024 * 1024)
+    assert "300.0 MiB in parts of objects under way" in progress_line(under_way, None, Rate())
+    assert figures(under_way)["bytes_in_parts"] == 300 * 1024 * 1024
+    assert "in parts" not in progress_line(progress(0, objects=1), None, Rate())
+
+
+def test_what_drifted_is_not_done() -> None:
+    assert progress_line(progress(200, objects=200, drifted=2), None, Rate()).startswith("99.0 %, 2 drifted")
+
+
+def test_retry_is_offered_where_it_finds_something() -> None:
+    with pytest.raises(FinishedWithFailures) as drifted:
+        conclude(progress(3, objects=3, drifted=2))
+    assert "retry" not in str(drifted.value) and "plan again" in str(drifted.value)
+    with pytest.raises(FinishedWithFailures, match="`s3migrate retry 1` tries"):
+        conclude(replace(progress(2, objects=3, failed=1), parked=1))
 
 
 def test_troubles_stand_where_a_narrow_terminal_shows_them() -> None:
