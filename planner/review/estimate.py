@@ -4,7 +4,7 @@ Time, per tier: the longer of objects (or parts) x latency / concurrency and byt
 `low` is 7/10 of it and `high` twice it. What the endpoint copies moves no bytes through this machine and holds none in
 memory. Memory of a worker process: concurrency (or the number of units of work, where that is less) x the most one unit
 holds (schema.tiers.held_bytes: a whole object, a part, or a window of it), but never more than the byte budget, and 150
-MiB for the program itself. No floats anywhere: figures with decimals are quoted text, so that the plan has one spelling.
+MiB for the program itself. No floats anywhere: figures with decimals are quoted text, so the plan has one spelling.
 """
 
 from __future__ import annotations
