@@ -25,6 +25,7 @@ COMMANDS = {
     "status": ("status:status_command", "Progress, outcomes, failures, flow."),
     "verify": ("verify:verify_command", "Prove that source and destination are equal."),
     "certify": ("proof.certify:certify_command", "Write a certificate of what a run has put in place."),
+    "report": ("proof.report:report_command", "A run in one file: verdict, figures, curves, failures."),
     "prove": ("proof.prove:prove_command", "Show that a certificate holds a key."),
     "retry": ("steering.retry:retry_command", "Make failed objects ready again; then apply."),
     "explain": ("explain:explain_command", "Everything known of one key."),

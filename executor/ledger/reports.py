@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from executor.ledger.database import Database, Transaction, by_name
-from executor.ledger.runs import limits_of
+from executor.ledger.database import Database, Row, Transaction, by_name
+from executor.ledger.runs import RUN_COLUMNS, limits_of, run_of
 from executor.ledger.sql import OUTCOME_ARRIVED, TOUCHED, drifted_in, one_of
 from executor.ledger.uploads import find_upload
 from executor.ledger.values import (
@@ -18,10 +18,15 @@ from executor.ledger.values import (
     Completion,
     EarlierCompletion,
     FailedObject,
+    FailureReason,
     Outcome,
     PartRecord,
+    ProcessRecord,
     Progress,
+    Proofs,
+    RunAccount,
     RunState,
+    StageAccount,
     StageProgress,
     StageState,
     UploadRecord,
@@ -108,6 +113,39 @@ LEFT_ALONE = f"""
        AND EXISTS (SELECT 1 FROM ledger.completion c WHERE c.run_id = f.run_id AND c.batch_no = f.batch_no
            AND c.ord = f.ord AND c.outcome IN {one_of(DRIFTED)})
      ORDER BY f.batch_no, f.ord, f.at DESC LIMIT :limit"""
+
+PROCESSES_TOLD = 100
+RUN = "SELECT tool_version, now() AS clock FROM ledger.run WHERE run_id = :run_id"
+STAGE_ACCOUNTS = f"""
+    SELECT s.stage_id, s.state, b.batches, b.objects, b.bytes, k.*
+      FROM ledger.stage s,
+           LATERAL (SELECT count(*) AS batches, coalesce(sum(b.objects), 0) AS objects,
+                           coalesce(sum(b.bytes), 0) AS bytes
+                      FROM ledger.batch b WHERE b.run_id = s.run_id AND b.stage_no = s.stage_no) b,
+           LATERAL (SELECT coalesce(sum(k.bytes_done), 0) AS bytes_done, coalesce(sum(k.n_bad), 0) AS failed,
+                           {", ".join(f"coalesce(sum(k.outcomes[{o:d}]), 0) AS {o.name.lower()}" for o in Outcome)}
+                      FROM ledger.chunk k JOIN ledger.batch b ON b.run_id = k.run_id AND b.batch_no = k.batch_no
+                     WHERE b.run_id = s.run_id AND b.stage_no = s.stage_no AND {OBJECTS}) k
+     WHERE s.run_id = :run_id ORDER BY s.stage_no"""
+FAILURE_REASONS = f"""
+    SELECT f.error_code, max(f.http_status) AS http_status, count(*) AS objects, min(f.message) AS message,
+           min(coalesce(nullif(f.key, ''), f.batch_id || ':' || f.ord)) AS example
+      FROM ({FAILURES}) f GROUP BY f.error_code ORDER BY count(*) DESC, f.error_code"""
+PROCESSES = f"""
+    SELECT w.worker_id, w.host, w.pid, w.tool_version, w.started_at, w.stopped_at, w.exit_code
+      FROM ledger.worker w WHERE w.run_id = :run_id ORDER BY w.worker_id DESC LIMIT {PROCESSES_TOLD:d}"""
+PROOFS = f"""
+    SELECT count(*) FILTER (WHERE {OUTCOME_ARRIVED}) AS arrived,
+           count(*) FILTER (WHERE {OUTCOME_ARRIVED} AND length(c.checksum) > 0) AS checksummed,
+           (SELECT coalesce(sum(k.n_done), 0) FROM ledger.chunk k WHERE k.run_id = :run_id AND {VERIFY}) AS verified,
+           (SELECT coalesce(sum(k.n_bad - k.n_own), 0) FROM ledger.chunk k
+             WHERE k.run_id = :run_id AND {VERIFY}) AS not_verified
+      FROM ledger.completion c WHERE c.run_id = :run_id"""
+COUNTS = """
+    SELECT (SELECT count(*) FROM ledger.worker WHERE run_id = :run_id) AS processes,
+           (SELECT count(*) FROM ledger.failure WHERE run_id = :run_id) AS attempts,
+           (SELECT max(buffer_bytes) FROM ledger.flow_sample WHERE run_id = :run_id) AS buffer_bytes,
+           (SELECT max(buffer_limit) FROM ledger.flow_sample WHERE run_id = :run_id) AS buffer_limit"""
 
 FAILURE_COUNTS = f"""
     SELECT f.error_code, count(*) AS objects FROM ({FAILURES}) f GROUP BY 1 ORDER BY 2 DESC, 1"""
@@ -233,6 +271,31 @@ class Reports:
             rows = transaction.rows(CELLS, run_id=run_id, cells=cells)
         return [CellProgress(int(row.objects), int(row.done), int(row.failed)) for row in rows]
 
+    def account(self, run_id: int) -> RunAccount:
+        """All that a report says of the run, in one snapshot. Raises KeyError for an unknown run."""
+        with self._database.transaction() as transaction:
+            transaction.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            row = transaction.row(RUN, run_id=run_id)
+            if row is None:
+                raise KeyError(run_id)
+            proofs = transaction.one(PROOFS, run_id=run_id)
+            counts = transaction.one(COUNTS, run_id=run_id)
+            failures = transaction.rows(FAILURE_REASONS, run_id=run_id, limit=None)
+            return RunAccount(
+                run=run_of(transaction.one(f"SELECT {RUN_COLUMNS} FROM ledger.run WHERE run_id = :id", id=run_id)),
+                tool_version=row.tool_version,
+                now=row.clock,
+                limits=limits_of(transaction, run_id),
+                stages=[_stage(stage) for stage in transaction.rows(STAGE_ACCOUNTS, run_id=run_id)],
+                failures=[FailureReason(*found) for found in failures],
+                processes=[ProcessRecord(*found) for found in transaction.rows(PROCESSES, run_id=run_id)][::-1],
+                process_count=counts.processes,
+                proofs=Proofs(*map(int, proofs)),
+                attempts_failed=counts.attempts,
+                buffer_bytes=counts.buffer_bytes,
+                buffer_limit=counts.buffer_limit,
+            )
+
     def completions(self, run_id: int, batch_no: int, *, lo: int = 0, hi: int | None = None) -> Iterator[Completion]:
         """Completion rows of [lo, hi) by ord, streamed; a connection is kept until the iterator ends or is closed."""
         outcome_of = {outcome.value: outcome for outcome in Outcome}
@@ -281,6 +344,20 @@ class Reports:
             completion = _facts(transaction, f"SELECT * FROM ledger.completion {OF_OBJECT}", place)
             upload = find_upload(transaction, **place)
         return {**found, "completion": next(iter(completion), None), "upload": _upload_facts(upload)}
+
+
+def _stage(row: Row) -> StageAccount:
+    said = by_name(row)
+    return StageAccount(
+        stage_id=row.stage_id,
+        state=StageState(row.state),
+        batches=row.batches,
+        objects=int(row.objects),
+        bytes=int(row.bytes),
+        bytes_done=int(row.bytes_done),
+        by_outcome={outcome: int(said[outcome.name.lower()]) for outcome in Outcome},
+        failed=int(row.failed),
+    )
 
 
 def _facts(transaction: Transaction, query: str, place: Mapping[str, int]) -> list[dict[str, Any]]:

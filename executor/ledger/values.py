@@ -395,3 +395,87 @@ class Progress:
     def untried(self) -> int:
         """Objects neither done nor given up, once the run has failed: they waited behind a stage."""
         return max(0, self.objects - self.done - self.failed) if self.state is RunState.FAILED else 0
+
+
+class StageAccount(NamedTuple):
+    """What has become of the objects of one stage."""
+
+    stage_id: str
+    state: StageState
+    batches: int
+    objects: int
+    """Planned."""
+    bytes: int
+    bytes_done: int
+    by_outcome: Mapping[Outcome, int]
+    failed: int
+    """Given up in chunks that were not claimed again since."""
+
+    @property
+    def left(self) -> int:
+        """Objects that have not come to an end."""
+        return self.objects - sum(self.by_outcome.values()) - self.failed
+
+
+class FailureReason(NamedTuple):
+    """All objects that were given up for one reason and have not succeeded since."""
+
+    error_code: str
+    http_status: int
+    """0: no answer was received."""
+    objects: int
+    message: str
+    """That of one of them."""
+    example: str
+    """The key of one of them, or BATCH:LINE."""
+
+
+class ProcessRecord(NamedTuple):
+    """A process that has worked on a run, gone or not."""
+
+    worker_id: int
+    host: str
+    pid: int
+    tool_version: str
+    started_at: datetime
+    stopped_at: datetime | None
+    exit_code: int | None
+    """None: it has not left; with `stopped_at`: it died without a word."""
+
+
+class Proofs(NamedTuple):
+    """How the objects that arrived are proven, as far as the ledger knows."""
+
+    arrived: int
+    checksummed: int
+    """Of these: with the CRC64NVME of what was read."""
+    verified: int
+    """Proven again by the gate of a stage."""
+    not_verified: int
+    """Found different by it, and not proven since."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAccount:
+    """A run as it stood at one moment."""
+
+    run: Run
+    tool_version: str
+    """Of the process that accepted the plan."""
+    now: datetime
+    """The database's clock."""
+    limits: Mapping[str, float]
+    """Set while the run went on."""
+    stages: Sequence[StageAccount]
+    """In the plan's order."""
+    failures: Sequence[FailureReason]
+    """Most objects first."""
+    processes: Sequence[ProcessRecord]
+    """The last PROCESSES_TOLD of them."""
+    process_count: int
+    proofs: Proofs
+    attempts_failed: int
+    """Failed attempts of all objects, those that went well later included."""
+    buffer_bytes: int | None
+    """The most that one process had reserved for objects in flight; None: no sample was taken."""
+    buffer_limit: int | None

@@ -58,7 +58,7 @@ class Why:
 
 NOT_KNOWN = Why(Bottleneck.UNKNOWN, {}, "Not known yet: a process tells every ten seconds what its threads wait for.")
 
-_WAITED_FOR = {
+ACTIVITY_WORDS = {
     Activity.SOURCE: "waiting for the source",
     Activity.DESTINATION: "waiting for the destination",
     Activity.LIMIT: "held by a limit",
@@ -280,7 +280,7 @@ _MEANT_BY = {
 def _rest(shares: Mapping[Activity, float], told: Activity | None) -> str:
     """The other shares that are worth a word, largest first."""
     others = sorted(((share, activity) for activity, share in shares.items() if activity is not told), reverse=True)
-    words = [f"{_percent(share)} {_WAITED_FOR[activity]}" for share, activity in others if share >= WORTH_TELLING]
+    words = [f"{_percent(share)} {ACTIVITY_WORDS[activity]}" for share, activity in others if share >= WORTH_TELLING]
     return f". Threads: {', '.join(words)}." if words else "."
 
 
