@@ -69,4 +69,4 @@ def test_a_report_in_every_form(applied: Operator) -> None:
     moved = json.loads((applied.folder / "ds" / "files-transferred.json").read_text())
     skipped = json.loads((applied.folder / "ds" / "files-skipped.json").read_text())
     assert sorted(item["RelativePath"] for item in moved["Transferred"]) == sorted(f"/{key}" for key in KEYS)
-    assert [item["RelativePath"] for item in skipped["Skipped"]] == ["/same", "/old/x"]
+    assert [item["RelativePath"] for item in skipped["Skipped"]] == ["/old/x", "/same"]

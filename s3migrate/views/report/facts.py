@@ -46,7 +46,7 @@ class Unit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunVerdict:
     """How the run stands, as its exit code says it."""
 
     exit_code: int | None
@@ -82,7 +82,7 @@ class Equation:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Foretold:
     """Something the plan foretold, and what it was."""
 
     name: str
@@ -130,11 +130,11 @@ class RunReport:
     accepted_with: str
     ended_at: datetime | None
     elapsed_seconds: float
-    verdict: Verdict
+    verdict: RunVerdict
     source_keys: Equation
     deletes: Equation | None
     """None: the plan deletes nothing."""
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Foretold, ...]
     stages: tuple[StageAccount, ...]
     failures: tuple[FailureReason, ...]
     attempts_failed: int
@@ -214,17 +214,17 @@ def report_of(ledger: Ledger, run_id: int) -> RunReport:
     )
 
 
-def _verdict(account: RunAccount) -> Verdict:
+def _verdict(account: RunAccount) -> RunVerdict:
     """As `apply` concludes."""
     run, proofs = account.run, account.proofs
     failed = sum(stage.failed for stage in account.stages)
     drifted = sum(stage.by_outcome.get(outcome, 0) for stage in account.stages for outcome in DRIFTED)
     left = sum(stage.left for stage in account.stages)
     if run.state is RunState.SUPERSEDED:
-        return Verdict(ExitCode.STALE, ExitCode.STALE.meaning, "A newer plan of the lineage took this run's place.")
+        return RunVerdict(ExitCode.STALE, ExitCode.STALE.meaning, "A newer plan of the lineage took this run's place.")
     if run.state not in ENDED:
         sentence = f"The run goes on: {left:,} objects have not come to their end."
-        return Verdict(None, "not ended: apply the same plan again to go on", sentence)
+        return RunVerdict(None, "not ended: apply the same plan again to go on", sentence)
     if failed or drifted or proofs.not_verified or run.state is RunState.FAILED:
         found = [
             f"{number:,} {word}"
@@ -237,8 +237,8 @@ def _verdict(account: RunAccount) -> Verdict:
             if number
         ]
         sentence = f"The run has ended, but not every object arrived: {', '.join(found)}."
-        return Verdict(ExitCode.FAILURES, ExitCode.FAILURES.meaning, sentence)
-    return Verdict(ExitCode.DONE, ExitCode.DONE.meaning, "Every object that the plan moves has arrived.")
+        return RunVerdict(ExitCode.FAILURES, ExitCode.FAILURES.meaning, sentence)
+    return RunVerdict(ExitCode.DONE, ExitCode.DONE.meaning, "Every object that the plan moves has arrived.")
 
 
 def _sum(stages: Iterable[StageAccount], outcome: Outcome) -> int:
@@ -301,13 +301,13 @@ def _ends(sections: Iterable[Section]) -> Iterable[End]:
             yield End(section.id, side, endpoint_of(end), end.bucket, end.prefix)
 
 
-def _comparisons(plan: Plan, account: RunAccount, flow: FlowCounts, *, elapsed: float) -> Iterable[Comparison]:
+def _comparisons(plan: Plan, account: RunAccount, flow: FlowCounts, *, elapsed: float) -> Iterable[Foretold]:
     foretold: Mapping[str, Any] = plan.estimate
     figures = foretold.get("figures", {})
-    yield Comparison("time", Unit.SECONDS, figures.get("seconds"), elapsed, _band(figures))
-    yield Comparison("objects moved", Unit.OBJECTS, plan.transfer.objects,
+    yield Foretold("time", Unit.SECONDS, figures.get("seconds"), elapsed, _band(figures))
+    yield Foretold("objects moved", Unit.OBJECTS, plan.transfer.objects,
                      sum(sum(stage.by_outcome.values()) for stage in account.stages))  # fmt: skip
-    yield Comparison("bytes moved", Unit.BYTES, plan.transfer.bytes, sum(stage.bytes_done for stage in account.stages))
+    yield Foretold("bytes moved", Unit.BYTES, plan.transfer.bytes, sum(stage.bytes_done for stage in account.stages))
     known = bool(flow.seconds)
     for kind in RequestClass:
         name = kind.name.lower()
@@ -315,9 +315,9 @@ def _comparisons(plan: Plan, account: RunAccount, flow: FlowCounts, *, elapsed: 
         actual = sum(flow.of(side).requests.get(kind, 0) for side in SIDES)
         if planned or actual:
             note = "the plan counts the listings of plan and verify, too" if kind is RequestClass.LIST else ""
-            yield Comparison(f"{_CLASSES[kind]} requests", Unit.REQUESTS, planned, actual if known else None, note)
+            yield Foretold(f"{_CLASSES[kind]} requests", Unit.REQUESTS, planned, actual if known else None, note)
     yield from _money(foretold, flow)
-    yield Comparison(
+    yield Foretold(
         "memory of a process",
         Unit.BYTES,
         figures.get("memory_per_worker_bytes"),
@@ -340,7 +340,7 @@ def _band(figures: Mapping[str, Any]) -> str:
     return "" if low is None or high is None else f"the plan's band: {duration_text(low)} to {duration_text(high)}"
 
 
-def _money(foretold: Mapping[str, Any], flow: FlowCounts) -> Iterable[Comparison]:
+def _money(foretold: Mapping[str, Any], flow: FlowCounts) -> Iterable[Foretold]:
     """Where the plan knows prices."""
     charged = foretold.get("cost_usd")
     if charged is None:
@@ -350,8 +350,8 @@ def _money(foretold: Mapping[str, Any], flow: FlowCounts) -> Iterable[Comparison
         (flow.of(side).requests.get(kind, 0) * price for side in SIDES for kind, price in _USD_1K.items()), Decimal(0)
     )
     actual = str((spent / 1000).quantize(Decimal("0.01"), ROUND_HALF_UP)) if flow.seconds else None
-    yield Comparison("requests in money", Unit.USD, charged.get("requests"), actual, note)
-    yield Comparison("all of it in money", Unit.USD, charged.get("total"), None, "not known: S3's bill says it")
+    yield Foretold("requests in money", Unit.USD, charged.get("requests"), actual, note)
+    yield Foretold("all of it in money", Unit.USD, charged.get("total"), None, "not known: S3's bill says it")
 
 
 _STANDARD = prices.CLASSES["STANDARD"]

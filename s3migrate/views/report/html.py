@@ -12,7 +12,7 @@ from executor.ledger.values import FailureReason, ProcessRecord, RunState
 from s3migrate.views.charts import line_chart, share_bar
 from s3migrate.views.page import render_page
 from s3migrate.views.report.curves import charts_of
-from s3migrate.views.report.facts import Comparison, RunReport, Unit
+from s3migrate.views.report.facts import Foretold, RunReport, Unit
 from s3migrate.views.why import ACTIVITY_WORDS
 from schema.exit_codes import ExitCode
 from schema.formats.quantities import count_text, duration_text, rate_text, size_text
@@ -28,14 +28,14 @@ class Step(NamedTuple):
     command: str
 
 
-class Tile(NamedTuple):
+class Figure(NamedTuple):
     """A figure that matters."""
 
     value: str
     label: str
 
 
-class Share(NamedTuple):
+class TimeShare(NamedTuple):
     """A part of the threads' time."""
 
     label: str
@@ -68,19 +68,19 @@ def verdict_word(report: RunReport) -> str:
     return "done" if report.verdict.exit_code == ExitCode.DONE else report.state.name.lower()
 
 
-def tiles_of(report: RunReport) -> list[Tile]:
+def tiles_of(report: RunReport) -> list[Figure]:
     """The figures on the first screen."""
     moved = sum(sum(stage.by_outcome.values()) for stage in report.stages)
     size = sum(stage.bytes_done for stage in report.stages)
     failed = sum(stage.failed for stage in report.stages)
     rate = size / report.elapsed_seconds if report.elapsed_seconds > 0 else 0.0
     return [
-        Tile(count_text(moved), f"of {count_text(report.plan.transfer.objects)} objects came to their end"),
-        Tile(size_text(size), f"of {size_text(report.plan.transfer.bytes)}"),
-        Tile(duration_text(report.elapsed_seconds), f"elapsed, {rate_text(rate)} on average"),
-        Tile(count_text(failed), "failed"),
-        Tile(count_text(report.drifted), "changed since the plan, left alone"),
-        Tile(
+        Figure(count_text(moved), f"of {count_text(report.plan.transfer.objects)} objects came to their end"),
+        Figure(size_text(size), f"of {size_text(report.plan.transfer.bytes)}"),
+        Figure(duration_text(report.elapsed_seconds), f"elapsed, {rate_text(rate)} on average"),
+        Figure(count_text(failed), "failed"),
+        Figure(count_text(report.drifted), "changed since the plan, left alone"),
+        Figure(
             count_text(report.process_count),
             "process took part" if report.process_count == 1 else "processes took part",
         ),
@@ -120,10 +120,10 @@ _NEXT = {
 }
 
 
-def shares_of(report: RunReport) -> list[Share]:
+def shares_of(report: RunReport) -> list[TimeShare]:
     """The threads' time, most first."""
     shares = sorted(report.thread_shares.items(), key=lambda item: -item[1])
-    return [Share(ACTIVITY_WORDS[name], share, f"{share:.1%}") for name, share in shares]
+    return [TimeShare(ACTIVITY_WORDS[name], share, f"{share:.1%}") for name, share in shares]
 
 
 def limits_text(report: RunReport) -> list[tuple[str, str]]:
@@ -149,7 +149,7 @@ def amount_text(value: float | str | None, unit: Unit) -> str:
     return size_text(int(number)) if unit is Unit.BYTES else count_text(int(number))
 
 
-def ratio_text(row: Comparison) -> str:
+def ratio_text(row: Foretold) -> str:
     """Actual as a share of what was planned."""
     if row.planned is None or row.actual is None or not float(row.planned):
         return "–"
