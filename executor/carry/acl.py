@@ -83,7 +83,9 @@ def missing_grants(source: bytes, destination: bytes, grantees: Mapping[str, str
 
 def _parse(xml: bytes) -> AccessControlPolicy:
     if len(xml) > _MAX_BYTES:
-        raise ResponseUnreadable(f"GetObjectAcl answered {len(xml)} bytes; no ACL is so long", operation="GetObjectAcl")
+        raise ResponseUnreadable(
+            f"GetObjectAcl answered {len(xml)} bytes; an ACL is never that long", operation="GetObjectAcl"
+        )
     try:
         return access_control(xml)
     except ValueError as error:

@@ -39,8 +39,8 @@ def estimate(
 ) -> dict[str, Any]:
     """The plan's `estimate`."""
     concurrency = declaration.limits.workers or CONCURRENCY
-    requests, by_endpoint = requests_of(work, declaration)
-    seconds, bound_by = _seconds(tiers, max(by_endpoint.values(), default=0), declaration.limits)
+    requests = requests_of(work, declaration)
+    seconds, bound_by = _seconds(tiers, max(requests.by_endpoint.values(), default=0), declaration.limits)
     largest = max(item.largest.size for item in work)
     total = sum(tier.tally.objects for tier in tiers.values())
     unit = _largest_unit(tiers, largest, budget)
@@ -54,7 +54,7 @@ def estimate(
             "high": duration_text(high),
             "bound_by": bound_by,
         },
-        "requests": requests,
+        "requests": requests.by_kind,
         "memory_per_worker": {
             "expected": size_text(memory),
             "limit": size_text(budget + BASE_MEMORY),
@@ -80,11 +80,11 @@ def estimate(
             "source": "constants of this build; no probe of the network was made",
         },
     }
-    charged = cost(work, requests, declaration)
+    charged = cost(work, requests.by_kind, declaration)
     if charged is not None:
         document["cost_usd"] = charged
         document["assumptions"] |= ASSUMPTIONS | restore_assumptions(work, declaration.policy)
-    if "restore" in requests:
+    if "restore" in requests.by_kind:
         document["assumptions"]["restore_wait"] = (
             "not in the duration: minutes to 48 hours by tier and class; the archived stage waits for it"
         )

@@ -64,7 +64,7 @@ def asked_for(_context: object, _option: object, text: str) -> int | None:
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
 @click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")
 @click.option("--processes", callback=asked_for, default="1", metavar="N|auto", help="Local worker processes.")
-@click.option("--leave-when-idle", is_flag=True, help="End with 0 when nothing is left to begin, though others work.")
+@click.option("--leave-when-idle", is_flag=True, help="Exit 0 when nothing is left to start, even while others work.")
 @quiet_option
 @click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's number.")
 @json_option

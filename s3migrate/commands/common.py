@@ -28,7 +28,7 @@ JSON_LINES = "s3migrate.json_lines"
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 
 
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="Nothing of how far things are; troubles and the end.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress; only problems and the result.")
 
 
 _FILE = click.Path(path_type=Path, dir_okay=False)

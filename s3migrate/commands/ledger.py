@@ -114,7 +114,7 @@ def status() -> None:
     """Whether the embedded server runs, and until when. Starts nothing."""
     settings = read_settings()
     if settings.ledger_url is not None:
-        click.echo("S3MIGRATE_LEDGER names a server of yours; there is no embedded one to speak of.")
+        click.echo("S3MIGRATE_LEDGER names another server; there is no embedded one.")
         return
     server = embedded(settings)
     click.echo(one_line(f"{_STATES[server.state()].format(pid=server.process())} Its data: {server.data}"))

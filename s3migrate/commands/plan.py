@@ -57,7 +57,7 @@ from storage.port import Believe, ObjectStore
     type=click.Choice([each.value for each in Believe]),
     default=Believe.LISTING.value,
     show_default=True,
-    help="What says how large a source object is and which: 'head' asks each one.",
+    help="Where a source object's size and ETag come from; 'head' asks each one.",
 )
 @json_option
 @told_as_json

@@ -37,9 +37,7 @@ Known = tuple[Plan, ManifestStore]
 @click.option(
     "--batch", "batch_id", metavar="ID", help="The objects of one batch, or of a side manifest (skip, conflict...)."
 )
-@click.option(
-    "--action", type=click.Choice([each.value for each in Action]), help="The objects that this is meant for."
-)
+@click.option("--action", type=click.Choice([each.value for each in Action]), help="The objects with this action.")
 @click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="Objects shown of a batch or an action."
 )

@@ -32,7 +32,7 @@ FAILURES_TOLD = 10_000
 @click.command("status", short_help="Progress, outcomes, failures, flow.")
 @click.argument("run_id", metavar="RUN", type=int, required=False)
 @click.option("--all", "all_runs", is_flag=True, help="Every run, a line each.")
-@click.option("--watch", is_flag=True, help="Again every two seconds until the run ends.")
+@click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
 @json_option
 @told_as_json
 def status_command(*, run_id: int | None, all_runs: bool, watch: bool, as_json: bool) -> None:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     type=click.Choice([level.value for level in EvidenceLevel]),
     default=EvidenceLevel.LISTED.value,
     show_default=True,
-    help="What is looked at again: nothing, the listing, every HEAD, all bytes.",
+    help="What is checked again: nothing, the listing, every HEAD, all bytes.",
 )
 @click.option("--sign", "key_path", type=click.Path(path_type=Path, dir_okay=False), help="An Ed25519 key, PEM.")
 @json_option
