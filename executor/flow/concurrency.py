@@ -19,6 +19,8 @@ CUT_FLOOR = 8
 MODEST = INITIAL
 """Busy processors never reduce concurrency below this: each step down costs too little goodput to be seen, and all of
 them together cost much (4 workers gave 1,280 objects/s of 1 KB where 16 and more gave 1,500)."""
+TOO_MANY = 1.25
+"""Times what is enough, and workers are taken away: below that the estimate's own noise decides."""
 CALM_SECONDS = 15.0
 """This long after the last cut, processors and not a throttling server decide at such low concurrency."""
 COOL_OFF_SECONDS = 0.5
@@ -74,6 +76,9 @@ class WindowStats:
     """Mean number of workers at work (not those held back by a rate limit)."""
     saturated: bool = False
     """Processor time was scarce: more workers would only wait for one another."""
+    enough: float = math.inf
+    """So many workers keep all processors busy, by what a request costs and how long it waits; math.inf: not known, or
+    processors were idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,7 @@ class ConcurrencyController:
         self._cut_at = float("-inf")
         self._busy = False
         self._modest = min(MODEST, maximum)
+        self._enough = math.inf
         self._far = min(FAR_INITIAL, maximum)
         self._last: WindowStats | None = None
         self._before = self._target
@@ -165,6 +171,11 @@ class ConcurrencyController:
         return max(least, min(LONGEST_WINDOW_SECONDS, trips * self._latency))
 
     @property
+    def _most(self) -> float:
+        """Never more than that."""
+        return min(float(self._maximum), max(float(self._modest), self._enough))
+
+    @property
     def _elasticity(self) -> float:
         return BUSY_ELASTICITY if self._busy else ELASTICITY
 
@@ -173,11 +184,16 @@ class ConcurrencyController:
         if stats.latency > 0:
             self._latency = stats.latency
         self._busy = stats.saturated
+        self._enough = stats.enough
         if self._congested(stats):
             if now >= self._cool_until:
                 self._cut(stats, now)
         elif now >= self._cool_until and stats.count:
-            self._learn(stats, now)
+            if self._target > TOO_MANY * self._most:
+                self._move(self._most, "so many keep the processors busy", now)
+                self._begin_rest(now)
+            else:
+                self._learn(stats, now)
         return Decision(self.target, self._reason)
 
     def _learn(self, stats: WindowStats, now: float) -> None:
@@ -249,7 +265,7 @@ class ConcurrencyController:
                 self._last = last
                 return
         self._poor = False
-        if self._target >= self._maximum:
+        if self._target >= self._most:
             self._begin_rest(now)
             return
         self._before = self._target
@@ -273,7 +289,7 @@ class ConcurrencyController:
         self._tally = _Tally()
         self._phase = _Phase.PROBING
         self._base = float(self.target)
-        if self._base >= self._maximum:
+        if self._base >= self._most:
             self._upward = False
         elif self._base <= (self._modest if self._busy else self._minimum):
             self._upward = True
@@ -321,6 +337,6 @@ class ConcurrencyController:
         self._begin_rest(now)
 
     def _move(self, wanted: float, reason: str, now: float) -> None:
-        self._target = max(float(self._minimum), min(float(self._maximum), wanted))
+        self._target = max(float(self._minimum), min(self._most, wanted))
         self._reason = reason
         self._settled_at = now + self._latency

@@ -102,7 +102,8 @@ class EndpointGovernor:
         self._paced = TokenBucket(math.inf, now)
         self._counters = RequestCounters()
         self._first_bytes: deque[float] = deque(maxlen=256)
-        self._best_rtt = math.inf
+        self.best_rtt = math.inf
+        """Seconds from request to the first byte of an answer: the least median of a window."""
         self._seen = RequestTotals()
         self._seen_ended = 0
         self._windows: deque[_Window] = deque(maxlen=64)
@@ -247,7 +248,7 @@ class EndpointGovernor:
     @property
     def crowded(self) -> bool:
         """First bytes arrive clearly later than at best."""
-        return self._rtt() > CROWDED_FACTOR * self._best_rtt
+        return self._rtt() > CROWDED_FACTOR * self.best_rtt
 
     def unseen(self) -> int:
         """Requests ended since the last `close_window`."""
@@ -269,7 +270,7 @@ class EndpointGovernor:
                 window = replace(window, throttled=0)
         rtt = self._rtt()
         if window.ok and rtt > 0:
-            self._best_rtt = min(rtt, self._best_rtt)
+            self.best_rtt = min(rtt, self.best_rtt)
         return window
 
     def snapshot(self, now: float) -> EndpointView:
@@ -301,7 +302,7 @@ class EndpointGovernor:
         if state is not BreakerState.CLOSED or failed >= POOR_FAILURES or throttled >= POOR_THROTTLED:
             return Quality.POOR
         rtt = self._rtt()
-        slow = rtt > SLOW_FACTOR * self._best_rtt and rtt > self._best_rtt + SLOW_SECONDS
+        slow = rtt > SLOW_FACTOR * self.best_rtt and rtt > self.best_rtt + SLOW_SECONDS
         return Quality.DEGRADED if slow or failed >= DEGRADED_SHARE or throttled >= DEGRADED_SHARE else Quality.GOOD
 
     def _rtt(self) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from executor.flow.concurrency import INITIAL, ConcurrencyController, WindowStats
 from executor.flow.counters import RequestTotals
 from executor.flow.endpoint import EndpointGovernor
+from executor.flow.enough import Enough, NeverScarce, Processor
 from schema.limits import LIMITS, Bounds
 from schema.process_view import ProcessView
 
@@ -19,14 +20,14 @@ STALLED_SECONDS = 5.0
 TICK_SLACK = 0.01
 MOST_STUCK = 64
 """Workers added at most to replace those waiting with an object that is throttled individually."""
+NEVER_SCARCE = NeverScarce()
 
 
 class Governor:
     """Owns the concurrency controller of the process and the limits of its endpoints.
 
-    With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*. *saturated* returns
-    whether processor time was scarce since the last call: where answers take longer because of it, growth must prove
-    more.
+    With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*. Where *processor*
+    time is scarce and answers take longer because of it, growth must prove more, and ends where all processors are busy.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class Governor:
         *,
         workers: int | None = None,
         initial: int = INITIAL,
-        saturated: Callable[[], bool] = lambda: False,
+        processor: Processor = NEVER_SCARCE,
     ) -> None:
-        self._saturated = saturated
+        self._processor = processor
+        self._enough = Enough(processor.cores)
         self.endpoints = dict(endpoints)
         self._distinct = list({id(endpoint): endpoint for endpoint in self.endpoints.values()}.values())
         self._fixed = workers
@@ -115,9 +117,16 @@ class Governor:
             return self._why
         return self._room_why if target == self._room else "limited"
 
+    def _enough_for(self, totals: RequestTotals) -> float:
+        """Workers that keep the processors busy with requests like these, at the endpoint that is further away."""
+        first_byte = max(endpoint.best_rtt for endpoint in self._distinct)
+        return self._enough.workers(first_byte, totals.bytes / totals.ok if totals.ok else math.inf)
+
     def _close_window(self, seconds: float, now: float) -> None:
         well = all(endpoint.well for endpoint in self._distinct)
         totals = sum((endpoint.close_window(seconds, now) for endpoint in self._distinct), RequestTotals())
+        scarce = self._processor.saturated()
+        self._enough.learn(self._processor.spent(), totals.ended)
         stats = WindowStats(
             seconds=seconds,
             count=totals.ok,
@@ -126,7 +135,8 @@ class Governor:
             timeouts=totals.timeouts,
             latency=totals.seconds / totals.ok if totals.ok else 0.0,
             in_use=self._in_use / self._ticks,
-            saturated=self._saturated() and any(endpoint.crowded for endpoint in self._distinct),
+            saturated=scarce and any(endpoint.crowded for endpoint in self._distinct),
+            enough=self._enough_for(totals) if scarce else math.inf,
         )
         self._window_at, self._in_use, self._ticks = now, 0, 0
         if self._fixed is None and well:

@@ -41,6 +41,15 @@ class ProcessorLoad:
         busy_alone = now > 0 and used >= PROCESS_SHARE * now
         return busy_alone or (total > 0 and idle < IDLE_SHARE * total)
 
+    @property
+    def cores(self) -> int:
+        """How many cores this process may use."""
+        return usable_cores()
+
+    def spent(self) -> float:
+        """Seconds of processor time this process has used so far."""
+        return self._process_seconds()
+
     def _read(self) -> tuple[float, float, float, float]:
         idle = total = 0.0
         try:

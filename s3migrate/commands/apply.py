@@ -173,7 +173,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
         ends.governors.by_name,
         plan.limits.workers or MAX_WORKERS,
         workers=plan.limits.workers,
-        saturated=ProcessorLoad().saturated,
+        processor=ProcessorLoad(),
     )
     share_descriptors(governor, stores)
     calm_collector()

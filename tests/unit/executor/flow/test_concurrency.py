@@ -205,6 +205,28 @@ def test_after_throttling_busy_processors_do_not_keep_it_down(rng: random.Random
     assert min(targets[-100:]) >= 16
 
 
+def test_more_than_enough_workers_go_and_do_not_come_back() -> None:
+    controller, targets = ConcurrencyController(512, initial=300), []
+    for window in range(200):
+        seen = replace(stats(10 * controller.target), enough=100.0)
+        targets.append(controller.on_window(seen, window * 0.25).target)
+
+    assert targets[0] == 100
+    assert max(targets) <= 100
+
+
+def test_a_little_more_than_enough_is_the_estimates_noise() -> None:
+    controller = ConcurrencyController(512, initial=120)
+
+    assert controller.on_window(replace(stats(), enough=100.0), 0.25).target == 120
+
+
+def test_enough_is_never_less_than_a_modest_number() -> None:
+    controller = ConcurrencyController(512, initial=64)
+
+    assert controller.on_window(replace(stats(), enough=2.0), 0.25).target == 16
+
+
 def test_slow_start_doubles_while_it_pays() -> None:
     controller, count, targets = ConcurrencyController(200), 100, []
     for window in range(5):

@@ -322,13 +322,28 @@ def test_the_governor_grows_to_where_the_maximum_is() -> None:
     assert governor.snapshot(clock.now).endpoints["source"].bytes_per_second > 0
 
 
+class Scarce:
+    """Two processors that are always busy; what this process used of them is *used*."""
+
+    cores = 2
+
+    def __init__(self) -> None:
+        self.used = 0.0
+
+    def saturated(self) -> bool:
+        return True
+
+    def spent(self) -> float:
+        return self.used
+
+
 @pytest.mark.parametrize(("best", "answered", "grows"), [(0.051, 0.055, True), (0.001, 0.005, False)])
 def test_busy_processors_stop_the_growth_only_where_requests_wait_for_them(
     best: float, answered: float, grows: bool
 ) -> None:
     clock = Clock()
     one = endpoint(clock)
-    governor = Governor({"s3.example": one}, 512, saturated=lambda: True)
+    governor = Governor({"s3.example": one}, 512, processor=Scarce())
     targets = []
     for window in range(12):
         for _ in range(300 if window else 10):
@@ -339,6 +354,23 @@ def test_busy_processors_stop_the_growth_only_where_requests_wait_for_them(
         targets.append(governor.target())
 
     assert (max(targets) >= 32) is grows, targets
+
+
+@pytest.mark.parametrize(("answered", "least", "most"), [(0.001, 9, 16), (0.05, 100, 303)], ids=["near", "far"])
+def test_workers_end_where_all_processors_are_busy(answered: float, least: int, most: int) -> None:
+    """Even where others keep the processors busy, and each further worker takes a share of it from them."""
+    clock, scarce = Clock(), Scarce()
+    one = endpoint(clock)
+    governor = Governor({"s3.example": one}, 512, processor=scarce)
+    for _ in range(100):
+        for _ in range(30 * governor.target()):
+            request(one, size=100_000, seconds=answered)
+            scarce.used += 0.0005
+        for _ in range(3):
+            clock.now += 0.1
+            governor.tick(clock.now, busy=governor.target())
+
+    assert least <= governor.target() <= most
 
 
 def test_the_governor_says_why_it_cut() -> None:
