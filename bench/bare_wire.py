@@ -17,9 +17,12 @@ sys.path.insert(0, str(ROOT))
 
 from schema.declaration import Addressing, Side  # noqa: E402 - the checkout's own, not an installed one
 from storage.open_store import open_store  # noqa: E402
+from storage.port import Guard  # noqa: E402
 from storage.s3.store import S3Store  # noqa: E402
 
 THREADS = 8
+ABSENT = Guard(if_none_match=True)
+"""As apply writes. A write that carries no precondition has a new connection, and over TLS a new handshake, each time."""
 
 
 def store(url: str, prefix: str) -> S3Store:
@@ -53,7 +56,7 @@ def main() -> int:
                     buffer = bytearray(size)
                 body = memoryview(buffer)[:size]
                 source.get(key, body)
-                destination.put(key, body, ())
+                destination.put(key, body, (), guard=ABSENT)
         except BaseException as error:  # the thread's end is told by the exit code
             failures.append(error)
 

@@ -140,17 +140,22 @@ def parse_head(raw: bytes) -> tuple[int, dict[str, str]]:
     while 100 <= status < 200 and "" in rows[start:-1]:
         start = rows.index("", start) + 1
         status = _status(rows[start])
+    rows = rows[start + 1 :]
+    rows = rows[: rows.index("")] if "" in rows else rows
+    fields = {name.lower(): value.strip(" \t") for name, colon, value in [row.partition(":") for row in rows] if colon}
+    return status, fields if len(fields) == len(rows) else _joined(rows)
+
+
+def _joined(rows: list[str]) -> dict[str, str]:
+    """The fields of *rows* where a name comes more than once, or a row is none."""
     fields: dict[str, str] = {}
-    for row in rows[start + 1 :]:
+    for row in rows:
         name, colon, value = row.partition(":")
-        if not colon:
-            if not row:
-                break
-            continue
-        name = name.lower()
-        value = value.strip(" \t")
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return status, fields
+        if colon:
+            name = name.lower()
+            value = value.strip(" \t")
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields
 
 
 def _status(row: str) -> int:

@@ -187,10 +187,10 @@ class MemoryFile:
     """
 
     def __init__(self, library: Library, view: memoryview) -> None:
-        view[0] = 0  # where it looks for the end to append to
         self._library = library
-        address, self._held = address_of(view)
-        self.file = _unbuffered(library, address, len(view), mode=b"a+")
+        self._held: object = (held := ctypes.c_char.from_buffer(view))
+        held.value = b"\0"  # where it looks for the end to append to
+        self.file = _unbuffered(library, ctypes.addressof(held), len(view), mode=b"a+")
 
     def written(self) -> int:
         """Bytes written so far."""
@@ -255,35 +255,47 @@ class GrowingFile:
 
 
 class HeaderBlock:
-    """A request's own header lines as libcurl's linked list, laid out in memory that is used again."""
+    """A request's own header lines as libcurl's linked list, laid out in memory that is used again.
+
+    The requests of a connection resemble each other: where every line is as long as the one before it in its place, the
+    list stays as it lies and only the text is new.
+    """
 
     def __init__(self, suppressed: Sequence[bytes]) -> None:
-        """*suppressed*: lines at the end of each list (`Name:`), which keep libcurl from adding such a header."""
-        self._tail = b"\0".join(suppressed)
-        self._tail_lengths = [len(line) + 1 for line in suppressed]
+        """*suppressed*: lines at the head of each list (`Name:`), which keep libcurl from adding such a header."""
+        self._suppressed = suppressed
         self._make_room(4096, 32)
 
     def _make_room(self, text: int, nodes: int) -> None:
-        self._text = Memory(text)
-        self._nodes = Memory(nodes * _NODE)
+        first = b"".join([line + b"\0" for line in self._suppressed])
+        self._text, self._nodes = Memory(len(first) + text), Memory((len(self._suppressed) + nodes) * _NODE)
+        self._text.view[: len(first)] = first
+        self._start, self._room = len(first), text
+        self._most = nodes
+        self._lengths: list[int] | None = None
 
-    def lay(self, lines: Sequence[str]) -> int:
+    def lay(self, lines: list[str]) -> int:
         """The list's address, good until the next call. *lines* are `name: value` or `name;`, latin-1."""
-        text = "\0".join(lines).encode("latin-1") + b"\0" + self._tail + b"\0" if lines else self._tail + b"\0"
-        lengths = [len(line) + 1 for line in lines] + self._tail_lengths
-        count = len(lengths)
-        if len(text) > len(self._text.view) or count * _NODE > len(self._nodes.view):
-            self._make_room(2 * len(text), 2 * count)
-        self._text.view[: len(text)] = text
+        lengths = list(map(len, lines))
+        text = "\0".join([*lines, ""]).encode("latin-1")
+        if len(text) > self._room or len(lengths) > self._most:
+            self._make_room(2 * len(text), 2 * len(lengths))
+        self._text.view[self._start : self._start + len(text)] = text
+        if lengths != self._lengths:
+            self._chain(lengths)
+            self._lengths = lengths
+        return self._nodes.address
+
+    def _chain(self, lengths: list[int]) -> None:
+        """Nodes for lines of these *lengths*."""
         place, following = self._text.address, self._nodes.address
         chain: list[int] = []
-        for length in lengths:
+        for length in [*map(len, self._suppressed), *lengths]:
             following += _NODE
             chain += (place, following)
-            place += length
+            place += length + 1
         chain[-1] = 0
-        struct.pack_into(f"{2 * count}P", self._nodes.view, 0, *chain)
-        return self._nodes.address
+        struct.pack_into(f"{len(chain)}P", self._nodes.view, 0, *chain)
 
 
 class Easy:
@@ -294,7 +306,8 @@ class Easy:
         self._handle: int = library.init()
         if not self._handle:
             raise MemoryError("curl_easy_init")
-        self._double, self._long = c_double(), c_long()
+        self._set_pointer, self._set_text, self._get_double = library.set_pointer, library.set_text, library.get_double
+        self._whole, self._begun, self._long = c_double(), c_double(), c_long()
         self._error = Memory(_ERROR_TEXT)
         self._functions: list[object] = []
         self.point(ERRORBUFFER, self._error.address)
@@ -309,11 +322,19 @@ class Easy:
 
     def point(self, option: int, address: int | None) -> None:
         """Set an option that takes a pointer: what lies there is not copied."""
-        self._check(self._library.set_pointer(self._handle, option, address), option)
+        if code := self._set_pointer(self._handle, option, address):
+            self._check(code, option)
 
     def text(self, option: int, value: bytes | None) -> None:
         """Set an option that takes a text, which libcurl copies; None: its default."""
-        self._check(self._library.set_text(self._handle, option, value), option)
+        if code := self._set_text(self._handle, option, value):
+            self._check(code, option)
+
+    def aim(self, url: bytes, lines: int) -> None:
+        """Where the next request goes, and the list of its header lines: set for each, so in one call."""
+        handle = self._handle
+        if code := self._set_text(handle, URL, url) or self._set_pointer(handle, HTTPHEADER, lines):
+            self._check(code, URL)
 
     def lend(self, read: Callable[[int], bytes | None], seek: Callable[[int, int], bool]) -> None:
         """Bodies in UPLOAD mode come from *read(most)*; None aborts. *seek(offset, origin)*: True: it is there.
@@ -340,10 +361,11 @@ class Easy:
         """Perform the request with the interpreter lock released. Returns libcurl's result code."""
         return int(self._library.perform(self._handle))
 
-    def seconds(self, info: int) -> float:
-        """One of libcurl's times."""
-        self._library.get_double(self._handle, info, self._double)
-        return self._double.value
+    def seconds(self) -> tuple[float, float]:
+        """From sending to the last byte, and to the first one."""
+        self._get_double(self._handle, TOTAL_TIME, self._whole)
+        self._get_double(self._handle, STARTTRANSFER_TIME, self._begun)
+        return self._whole.value, self._begun.value
 
     def os_error(self) -> int:
         """The errno of the last connect that failed; 0: none."""

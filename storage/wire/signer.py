@@ -88,15 +88,14 @@ class Signer:
         stamp = self._timestamp()
         added = [("x-amz-content-sha256", payload), ("x-amz-date", stamp)]
         if keys.token:
-            added.append(("x-amz-security-token", keys.token))
-        fields = [("host", host), *headers, *added]
+            added.append(("x-amz-security-token", trimmed(keys.token)))
+        # trimmed() without the call, for all but a few.
+        fields = [(name, " ".join(value.split()) if value.isascii() else trimmed(value)) for name, value in headers]
+        fields += [("host", host), *added]
         fields.sort(key=_first)
         names = [name for name, _ in fields]
         if len(set(names)) == len(names):
-            block = "".join(
-                # trimmed() without the call, for all but a few.
-                [f"{n}:{' '.join(v.split()) if v.isascii() else trimmed(v)}\n" for n, v in fields]
-            )
+            block = "".join([f"{name}:{value}\n" for name, value in fields])
         else:
             block, names = _joined(fields)
         signed = ";".join(names)
@@ -159,5 +158,5 @@ def _joined(fields: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:
     """The canonical block and names where a header is given more than once: its values joined by commas."""
     values: dict[str, list[str]] = {}
     for name, value in fields:
-        values.setdefault(name, []).append(trimmed(value))
+        values.setdefault(name, []).append(value)
     return "".join([f"{name}:{','.join(held)}\n" for name, held in values.items()]), list(values)

@@ -312,7 +312,13 @@ def test_headers_are_laid_out_as_many_and_as_long_as_they_are() -> None:
     block = HeaderBlock((b"Expect:",))
     for count, length in ((1, 5), (200, 5), (3, 9_000), (0, 0), (2, 2)):
         lines = [f"{number}: {'x' * length}" for number in range(count)]
-        assert chain(block.lay(lines)) == [*[line.encode() for line in lines], b"Expect:"]
+        assert chain(block.lay(lines)) == [b"Expect:", *[line.encode() for line in lines]]
+
+
+def test_lines_as_long_as_the_last_ones_are_the_new_ones() -> None:
+    block = HeaderBlock((b"Expect:",))
+    for lines in (["a: 1", "bb: 22"], ["c: 3", "dd: 44"], ["ee: 44", "c: 3"], ["c: 3"], ["c: 3", "dd: 44"]):
+        assert chain(block.lay(lines)) == [b"Expect:", *[line.encode() for line in lines]]
 
 
 def chain(address: int) -> list[bytes]:
