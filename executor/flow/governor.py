@@ -26,8 +26,9 @@ NEVER_SCARCE = NeverScarce()
 class Governor:
     """Owns the concurrency controller of the process and the limits of its endpoints.
 
-    With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*. Where *processor*
-    time is scarce and answers take longer because of it, growth must prove more, and ends where all processors are busy.
+    With *workers* given the concurrency is fixed; otherwise it adapts within 1..*max_workers*. Where time of the
+    *processor* is scarce and answers take longer because of it, growth must prove more, and ends where all cores are
+    busy.
     """
 
     def __init__(
