@@ -42,6 +42,9 @@ class Events(Protocol):
     def waiting(self, what: str, error: MigrationError | None) -> None:
         """Work waits until *what* (ledger, endpoint) is back; error None: it is back."""
 
+    def moved(self, what: str, url: str) -> None:
+        """Work that waited for *what* goes on at *url*, which is well."""
+
     def progress(self, progress: Progress, flow: ProcessView) -> None:
         """About once a second. *progress* is the ledger's, so it is durable; *flow*: threads and endpoints now."""
 

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from executor.machine.descriptors import descriptors
 from s3migrate.settings import Settings
 from schema.declaration import Declaration, Side
 from schema.ends import endpoint_of
-from schema.errors import UsageError, WhichSide
+from schema.errors import ConnectionFailed, RequestTimedOut, UsageError, WhichSide
 from schema.files.manifest import ManifestFolder, ManifestStore
 from schema.flow.samples import SIDES, Activity
 from schema.plan import Plan
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from executor.ledger.ledger import Ledger
     from executor.stop import Stop
     from schema.timeouts import Timeouts
-    from storage.port import ObjectStore, RequestObserver
+    from storage.port import RequestObserver
     from storage.s3.store import S3Store
 
 PLANNED_BUDGET = 1024**3
@@ -150,18 +151,38 @@ def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3
     keep_open(2 * workers)
 
 
-def preflight(stores: Mapping[str, tuple[ObjectStore, ObjectStore]], plan: Plan) -> None:
-    """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it begins."""
+def preflight(stores: Mapping[str, tuple[S3Store, S3Store]], plan: Plan, note: Callable[[str], None]) -> None:
+    """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it begins.
+
+    Where the endpoint that the plan uses does not answer and another is declared that does, its store moves there;
+    *note* is told.
+    """
 
     sides = [
-        (store, side.prefix)
+        (store, side)
         for section in plan.sections
         for store, side in zip(stores[section.id], (section.source, section.destination), strict=True)
     ]
     with ThreadPoolExecutor(min(8, len(sides)) or 1, thread_name_prefix="preflight") as threads:
         # In order: the same mistake gives the same message, whichever side answers first.
-        for answer in [threads.submit(store.ask_listing, prefix) for store, prefix in sides]:
-            answer.result()
+        for answer in [threads.submit(_reach, store, side) for store, side in sides]:
+            if moved := answer.result():
+                note(moved)
+
+
+def _reach(store: S3Store, side: Side) -> str:
+    """LIST at the first of the side's endpoints that answers; what to say of it, '' where it is the planned one."""
+    try:
+        store.ask_listing(side.prefix)
+        return ""
+    except (ConnectionFailed, RequestTimedOut) as away:
+        for url in side.endpoint_candidates:
+            if url != side.endpoint_url:
+                store.move_to(url)
+                with suppress(ConnectionFailed, RequestTimedOut):
+                    store.ask_listing(side.prefix)
+                    return f"{side.endpoint_url} does not answer ({away}); {url} is used instead"
+        raise
 
 
 def manifest_store(name: str, beside: Path, destination: Side) -> ManifestStore:

@@ -47,6 +47,8 @@ class CandidateProbe:
     """Of one read of up to 1 MiB; None: there was nothing to read."""
     error: StoreError | None = None
     """Why it cannot be used."""
+    listed: tuple[tuple[str, int], ...] = ()
+    """The first keys, with their sizes."""
 
     @property
     def reachable(self) -> bool:
@@ -74,13 +76,14 @@ def probe_candidate(url: str, store: ObjectStore, prefix: str, *, clock: Callabl
         sample = next(
             (found for found in listed if found.size >= LEAST_SAMPLE_BYTES and found.storage_class == STANDARD), None
         )
+        shown = tuple((found.key, found.size) for found in listed)
         if sample is None:
-            return CandidateProbe(url, seconds)
+            return CandidateProbe(url, seconds, listed=shown)
         room = memoryview(bytearray(min(sample.size, SAMPLE_BYTES)))
         began = clock()
         store.get(sample.key, room, start=0)
         spent = max(clock() - began - seconds, 1e-6)
-        return CandidateProbe(url, seconds, len(room) / spent)
+        return CandidateProbe(url, seconds, len(room) / spent, listed=shown)
     except StoreError as error:
         return CandidateProbe(url, error=error)
 
@@ -110,6 +113,15 @@ def choose(probes: Sequence[CandidateProbe], before: str | None = None) -> str:
     if before is not None and scores.get(before, float("inf")) <= best * STILL_GOOD:
         return before
     return next(url for url, score in scores.items() if score <= best * NEARLY_BEST)
+
+
+def strangers(probes: Sequence[CandidateProbe]) -> tuple[str, str] | None:
+    """Two endpoints whose buckets do not begin with the same keys; None: all that answered show the same."""
+    reachable = [probe for probe in probes if probe.reachable]
+    for probe in reachable[1:]:
+        if probe.listed != reachable[0].listed:
+            return reachable[0].url, probe.url
+    return None
 
 
 def chosen_side(side: Side, url: str) -> Side:

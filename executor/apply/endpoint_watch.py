@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from executor.events import Events
 from executor.flow.endpoint import EndpointGovernor
+from schema.ends import server_of
 from schema.errors import ConnectionFailed, StoreError
 from schema.process_view import BreakerState
 
@@ -52,7 +53,7 @@ class EndpointWatch:
         for name, endpoint in self._endpoints.items():
             if endpoint.well:
                 if self._away.pop(name, None) is not None:
-                    self._events.waiting(f"endpoint {name}", None)
+                    self._tell_well(name)
                 if endpoint.to_be_asked(now) and now - self._asked_at.get(name, float("-inf")) >= ASK_SECONDS:
                     self._asked_at[name] = now
                     self._probe(name)
@@ -94,6 +95,13 @@ class EndpointWatch:
     def moved(self) -> dict[str, str]:
         """Endpoint -> the URL used instead of the planned one."""
         return dict(self._at)
+
+    def _tell_well(self, name: str) -> None:
+        url = self._at.get(name)
+        if url is None or server_of(url) == name:
+            self._events.waiting(f"endpoint {name}", None)
+        else:
+            self._events.moved(f"endpoint {name}", url)
 
     def _opened(self, name: str, first: bool) -> None:
         care = self._care.get(name)

@@ -208,7 +208,9 @@ class Crew:
             was = bool(members)
             members.discard(pid) if back else members.add(pid)
             now = bool(members)
-        if was != now:
+        if was and not now and "moved_to" in said:
+            self._events.moved(what, said["moved_to"])
+        elif was != now:
             self._events.waiting(what, ConnectionFailed(said["message"]) if now else None)
 
 

@@ -30,7 +30,7 @@ from executor.stop import Stop
 from s3migrate import __version__
 from s3migrate.applying.crew import MOST, Crew, end_with_parent, patient_progress, processes_for
 from s3migrate.applying.endpoint_care import care_for
-from s3migrate.commands.common import emitter, json_option, plan_argument, quiet_option, read_plan, told_as_json
+from s3migrate.commands.common import emitter, json_option, plan_argument, quiet_option, read_plan, say, told_as_json
 from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
 from s3migrate.plan_url import PlanUrl
@@ -101,7 +101,7 @@ def apply_command(  # click passes one argument for each option
     stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
     failures: Sequence[FailedObject] = ()
     try:
-        preflight(stores, plan)
+        preflight(stores, plan, say)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
             events = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)

@@ -15,6 +15,7 @@ from s3migrate.plan_url import PlanUrl
 from s3migrate.wiring import manifest_store
 from schema.errors import MigrationError, UsageError
 from schema.files.manifest import ManifestStore
+from schema.formats.escape import one_line
 from schema.plan import Plan
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
         if run.run_id == run_id:
             return run
     raise UsageError(f"the ledger has no run {run_id}; `s3migrate status --all` lists them")
+
+
+def say(text: str) -> None:
+    """A line on stderr, for people."""
+    click.echo(f"s3migrate: {one_line(text)}", err=True)
 
 
 def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:

@@ -17,12 +17,12 @@ from executor.stop import Stop
 from executor.verify.listing import NOTES, Mismatch, MismatchKind
 from executor.verify.objects import Depth
 from executor.verify.run import Tallies, VerifyRun
-from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, say, told_as_json
 from s3migrate.console.output import outlive_readers
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.verify_report import ReportFile
-from s3migrate.wiring import open_ledger, open_sections, reading_tools
+from s3migrate.wiring import open_ledger, open_sections, preflight, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
@@ -65,6 +65,7 @@ def verify_command(
     calm_collector()
     schedule_as_batch()
     try:
+        preflight(stores, plan, say)
         run = ledger.runs.find(plan.plan_id)
         if run is None:
             click.echo("This plan was not applied with this ledger: none of its objects counts as copied.", err=True)

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from schema.declaration import Declaration, Side
+from schema.errors import DeclarationError
 from schema.plan import Plan
 from schema.timeouts import Timeouts
-from storage.endpoint_choice import CandidateProbe, choose, chosen_side, probe_candidate
+from storage.endpoint_choice import CandidateProbe, choose, chosen_side, probe_candidate, strangers
 from storage.open_store import open_store
 
 
@@ -20,7 +21,7 @@ def with_chosen_endpoints(
     """*declaration* with one endpoint in use on every side, and what the candidates answered, by URL.
 
     *base*: the plan before; its choices stay while they are still good. Sides with one endpoint are not asked.
-    Raises StoreErrors when no candidate of a side can be reached.
+    Raises StoreErrors when no candidate of a side can be reached, DeclarationError when two lead to different buckets.
     """
     figures: dict[str, Any] = {}
     before = {section.id: section for section in base.sections} if base is not None else {}
@@ -40,6 +41,13 @@ def _chosen(
     if len(side.endpoint_candidates) < 2:
         return side
     probes = [ask(side, url) for url in side.endpoint_candidates]
+    if strangers(probes) is not None:
+        probes = [ask(side, url) for url in side.endpoint_candidates]  # somebody may have written meanwhile
+    if (two := strangers(probes)) is not None:
+        raise DeclarationError(
+            f"endpoint_url: {two[0]} and {two[1]} do not lead to the same bucket: s3://{side.bucket}/{side.prefix} "
+            "begins with other keys at each; name only endpoints of one bucket"
+        )
     figures |= {probe.url: probe.figures() for probe in probes}
     return chosen_side(side, choose(probes, earlier.endpoint_url if earlier is not None else None))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -53,17 +54,19 @@ def probe_pair(
     source_can, sampled = survey_source(source, sample, preserve)
     classes = sorted({target_storage_class(listed.storage_class, preserve) for listed in sample} - {STANDARD})
     customer_key = pair.destination.sse_customer_key_env is not None
-    destination_can = probe_destination(
-        destination,
-        pair.destination.prefix,
-        Questions(
-            classes,
-            acl=preserve.acl,
-            server_copy=choice.method is Method.SERVER_COPY,
-            carried=() if customer_key else carried_by_all(preserve, [found.head for found in sampled]),
-        ),
-        token=probe_token(declaration),
-    )
+    with other_ways(pair.destination, declaration.timeouts) as others:
+        destination_can = probe_destination(
+            destination,
+            pair.destination.prefix,
+            Questions(
+                classes,
+                acl=preserve.acl,
+                server_copy=choice.method is Method.SERVER_COPY,
+                carried=() if customer_key else carried_by_all(preserve, [found.head for found in sampled]),
+                other_ways=others,
+            ),
+            token=probe_token(declaration),
+        )
     source_can = as_declared(source_can, pair.source)
     destination_can = as_declared(destination_can, pair.destination)
     evidence = Evidence(preserve, source_can, destination_can, sampled, all_versions=all_versions)
@@ -79,6 +82,19 @@ def probe_pair(
         choice=settle_method(declaration, pair, choice, destination=destination_can),
         canary=exercising(sample, sampled),
     )
+
+
+@contextmanager
+def other_ways(side: Side, timeouts: Timeouts) -> Iterator[list[tuple[str, ObjectStore]]]:
+    """Stores of the endpoints that are declared for *side* beside the one in use, by URL."""
+    with ExitStack() as cleanup:
+        opened: list[tuple[str, ObjectStore]] = []
+        for url in side.endpoint_candidates:
+            if url != side.endpoint_url:
+                store = open_store(replace(side, endpoint_url=url), timeouts=timeouts)
+                cleanup.callback(store.close)
+                opened.append((url, store))
+        yield opened
 
 
 def as_declared(found: Capabilities, side: Side) -> Capabilities:

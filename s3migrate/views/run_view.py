@@ -148,6 +148,10 @@ class HumanRun:
         """Why nothing moves."""
         self._say(f"The {what} is back." if error is None else f"Waiting for the {what}: {one_line(str(error))}")
 
+    def moved(self, what: str, url: str) -> None:
+        """Where the run goes on."""
+        self._say(f"The run goes on at {one_line(url)}, instead of the {what}.")
+
     def progress(self, progress: Progress, flow: ProcessView) -> None:
         """A live line, or a line every ten seconds, and one as soon as an archive is waited for."""
         line = progress_line(progress, flow, self._rate)
@@ -203,6 +207,10 @@ class JsonRun:
     def waiting(self, what: str, error: MigrationError | None) -> None:
         """waiting"""
         self._emit({"type": "waiting", "for": what, "back": error is None, "message": str(error or "")})
+
+    def moved(self, what: str, url: str) -> None:
+        """waiting: over, since the run has moved"""
+        self._emit({"type": "waiting", "for": what, "back": True, "moved_to": url, "message": f"goes on at {url}"})
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
         """progress"""

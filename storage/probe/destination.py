@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from schema.errors import AccessRefused, StoreError
+from schema.errors import AccessRefused, DeclarationError, ObjectMissing, StoreError
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Setting
 from schema.objects import ListedObject
 from storage.port import HeaderList, ObjectStore
@@ -60,6 +61,8 @@ class Questions:
     """Some twenty requests."""
     carried: HeaderList = ()
     """Headers of every write of the run, such as encryption, which the bucket's policy may require."""
+    other_ways: Sequence[tuple[str, ObjectStore]] = ()
+    """Further endpoints that are declared to lead to the bucket, by URL: each is asked for one canary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def probe_destination(
         facts[Setting.PROBE] = "nothing written: the bucket locks every new object by default"
         return Capabilities.of(facts)
     try:
-        _begin(canary)
+        _begin(canary, asked.other_ways)
         facts |= _write_checks(canary, asked, acl=asked.acl and facts[Fact.ACL] != REJECTED)
     except BaseException as error:
         left = canary.remove()
@@ -120,11 +123,18 @@ def _read_settings(canary: Canary, acl: bool) -> Facts:
     return facts | read_ownership(ask) if acl else facts
 
 
-def _begin(canary: Canary) -> None:
-    """Write one canary and remove it: without either permission there is no probe."""
+def _begin(canary: Canary, other_ways: Sequence[tuple[str, ObjectStore]]) -> None:
+    """Write one canary and remove it: without either permission there is no probe. Every other way must show it."""
     written = canary.put("first", BODY)
     if isinstance(written, StoreError):
         raise _explained(written, canary, "s3:PutObject")
+    for url, store in other_ways:
+        seen = canary.ask(partial(store.head, canary.key("first")))
+        if isinstance(seen, ObjectMissing):
+            raise DeclarationError(
+                f"endpoint_url: {url} does not lead to the same bucket as the endpoint in use: what is written through "
+                f"the one cannot be seen through the other ({seen}); name only endpoints of one bucket"
+            )
     removed = canary.ask(lambda: canary.store.delete(canary.key("first"), version_id=written.version_id))
     if isinstance(removed, StoreError):
         raise _explained(removed, canary, "s3:DeleteObject (s3:DeleteObjectVersion where the bucket has versions)")

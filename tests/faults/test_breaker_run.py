@@ -106,6 +106,8 @@ def test_the_run_moves_on_to_the_next_endpoint(
         far.forget()
         waiting = lines.until(lambda said: said["type"] == "waiting")
         assert far.endpoint_url in waiting["message"], waiting
+        on = lines.until(lambda said: said["type"] == "waiting")
+        assert (on["back"], on["moved_to"]) == (True, far.endpoint_url), "the run has moved: nobody knows of the other"
         lift(on_rclone)
         complete = lines.until(lambda said: said["type"] == "run_complete")
         assert applying.wait(PATIENCE) == 0

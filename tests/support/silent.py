@@ -23,6 +23,9 @@ class Silent:
     def waiting(self, what: str, error: MigrationError | None) -> None:
         """Nothing."""
 
+    def moved(self, what: str, url: str) -> None:
+        """Nothing."""
+
     def progress(self, progress: Progress, flow: ProcessView) -> None:
         """Nothing."""
 
