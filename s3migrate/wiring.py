@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from executor.copy.job import Tools
     from executor.flow.endpoint import EndpointGovernor
     from executor.flow.governor import Governor
-    from executor.flow.side_counters import SideObserver
+    from executor.flow.meters import RequestMeter
     from executor.ledger.embedded.server import EmbeddedPostgres
     from executor.ledger.ledger import Ledger
     from executor.stop import Stop
@@ -114,12 +114,18 @@ class Governors:
     """One EndpointGovernor for each endpoint, however it is spelled, shared by all stores that speak to it."""
 
     def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, wait: Callable[[float], bool] | None = None
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], bool] | None = None,
+        meters: Mapping[WhichSide, RequestMeter] | None = None,
     ) -> None:
+        """*meters*: requests are counted there, too."""
         from executor.flow.side_counters import SideCounters
 
         self.by_name: dict[str, EndpointGovernor] = {}
         self.sides = {side: SideCounters() for side in SIDES}
+        self._meters = meters
         self._clock = clock
         self._wait = wait
 
@@ -132,12 +138,14 @@ class Governors:
             self.by_name[name] = EndpointGovernor(name, clock=self._clock, wait=self._wait or wait_asleep)
         return self.by_name[name]
 
-    def observer(self, side: Side, which: WhichSide) -> SideObserver:
+    def observer(self, side: Side, which: WhichSide) -> RequestObserver:
         """Observes the requests of one store of *side*, which is *which* of its pair's."""
+        from executor.flow.meters import MeteredObserver
         from executor.flow.side_counters import SideObserver
 
         waits_for = Activity.SOURCE if which is WhichSide.SOURCE else Activity.DESTINATION
-        return SideObserver(self.of(side), self.sides[which], waits_for)
+        observer = SideObserver(self.of(side), self.sides[which], waits_for)
+        return observer if self._meters is None else MeteredObserver(observer, self._meters[which])
 
 
 def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3Store]]) -> None:

@@ -67,6 +67,8 @@ class FlowHistory:
         self._last = replace(self._read(clock()), sides={})
         self._looked_at = self._processor_looked_at = self._last.at
         self._threads = _no_time()
+        self.thread_seconds = _no_time()
+        """The same since the process began."""
         self._limits: dict[str, float] = {}
         self._saturated_seconds = 0.0
         self._number = 0
@@ -80,12 +82,14 @@ class FlowHistory:
         self._looked_at = now
         # What is idle while a claim is asked for waits for the ledger.
         asking = self._watched.feeder.activity.doing is Activity.LEDGER
-        threads, idle, limit = self._threads, Activity.IDLE, Activity.LIMIT
+        threads, ever, idle, limit = self._threads, self.thread_seconds, Activity.IDLE, Activity.LIMIT
         for thread in self._watched.pool.activities:
             doing = thread.doing
             if doing is limit:
                 self._limits[thread.limit] = self._limits.get(thread.limit, 0.0) + seconds
-            threads[Activity.LEDGER if asking and doing is idle else doing] += seconds
+            doing = Activity.LEDGER if asking and doing is idle else doing
+            threads[doing] += seconds
+            ever[doing] += seconds
         if now - self._processor_looked_at >= PROCESSOR_SECONDS:
             if self._saturated():
                 self._saturated_seconds += now - self._processor_looked_at

@@ -27,6 +27,9 @@ class Inbox(Generic[Item]):
         self._room = threading.Event()
         self._never = threading.Event()
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def put(self, item: Item, timeout: float) -> bool:
         """Queue *item*. Returns False when there was no room within *timeout* seconds."""
         if len(self._items) >= self._maximum:

@@ -12,6 +12,7 @@ from executor.apply.settings import ApplySettings
 from executor.copy.patience import LedgerPatience
 from executor.events import Events
 from executor.flow.governor import Governor
+from executor.flow.meters import Histogram
 from executor.flow.side_counters import SideCounters
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Run, Worker
@@ -20,9 +21,33 @@ from executor.stop import Crash, Stop
 from schema.errors import WhichSide
 from schema.files.manifest import ManifestStore
 from schema.plan import Plan
+from schema.process_view import ProcessView
 
 STALE_SECONDS = 0.2
 """How long a worker whose leases were not renewed in time waits before it checks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """How this process stands at a moment, for who looks into it while it works. Histograms are still being written."""
+
+    view: ProcessView
+    thread_seconds: Sequence[float]
+    """By schema.flow.samples.Activity, since the process began."""
+    buffer_bytes: int
+    buffer_limit: int
+    queued_rows: int
+    """Results on their way to the ledger."""
+    flush_seconds: Histogram
+    object_sizes: Histogram
+
+
+@dataclass(slots=True)
+class Window:
+    """Through it others look into the process; nothing costs anything until somebody does."""
+
+    look: Callable[[], ProcessState] | None = None
+    """None: it has not begun to work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +67,7 @@ class RunSurroundings:
     """Seconds."""
     sides: Mapping[WhichSide, SideCounters] = field(default_factory=dict)
     """Where the requests of the routes' stores are counted."""
+    window: Window = field(default_factory=Window)
     care: Mapping[str, EndpointCare] = field(default_factory=dict)
     """What can be done about an endpoint that is away, by the names of the governor's endpoints."""
 

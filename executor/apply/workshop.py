@@ -13,7 +13,7 @@ from executor.apply.history import FlowHistory, Watched
 from executor.apply.loader import ChunkLoader
 from executor.apply.object_tasks import ObjectTasks
 from executor.apply.pool import WorkerPool
-from executor.apply.surroundings import Membership, RunSurroundings
+from executor.apply.surroundings import Membership, ProcessState, RunSurroundings
 from executor.apply.writer import LeasedChunks, LedgerWriter
 from executor.attempts import Retrier
 from executor.copy.job import CopyTools
@@ -108,6 +108,19 @@ class Workshop:
         if self.member.lifeline.keep(self.history.unkept(now)):
             self.history.kept()
 
+    def state(self) -> ProcessState:
+        """How it stands; called by whoever looks through the window, in a thread of theirs."""
+        budget = self.buffers.budget
+        return ProcessState(
+            view=self.seen(self.given.clock(), self._limits),
+            thread_seconds=tuple(self.history.thread_seconds),
+            buffer_bytes=budget.in_use,
+            buffer_limit=budget.total,
+            queued_rows=self.writer.queued,
+            flush_seconds=self.writer.flush_seconds,
+            object_sizes=self.writer.object_sizes,
+        )
+
     def close(self) -> bool:
         """Start nothing more, let work in flight finish, flush it. Returns whether all of it finished."""
         stop, grace_seconds = self.given.stop, self.given.settings.grace_seconds
@@ -154,4 +167,6 @@ def open_workshop(given: RunSurroundings, member: Membership) -> Workshop:
     loader = ChunkLoader(given, tasks, writer)
     feeder = Feeder(given, member, loader, pool=pool, writer=writer)
     history = FlowHistory(Watched(pool, writer, feeder, buffers.budget, given.sides), clock)
-    return Workshop(given, member, pool, writer, feeder, buffers, history)
+    workshop = Workshop(given, member, pool, writer, feeder, buffers, history)
+    given.window.look = workshop.state
+    return workshop

@@ -15,6 +15,7 @@ from executor.activity import waiting
 from executor.apply.inbox import Inbox
 from executor.copy.job import OpenChunk
 from executor.copy.patience import LedgerPatience
+from executor.flow.meters import SECONDS, SIZES, Histogram
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verification, Worker
 from executor.stop import Crash
@@ -118,6 +119,8 @@ class LedgerWriter:
         self._inbox: Inbox[tuple[OpenChunk, Result] | None] = Inbox(4 * batching.rows)
         self._on_finished: Callable[[], None] = lambda: None
         self.recorded = Recorded()
+        self.flush_seconds = Histogram(SECONDS)
+        self.object_sizes = Histogram(SIZES)
         self._open: dict[int, OpenChunk] = {}
         self._open_lock = threading.Lock()
         self._closing = False
@@ -146,6 +149,11 @@ class LedgerWriter:
         with waiting(Activity.LEDGER):
             while not (self._died or self._inbox.put((work, result), 1.0) or self._patience.stop.abandoning):
                 pass
+
+    @property
+    def queued(self) -> int:
+        """Results on their way to the ledger."""
+        return len(self._inbox)
 
     def open_chunks(self) -> list[OpenChunk]:
         """Chunks held by this process, for heartbeats and for release."""
@@ -208,15 +216,19 @@ class LedgerWriter:
                 self._sink.give_back(left.chunk, left.postponed)
             return lost
 
+        began = self._clock()
         try:
             lost = self._patience.answer(flush)
         except Stopped:
             return
+        self.flush_seconds.observe(self._clock() - began)
         self.mark_lost(lost)
         self.mark_lost(frozenset(left.chunk.chunk_no for left in returned))
         for report in reports:
             if report.chunk.chunk_no not in lost:
                 self.recorded = self.recorded.with_report(report)
+                for row in report.completions:
+                    self.object_sizes.observe(row.size)
             if report.finished and report.chunk.chunk_no not in lost:
                 with self._open_lock:
                     work = self._open.pop(report.chunk.chunk_no, None)

@@ -129,6 +129,15 @@ class Runs:
         with self._database.transaction() as transaction:
             return _plan_of(transaction, run_id)
 
+    def planned_seconds(self, run_id: int) -> int | None:
+        """How long the plan expects the run to take; None: it does not say."""
+        with self._database.transaction() as transaction:
+            found: int | None = transaction.value(
+                "SELECT CAST(plan #>> '{estimate,figures,seconds}' AS int) FROM ledger.run WHERE run_id = :run_id",
+                run_id=run_id,
+            )
+        return found
+
     def set_limit(self, run_id: int, name: str, value: float) -> None:
         """Set a limit that every process of the run reads."""
         with self._database.transaction() as transaction:

@@ -99,6 +99,14 @@ class Samples:
             )
         return [_sample(row) for row in rows]
 
+    def last_completion(self, run_id: int) -> datetime | None:
+        """The end of the last sample in which an object came to its end; None: there is none."""
+        with self._database.transaction() as transaction:
+            found: datetime | None = transaction.value(
+                "SELECT max(at) FROM ledger.flow_sample WHERE run_id = :run_id AND objects > 0", run_id=run_id
+            )
+        return found
+
     def total(self, run_id: int) -> FlowCounts:
         """All samples of the run added up; `seconds` is the time of its processes."""
         points = self._points(run_id, WHOLE_RUN)

@@ -17,9 +17,10 @@ import click
 from executor.apply.chunking import chunks_of
 from executor.apply.runner import apply, chosen_batches
 from executor.apply.settings import ApplySettings
-from executor.apply.surroundings import RunSurroundings
+from executor.apply.surroundings import RunSurroundings, Window
 from executor.events import Events
 from executor.flow.governor import Governor
+from executor.flow.meters import RequestMeter
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, FailedObject, Progress, RunState
 from executor.ledger.workers import this_process
@@ -37,11 +38,14 @@ from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.ending import ending_text
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
+from s3migrate.watching.address import Address
 from s3migrate.watching.live_run import LiveRun, QuietRun
+from s3migrate.watching.metered import CountedEvents, Metered
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight, share_descriptors
-from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped
+from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped, UsageError
 from schema.files.manifest import ManifestStore
 from schema.files.plan_checks import check_guards
+from schema.flow.samples import SIDES
 from schema.formats.escape import one_line
 from schema.plan import Plan
 from storage.s3.store import S3Store
@@ -66,6 +70,7 @@ def asked_for(_context: object, _option: object, text: str) -> int | None:
 @click.option("--processes", callback=asked_for, default="1", metavar="N|auto", help="Local worker processes.")
 @click.option("--leave-when-idle", is_flag=True, help="Exit 0 when nothing is left to start, even while others work.")
 @quiet_option
+@click.option("--metrics", "metrics_at", metavar="ADDR", help="Serve this process's Prometheus metrics at HOST:PORT.")
 @click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's number.")
 @json_option
 @told_as_json
@@ -77,6 +82,7 @@ def apply_command(  # click passes one argument for each option
     processes: int | None,
     leave_when_idle: bool,
     one_of: tuple[int, int] | None,
+    metrics_at: str | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -96,7 +102,7 @@ def apply_command(  # click passes one argument for each option
     plan, manifests = read_plan(plan_path)
     check_approved(plan, expect_plan_id or settings.expected_plan_id)
     emit = emitter(as_json)
-    governors = Governors()
+    metered, governors = _metered(metrics_at)
     ends = ((s.id, s.source, s.destination) for s in plan.sections)
     stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
     failures: Sequence[FailedObject] = ()
@@ -104,13 +110,17 @@ def apply_command(  # click passes one argument for each option
         preflight(stores, plan, say)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
             events = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
+            if metered is not None:
+                events = CountedEvents(events, metered.retries)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
             count = processes or processes_for(plan.transfer.objects, usable_cores())
             if count > 1:
                 progress = _supervise(asked, plan_path, count, emit=emit)
             else:
                 budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
-                progress = _work(asked, manifests, _Ends(stores, governors), budget=budget)
+                progress = _work(
+                    asked, manifests, _Ends(stores, governors, metered.window if metered else Window()), budget=budget
+                )
             if not isinstance(progress, int) and progress.untried:
                 failures = ledger.reports.failures(progress.run_id)
     finally:
@@ -125,6 +135,24 @@ def apply_command(  # click passes one argument for each option
     else:
         click.echo(progress_line(progress, None, Rate()), err=True)
     return conclude(progress, failures)
+
+
+def _metered(address: str | None) -> tuple[Metered | None, Governors]:
+    """What observes the requests, and with `--metrics` the place where they are served. Raises UsageError."""
+    if address is None:
+        return None, Governors()
+    from s3migrate.watching.metrics_server import serve_metrics  # and prometheus-client, which nobody else needs
+
+    meters = {side: RequestMeter() for side in SIDES}
+    governors = Governors(meters=meters)
+    metered = Metered(Window(), meters, governors.sides)
+    try:
+        at = Address.parse(address)
+    except ValueError as error:
+        raise UsageError(f"--metrics: {error}") from None
+    port = serve_metrics(at, metered)
+    click.echo(f"s3migrate: metrics at {at._replace(port=port).url}metrics", err=True)
+    return metered, governors
 
 
 def _told(plan: Plan, ledger: Ledger, *, live: bool, quiet: bool) -> Events:
@@ -164,6 +192,8 @@ class _Ends(NamedTuple):
 
     stores: Mapping[str, tuple[S3Store, S3Store]]
     governors: Governors
+    window: Window
+    """Through which the process may be looked into."""
 
 
 def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) -> Progress:
@@ -191,6 +221,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
                 events=asked.events,
                 stop=asked.stop,
                 sides=ends.governors.sides,
+                window=ends.window,
                 care=care_for(sides),
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import (
@@ -42,6 +43,10 @@ class RunSnapshot:
     """The first FAILURES_SHOWN."""
     failed_by: Mapping[str, int]
     """All that were given up, by error code."""
+    planned_seconds: int | None
+    """What the plan expected; None: it does not say."""
+    last_completion: datetime | None
+    """When objects last came to their end, to ten seconds; None: none did."""
     total: FlowCounts
     history: Sequence[FlowPoint]
     why: Why
@@ -68,6 +73,8 @@ def snapshot_of(ledger: Ledger, run: Run) -> RunSnapshot:
         scaling=ledger.workers.scaling(run_id),
         failures=failures,
         failed_by=ledger.reports.failure_counts(run_id) if failures else {},
+        planned_seconds=ledger.runs.planned_seconds(run_id),
+        last_completion=ledger.samples.last_completion(run_id),
         total=ledger.samples.total(run_id),
         history=history,
         why=why_of(ledger, progress),

@@ -44,6 +44,10 @@ COUNTS = FlowCounts(
     sides=SIDES,
 )
 
+REFUSED = FailedObject(
+    3, "bulk-03", 17, 403, "AccessRefused", f"PutObject {HOSTILE}: refused", "r1", NOW, HOSTILE, True
+)
+
 
 def worker(number: int = 1, **more: Any) -> WorkerSeen:
     """A process that is well."""
@@ -73,8 +77,6 @@ def snapshot(**more: Any) -> RunSnapshot:
         for n in range(120)
     ]
     shares = {Activity.DESTINATION: 0.62, Activity.SOURCE: 0.23, Activity.THROTTLING: 0.1, Activity.WORKING: 0.05}
-    words = f"PutObject {HOSTILE}: refused"
-    refused = FailedObject(3, "bulk-0003", 17, 403, "AccessRefused", words, "r1", NOW, HOSTILE, True)
     made = RunSnapshot(
         run=run,
         progress=progress,
@@ -86,8 +88,10 @@ def snapshot(**more: Any) -> RunSnapshot:
         cells=[CellProgress(5000, 5000 if n < 80 else 2500 if n < 90 else 0, 3 if n == 40 else 0) for n in range(200)],
         workers=[worker(1), worker(2)],
         scaling=Scaling(3, run.plan_id, "photos", 120, 4, 560_000, 55 << 30, 2, "working", 5),
-        failures=[refused],
+        failures=[REFUSED],
         failed_by={"AccessRefused": 3},
+        planned_seconds=14_400,
+        last_completion=NOW,
         total=COUNTS,
         history=points,
         why=Why(Bottleneck.DESTINATION, shares, "62 % of thread time waited for the destination's answers (290 ms)."),
