@@ -38,7 +38,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], lo
         process = subprocess.Popen(
             list(command), cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
         )
-        memory = _MemoryWatch(process.pid)
+        memory = MemoryWatch(process.pid)
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
@@ -60,7 +60,7 @@ def run_or_fail(command: Sequence[str], folder: Path, environment: Mapping[str, 
     return measured
 
 
-class _MemoryWatch:
+class MemoryWatch:
     """Samples the resident memory of a process tree. ru_maxrss will not do: it survives fork and exec."""
 
     def __init__(self, pid: int) -> None:
@@ -75,6 +75,7 @@ class _MemoryWatch:
             self.peak = max(self.peak, _peak_of(self._pid))
 
     def stop(self) -> None:
+        """Sample no more; `peak` stays."""
         self._ended.set()
         self._thread.join()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from planner.batches import named
 from planner.inputs import PairInputs, PlanInputs
 from planner.lineage import lineage_of, refuse_manifests_inside
+from planner.review.calibration import UNMEASURED, Calibration, measured_in
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
 from planner.review.expectations import refuse_unexpected
@@ -47,12 +48,24 @@ def build_plan(inputs: PlanInputs) -> Plan:
         )
     outcomes = [SectionPlanner(pair, inputs).plan() for pair in declaration.pairs]
     plan = _assembled(outcomes, inputs, lineage)
+    if base is not None:
+        # No two probes take the same milliseconds: what they took then is as good, and a plan that says the same stays.
+        before = _assembled(outcomes, inputs, lineage, measured=measured_in(base.estimate))
+        plan = base if with_plan_id(dataclasses.replace(before, serial=base.serial)).plan_id == base.plan_id else plan
     refuse_unexpected(plan, declaration.expect)
-    return _numbered(plan, base)
+    return plan if plan is base else _numbered(plan, base)
 
 
-def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: str) -> Plan:
+def _assembled(
+    outcomes: Sequence[SectionOutcome],
+    inputs: PlanInputs,
+    lineage: str,
+    *,
+    measured: Mapping[str, Calibration] | None = None,
+) -> Plan:
+    """*measured*: instead of what the probes of *inputs* took."""
     declaration, budget = inputs.declaration, inputs.budget
+    calibrations = {name: pair.calibration for name, pair in inputs.pairs.items()} if measured is None else measured
     sections = tuple(
         _section(pair, inputs.pairs[pair.id], outcome, accepted=declaration.accept_loss)
         for pair, outcome in zip(declaration.pairs, outcomes, strict=True)
@@ -73,6 +86,7 @@ def _assembled(outcomes: Sequence[SectionOutcome], inputs: PlanInputs, lineage: 
             outcome.delivered.largest,
             outcome.unclear_order,
             outcome.remarks,
+            calibrations.get(section.id, UNMEASURED),
         )
         for section, outcome in zip(sections, outcomes, strict=True)
     ]
@@ -127,10 +141,5 @@ def _section(pair: Pair, inputs: PairInputs, outcome: SectionOutcome, *, accepte
 
 
 def _numbered(plan: Plan, base: Plan | None) -> Plan:
-    """*plan* with its serial and plan_id; *base* itself when nothing but provenance differs."""
-    if base is None:
-        return with_plan_id(plan)
-    same = with_plan_id(dataclasses.replace(plan, serial=base.serial))
-    if same.plan_id == base.plan_id:
-        return base
-    return with_plan_id(dataclasses.replace(plan, serial=base.serial + 1))
+    """*plan*, which is not *base*, with its serial and plan_id."""
+    return with_plan_id(plan if base is None else dataclasses.replace(plan, serial=base.serial + 1))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from planner.batches import TARGETS
 from planner.march import EarlierCopy
 from planner.methods import STREAMED, MethodChoice
+from planner.review.calibration import UNMEASURED, Calibration
 from schema.declaration import Declaration
 from schema.facts import Capabilities
 from schema.files.manifest import ManifestStore
@@ -53,6 +54,7 @@ class PairInputs:
     choice: MethodChoice = STREAMED
     canary: frozenset[str] = frozenset()
     """Keys that should go first (see planner.stages.exercising)."""
+    calibration: Calibration = UNMEASURED
 
 
 @dataclass(frozen=True, slots=True)

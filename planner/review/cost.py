@@ -7,6 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
 from planner.review import prices
+from planner.review.calibration import UNMEASURED, Calibration
 from planner.review.workload import ClassWork, Largest
 from schema.attributes.evidence import Counted
 from schema.declaration import Declaration, Policy
@@ -28,6 +29,7 @@ class SectionWork(NamedTuple):
     """Source keys whose listing does not show the order of their versions."""
     remarks: tuple[Risk, ...] = ()
     """Of its listings."""
+    calibration: Calibration = UNMEASURED
 
 
 ASSUMPTIONS: dict[str, str] = {

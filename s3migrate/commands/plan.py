@@ -30,6 +30,7 @@ from s3migrate.views.plan_progress import PlanLines
 from s3migrate.views.plan_text import plan_text, summary_of
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
 from schema.declaration import Declaration
+from schema.ends import endpoint_of
 from schema.errors import IntegrityRefused, ListingUnordered, LocalDiskError
 from schema.exit_codes import ExitCode
 from schema.files.declaration_file import load_declaration
@@ -38,6 +39,7 @@ from schema.files.planfile import load_plan, write_plan
 from schema.formats.escape import one_line
 from schema.plan import Plan
 from storage.port import Believe, ObjectStore
+from storage.probe.timing import Timing
 
 
 @click.command("plan", short_help="List both sides, write plan and manifests.")
@@ -87,12 +89,17 @@ def plan_command(  # click passes one argument for each option
     lines.probing(len(declaration.pairs))
     before = _base(path, base, lineage_of(declaration))
     declaration, endpoints = with_chosen_endpoints(declaration, before, time.monotonic)
-    stores = open_sections(((p.id, p.source, p.destination) for p in declaration.pairs), timeouts=declaration.timeouts)
+    timings: dict[str, Timing] = {}
+    stores = open_sections(
+        ((p.id, p.source, p.destination) for p in declaration.pairs),
+        lambda side, _which: timings.setdefault(endpoint_of(side), Timing()),
+        timeouts=declaration.timeouts,
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
         with closing(InventoryReader(declaration_path.parent, declaration.timeouts, time.time)) as inventories:
-            terms = ListingTerms(parallel_listing, Believe(believe), inventories)
+            terms = ListingTerms(parallel_listing, Believe(believe), inventories, timings)
             asked = _Asked(declaration, before, settings, endpoints, terms)
             plan = _planned(asked, stores, manifests, lines=lines)
         written = write_plan(path, plan, manifests)
@@ -103,16 +110,8 @@ def plan_command(  # click passes one argument for each option
             for store in pair:
                 store.close()
     if emit:
-        emit(
-            {
-                "type": "plan_summary",
-                "plan": str(path),
-                "plan_id": plan.plan_id,
-                "written": written,
-                "inventories": inventories.read,
-                **summary_of(plan),
-            }
-        )
+        words = {"type": "plan_summary", "plan": str(path), "plan_id": plan.plan_id, "written": written}
+        emit(words | {"inventories": inventories.read} | summary_of(plan))
     else:
         click.echo(plan_text(plan), err=True)
         click.echo(f"{'Wrote' if written else 'Unchanged:'} {path}", err=True)

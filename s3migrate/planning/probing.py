@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
 from planner.inputs import PairInputs
 from planner.methods import choose_method, settle_method
+from planner.review.calibration import Calibration
 from planner.review.losses import find_losses
 from planner.stages import exercising
 from s3migrate.planning.inventories import InventoryReader
@@ -17,6 +18,7 @@ from s3migrate.wiring import probe_token
 from schema.attributes.evidence import Evidence
 from schema.attributes.protection import carried_by_all
 from schema.declaration import Declaration, Pair, Side
+from schema.ends import endpoint_of
 from schema.errors import StoreError
 from schema.facts import Capabilities, Fact, Finding
 from schema.objects import ListedObject
@@ -28,6 +30,7 @@ from storage.port import Believe, ObjectStore, believing
 from storage.probe.destination import Questions, probe_destination
 from storage.probe.sample import sample_of
 from storage.probe.source import survey_source
+from storage.probe.timing import Timing
 
 
 class ListingTerms(NamedTuple):
@@ -38,6 +41,8 @@ class ListingTerms(NamedTuple):
     believe: Believe
     """Of the source's listings."""
     inventories: InventoryReader
+    timings: Mapping[str, Timing]
+    """Of the requests so far, by endpoint."""
 
 
 def probe_pair(
@@ -81,6 +86,15 @@ def probe_pair(
         losses=find_losses(evidence, declaration.accept_loss),
         choice=settle_method(declaration, pair, choice, destination=destination_can),
         canary=exercising(sample, sampled),
+        calibration=calibration_of(pair, terms.timings),
+    )
+
+
+def calibration_of(pair: Pair, timings: Mapping[str, Timing]) -> Calibration:
+    """What reads at the pair's source and writes at its destination took."""
+    source, destination = timings.get(endpoint_of(pair.source)), timings.get(endpoint_of(pair.destination))
+    return Calibration(
+        None if source is None else source.read_ms, None if destination is None else destination.write_ms
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from support.planning import DESTINATION, POLICY, SOURCE, declare
 
 from planner.batches import DraftBatch
+from planner.review.calibration import Calibration, measured_in
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
 from planner.review.risks import risks_of
@@ -108,6 +109,26 @@ def test_time_is_bound_by_what_is_slowest() -> None:
     )
     assert throttled["duration"]["expected"] == "3 min 21 s", "and one endpoint one"
     assert made([])["duration"]["bound_by"] == "nothing to do"
+
+
+def measured(drafts, read_ms: int, write_ms: int, limits: Limits = NO_LIMITS):
+    objects = sum(each.manifest.objects for each in drafts)
+    one = section(summary={"transfer": Tally(objects, 0)})
+    work = [SectionWork(one, {}, Largest(1), calibration=Calibration(read_ms, write_ms))]
+    return estimate(work_by_tier(drafts, [{}]), work, declare(limits=limits), budget=BUDGET)
+
+
+def test_what_the_probe_took_takes_the_place_of_constants() -> None:
+    near = measured([draft("tiny", 100_000, 100_000)], 1, 2)
+    assert near["figures"]["seconds"] == 30, "100,000 x 0.28 ms of processor, and the start"
+    far = measured([draft("tiny", 100_000, 100_000)], 50, 100)
+    assert far["figures"]["seconds"] == 31, "512 at once hide 150 ms nearly"
+    few = measured([draft("tiny", 100_000, 100_000)], 50, 100, Limits(workers=16))
+    assert few["figures"]["seconds"] == 939, "16 at once hide nothing"
+    assert near["assumptions"]["measured"] == {"main": {"read_ms": 1, "write_ms": 2}}
+    assert measured_in(near) == {"main": Calibration(1, 2)}
+    assert "latency_ms" not in near["assumptions"]
+    assert measured_in(made([draft("tiny", 1, 1)])) == {}
 
 
 def test_memory_is_the_budget_at_most() -> None:

@@ -1,0 +1,182 @@
+"""The design's scale tests on two lean servers, bytes discarded at the destination: planned, applied, verified.
+
+    python -m bench.scale small [OBJECTS]      1 KB each; 1,000,000 unless said otherwise, 10,000,000 for the design's
+    python -m bench.scale large [OBJECTS]      100 MB each, with a kill -9 in the middle; 100 unless said otherwise
+    python -m bench.scale mixed [SCALE]        900,000 x 100 KB, 900 x 10 MB, 1 x 1 GB, times SCALE; 0.1 unless said
+
+Prints one table: how long each command took, CPU and memory, objects a second in each tenth, the ledger's folder, and
+what the plan had estimated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from bench.beds import Ends, LeanServer
+from bench.contestants import declaration, environment, losses_of, ours
+from bench.measure import EmbeddedLedger, Measured, MemoryWatch, run_or_fail
+from bench.workloads import BUCKET, GB, KB, MB, Group, Workload
+
+MIB = 1 << 20
+KEPT_BODIES = 1200
+"""More than the canary and the probe write: these are read back."""
+
+
+class Applied(NamedTuple):
+    """What an apply did."""
+
+    measured: Measured
+    progress: list[tuple[float, int]]
+    """Seconds since its start, and objects done, about once a second."""
+
+
+def workload(kind: str, argument: str | None) -> Workload:
+    """What is moved."""
+    if kind == "small":
+        objects = int(argument or 1_000_000)
+        return Workload(f"{objects:,} x 1 KB", (Group(objects, KB),))
+    if kind == "large":
+        objects = int(argument or 100)
+        return Workload(f"{objects:,} x 100 MB", (Group(objects, 100 * MB),))
+    mixed = Workload("mixed", (Group(900_000, 100 * KB), Group(900, 10 * MB), Group(1, GB)))
+    return mixed.scaled(float(argument or 0.1))
+
+
+@contextmanager
+def servers(work: Workload, *options: str) -> Iterator[Ends]:
+    """A source that makes its bytes up, and a destination that keeps none; both with *options*."""
+    preload = [word for group in work.groups for word in ("--preload", f"{group.objects}:{group.size}")]
+    keeping = ["--bucket", BUCKET, f"--discard={KEPT_BODIES}"]
+    with LeanServer([*preload, *options], None) as source, LeanServer([*keeping, *options], None) as destination:
+        yield Ends(source, destination, None)
+
+
+def planned(ends: Ends, folder: Path, words: Mapping[str, str], *, limits: dict[str, object] | None = None) -> Measured:
+    """Plan, accepting what the destination cannot keep."""
+    measured = Measured(0, 0.0, 0.0, 0)
+    accepted: list[str] = []
+    for _ in range(2):
+        (folder / "migration.yaml").write_text(
+            yaml.safe_dump(declaration(ends, limits or {}, accepted), sort_keys=False)
+        )
+        command = [ours(), "plan", "migration.yaml", "-o", "bench.plan.yaml"]
+        measured = run_or_fail(command, folder, words, folder / "plan.log")
+        if set(losses := losses_of(folder / "bench.plan.yaml")) <= set(accepted):
+            break
+        accepted = losses
+    return measured
+
+
+def applied(folder: Path, words: Mapping[str, str], *, kill_after: float | None = None) -> Applied:
+    """Apply, watched; killed after so many seconds when told to."""
+    started, progress = time.perf_counter(), []
+    process = subprocess.Popen(
+        [ours(), "apply", "bench.plan.yaml", "--json"],
+        cwd=folder,
+        env=dict(words),
+        stdout=subprocess.PIPE,
+        stderr=(folder / "apply.log").open("ab"),
+        text=True,
+    )
+    memory = MemoryWatch(process.pid)
+    killer = threading.Timer(kill_after or 0, os.kill, (process.pid, signal.SIGKILL))
+    if kill_after is not None:
+        killer.start()
+    for line in process.stdout or ():
+        told = json.loads(line)
+        if "done" in told:
+            progress.append((time.perf_counter() - started, int(told["done"])))
+    _, status, usage = os.wait4(process.pid, 0)
+    killer.cancel()
+    memory.stop()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - started
+    cpu = usage.ru_utime + usage.ru_stime
+    return Applied(Measured(process.returncode, wall, cpu, memory.peak), progress)
+
+
+def rates(progress: Sequence[tuple[float, int]], objects: int) -> list[float]:
+    """Objects a second in each tenth of the run, by the progress that came next to each tenth's end."""
+    found, before = [], (0.0, 0)
+    for tenth in range(1, 11):
+        reached = next((at for at in progress if at[1] >= objects * tenth // 10), None)
+        if reached is None or reached[0] <= before[0]:
+            continue
+        found.append((reached[1] - before[1]) / (reached[0] - before[0]))
+        before = reached
+    return found
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def measured(work: Workload, folder: Path, *, kill: bool) -> Iterator[tuple[str, str]]:
+    """The rows of the table."""
+    with servers(work) as ends:
+        words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
+        ledger = EmbeddedLedger(folder / ".s3migrate")
+        try:
+            yield "plan", _told(planned(ends, folder, words))
+            document: dict[str, Any] = yaml.safe_load((folder / "bench.plan.yaml").read_text())
+            yield "plan document", f"{len((folder / 'bench.plan.yaml').read_text().splitlines())} lines"
+            manifests = list((folder / "manifests").glob("*"))
+            yield "manifests", f"{len(manifests)} files, {sum(p.stat().st_size for p in manifests) / MIB:.1f} MiB"
+            yield "estimated", str(document["estimate"]["duration"])
+            run_or_fail([ours(), "ledger", "migrate"], folder, words, folder / "ledger.log")
+            if kill:
+                # The first half of what was estimated, at least the start.
+                seconds = max(3.0, document["estimate"]["figures"]["seconds"] / 2)
+                yield "apply, killed", _told(applied(folder, words, kill_after=seconds).measured)
+            done = applied(folder, words)
+            yield "apply", _told(done.measured)
+            per_second = rates(done.progress, work.objects)
+            yield "objects/s by tenth", ", ".join(f"{rate:,.0f}" for rate in per_second)
+            yield "ledger's CPU", f"{ledger.cpu():.1f} s"
+            yield "ledger's folder", f"{folder_size(folder / '.s3migrate') / MIB:,.0f} MiB"
+            command = [ours(), "verify", "bench.plan.yaml", "--level", "listing"]
+            yield "verify, listing", _told(run_or_fail(command, folder, words, folder / "verify.log"))
+            objects, size = ends.arrived()
+            yield "arrived", f"{objects:,} objects, {size:,} bytes of {work.objects:,} and {work.bytes:,}"
+        finally:
+            ledger.stop()
+
+
+def _told(found: Measured) -> str:
+    memory = f"{found.peak_rss / MIB:.0f} MiB"
+    return f"{found.wall:.1f} s, {found.cpu:.1f} s of CPU, {memory}, exit {found.exit_code}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The table."""
+    kind, argument = arguments[0], arguments[1] if len(arguments) > 1 else None
+    work = workload(kind, argument)
+    folder = Path(tempfile.mkdtemp(prefix="s3m-scale-"))
+    print(f"| {work.name} | {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start |\n|---|---|")
+    try:
+        for name, told in measured(work, folder, kill=kind == "large"):
+            print(f"| {name} | {told} |", flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in ("small", "large", "mixed"):
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""How long the requests of a probe took, at one endpoint."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+
+from storage.port import RequestSample
+
+_READS = frozenset({"GetObject", "HeadObject"})
+_WRITES = frozenset({"PutObject"})
+_SMALL = 256 * 1024
+"""Bytes. Larger bodies tell of bandwidth more than of distance."""
+
+
+class Timing:
+    """An observer of one endpoint's requests. Failed ones and large ones do not count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reads: list[float] = []
+        self._writes: list[float] = []
+
+    def before(self, operation: str, size: int) -> None:
+        """Nothing is limited."""
+
+    def after(self, sample: RequestSample) -> None:
+        """See RequestObserver."""
+        if sample.error is not None or sample.bytes > _SMALL:
+            return
+        with self._lock:
+            if sample.operation in _READS:
+                self._reads.append(sample.seconds)
+            elif sample.operation in _WRITES:
+                self._writes.append(sample.seconds)
+
+    @property
+    def read_ms(self) -> int | None:
+        """The median of small reads in milliseconds, at least 1; None: there were none."""
+        return _median_ms(self._reads)
+
+    @property
+    def write_ms(self) -> int | None:
+        """The same of small writes."""
+        return _median_ms(self._writes)
+
+
+def _median_ms(seconds: list[float]) -> int | None:
+    return max(1, round(statistics.median(seconds) * 1000)) if seconds else None
