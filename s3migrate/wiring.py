@@ -1,6 +1,6 @@
 """The composition root: stores, ledger, manifests and governor from settings and plan.
 
-What only some commands need is imported where it is opened: `show` waits for no database, `status` for no S3.
+What only some commands need is imported where it is opened: `show` loads no database driver, `status` no S3 code.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
 
 
 def ledger_if_any(settings: Settings) -> Ledger | None:
-    """The ledger when there is one to ask; a plan made where nothing ever ran starts no server."""
+    """The ledger if there is one; a plan made where nothing ever ran starts no server."""
     if settings.ledger_url is None and not (settings.state_folder / EMBEDDED_FOLDER).exists():
         return None
     return open_ledger(settings)
@@ -102,7 +102,7 @@ def open_sections(
 
 
 def reading_tools(budget: int, stop: Stop) -> Tools:
-    """What proving needs beside stores and ledger: *budget* bytes of buffers, and patience until *stop*."""
+    """What verification needs besides stores and ledger: *budget* bytes of buffers, and retries until *stop*."""
     from executor.attempts import Retrier
     from executor.copy.job import Tools
     from executor.machine.buffers import BufferPool, ByteBudget
@@ -111,7 +111,7 @@ def reading_tools(budget: int, stop: Stop) -> Tools:
 
 
 class Governors:
-    """One EndpointGovernor for each endpoint, however it is spelled, shared by all stores that speak to it."""
+    """One EndpointGovernor per endpoint, however its URL is spelled, shared by all stores that use it."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3
 
 
 def preflight(stores: Mapping[str, tuple[S3Store, S3Store]], plan: Plan, note: Callable[[str], None]) -> None:
-    """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it begins.
+    """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it starts.
 
     Where the endpoint that the plan uses does not answer and another is declared that does, its store moves there;
     *note* is told.
@@ -172,7 +172,7 @@ def preflight(stores: Mapping[str, tuple[S3Store, S3Store]], plan: Plan, note: C
         for store, side in zip(stores[section.id], (section.source, section.destination), strict=True)
     ]
     with ThreadPoolExecutor(min(8, len(sides)) or 1, thread_name_prefix="preflight") as threads:
-        # In order: the same mistake gives the same message, whichever side answers first.
+        # In order, so that the same mistake gives the same message whichever side answers first.
         for answer in [threads.submit(_reach, store, side) for store, side in sides]:
             if moved := answer.result():
                 note(moved)

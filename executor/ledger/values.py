@@ -33,7 +33,7 @@ class Outcome(IntEnum):
 
     COPIED = 1
     ALREADY_THERE = 2
-    """The destination held the very object already (also: our own write whose answer was lost)."""
+    """The destination already held the object (also: our own write whose answer was lost)."""
     SOURCE_CHANGED = 3
     SOURCE_GONE = 4
     DELETED = 5
@@ -43,7 +43,7 @@ class Outcome(IntEnum):
 
 
 ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE})
-"""At the destination as the plan wants it."""
+"""At the destination as the plan intends."""
 DRIFTED = frozenset({Outcome.SOURCE_CHANGED, Outcome.SOURCE_GONE, Outcome.CONFLICT})
 """Left alone: the source or the destination changed since the plan."""
 
@@ -75,7 +75,7 @@ class StageState(IntEnum):
 
     BLOCKED = 0
     OPEN = 1
-    """The stages it needs have passed, or but for faults of single objects they would have."""
+    """The stages it needs have passed, or would have except for faults of single objects."""
     PASSED = 2
     """Every batch has reached the gate, and so have the stages it needs."""
 
@@ -101,7 +101,7 @@ class ChunkState(IntEnum):
 
 
 class UploadState(IntEnum):
-    """Whether an upload is its object's present one."""
+    """Whether an upload is the current one of its object."""
 
     OPEN = 1
     REPLACED = 2
@@ -139,7 +139,7 @@ class Chunk(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """One object that came to its end. A named tuple: made for every object."""
+    """One object that has ended. A named tuple: made for every object."""
 
     batch_no: int
     ord: int
@@ -190,7 +190,7 @@ class Verification(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChunkReport:
-    """What a worker did of one chunk since its last report."""
+    """What a worker has done of one chunk since its last report."""
 
     chunk: Chunk
     completions: Sequence[Completion] = ()
@@ -242,7 +242,7 @@ class ProcessPlace(NamedTuple):
 
 
 class WorkerSeen(NamedTuple):
-    """A process that has joined a run and not left it, as the ledger knows it."""
+    """A process that has joined a run and not left it, by the ledger."""
 
     worker_id: int
     host: str
@@ -271,7 +271,7 @@ class Scaling(NamedTuple):
     reason: str
     """paused | waiting | restoring | nothing ready | throttled | working"""
     desired_workers: int
-    """In all, those that are there included."""
+    """In total, including those already there."""
 
 
 class StageProgress(NamedTuple):
@@ -380,11 +380,11 @@ class Progress:
     working: int = 0
     """Processes that hold a lease; the run's limits are shared among them."""
     restoring: int = 0
-    """Objects of chunks put off: they wait for an archive to give them back. Those being looked at now do not count."""
+    """Objects of postponed chunks, which wait for a restore. Those being checked now do not count."""
     next_look: datetime | None = None
-    """When the first of them is looked at again."""
+    """When the first of them is checked again."""
     bytes_in_parts: int = 0
-    """Acknowledged parts of uploads that are not complete: kept over a kill, and no object's bytes yet."""
+    """Acknowledged parts of uploads that are not complete: kept after a kill, and not yet bytes of an object."""
 
     @property
     def drifted(self) -> int:
@@ -398,7 +398,7 @@ class Progress:
 
 
 class StageAccount(NamedTuple):
-    """What has become of the objects of one stage."""
+    """The results of the objects of one stage."""
 
     stage_id: str
     state: StageState
@@ -457,7 +457,7 @@ class Proofs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunAccount:
-    """A run as it stood at one moment."""
+    """The state of a run at one point in time."""
 
     run: Run
     tool_version: str

@@ -1,9 +1,9 @@
-"""The processes of a run: who they are, what they see, who left, and who died without a word.
+"""The processes of a run: who they are, what they see, which left, and which died.
 
-A worker that was killed cannot say so itself, so its neighbours on the same machine look for it. A pid means
-something only within one boot and one pid namespace (a container), and a pid may be used again; so a process is
-known by its place, its pid and the moment it was started. All three come from Linux's /proc; where there is none,
-nobody is ever taken for dead and leases end by their time.
+A worker that was killed cannot report it, so other processes on the same machine look for it. A pid means something
+only within one boot and one pid namespace (a container), and a pid may be used again; so a process is identified by its
+place, its pid and its start time. All three come from Linux's /proc; without it no process is ever considered dead and
+leases simply expire.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Workers:
         self._database = database
 
     def join(self, run: Run, host: str, pid: int, *, tool_version: str, process: ProcessPlace | None = None) -> Worker:
-        """Enroll this process as a worker of *run*; with *process* its neighbours notice its death.
+        """Enroll this process as a worker of *run*; with *process* others on the machine notice its death.
 
         Raises StalePlan when the run has ended, was superseded or unlocked since.
         """
@@ -58,7 +58,7 @@ class Workers:
             return Worker(worker_id, run.run_id, run.epoch)
 
     def leave(self, worker: Worker, exit_code: int) -> None:
-        """Note that the process ended with *exit_code*. Its leases are not touched: release them before."""
+        """Record that the process ended with *exit_code*. Its leases are not touched: release them before."""
         with self._database.transaction() as transaction:
             host = transaction.value(
                 "UPDATE ledger.worker SET stopped_at = now(), last_seen = now(), exit_code = :code"
@@ -102,7 +102,7 @@ class Workers:
         return None if row is None else Scaling(*row)
 
     def show(self, worker: Worker, seen: ProcessView) -> None:
-        """Keep what the process sees for `status`, and note that it lives."""
+        """Store the process's view for `status`, and record that it is alive."""
         with self._database.transaction() as transaction:
             transaction.run(
                 "UPDATE ledger.worker SET seen = CAST(:seen AS json), last_seen = now() WHERE worker_id = :id",
@@ -111,7 +111,7 @@ class Workers:
             )
 
     def bury(self, run_id: int, dead: Collection[int], *, who: str) -> int:
-        """Note that the workers *dead* are no more; the chunks they had leased are ready again.
+        """Record the workers *dead* as dead; the chunks they had leased become ready again.
 
         Returns the number of chunks. Should one of them live after all, its lease is lost and the fence refuses
         what it writes.
@@ -119,7 +119,7 @@ class Workers:
         if not dead:
             return 0
         with self._database.transaction() as transaction:
-            # Chunks before workers, as a renewal takes them: one that lives after all and this never wait in a ring.
+            # Chunks before workers, as a renewal locks them: so this and a worker that lives after all never deadlock.
             given_back = transaction.run(
                 f"""
                 WITH held AS (
@@ -143,7 +143,7 @@ class Workers:
 
 
 def this_process(pid: int, proc: Path = PROC) -> ProcessPlace:
-    """The place of the own process, whose number is *pid*."""
+    """The place of this process, whose pid is *pid*."""
     try:
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
         namespace = (proc / str(pid) / "ns/pid").readlink()
@@ -155,7 +155,7 @@ def this_process(pid: int, proc: Path = PROC) -> ProcessPlace:
 def started(pid: int, proc: Path = PROC) -> int | None:
     """When process *pid* of this place was started, in clock ticks since boot; None when it has ended.
 
-    A zombie has ended: it writes no more, it only was not yet waited for.
+    A zombie has ended: it only has not been waited for yet.
     """
     try:
         # The program's name stands in parentheses and may hold spaces and parentheses itself.
@@ -166,7 +166,7 @@ def started(pid: int, proc: Path = PROC) -> int | None:
 
 
 def is_dead(other: ProcessPlace, here: ProcessPlace, proc: Path = PROC) -> bool:
-    """Whether *other* is known to have ended: it ran in the same place as *here*, and is no more."""
+    """Whether *other* is known to have ended: it ran in the same place as *here* and no longer exists."""
     if not here.place or other.place != here.place or not other.started:
         return False
     return started(other.pid, proc) != other.started

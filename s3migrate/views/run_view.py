@@ -25,7 +25,7 @@ LEAST_SEEN = 100
 rest.
 """
 TROUBLES_SHOWN = 20
-"""Of each reason; the rest is counted. `s3migrate status` and `explain` know all."""
+"""Of each reason; the others are counted. `s3migrate status` and `explain` show all."""
 
 
 class Rate:
@@ -48,12 +48,12 @@ class Rate:
         return (now[1] - first[1]) / seconds, (now[2] - first[2]) / seconds
 
     def away(self, flow: ProcessView | None) -> None:
-        """Forget what was seen while an endpoint is away: the run goes on afterwards as fast as it did before."""
+        """Forget the samples from while an endpoint is down: afterwards the run continues as fast as before."""
         if flow is not None and any(end.breaker is not BreakerState.CLOSED for end in flow.endpoints.values()):
             self._seen.clear()
 
     def left(self, progress: Progress) -> float | None:
-        """Seconds to go, by the slower of objects and bytes; None when nothing can be said."""
+        """Seconds to go, by the slower of objects and bytes; None when unknown."""
         objects, size = self.of(progress)
         estimates = []
         first = self._seen[0][1]
@@ -153,7 +153,7 @@ class HumanRun:
         self._say(f"The run goes on at {one_line(url)}, instead of the {what}.")
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
-        """A live line, or a line every ten seconds, and one as soon as an archive is waited for."""
+        """A live line, or a line every ten seconds, and one as soon as objects wait for a restore."""
         line = progress_line(progress, flow, self._rate)
         now = progress.now.timestamp()
         waits = progress.restoring > 0 and not self._told_of_restores

@@ -29,7 +29,7 @@ td{font-family:monospace;word-break:break-all}</style>
 
 
 class ReportFile(AbstractContextManager["ReportFile"]):
-    """Writes beside the target and renames at the end, so that half a report is never taken for a whole one."""
+    """Writes beside the target and renames at the end, so that a partial report never passes for a complete one."""
 
     def __init__(self, path: Path | None, plan: Plan, level: str) -> None:
         if path is not None and path.suffix not in FORMATS:

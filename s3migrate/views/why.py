@@ -21,12 +21,12 @@ from schema.process_view import BreakerState, ProcessView
 
 RECENT_SECONDS = 60.0
 CLEAR_SHARE = 0.3
-"""Of the threads' time: waits for a limit, throttling, memory or the ledger are no accident from here on."""
+"""Share of the threads' time from which waits for a limit, throttling, memory or the ledger are significant."""
 MOSTLY_IDLE = 0.5
 ONE_CORE = 0.8
-"""Of one core's time, of a process: Python code can use no more than one."""
+"""Share of one core's time used by a process: Python code can use at most one core."""
 STARVED = 0.25
-"""Of the threads' time: ready to go on, and no processor to be had."""
+"""Share of the threads' time spent ready but without a processor."""
 WORTH_TELLING = 0.05
 
 
@@ -87,8 +87,8 @@ def why_figures(why: Why) -> dict[str, Any]:
 def why_not_faster(counts: FlowCounts, recent: Sequence[FlowSample]) -> Why:
     """Judge *counts*. *recent*: the latest samples, by moment; how the processes stand is taken from the last of each.
 
-    Waits with a cause of their own come first (a limit, refusals, memory, the ledger), then processors that are busy:
-    behind them every answer seems slow. What is left waits for the side that takes more of the time.
+    Waits with a cause of their own come first (a limit, refusals, memory, the ledger), then busy processors, because
+    they make every answer seem slow. Otherwise it is the side that takes more of the time.
     """
     time = sum(counts.threads.values())
     if time <= 0 or counts.seconds <= 0:
@@ -128,7 +128,7 @@ class _Facts:
 
     @property
     def held_to_few(self) -> bool:
-        """The number of requests at once is limited, and the limit is what holds."""
+        """The number of concurrent requests is limited, and that limit is the bottleneck."""
         return any(view.why == "limited" for view in self.views)
 
 
@@ -278,7 +278,7 @@ _MEANT_BY = {
 
 
 def _rest(shares: Mapping[Activity, float], told: Activity | None) -> str:
-    """The other shares that are worth a word, largest first."""
+    """The other shares worth mentioning, largest first."""
     others = sorted(((share, activity) for activity, share in shares.items() if activity is not told), reverse=True)
     words = [f"{_percent(share)} {ACTIVITY_WORDS[activity]}" for share, activity in others if share >= WORTH_TELLING]
     return f". Threads: {', '.join(words)}." if words else "."

@@ -12,7 +12,7 @@ from schema.limits import LIMITS
 from schema.process_view import BreakerState, EndpointView, ProcessView
 
 SILENT_SECONDS = 20.0
-"""Longer without a word, and the process is said to be silent: it beats every few seconds."""
+"""Seconds without a heartbeat after which a process is called silent; it beats every few seconds."""
 
 
 def worker_figures(worker: WorkerSeen) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def worker_figures(worker: WorkerSeen) -> dict[str, Any]:
 
 
 def worker_lines(worker: WorkerSeen) -> Iterator[str]:
-    """For people: the process, a line for each endpoint, and what holds it back."""
+    """For people: the process, a line per endpoint, and what limits it."""
     seen = worker.seen
     who = f"process {worker.process.pid} on {one_line(worker.host)}"
     if worker.silent_seconds > SILENT_SECONDS:
@@ -61,7 +61,7 @@ def _view_lines(seen: ProcessView) -> Iterator[str]:
 
 
 def endpoint_words(end: EndpointView) -> str:
-    """One endpoint: how well it is, how fast, how its breaker stands."""
+    """One endpoint: its quality, its speed, the state of its breaker."""
     words = [
         str(end.quality),
         f"{end.rtt_ms:.1f} ms",

@@ -1,4 +1,4 @@
-"""When a run will be done: a figure and a band, from the history of its rates. Pure."""
+"""When a run will be done: an estimate and a range, from the history of its rates. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from executor.ledger.values import Progress
 from schema.flow.samples import FlowPoint
 
 LEAST_POINTS = 3
-"""Steps with progress, before anything is foretold."""
+"""Steps with progress that are needed for an estimate."""
 MOST_POINTS = 60
-"""The latest so many count: what was an hour ago says little of the next one."""
+"""Only this many of the latest steps count: the last hour says little about the next one."""
 
 
 class Eta(NamedTuple):
@@ -27,7 +27,7 @@ class Eta(NamedTuple):
 def eta_of(progress: Progress, history: Sequence[FlowPoint]) -> Eta | None:
     """By objects or by bytes, whichever takes longer. None: too little is known, or nothing is left.
 
-    Steps in which nothing came to its end count as well: a run that stands still half of the time takes twice as long.
+    Steps in which nothing ended count as well: a run that stands still half of the time takes twice as long.
     """
     left = progress.objects - progress.done - progress.failed, progress.bytes - progress.bytes_done
     points = [point for point in history[-MOST_POINTS:] if point.seconds > 0]
@@ -43,6 +43,6 @@ def eta_of(progress: Progress, history: Sequence[FlowPoint]) -> Eta | None:
         if remaining > 0 and mean > 0:
             ordered = sorted(seen)
             slow, fast = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
-            # A quarter that stood still would say "never": the band ends at four times the figure.
+            # A quarter without progress would give "never": the range ends at four times the estimate.
             figures.append((remaining / max(fast, mean), remaining / mean, remaining / max(min(slow, mean), mean / 4)))
     return Eta(*max(figures, key=lambda figure: figure[1])) if figures else None

@@ -1,4 +1,4 @@
-"""What an apply shows on a terminal: the screen, drawn anew with each word on progress, and lines above it."""
+"""What apply shows on a terminal: the screen, redrawn with each progress event, and lines above it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LiveRun(HumanRun):
 
 
 class QuietRun(HumanRun):
-    """No word on progress: troubles, waits and stops alone."""
+    """Without progress: only problems, waits and stops."""
 
     def __init__(self, *, many: bool) -> None:
         super().__init__(live=False, many=many)

@@ -1,4 +1,4 @@
-"""The terminal's picture of a run: a few rows, drawn anew each second. Rich is imported when the first is drawn."""
+"""A run on the terminal: a few rows, redrawn each second. Rich is imported when the first is drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run as the ledger knows it now: everything that the screen, the page, run.json and the metrics show."""
+"""The current state of a run by the ledger: everything that the screen, the page, run.json and the metrics show."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILURES_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """What is known of a run at one moment."""
+    """The state of a run at one point in time."""
 
     run: Run
     progress: Progress

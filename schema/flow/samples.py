@@ -1,4 +1,4 @@
-"""The history of a run: what one process did, and what its threads waited for, in some ten seconds.
+"""The history of a run: what one process did, and what its threads waited for, in about ten seconds.
 
 Written to the ledger by each process (executor/apply/history.py), read by `status`, its page, the metrics and the
 report. Everything in FlowCounts is a sum: samples of one process after the other, and of several side by side, may be
@@ -21,7 +21,7 @@ SIDES = (WhichSide.SOURCE, WhichSide.DESTINATION)
 
 
 class Activity(IntEnum):
-    """What a worker thread is at. The numbers are positions in the ledger's arrays: new ones go to the end."""
+    """What a worker thread is doing. The numbers are positions in the ledger's arrays: new ones go to the end."""
 
     WORKING = 1
     """Digests, signatures, headers; also the wait for a processor or for Python's interpreter."""
@@ -35,20 +35,20 @@ class Activity(IntEnum):
     MEMORY = 6
     """Bytes of the memory budget."""
     LEDGER = 7
-    """The ledger's answer, room in the queue to it, or (idle) a claim that is being asked for."""
+    """Waiting for the ledger's answer, for room in the queue to it, or (idle) for a claim."""
     IDLE = 8
     """No object is available: the run ends, or the rest waits for something else."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideCounts:
-    """Requests to one side of the pairs, whatever became of them."""
+    """Requests to one side of the pairs, whatever their result."""
 
     requests: Mapping[RequestClass, int] = field(default_factory=dict)
     throttled: int = 0
     """Of the requests: refused because there were too many."""
     failed: int = 0
-    """Of the requests: without an answer, or with one that blames the endpoint."""
+    """Of the requests: without an answer, or with an error of the endpoint."""
     bytes: int = 0
     """Of bodies, either way."""
     seconds: float = 0.0
@@ -85,7 +85,7 @@ class FlowCounts:
     seconds: float = 0.0
     """Of processes: two that ran ten seconds side by side are twenty."""
     objects: int = 0
-    """That came to their end, durably."""
+    """Objects that have ended, durably."""
     failed: int = 0
     """Given up, for this claim of their chunk."""
     bytes: int = 0
@@ -93,11 +93,11 @@ class FlowCounts:
     processor_seconds: float = 0.0
     """Used, of all threads of the processes."""
     processor_wait_seconds: float = 0.0
-    """Thread-seconds in which a thread could have gone on and had no processor. Linux; elsewhere 0."""
+    """Thread-seconds in which a thread was ready but had no processor. Linux; elsewhere 0."""
     saturated_seconds: float = 0.0
     """Of `seconds`: the machine had hardly an idle core, or the process kept one busy alone."""
     threads: Mapping[Activity, float] = field(default_factory=dict)
-    """Thread-seconds of the worker threads that were wanted, by what they were at (looked at ten times a second)."""
+    """Thread-seconds of the worker threads that were wanted, by what they were doing (sampled ten times a second)."""
     limit_seconds: Mapping[str, float] = field(default_factory=dict)
     """Of the thread-seconds in Activity.LIMIT, by the limit's name in schema.limits.LIMITS."""
     sides: Mapping[WhichSide, SideCounts] = field(default_factory=dict)
@@ -132,8 +132,9 @@ class FlowSample:
     """The end of the interval, by the ledger's clock."""
     counts: FlowCounts
     view: ProcessView
-    """Threads and why so many, pace and breaker of each endpoint, limits in force and this process's share of them;
-    without the keys that are throttled for their own sake."""
+    """Threads and the reason for their number, pace and breaker of each endpoint, limits in force and this process's
+    share of them; without the keys that are throttled individually.
+    """
     buffer_bytes: int
     """Reserved for objects in flight."""
     buffer_limit: int
@@ -161,7 +162,7 @@ def total(counts: Iterable[FlowCounts]) -> FlowCounts:
 
 
 def added(one: Mapping[Name, Amount], other: Mapping[Name, Amount]) -> dict[Name, Amount]:
-    """Name by name; what one of them lacks is nothing."""
+    """Name by name; a missing name counts as zero."""
     found = dict(one)
     for name, amount in other.items():
         found[name] = found[name] + amount if name in found else amount

@@ -1,6 +1,6 @@
 """One spelling of a document, so that equal documents have equal digests.
 
-Keys sorted by code point, no spaces, UTF-8, nothing escaped that JSON does not force. Only null, booleans,
+Keys sorted by code point, no spaces, UTF-8, nothing escaped that JSON does not require. Only null, booleans,
 integers, strings, lists and string-keyed maps have a canonical form: floats are refused because two writers
 may spell one number differently (RFC 8785 without its number rules).
 """
@@ -27,7 +27,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def _checked(value: Any, path: str) -> Any:
-    """*value* rebuilt from plain types only; TypeError names the path of what has no canonical form."""
+    """*value* rebuilt from plain types only; TypeError names the path of a value without a canonical form."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):

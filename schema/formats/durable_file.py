@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and still there after a power cut."""
+"""Files that exist whole or not at all, and survive a power cut."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stage(folder: Path, data: bytes) -> Path:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """*data* as the whole content of *path*. OSError leaves what was there."""
+    """Make *data* the whole content of *path*. On OSError the old content stays."""
     staged = stage(path.parent, data)
     try:
         staged.replace(path)
@@ -40,7 +40,7 @@ def replace(path: Path, data: bytes) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[str]]:
-    """A UTF-8 text file that becomes *path* when the block ends well, and leaves nothing otherwise. OSError."""
+    """A UTF-8 text file that becomes *path* when the block succeeds, and leaves nothing otherwise. OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", suffix=".part", dir=path.parent)
     staged = Path(name)
@@ -59,13 +59,13 @@ def written_whole(path: Path) -> Iterator[IO[str]]:
 
 
 def make_durable(file: BinaryIO) -> None:
-    """What was written to *file* is on the disk."""
+    """Flush *file* to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """A rename in *folder* is on the disk."""
+    """Flush a rename in *folder* to the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,6 +1,6 @@
-"""Keys are other people's bytes: how they are shown on a terminal, in markdown, in CSV and in HTML.
+"""Keys are untrusted bytes: how they are shown on a terminal, in markdown, in CSV and in HTML.
 
-Every form is one line, cannot act on what shows it (no control sequences, no right-to-left tricks, no formulas, no
+Every form is one line, cannot affect where it is shown (no control sequences, no right-to-left tricks, no formulas, no
 tags), and can be read back exactly.
 """
 
@@ -66,7 +66,7 @@ def markdown_code(text: str, *, in_table: bool = False) -> str:
     runs = {len(run) for run in _BACKTICKS.findall(inside)}
     fence = "`" * (max(runs, default=0) + 1)
     if inside[0] in "` " or inside[-1] in "` ":
-        inside = f" {inside} "  # one space at each end is taken off again by the reader, unless all is spaces
+        inside = f" {inside} "  # a reader strips one space at each end, unless there are only spaces
         if not inside.strip():
             inside = inside[1:-1]
     if in_table:
@@ -93,7 +93,7 @@ def _fitting(text: str, most: int) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """*text*, escaped to one line, as the value of a CSV cell that no spreadsheet takes for a formula.
+    """*text*, escaped to one line, as the value of a CSV cell that no spreadsheet evaluates as a formula.
 
     Quoting of commas and quotes is the csv module's work.
     """

@@ -1,8 +1,8 @@
-"""What a header value says, whatever dress it wears on the wire.
+"""The text of a header value, however it is encoded on the wire.
 
-S3 speaks of metadata as text but servers disagree on how text becomes bytes: AWS sends non-ASCII as RFC 2047
-encoded words and decodes those it is sent; most others pass raw UTF-8 through; old clients wrote latin-1.
-Here a *raw* value is what the wire delivered, latin-1 decoded (lossless); its *text* is what a person would read.
+S3 defines metadata as text but servers disagree on how text becomes bytes: AWS sends non-ASCII as RFC 2047 encoded
+words and decodes those it is sent; most others pass raw UTF-8 through; old clients wrote latin-1. Here a *raw* value is
+what the wire delivered, latin-1 decoded (lossless); its *text* is what a person would read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ENCODED_WORD = re.compile(r"=\?([!-~]+?)\?([BbQq])\?([!->@-~]*)\?=")
 _CHARSET = re.compile(
     r"utf-8|ascii|iso8859-\d+|cp125\d|koi8-[ru]|gb(k|2312|18030)|big5|euc_(jp|kr)|shift_jis|iso2022_jp"
 )
-"""Python knows codecs that are no charsets (escapes, IDNA); a stranger's word may not choose among those."""
+"""Python has codecs that are not charsets (escapes, IDNA); untrusted input must not select them."""
 _WORD_BYTES = 45
 """Payload bytes of one encoded word: '=?UTF-8?B?' + 60 base64 characters + '?=' stays within RFC 2047's 75."""
 
@@ -24,7 +24,7 @@ _WORD_BYTES = 45
 def decode_text(raw: str) -> str:
     """The text of a *raw* value: encoded words decoded, raw UTF-8 read as UTF-8, anything else as latin-1.
 
-    Decodes once: what a server has already garbled stays visibly garbled. Never raises.
+    Decodes once: text that a server has garbled stays visibly garbled. Never raises.
     """
     if raw.isascii():
         return raw if "=?" not in raw else _decode_words(raw)
@@ -33,7 +33,7 @@ def decode_text(raw: str) -> str:
 
 
 def same_text(a: str, b: str) -> bool:
-    """Whether two raw values say the same."""
+    """Whether two raw values have the same text."""
     return a == b or decode_text(a) == decode_text(b)
 
 
@@ -71,7 +71,7 @@ def _word(chunk: bytes) -> str:
 
 
 def _repair(raw: str) -> str:
-    """UTF-8 that was read as latin-1 becomes itself again; real latin-1 stays."""
+    """UTF-8 that was read as latin-1 is restored; real latin-1 stays."""
     try:
         return raw.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -96,7 +96,7 @@ def _decode_words(text: str) -> str:
 
 
 def _decode_word(charset: str, encoding: str, payload: str) -> str | None:
-    """None when the word is not what it claims to be."""
+    """None when the encoded word is malformed."""
     try:
         codec = codecs.lookup(charset.partition("*")[0]).name
         if not _CHARSET.fullmatch(codec):

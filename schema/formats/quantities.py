@@ -1,4 +1,4 @@
-"""Sizes, rates, durations and counts between people's spelling and numbers."""
+"""Sizes, rates, durations and counts: from text for people to numbers and back."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def parse_duration(text: str | int) -> int:
 
 
 def parse_count(text: str | int) -> int:
-    """A number of things: 1200000, '1,200,000', '1.2M' (thousands k, millions M, milliards G). ValueError."""
+    """A number of things: 1200000, '1,200,000', '1.2M' (k thousand, M million, G billion). ValueError."""
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
     found = _COUNT.fullmatch(text.strip().replace(",", "")) if isinstance(text, str) else None
@@ -70,7 +70,7 @@ def parse_count(text: str | int) -> int:
 
 
 def parse_around(text: str | int, parse: Callable[[str | int], int]) -> tuple[int, int]:
-    """Least and most of '1.2M ± 5%' (or +-5%), a quantity that *parse* reads; without a tolerance both are it."""
+    """Least and most of '1.2M ± 5%' (or +-5%), a quantity that *parse* reads; without a tolerance both are equal."""
     if not isinstance(text, str):
         value = parse(text)
         return value, value

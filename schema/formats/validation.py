@@ -26,7 +26,7 @@ def schema_text(name: str) -> str:
 
 @cache
 def _validator(name: str) -> Any:
-    # Imported here, and below, because it takes longer than anything else in commands that validate nothing.
+    # Imported here, and below: the import takes longer than all else in commands that validate nothing.
     from jsonschema import Draft202012Validator, validators
 
     ours: Any = validators.extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
@@ -34,7 +34,7 @@ def _validator(name: str) -> Any:
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    """JSON Schema's `pattern`, with a `$` that means the end: Python's lets a line feed follow."""
+    """JSON Schema's `pattern`, with a `$` that means the end: Python's allows a trailing line feed."""
     from jsonschema.exceptions import ValidationError
 
     if isinstance(instance, str) and not re.search(re.sub(r"\$\Z", r"\\Z", pattern), instance):
@@ -44,7 +44,7 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
 def complaints(name: str, document: Any, lines: Lines) -> list[str]:
     """Everything schema *name* finds wrong with *document*, as 'file:line: path: message', in line order.
 
-    Values are never echoed: a misplaced one may be a secret. At most MAX_COMPLAINTS, then how many more.
+    Values are never echoed: a misplaced one may be a secret. At most MAX_COMPLAINTS, then the number of the others.
     """
     found: dict[str, int] = {}
     for error in _leaves(_validator(name).iter_errors(document)):
@@ -70,7 +70,7 @@ def path_text(path: tuple[str | int, ...]) -> str:
 
 
 def _leaves(errors: Iterator[ValidationError]) -> Iterator[ValidationError]:
-    """Of an alternative that nothing fits, the complaints of the branch that was meant."""
+    """When no alternative fits, the complaints of the branch that was probably meant."""
     for error in errors:
         if error.validator in ("anyOf", "oneOf") and error.context:
             yield from _leaves(iter(_closest_branch(error.context)))

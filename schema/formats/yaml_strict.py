@@ -1,4 +1,5 @@
-"""YAML as far as a reviewed document needs it: a loader that refuses the rest, and a writer it always reads back.
+"""The subset of YAML that a reviewed document needs: a loader that refuses everything else, and a writer whose output
+it always reads back.
 
 Refused: anchors, aliases, tags, merge keys, directives, a second document, duplicate or non-text keys, more than
 MAX_DEPTH levels, MAX_NODES nodes or MAX_SIZE bytes. A plain scalar is true, false, null, empty (null) or a decimal
@@ -37,7 +38,7 @@ class Lines:
         self._lines: dict[Path, int] = {}
 
     def record(self, path: Path, line: int) -> None:
-        """Note that the node at *path* begins on *line* (from 1)."""
+        """Record that the node at *path* begins on *line* (from 1)."""
         self._lines[path] = line
 
     def has(self, path: Path) -> bool:
@@ -84,7 +85,7 @@ def load(text: bytes, source: str, error: type[MigrationError] = DeclarationErro
 
 
 class _Reader:
-    """Builds values from parser events, and refuses as it goes, so that a bomb never grows."""
+    """Builds values from parser events and refuses while reading, so that a YAML bomb never expands."""
 
     def __init__(self, source: str, error: type[MigrationError]) -> None:
         self.document: Any = None
@@ -163,7 +164,7 @@ class _Reader:
         self.lines.record((*self._path, text), _line_of(event))
 
     def _place(self, value: Any, event: yaml.Event) -> str | int:
-        """Put *value* where it belongs and say under which step; the root's is 0 and means nothing."""
+        """Put *value* in its place and return its step there; that of the root is 0 and has no meaning."""
         if not self._open:
             self.document = value
             self.lines.record((), _line_of(event))
@@ -203,7 +204,7 @@ _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r
 def dump(document: Mapping[str, Any]) -> str:
     """*document* as text that load() reads back equal: the same document is always the same text.
 
-    Only text that looks like a word to every YAML reader goes unquoted; all other text is in double quotes, with
+    Only text that every YAML reader reads as a string goes unquoted; all other text is in double quotes, with
     whatever is not printable escaped. Small maps and lists go on one line, and a list's item of scalars that is too
     wide is filled over several. ValueError for what load() could not give back: floats, lone surrogates, integers of
     more than 19 digits, over-long keys, more than MAX_DEPTH levels.

@@ -1,4 +1,4 @@
-"""What a source tells and what its objects carry, by reading a sample. Nothing is written."""
+"""What a source states and what its objects carry, by reading a sample. Nothing is written."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ AS_USUAL: Final = Preserve()
 _SMALL: Final = 64 * 1024
 """Largest object whose body a source probe reads."""
 _SAMPLED: Final = 24
-"""Objects of a sample that are looked at."""
+"""Objects of a sample that are examined."""
 _READ: Final = 4
 """Small objects whose ETag is compared with their bytes."""
 _EXPIRES: Final = "expires"
 MOVES_SECONDS: Final = 1.1
-"""After so long a Date, of whole seconds, is another."""
+"""Seconds after which a Date, which has whole seconds, is certain to differ."""
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def choose(sample: Sequence[ListedObject]) -> list[ListedObject]:
-    """The objects a survey looks at, in listed order: one of each storage class and shape, the largest, the oldest and
+    """The objects a survey examines, in listed order: one of each storage class and shape, the largest, the oldest and
     the newest, the rest spread evenly.
 
     Shapes differ in size tier, in being written in parts, and in being current or an older version.
@@ -104,7 +104,7 @@ class _Survey:
     """One survey under way."""
 
     canary: Canary
-    """Writes nothing; it knows how to ask."""
+    """Writes nothing; used for its requests."""
     preserve: Preserve
     facts: Facts = field(default_factory=dict)
     sampled: list[SampledObject] = field(default_factory=list)
@@ -127,7 +127,7 @@ class _Survey:
         self.facts[Setting.SAMPLE_CARRIES] = ", ".join(sorted(words)) or ABSENT
 
     def _explain(self, refused: StoreError) -> None:
-        """Raises AccessRefused where that is why nothing could be looked at."""
+        """Raises AccessRefused where that is why nothing could be examined."""
         if refused.status == 400:
             need = (
                 "objects encrypted with a customer's key (SSE-C) are refused so when no key is given; name the "
@@ -155,8 +155,8 @@ class _Survey:
             return head
         self._hold_against_listing(entry, head)
         tags: tuple[tuple[str, str], ...] | None = None
-        # A count of 0 may mean that the tags may not be read, so one object is asked in any case.
-        # So is any whose head tells none, or no count, which by itself need not mean that there are none.
+        # A count of 0 may mean that the tags may not be read, so one object is always asked for its tags.
+        # So is any whose head states none, or no count, which alone need not mean that there are none.
         untold = not head.tag_count and self.facts.get(Fact.TAGS_READABLE, ENFORCED) == ENFORCED
         if self.preserve.tags and (head.tag_count or Fact.TAGS_READABLE not in self.facts or untold):
             tags = self._read_tags(key, version)
@@ -167,7 +167,7 @@ class _Survey:
         return SampledObject(key, head, tags, grants, version_id=version)
 
     def _head(self, entry: ListedObject) -> ObjectHead | StoreError:
-        """With its checksums, unless the server is known to refuse to be asked for them."""
+        """With its checksums, unless the server is known to refuse such requests."""
         head = partial(self.canary.store.head, entry.key, version_id=entry.version_id)
         if self.facts.get(Fact.CHECKSUMS_RETURNED) == REJECTED:
             return self.canary.ask(head)
@@ -186,7 +186,7 @@ class _Survey:
         return plain
 
     def _judge_count(self, head: ObjectHead, tags: tuple[tuple[str, str], ...] | None) -> None:
-        """Only tagged objects show whether heads tell of tags, and one that does not speaks for all."""
+        """Only tagged objects show whether heads count tags; a single one that does not decides for all."""
         if tags and self.facts.get(Fact.TAG_COUNT) != IGNORED:
             self.facts[Fact.TAG_COUNT] = ENFORCED if head.tag_count == len(tags) else IGNORED
 
@@ -207,7 +207,7 @@ class _Survey:
             self.facts[Setting.SERVER_HEADERS] = own.text()
 
     def _hold_against_listing(self, entry: ListedObject, head: ObjectHead) -> None:
-        """LISTED_ETAG. Of an object that has changed since it was listed nothing is concluded."""
+        """LISTED_ETAG. Nothing is concluded from an object that has changed since it was listed."""
         if self.facts.get(Fact.LISTED_ETAG) == IGNORED:
             return
         found = agrees(self.canary, entry, head)
@@ -239,7 +239,7 @@ class _Survey:
         return tuple((grant.grantee, grant.permission) for grant in policy.grants if grant.grantee != policy.owner)
 
     def _read_some(self, chosen: Sequence[ListedObject]) -> None:
-        """Read a few small objects: are their ETags MD5s; and of one of each make: is If-Match honoured."""
+        """Read a few small objects: are their ETags MD5s? And one of each kind: is If-Match honoured?"""
         self.facts |= {Fact.GET_IF_MATCH: UNKNOWN, Fact.ETAG_IS_MD5: UNKNOWN}
         heads = {(found.key, found.version_id): found.head for found in self.sampled}
         readable = [
@@ -264,7 +264,7 @@ class _Survey:
     def _compare_bytes(self, entry: ListedObject) -> None:
         """One object whose ETag looks like the MD5 of its bytes and is not makes all ETags of the source prove nothing.
 
-        It is read twice, for bytes may be spoiled on their way.
+        It is read twice, because bytes may be damaged in transit.
         """
         into, store, facts = memoryview(bytearray(entry.size)), self.canary.store, self.facts
         digests = []
@@ -308,7 +308,7 @@ class _Survey:
 
 
 def _unread(error: StoreError) -> Finding:
-    """Of tags or an ACL: a 403 hides some that may be there; a server that does not know the question has none.
+    """Of tags or an ACL: a 403 may hide some; a server that does not know the request has none.
 
     An unreadable answer is the object itself: such servers ignore the query.
     """
@@ -320,6 +320,7 @@ def _unread(error: StoreError) -> Finding:
 
 
 def _reading_order(entry: ListedObject) -> tuple[bool, bool, bool, int, str]:
-    """Ascending: what should be read first. An ETag with a part count says nothing of MD5, so an object without one
-    is preferred; and a current one always."""
+    """Ascending: what should be read first. An ETag with a part count says nothing about MD5, so an object without one
+    is preferred, and current ones always.
+    """
     return not entry.is_latest, _MD5.fullmatch(entry.etag) is None, entry.size == 0, entry.size, entry.key

@@ -1,9 +1,9 @@
-"""Which process serves a data folder, proven; and ending it by its number, where it cannot be spoken to.
+"""Which process serves a data folder, with proof; and ending it by pid where it cannot be reached.
 
-A pid in a file proves nothing: after a reboot it may be anybody's. A process is the server of a data folder when its
-program is called postgres and its working folder is that folder: the very inode, so that a server whose folder was
-removed is still told from the one that came after it. Both come from Linux's /proc; where there is none nothing is
-proven, nothing is ended by number, and PostgreSQL's own checks decide.
+A pid in a file proves nothing: after a reboot it may belong to any process. A process is the server of a data folder
+when its program is called postgres and its working folder is that folder: the very inode, so that a server whose folder
+was removed is distinguished from its successor. Both come from Linux's /proc; without it nothing is proven, no process
+is ended by pid, and PostgreSQL's own checks decide.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 ENDING = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
-"""Fast, immediate, and without a word; with the seconds each is given. The next start recovers what was committed."""
+"""Signals for fast and immediate shutdown, then a kill, with the seconds each is given. The next start recovers what
+was committed.
+"""
 LOOK_SECONDS = 0.05
 
 
 class DataFolder(NamedTuple):
-    """A data folder as the kernel knows it, whatever becomes of its name."""
+    """A data folder by its inode, whatever happens to its name."""
 
     device: int
     inode: int
@@ -38,14 +40,14 @@ class DataFolder(NamedTuple):
 
 
 def can_tell(proc: Path = PROC) -> bool:
-    """Whether processes can be looked into on this machine."""
+    """Whether processes can be inspected on this machine."""
     return (proc / "self" / "cwd").exists()
 
 
 def serves(pid: int, folder: DataFolder, proc: Path = PROC) -> bool:
     """Whether process *pid* is a PostgreSQL process of the server of *folder*."""
     try:
-        # Plain names: a search looks at every process of the machine, and Path would cost it ten times as much.
+        # Strings: a search visits every process of the machine, and Path would cost ten times as much.
         with open(f"{proc}/{pid}/comm", "rb") as file:  # noqa: PTH123
             if file.read().strip() != b"postgres":
                 return False
@@ -56,7 +58,7 @@ def serves(pid: int, folder: DataFolder, proc: Path = PROC) -> bool:
 
 
 def server_of(folder: DataFolder, named: int | None = None, proc: Path = PROC) -> int | None:
-    """The pid of the server of *folder*; None: none runs, as far as can be seen. *named*: looked at first."""
+    """The pid of the server of *folder*; None: none is running, as far as can be seen. *named*: checked first."""
     if named is not None and serves(named, folder, proc) and not serves(_parent(named, proc), folder, proc):
         return named
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The programs of the embedded PostgreSQL: where they are, and as whom they are run."""
+"""The programs of the embedded PostgreSQL: where they are, and as which user they run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from schema.errors import LedgerUnavailable, LocalDiskError
 
 ROOT_RUNS_AS = "pgserver"
-"""PostgreSQL refuses to run as root; this system user is made when there is none, else `nobody` serves."""
+"""PostgreSQL refuses to run as root; this system user is created if needed; if that fails, `nobody` is used."""
 DISK_FULL = "No space left on device"
 LEAST_FREE = 1 << 20
-"""Bytes; with less a server that does not start is told to have no room, whatever it says itself."""
+"""Bytes; with less, a server that does not start is reported as out of space, whatever its own message says."""
 GRAVE = re.compile(r"PANIC|FATAL|ERROR|error:")
 
 
@@ -32,9 +32,9 @@ class Programs:
         self._log = log
 
     def run(self, program: str, *arguments: str, check: bool = True) -> int:
-        """Run one of the server's programs, as a user the server accepts, apart from our terminal.
+        """Run one of the server's programs, as a user the server accepts, detached from our terminal.
 
-        Answers its exit code; with *check*, any but 0 raises LedgerUnavailable.
+        Returns its exit code; with *check*, any but 0 raises LedgerUnavailable.
         """
         owner = account()
         binaries = self._binaries()
@@ -101,7 +101,7 @@ class Programs:
 
 
 def account() -> pwd.struct_passwd | None:
-    """Whom the server runs as; None: as ourselves."""
+    """The user the server runs as; None: the current one."""
     if os.geteuid() != 0:
         return None
     for attempt in ("look", "make", "look"):
@@ -136,7 +136,9 @@ def major_version(postgres: Path) -> int:
 
 
 def let_traverse(paths: Sequence[Path]) -> None:
-    """Let every user pass through (not list) each of *paths* and the folders above, as root's server user must."""
+    """Let every user traverse (not list) each of *paths* and the folders above, as the server's user needs when we are
+    root.
+    """
     for path in paths:
         for folder in (path, *path.parents):
             mode = folder.stat().st_mode

