@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,9 +126,8 @@ def apply_command(  # click passes one argument for each option
                 failures = ledger.reports.failures(progress.run_id)
     finally:
         if not stop.abandoning:
-            for pair in stores.values():
-                for store in pair:
-                    store.close()
+            for store in chain.from_iterable(stores.values()):
+                store.close()
     if isinstance(progress, int):
         return progress
     if emit:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from executor.flow.meters import Histogram
-from s3migrate.watching.registry import METRICS, Kind
+from s3migrate.watching.registry import METRICS, MetricKind
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 """Label values, in the registry's order, and the value."""
-_FAMILIES: Mapping[Kind, type[CounterMetricFamily | GaugeMetricFamily]] = {
-    Kind.COUNTER: CounterMetricFamily,
-    Kind.GAUGE: GaugeMetricFamily,
+_FAMILIES: Mapping[MetricKind, type[CounterMetricFamily | GaugeMetricFamily]] = {
+    MetricKind.COUNTER: CounterMetricFamily,
+    MetricKind.GAUGE: GaugeMetricFamily,
 }
 
 

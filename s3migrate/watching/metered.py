@@ -35,6 +35,7 @@ class CountedEvents:
         self.run_accepted = events.run_accepted
         self.batch_finished = events.batch_finished
         self.waiting = events.waiting
+        self.moved = events.moved
         self.draining = events.draining
 
     def object_trouble(self, trouble: ObjectTrouble) -> None:

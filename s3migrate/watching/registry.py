@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """What a metric is to Prometheus."""
 
     COUNTER = "counter"
@@ -25,13 +25,13 @@ class Metric:
 
     name: str
     """As it is queried; a histogram's without _bucket, _sum and _count."""
-    kind: Kind
+    kind: MetricKind
     help: str
     labels: tuple[str, ...] = ()
 
 
 _RUN = ("run", "name")
-_COUNTER, _GAUGE, _HISTOGRAM = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+_COUNTER, _GAUGE, _HISTOGRAM = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 
 RUN_METRICS = (
     Metric("s3migrate_run_info", _GAUGE, "1, for each run of the ledger.", (*_RUN, "plan_id", "serial", "version")),
