@@ -53,7 +53,8 @@ def _all(evidence: Evidence) -> Iterator[FoundLoss]:
     for attribute in ATTRIBUTES:
         if attribute.asked(evidence.preserve):
             yield from attribute.find_losses(evidence)
-    if evidence.all_versions and evidence.destination_facts.denies(Fact.VERSIONING):
+    kept_here = evidence.all_versions and not evidence.source_facts.never_versioned
+    if kept_here and evidence.destination_facts.denies(Fact.VERSIONING):
         text = "the destination bucket keeps no versions (enable versioning); only the latest of each key remains"
         yield FoundLoss(VERSIONS, text)
     yield from _odd_keys(evidence)

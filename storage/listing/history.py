@@ -39,6 +39,9 @@ class VersionOrder:
         changes = sum(before != after for before, after in pairwise(kinds))
         if changes == 0:
             return
+        if _listed_oldest_first(listed) is None:
+            self._tally.unclear(listed[0].key)
+            return
         times = [entry.modified_ms or 0 for entry in listed]
         rising, falling = sorted(times), sorted(times, reverse=True)
         if changes > 1 and self._in_order() and times in (rising, falling):
@@ -115,9 +118,24 @@ def _latest_of(versions: list[ShownEntry]) -> int:
     return len({entry.version_id for entry in versions if entry.is_latest})
 
 
+def _listed_oldest_first(few: list[ShownEntry]) -> bool | None:
+    """Whether the versions of one key come oldest first, S3's order turned round. None: nothing tells.
+
+    The latest comes last then; but a delete marker may come last, too, because markers are listed apart from versions.
+    """
+    if few[0].is_latest or not few[-1].is_latest:
+        return False
+    if not few[-1].delete_marker:
+        return True
+    times = [entry.modified_ms or 0 for entry in few if not entry.delete_marker]
+    if len(times) < 2:
+        return True
+    return None if times[0] == times[-1] else times[0] < times[-1]
+
+
 def _by_age(few: list[ShownEntry]) -> list[ShownEntry]:
     """The oldest first, the latest last. The order listed breaks ties, turned round unless it is oldest first."""
-    if few[0].is_latest or not few[-1].is_latest:
+    if not _listed_oldest_first(few):
         few.reverse()
     few.sort(key=lambda entry: (bool(entry.is_latest), entry.modified_ms or 0))
     return few

@@ -96,7 +96,7 @@ def probe_destination(
         facts[Setting.PROBE] = "nothing written: the bucket locks every new object by default"
         return Capabilities.of(facts)
     try:
-        _begin(canary, asked.other_ways)
+        facts |= _begin(canary, asked.other_ways, facts)
         facts |= _write_checks(canary, asked, acl=asked.acl and facts[Fact.ACL] != REJECTED)
     except BaseException as error:
         left = canary.remove()
@@ -123,8 +123,11 @@ def _read_settings(canary: Canary, acl: bool) -> Facts:
     return facts | read_ownership(ask) if acl else facts
 
 
-def _begin(canary: Canary, other_ways: Sequence[tuple[str, ObjectStore]]) -> None:
-    """Write one canary and remove it: without either permission there is no probe. Every other way must show it."""
+def _begin(canary: Canary, other_ways: Sequence[tuple[str, ObjectStore]], facts: Facts) -> Facts:
+    """Write one canary and remove it: without either permission there is no probe. Every other way must show it.
+
+    A write that tells its version says that the bucket keeps them, where its setting could not be read.
+    """
     written = canary.put("first", BODY)
     if isinstance(written, StoreError):
         raise _explained(written, canary, "s3:PutObject")
@@ -138,6 +141,8 @@ def _begin(canary: Canary, other_ways: Sequence[tuple[str, ObjectStore]]) -> Non
     removed = canary.ask(lambda: canary.store.delete(canary.key("first"), version_id=written.version_id))
     if isinstance(removed, StoreError):
         raise _explained(removed, canary, "s3:DeleteObject (s3:DeleteObjectVersion where the bucket has versions)")
+    told = facts[Fact.VERSIONING] == UNKNOWN and written.version_id not in (None, "null")
+    return {Fact.VERSIONING: ENFORCED} if told else {}
 
 
 def _explained(error: StoreError, canary: Canary, permission: str) -> StoreError:
