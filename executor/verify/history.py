@@ -117,6 +117,6 @@ def _different(line: Expected, row: Completion | None, there: ListedObject) -> s
         return ""
     if there.size != line.entry.size:
         return f"size {there.size}, planned {line.entry.size}"
-    if row is not None and row.destination_etag and there.etag != row.destination_etag:
+    if row is not None and row.destination_etag and there.etag not in ("", row.destination_etag):  # "": not told
         return f"ETag {there.etag}, {row.destination_etag} when it was copied"
     return ""

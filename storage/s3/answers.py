@@ -56,6 +56,8 @@ def pinned_range(answer: Answer, pin: Pin, *, start: int | None, length: int) ->
     Servers may ignore If-Match, versionId and Range, so all three are checked on the answer.
     """
     headers = answer.headers
+    if not length and "etag" not in headers and "last-modified" not in headers:
+        return WrongAnswer(None, "it has neither ETag nor Last-Modified: an empty answer, perhaps, and no empty object")
     found = _of_pin(headers, pin)
     if found is not None:
         return found

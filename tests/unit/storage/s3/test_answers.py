@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.s3.answers import told_etag, told_size, told_version, with_first_byte
+from storage.port import Pin
+from storage.s3.answers import pinned_range, told_etag, told_size, told_version, with_first_byte
 from storage.wire.exchange import Answer
 
 
@@ -37,6 +38,12 @@ def test_no_version() -> None:
 def first_byte(status: int, headers: dict[str, str], received: int, *, overflowed: bool = False) -> Answer:
     """The answer to a GET of bytes=0-0."""
     return Answer(status, headers, b"", received, 0.0, 0.0, overflowed)
+
+
+@pytest.mark.parametrize(("headers", "wrong"), [({}, True), ({"etag": '"e"'}, False), ({"last-modified": "x"}, False)])
+def test_an_empty_answer_is_no_empty_object(headers: dict[str, str], wrong: bool) -> None:
+    answer = Answer(200, {"content-length": "0", **headers}, b"", 0, 0.0, 0.0)
+    assert (pinned_range(answer, Pin(), start=None, length=0) is not None) is wrong
 
 
 def test_a_first_byte_tells_the_size_and_the_etag() -> None:
