@@ -88,6 +88,18 @@ def test_every_room_says_what_lives_in_it() -> None:
     assert silent == []
 
 
+def test_unit_tests_stand_where_what_they_test_stands() -> None:
+    """A test file named after a module is in the folder that mirrors the module's."""
+    astray = []
+    for path in sorted((ROOT / "tests/unit").rglob("test_*.py")):
+        folder, module = path.parent.relative_to(ROOT / "tests/unit"), f"{path.stem.removeprefix('test_')}.py"
+        if folder.parts[0] in PACKAGES and not (ROOT / folder / module).exists():
+            namesakes = [name_of(found) for found in (ROOT / folder.parts[0]).rglob(module)]
+            if namesakes or not (ROOT / folder).is_dir():
+                astray.append(f"{name_of(path)}: {namesakes}")
+    assert astray == []
+
+
 def test_a_public_class_has_one_name_of_its_own() -> None:
     named = Counter(
         node.name
