@@ -1,7 +1,7 @@
-"""Whose fault a failure is: the object's own, or of something that others would meet as well. Pure.
+"""Whose fault a failure is: the object's own, or something that other objects would meet as well. Pure.
 
-It decides whether a stage that goes first may let others follow. What is the object's own by its kind may still be
-many objects': that is for the numbers to say (see executor.ledger.advance).
+It decides whether later stages may follow. An error that is an object's own by its kind may still hit many objects: the
+numbers decide that (see executor.ledger.advance).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FEATURES = frozenset(
         "InvalidBucketState",
     )
 )
-"""Codes that speak of what the endpoint cannot do, whatever the object."""
+"""Codes about what the endpoint cannot do, whatever the object."""
 
 
 def is_own(error: StoreError) -> bool:

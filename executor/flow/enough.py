@@ -1,4 +1,4 @@
-"""How many workers keep the processors busy: more only wait for each other, and each switch costs."""
+"""How many workers keep the processors busy: more would only wait for one another, and each switch costs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Protocol
 SLACK = 1.5
 """Times the computed number: a worker that is ready must be there whenever a processor is free."""
 MEMORY = 0.9
-"""Of what was learned so far is kept at each window: some ten windows count."""
+"""Share of what was learned that is kept at each window: about ten windows count."""
 QUICK_BYTES = 1 << 20
-"""Above that a request is a transfer, whose time depends on how many share the line; nothing is said of those."""
+"""Above this a request is a transfer, whose time depends on how many share the line; those are not counted."""
 
 
 class Processor(Protocol):
@@ -64,5 +64,5 @@ class Enough:
         """
         if self._seconds <= 0 or bytes_each > QUICK_BYTES or math.isinf(first_byte):
             return math.inf
-        # While one request is away, its processor can serve as many others as their cost goes into its time.
+        # While one request is in flight, its processor can serve as many others as their cost fits into its time.
         return SLACK * self._cores * (1 + first_byte * self._requests / self._seconds)

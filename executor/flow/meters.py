@@ -1,4 +1,4 @@
-"""Histograms of a process's requests, for who scrapes it. Kept only where metrics are asked for (`apply --metrics`)."""
+"""Histograms of a process's requests, for scraping. Kept only where metrics are asked for (`apply --metrics`)."""
 
 from __future__ import annotations
 

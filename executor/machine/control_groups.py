@@ -1,4 +1,4 @@
-"""The control groups this process is in: where the limits of a container, a unit or a batch job stand."""
+"""The control groups this process is in, which hold the limits of a container, a unit or a batch job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ControlGroup(NamedTuple):
 def groups(root: Path, controller: str) -> Iterator[ControlGroup]:
     """This process's groups for *controller* ("memory", "cpu") and all above them; files are read below *root*.
 
-    Inside a container the path told may be the host's: then only the mount's own files are there, and they are the
+    Inside a container the path given may be the host's: then only the mount's own files exist, and they are the
     container's.
     """
     for line in lines(root / "proc/self/cgroup"):

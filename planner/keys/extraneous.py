@@ -1,8 +1,8 @@
 """Which keys of the destination may be deleted where it does not keep every key as it is written.
 
-Such a destination lists a copied '/a' as 'a', 'a//b' as 'a/b' or 'A' as 'a': what stands "at the destination only" may
-be a copy under another name. A key may be deleted when no key of the source can have turned into it. That is known once
-both listings have ended, so what was found on the way is held back until then, on disk.
+Such a destination lists a copied '/a' as 'a', 'a//b' as 'a/b' or 'A' as 'a': what is "at the destination only" may be a
+copy under another name. A key may be deleted when no key of the source can have turned into it. That is known once both
+listings have ended, so candidates are held until then, on disk.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from schema.objects import ListedEntry, UnsupportedEntry
 Matcher = Callable[[str], object]
 """A truthy answer means that the key matches."""
 Exclusion = Callable[[ListedEntry], Reason | None]
-"""Why an object takes no part, or None."""
+"""Why an object is excluded, or None."""
 
 _EVERYTHING = ("**",)
 
@@ -105,7 +105,7 @@ def compile_filters(filters: Filters, prefix: str) -> Exclusion | None:
     """All of *filters* for objects listed under *prefix*; None when they let everything in.
 
     A delete marker has neither size nor class: only the globs and the times concern it. Of a key that cannot be
-    migrated as listed nothing is certain but its name: only the globs concern it.
+    migrated as listed only the name is certain: only the globs concern it.
     """
     by_key = compile_key_filter(filters)
     by_attributes = _attribute_filter(filters)

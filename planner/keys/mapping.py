@@ -1,7 +1,7 @@
 """Source key -> destination key.
 
 The source prefix is taken off, each rule's regular expression is replaced wherever it matches (in the order
-declared, each on the outcome of the one before), and the destination prefix is put in front.
+declared, each on the result of the one before), and the destination prefix is put in front.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Fold = Callable[[str], str]
 
 
 class KeyMapping:
-    """The mapping of one section. Raises DeclarationError for a rule that is no regular expression."""
+    """The mapping of one section. Raises DeclarationError for a rule that is not a regular expression."""
 
     def __init__(self, source_prefix: str, destination_prefix: str, rules: Sequence[MappingRule] = ()) -> None:
         self.source_prefix = source_prefix

@@ -1,4 +1,4 @@
-"""What requests took while the ends of a plan were probed: what its duration is reckoned with."""
+"""How long requests took while the ends of a plan were probed, from which its duration is estimated."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def measured_document(measured: Mapping[str, Calibration]) -> dict[str, dict[str
 
 
 def measured_in(estimate: Mapping[str, Any]) -> dict[str, Calibration]:
-    """What an earlier plan's estimate was reckoned with. {}: constants alone."""
+    """The measurements behind an earlier plan's estimate. {}: constants only."""
     found = estimate.get("assumptions", {}).get("measured", {})
     return {name: Calibration(int(one["read_ms"]), int(one["write_ms"])) for name, one in found.items()}

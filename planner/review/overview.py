@@ -1,4 +1,4 @@
-"""The plan in some dozen rows: where in the key space, how large, how old. Counted while entries stream by.
+"""The plan in a few dozen rows: where in the key space, how large, how old. Counted while entries stream by.
 
 A pull request shows these rows, and must do so in two seconds and without the manifests. Memory does not grow with the
 number of objects.
@@ -23,7 +23,7 @@ HELD = 1_000
 """Entries counted at a time."""
 LARGEST = 10
 SHARES = 12
-"""Rows of years and of storage classes; what is left over is one row more."""
+"""Rows of years and of storage classes; the remainder is one more row."""
 EXAMPLES = 3
 SHOWN_BY_EXAMPLE = (Action.OVERWRITE, Action.DELETE, Action.DELETE_MARKER, Action.CONFLICT, Action.UNSUPPORTED)
 UNKNOWN_YEAR = "unknown"
@@ -165,7 +165,7 @@ def _has_text(text: str) -> bool:
 
 
 def _year_of(modified_ms: int) -> tuple[str, int]:
-    """The year in UTC, and the instant it ends. A listing without times says 0, and no time is unknown."""
+    """The year in UTC, and the instant it ends. A listing without times gives 0, which counts as unknown."""
     if modified_ms <= 0:
         return UNKNOWN_YEAR, 1
     try:

@@ -1,4 +1,4 @@
-"""Where in the key space a plan acts: counted by prefix in bounded memory, then told in a dozen rows.
+"""Where in the key space a plan acts: counted by prefix in bounded memory, then shown in a dozen rows.
 
 Prefixes are counted at the greatest depth at which there are at most MOST_PREFIXES of them: six folders deep at first,
 then less, at last by leading characters of the first folder's name.
@@ -41,7 +41,7 @@ class Counts(NamedTuple):
 
     @property
     def weight(self) -> tuple[int, int]:
-        """What a reviewer wants to see first is greater: what is destroyed, then what is created."""
+        """Greater for what a reviewer wants to see first: what is destroyed, then what is created."""
         return self.overwrite + self.delete, self.copy
 
 

@@ -1,7 +1,7 @@
 """How many requests a plan takes when nothing has to be repeated: by kind for the bill, by endpoint for the limits.
 
-An object that is streamed whole is a GET and a PUT, whatever it carries; beside that stands what a plan asks of each
-object because an end does not tell or keep something by itself.
+An object that is streamed whole is a GET and a PUT, whatever it carries; in addition there are requests for each object
+where an end does not state or keep something.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _of_section(item: SectionWork, declaration: Declaration) -> tuple[Counter[st
     objects = sum(carried.objects for carried in classes)
     source = Counter(
         get=sum(carried.reads for carried in classes),
-        head=sum(carried.copied for carried in classes),  # what is copied by the endpoint is looked at before
+        head=sum(carried.copied for carried in classes),  # an object that the endpoint copies gets a HEAD first
         restore=sum(carried.restores for carried in classes),
     )
     if declaration.preserve.acl:
@@ -68,6 +68,6 @@ def _of_section(item: SectionWork, declaration: Declaration) -> tuple[Counter[st
 
 
 def _listings(inventory: Inventory, can: Capabilities) -> Counter[str]:
-    """Each pass, with a HEAD for each object where listings are not believed."""
+    """Each pass, with a HEAD for each object where listings are not trusted."""
     heads = inventory.objects if can.denies(Fact.LISTED_ETAG) else 0
     return Counter(list=LISTING_PASSES * max(1, -(-inventory.objects // 1000)), head=LISTING_PASSES * heads)

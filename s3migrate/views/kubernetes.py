@@ -1,4 +1,4 @@
-"""What a plan asks of a pod: processor and memory of one worker, as a Kustomize patch of deploy/kubernetes/base."""
+"""What a plan needs of a pod: processor and memory of one worker, as a Kustomize patch of deploy/kubernetes/base."""
 
 from __future__ import annotations
 

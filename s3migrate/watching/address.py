@@ -1,4 +1,4 @@
-"""Where a page or metrics are served: HOST:PORT, read from the command line. Loopback unless somebody asks for more."""
+"""Where a page or metrics are served: HOST:PORT, read from the command line. Loopback by default."""
 
 from __future__ import annotations
 

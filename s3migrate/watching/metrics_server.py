@@ -13,7 +13,7 @@ from schema.errors import UsageError
 
 
 def registry_of(metered: Metered) -> CollectorRegistry:
-    """Our own metrics, and what the client library tells of any process."""
+    """Our own metrics, and those the client library has of any process."""
     registry = CollectorRegistry()
     registry.register(MigrationCollector(metered))
     ProcessCollector(registry=registry)

@@ -10,7 +10,7 @@ from storage.port import RequestSample
 _READS = frozenset({"GetObject", "HeadObject"})
 _WRITES = frozenset({"PutObject"})
 _SMALL = 256 * 1024
-"""Bytes. Larger bodies tell of bandwidth more than of distance."""
+"""Bytes. With larger bodies the time depends on bandwidth more than on distance."""
 
 
 class Timing:

@@ -42,7 +42,7 @@ class Pruned(NamedTuple):
 
 
 class Pruning:
-    """Runs that have ended, made small."""
+    """Pruning of runs that have ended."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class Pruning:
     def prune(self, run_id: int, *, who: str) -> Pruned:
         """Remove the rows of the run that are no longer needed. Idempotent.
 
-        Raises UsageError for a run that has not ended: its workers still read what would go.
+        Raises UsageError for a run that has not ended: its workers still read what would be removed.
         """
         with self._database.transaction() as transaction:
             found = transaction.value(
@@ -86,9 +86,10 @@ def _disk(transaction: Transaction, run_id: int) -> int:
 
 
 def _emptied(transaction: Transaction, run_id: int, table: str, *, useless: str) -> int:
-    """Remove the *useless* rows of the run's partition by writing the others anew; how many went.
+    """Remove the *useless* rows of the run's partition by rewriting the others.
 
-    A DELETE would leave the space to rows that never come: nobody writes to this partition any more.
+    Returns the number removed. A DELETE would keep the space for rows that never come: nothing is written to this
+    partition any more.
     """
     partition = f"ledger.{table}_r{run_id:d}"
     before = transaction.value(f"SELECT count(*) FROM {partition}")

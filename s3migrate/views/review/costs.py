@@ -1,4 +1,4 @@
-"""What a plan takes, in words: time, money and memory with what is not in them, other writers, a kill."""
+"""What a plan takes, in words: time, money and memory with what they leave out, other writers, a kill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ReviewAnswer(NamedTuple):
 
 
 def answers_of(plan: Plan) -> list[ReviewAnswer]:
-    """How long, how much, how large, who else writes there, and what if it is killed."""
+    """How long, how much, how large, who else writes there, and what happens if it is killed."""
     estimate = plan.estimate
     return [
         ReviewAnswer("Time", _time(_part(estimate, "duration"), _part(estimate, "assumptions"))),

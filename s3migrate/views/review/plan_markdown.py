@@ -1,6 +1,7 @@
-"""A plan as a pull request's comment: the first screen decides, the rest is one click away, and all of it is bounded.
+"""A plan as a pull request's comment: the first screen is enough to decide, the rest is one click away, and all of it
+is bounded.
 
-Whole sections are left out, from the end, when the text would outgrow LIMIT; which, its last line says. Names, keys
+Whole sections are left out, from the end, when the text would exceed LIMIT; the last line names them. Names, keys
 and whatever else came from outside stands in code spans.
 """
 

@@ -1,4 +1,4 @@
-"""What a reviewer of a plan has to know, put together once for every form in which it is shown."""
+"""What a reviewer of a plan has to know, collected once for every form in which it is shown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_MIGRATED = (Action.CONFLICT, Action.UNSUPPORTED)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The plan in numbers, those that destroy first."""
+    """The plan in numbers, destructive ones first."""
 
     deletes: int
     delete_markers: int
@@ -121,7 +121,7 @@ def objects_of(plan: Plan, action: Action) -> int:
 
 
 def verdict_words(verdict: Verdict) -> list[str]:
-    """The verdict, a few words each, what destroys first."""
+    """The verdict, a few words each, what is destroyed first."""
     overwrites = "" if verdict.max_overwrites is None else f" of ≤ {count_text(verdict.max_overwrites)} allowed"
     deletes = f" of ≤ {count_text(verdict.max_deletes)} allowed" if verdict.deletes else ""
     losses = [
@@ -142,7 +142,7 @@ def verdict_words(verdict: Verdict) -> list[str]:
 
 
 def concerns_of(plan: Plan, verdict: Verdict, path: Path | PlanUrl) -> list[Concern]:
-    """What needs a person's eyes, worst first; empty when nothing does."""
+    """What a person must look at, worst first; empty when there is nothing."""
     found = []
     if verdict.guards_exceeded:
         found.append(Concern(f"apply refuses this plan: {verdict.guards_exceeded}", (), None))
@@ -185,7 +185,7 @@ def _replaced(plan: Plan) -> str:
 
 
 def _of_losses(plan: Plan) -> list[Concern]:
-    """Each loss that nobody accepted, with the sections that have it."""
+    """Each loss that is not accepted, with the sections that have it."""
     losses = [(section.id, loss) for section in plan.sections for loss in section.losses if not loss.accepted]
     found = []
     for name in dict.fromkeys(loss.id for _, loss in losses):
