@@ -1,119 +1,171 @@
-"""The file of verify --report: JSON lines, CSV, markdown or HTML by its ending, written as findings come."""
+"""The file of verify --report: JSON lines and CSV as findings come, markdown and HTML with the verdict first.
+
+Those two are for people: of each verdict they show SHOWN keys, and count the rest.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections import Counter
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 
-from executor.verify.listing import Mismatch
+from executor.verify.listing import NOTES, Mismatch, MismatchKind
 from executor.verify.run import Tallies
+from s3migrate.views.page import render_page
 from schema.errors import LocalDiskError, UsageError
-from schema.formats.escape import csv_cell, html_text, markdown_code
+from schema.exit_codes import ExitCode
+from schema.formats.durable_file import written_whole
+from schema.formats.escape import csv_cell, markdown_code
+from schema.formats.quantities import count_text, counted_text
 from schema.plan import Plan
 
 FORMATS = (".jsonl", ".json", ".csv", ".md", ".html")
-_HTML_HEAD = """<!doctype html>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>s3migrate verify</title>
-<style>body{font:14px system-ui;margin:2em}td,th{text-align:left;padding:.2em .8em;border-bottom:1px solid #ccc}
-td{font-family:monospace;word-break:break-all}</style>
-"""
+STREAMED = (".jsonl", ".json", ".csv")
+SHOWN = 500
+"""Keys of each verdict, in the forms for people."""
+
+
+class Shown(NamedTuple):
+    """The keys of one verdict."""
+
+    verdict: str
+    total: int
+    note: bool
+    """Nothing is wrong with them."""
+    findings: list[Mismatch]
+    """The first SHOWN of them."""
+
+    @property
+    def left_out(self) -> int:
+        """Counted only."""
+        return self.total - len(self.findings)
 
 
 class ReportFile(AbstractContextManager["ReportFile"]):
-    """Writes beside the target and renames at the end, so that a partial report never passes for a complete one."""
+    """Becomes *path* at the end, so that a partial report never passes for a complete one. None: no report.
+
+    Raises UsageError for another ending than FORMATS, LocalDiskError.
+    """
 
     def __init__(self, path: Path | None, plan: Plan, level: str) -> None:
         if path is not None and path.suffix not in FORMATS:
             raise UsageError(f"--report {path}: end the name in one of {', '.join(FORMATS)}")
         self._path = path
-        self._partial = path.with_name(f".{path.name}.partial") if path is not None else None
-        self._file: IO[str] | None = None
         self._plan = plan
         self._level = level
+        self._open = ExitStack()
+        self._file: IO[str] | None = None
+        self._counts: Counter[MismatchKind] = Counter()
+        self._kept: dict[MismatchKind, list[Mismatch]] = {}
 
     def __enter__(self) -> Self:
-        if self._partial is not None:
-            self._guarded(lambda: self._open(self._partial))
+        if self._path is not None:
+            try:
+                self._file = self._open.enter_context(written_whole(self._path))
+            except OSError as error:
+                raise self._refused(error) from error
+            if self._path.suffix == ".csv":
+                self._write("section,verdict,key,destination_key,detail\r\n")
         return self
 
-    def _open(self, partial: Path | None) -> None:
-        if partial is None:
-            return
-        self._file = partial.open("w", encoding="utf-8", newline="")
-        title = f"{self._plan.name} serial {self._plan.serial}, {self._plan.plan_id}, level {self._level}"
-        head = {
-            ".csv": "section,verdict,key,destination_key,detail\r\n",
-            ".md": f"# s3migrate verify\n\n{markdown_code(title)}\n\n"
-            "| section | verdict | key | detail |\n|---|---|---|---|\n",
-            ".html": f"{_HTML_HEAD}<h1>s3migrate verify</h1><p>{html_text(title)}</p>"
-            "<table><tr><th>section<th>verdict<th>key<th>detail</tr>\n",
-        }
-        self._file.write(head.get(self._path.suffix if self._path else "", ""))
-
     def add(self, finding: Mismatch) -> None:
-        """One line."""
-        if self._file is not None and self._path is not None:
-            line = _line(finding, self._path.suffix)
-            self._guarded(lambda: self._write(line))
+        """One finding."""
+        if self._path is None:
+            return
+        if self._path.suffix in STREAMED:
+            self._write(_line(finding, self._path.suffix))
+            return
+        self._counts[finding.verdict] += 1
+        kept = self._kept.setdefault(finding.verdict, [])
+        if len(kept) < SHOWN:
+            kept.append(finding)
 
     def conclude(self, tallies: Tallies) -> None:
-        """The last line: what was looked at."""
-        if self._file is None or self._path is None:
+        """All was looked at."""
+        if self._path is None:
             return
-        counts = {v.value: n for v, n in tallies.findings.items()}
-        read = f" ({tallies.archived} of them without reading an archive)" if tallies.archived else ""
-        words = f"{tallies.planned} planned, {tallies.proven} proven{read}, findings: {counts or 'none'}"
-        foot = {
-            ".md": f"\n{words}\n",
-            ".html": f"</table><p>{html_text(words)}</p>\n",
-            ".csv": "",
-        }
-        last = {
-            "planned": tallies.planned,
-            "proven": tallies.proven,
-            "archived": tallies.archived,
-            "left_alone": {action.value: n for action, n in tallies.not_migrated.items()},
-            "findings": counts,
-        }
-        plain = json.dumps(last) + "\n"
-        self._guarded(lambda: self._write(foot.get(self._path.suffix if self._path else "", plain)))
+        if self._path.suffix == ".html":
+            facts = {"verdict": _verdict(tallies), "words": _words(tallies), "exit_code": _exit_code(tallies)}
+            named = {"plan": self._plan, "level": self._level, "tallies": tallies, "shown": self._shown()}
+            self._write(render_page("verify.html", **named, **facts))
+        elif self._path.suffix == ".md":
+            self._write(_markdown(self._plan, self._level, tallies, shown=self._shown()))
+        elif self._path.suffix != ".csv":
+            self._write(json.dumps(_last(tallies)) + "\n")
+
+    def _shown(self) -> list[Shown]:
+        """What is wrong first."""
+        kinds = sorted(self._counts, key=lambda kind: (kind in NOTES, kind))
+        return [Shown(kind.value, self._counts[kind], kind in NOTES, self._kept[kind]) for kind in kinds]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is None or self._partial is None or self._path is None:
-            return
-        file, partial, path = self._file, self._partial, self._path
-
-        def finish() -> None:
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            if kind is None:
-                partial.replace(path)
-            else:
-                partial.unlink(missing_ok=True)
-
-        self._guarded(finish)
+        try:
+            self._open.__exit__(kind, error, trace)
+        except OSError as refused:
+            if refused is error:
+                return
+            raise self._refused(refused) from refused
 
     def _write(self, text: str) -> None:
         if self._file is not None:
-            self._file.write(text)
+            try:
+                self._file.write(text)
+            except OSError as error:
+                raise self._refused(error) from error
 
-    def _guarded(self, step: Callable[[], object]) -> None:
-        try:
-            step()
-        except OSError as error:
-            raise LocalDiskError(f"the report {self._path} cannot be written: {error.strerror}") from error
+    def _refused(self, error: OSError) -> LocalDiskError:
+        return LocalDiskError(f"the report {self._path} cannot be written: {error.strerror}")
+
+
+def _exit_code(tallies: Tallies) -> ExitCode:
+    return ExitCode.DIFFERENCES if tallies.differing else ExitCode.DONE
+
+
+def _verdict(tallies: Tallies) -> str:
+    if tallies.differing:
+        return f"{counted_text(tallies.differing, 'key')} not as planned."
+    return "Every key of both sides is accounted for, and nothing differs."
+
+
+def _words(tallies: Tallies) -> str:
+    read = f" ({count_text(tallies.archived)} of them without reading an archive)" if tallies.archived else ""
+    counts = {verdict.value: n for verdict, n in tallies.findings.items()}
+    sample = ", a sample" if tallies.sampled else ""
+    return f"{tallies.planned} planned, {tallies.proven} proven{sample}{read}, findings: {counts or 'none'}"
+
+
+def _last(tallies: Tallies) -> dict[str, object]:
+    return {
+        "planned": tallies.planned,
+        "proven": tallies.proven,
+        "archived": tallies.archived,
+        "left_alone": {action.value: n for action, n in tallies.not_migrated.items()},
+        "findings": {verdict.value: n for verdict, n in tallies.findings.items()},
+    }
+
+
+def _markdown(plan: Plan, level: str, tallies: Tallies, *, shown: list[Shown]) -> str:
+    title = f"{plan.name} serial {plan.serial}, {plan.plan_id}, level {level}"
+    lines = ["# s3migrate verify", "", markdown_code(title), "", f"**{_verdict(tallies)}** {_words(tallies)}"]
+    for group in shown:
+        lines += ["", f"## {group.verdict}: {count_text(group.total)}", ""]
+        lines += ["| section | verdict | key | detail |", "|---|---|---|---|"]
+        for found in group.findings:
+            key, detail = markdown_code(found.key, in_table=True), markdown_code(found.detail, in_table=True)
+            lines.append(f"| {found.section} | {found.verdict} | {key} | {detail} |")
+        if group.left_out:
+            lines += [
+                "",
+                f"{count_text(group.left_out)} more are counted only; a report in .jsonl or .csv has them all.",
+            ]
+    return "\n".join(lines) + "\n"
 
 
 def _line(finding: Mismatch, suffix: str) -> str:
@@ -121,10 +173,4 @@ def _line(finding: Mismatch, suffix: str) -> str:
         row = io.StringIO()
         csv.writer(row).writerow([csv_cell(cell) for cell in finding])
         return row.getvalue()
-    if suffix == ".md":
-        key, detail = markdown_code(finding.key, in_table=True), markdown_code(finding.detail, in_table=True)
-        return f"| {finding.section} | {finding.verdict} | {key} | {detail} |\n"
-    if suffix == ".html":
-        cells = (finding.section, finding.verdict, finding.key, finding.detail)
-        return f"<tr>{''.join(f'<td>{html_text(cell)}' for cell in cells)}</tr>\n"
     return json.dumps(finding._asdict()) + "\n"

@@ -33,6 +33,8 @@ class Figure(NamedTuple):
 
     value: str
     label: str
+    tone: str = "none"
+    """good, warn or bad: how it is framed."""
 
 
 class TimeShare(NamedTuple):
@@ -78,8 +80,8 @@ def tiles_of(report: RunReport) -> list[Figure]:
         Figure(count_text(moved), f"of {count_text(report.plan.transfer.objects)} objects came to their end"),
         Figure(size_text(size), f"of {size_text(report.plan.transfer.bytes)}"),
         Figure(duration_text(report.elapsed_seconds), f"elapsed, {rate_text(rate)} on average"),
-        Figure(count_text(failed), "failed"),
-        Figure(count_text(report.drifted), "changed since the plan, left alone"),
+        Figure(count_text(failed), "failed", "bad" if failed else "none"),
+        Figure(count_text(report.drifted), "changed since the plan, left alone", "warn" if report.drifted else "none"),
         Figure(
             count_text(report.process_count),
             "process took part" if report.process_count == 1 else "processes took part",
