@@ -6,12 +6,13 @@ them, and so does paper. All text passes through the escaping below.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
+
+from schema.formats.escape import html_text
 
 WIDTH, HEIGHT = 560, 190
 LEFT, RIGHT, TOP, BOTTOM = 84, 8, 12, 24
@@ -47,7 +48,7 @@ class Chart:
 
 def line_chart(chart: Chart) -> str:
     """The SVG of *chart*; a sentence instead where there is nothing to draw."""
-    title = html.escape(chart.title)
+    title = html_text(chart.title)
     if not chart.points:
         return f'<p class="empty">{title}: nothing was recorded.</p>'
     top = _ceiling(max(point.value for point in (*chart.points, *chart.limit)), binary=chart.binary)
@@ -62,7 +63,7 @@ def line_chart(chart: Chart) -> str:
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"',
         f' aria-labelledby="{chart.name}-t {chart.name}-d"><title id="{chart.name}-t">{title}</title>',
-        f'<desc id="{chart.name}-d">{html.escape(_description(chart))}</desc>',
+        f'<desc id="{chart.name}-d">{html_text(_description(chart))}</desc>',
         *_grid(chart, top, y),
         *_moments(begin, end),
     ]
@@ -81,7 +82,7 @@ def share_bar(share: float, label: str) -> str:
     """A bar of 100 units, filled as far as *share* (0..1) says."""
     filled = 100 * min(1.0, max(0.0, share))
     return (
-        f'<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{html.escape(label)}">'
+        f'<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{html_text(label)}">'
         f'<rect class="rest" width="100" height="8"/><rect class="part" width="{filled:.2f}" height="8"/></svg>'
     )
 
@@ -100,7 +101,7 @@ def _grid(chart: Chart, top: float, y: Callable[[float], float]) -> Iterable[str
     for row in range(_ROWS + 1):
         value = top * row / _ROWS
         down = y(value)
-        text = html.escape(chart.text(value))
+        text = html_text(chart.text(value))
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down:.1f}" y2="{down:.1f}"/>'
         yield f'<text class="tick" x="{LEFT - 6}" y="{down + 3.5:.1f}" text-anchor="end">{text}</text>'
 

@@ -30,7 +30,7 @@ SHOWN = 500
 """Keys of each verdict, in the forms for people."""
 
 
-class Shown(NamedTuple):
+class VerdictKeys(NamedTuple):
     """The keys of one verdict."""
 
     verdict: str
@@ -98,10 +98,10 @@ class ReportFile(AbstractContextManager["ReportFile"]):
         elif self._path.suffix != ".csv":
             self._write(json.dumps(_last(tallies)) + "\n")
 
-    def _shown(self) -> list[Shown]:
+    def _shown(self) -> list[VerdictKeys]:
         """What is wrong first."""
         kinds = sorted(self._counts, key=lambda kind: (kind in NOTES, kind))
-        return [Shown(kind.value, self._counts[kind], kind in NOTES, self._kept[kind]) for kind in kinds]
+        return [VerdictKeys(kind.value, self._counts[kind], kind in NOTES, self._kept[kind]) for kind in kinds]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -151,7 +151,7 @@ def _last(tallies: Tallies) -> dict[str, object]:
     }
 
 
-def _markdown(plan: Plan, level: str, tallies: Tallies, *, shown: list[Shown]) -> str:
+def _markdown(plan: Plan, level: str, tallies: Tallies, *, shown: list[VerdictKeys]) -> str:
     title = f"{plan.name} serial {plan.serial}, {plan.plan_id}, level {level}"
     lines = ["# s3migrate verify", "", markdown_code(title), "", f"**{_verdict(tallies)}** {_words(tallies)}"]
     for group in shown:
