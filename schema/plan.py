@@ -289,7 +289,8 @@ class Overview:
     largest: tuple[SizedKey, ...]
     """Of the objects written, descending."""
     examples: Mapping[str, tuple[str, ...]]
-    """overwrite, delete, delete-marker, conflict, unsupported -> the first keys of each."""
+    """overwrite, delete, delete-marker -> the first keys of each at the destination; conflict, unsupported -> at the
+    source."""
 
 
 @dataclass(frozen=True, slots=True)

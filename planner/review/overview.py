@@ -16,7 +16,7 @@ from operator import itemgetter
 from planner.review.places import PREFIXES_KEPT, Counts, Prefixes, places_of
 from planner.review.workload import ClassWork
 from schema.declaration import Pair
-from schema.plan import Action, Entry, Overview, Share, SizedKey, Tally
+from schema.plan import TRANSFER_ACTIONS, Action, Entry, Overview, Share, SizedKey, Tally
 from schema.tiers import TIERS
 
 HELD = 1_000
@@ -65,8 +65,10 @@ class OverviewCounter:
     def add_example(self, entry: Entry) -> None:
         """One entry that may be among the first of its action."""
         examples = self._examples.get(entry[3])
-        if examples is not None and len(examples) < EXAMPLES and _has_text(entry[0]):
-            examples.append(entry[0])
+        if examples is not None and len(examples) < EXAMPLES:
+            key = entry.target if entry[3] in TRANSFER_ACTIONS else entry[0]
+            if _has_text(key):
+                examples.append(key)
 
     def _count(self) -> None:
         held, self._held = self._held, []

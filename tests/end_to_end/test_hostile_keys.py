@@ -37,6 +37,9 @@ COMMANDS = [
     ("show", "PLAN"),
     ("show", "PLAN", "--format", "md"),
     ("show", "PLAN", "--format", "json"),
+    ("show", "PLAN", "--format", "html"),
+    ("show", "PLAN", "--action", "copy"),
+    ("diff", "PLAN", "PLAN", "--format", "md"),
     ("status",),
     ("status", "--json"),
 ]

@@ -62,6 +62,9 @@ def test_rows_say_where_objects_will_be_without_the_destinations_prefix(tmp_path
     made = plan(declaration, [listed("p/a"), listed("q/b")], manifests=MemoryManifests(), staging=tmp_path)
     assert [place.prefix for place in overview(made).places] == ["p/", "q/"]
     assert overview(made).largest[0].key.startswith("in/")
+    there = [listed("in/p/a", 9)]
+    made = plan(declaration, [listed("p/a", modified=5_000)], there, manifests=MemoryManifests(), staging=tmp_path)
+    assert overview(made).examples == {"overwrite": ("in/p/a",)}, "what is replaced, not what replaces it"
 
 
 @pytest.mark.parametrize("seed", range(20))
