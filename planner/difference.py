@@ -7,15 +7,17 @@ does what follows from the rest (estimate, tiers, overview).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from heapq import merge
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from schema.files.manifest import ManifestStore, read_entries
+from schema.errors import ManifestCorrupt
+from schema.files.manifest import ManifestStore, read_lines
+from schema.files.manifest_lines import decode
 from schema.formats.plain import plain
 from schema.plan import Batch, Entry, Plan, Section, Tally
 
@@ -76,8 +78,11 @@ class PlanDifference:
     """Manifests that both have."""
     left: tuple[Batch, ...]
     entered: tuple[Batch, ...]
-    old_manifests: Mapping[str, tuple[_Stream, ...]] = field(repr=False)
-    new_manifests: Mapping[str, tuple[_Stream, ...]] = field(repr=False)
+    histories: bool
+    """Keys have versions that are migrated one by one."""
+    old_manifests: Mapping[str, Mapping[_Group, _Stream]] = field(repr=False)
+    """Those that only the old plan has, by section and by what was cut together."""
+    new_manifests: Mapping[str, Mapping[_Group, _Stream]] = field(repr=False)
 
     @property
     def equal(self) -> bool:
@@ -91,11 +96,15 @@ class PlanDifference:
     def to_read(self) -> int:
         """Manifests that have to be read to tell the objects."""
         each = (*self.old_manifests.values(), *self.new_manifests.values())
-        return sum(len(stream) for streams in each for stream in streams)
+        return sum(len(stream) for streams in each for stream in streams.values())
 
 
 _Stream = tuple[str, ...]
 """Digests of manifests that follow each other in key order."""
+_Group = tuple[str, ...]
+"""Stage, tier and method of batches; ("side", NAME) of a side manifest."""
+_Line = tuple[bytes, str, int]
+"""A line of a manifest, the manifest's digest, and which line it is."""
 
 
 def difference_of(old: Plan, new: Plan) -> PlanDifference:
@@ -110,6 +119,7 @@ def difference_of(old: Plan, new: Plan) -> PlanDifference:
         kept=len(had & has),
         left=tuple(batch for identity, batch in one.items() if identity in left),
         entered=tuple(batch for identity, batch in two.items() if identity in entered),
+        histories="all" in (old.policy.versions, new.policy.versions),
         old_manifests=_streams(old, had - has),
         new_manifests=_streams(new, has - had),
     )
@@ -118,24 +128,61 @@ def difference_of(old: Plan, new: Plan) -> PlanDifference:
 def object_changes(difference: PlanDifference, old: ManifestStore, new: ManifestStore) -> Iterator[ObjectChange]:
     """Every object that differs, by section and ascending by key. Memory does not grow with their number.
 
-    Raises ManifestMissing, ManifestCorrupt.
+    Lines that are equal are not even decoded. Raises ManifestMissing, ManifestCorrupt.
     """
     for section in sorted({*difference.old_manifests, *difference.new_manifests}):
-        sides = (
-            ((entry.key, 0, entry) for entry in _entries(old, difference.old_manifests.get(section, ()))),
-            ((entry.key, 1, entry) for entry in _entries(new, difference.new_manifests.get(section, ()))),
-        )
-        for key, same_key in groupby(merge(*sides, key=itemgetter(0)), key=itemgetter(0)):
+        had, has = difference.old_manifests.get(section, {}), difference.new_manifests.get(section, {})
+        unlike = [
+            _unlike(_lines(old, had.get(group, ())), _lines(new, has.get(group, ())))
+            for group in dict.fromkeys((*had, *has))
+        ]
+        for key, same_key in groupby(merge(*unlike, key=itemgetter(0)), key=itemgetter(0)):
             before: list[Entry] = []
             after: list[Entry] = []
-            for _, side, entry in same_key:
-                (after if side else before).append(entry)
-            yield from _of_key(section, key, before=before, after=after)
+            for _, is_new, entry in same_key:
+                (after if is_new else before).append(entry)
+            yield from _of_key(section, key, before=before, after=after, histories=difference.histories)
 
 
-def _of_key(section: str, key: str, *, before: list[Entry], after: list[Entry]) -> Iterator[ObjectChange]:
-    """The versions of one key, each with its like; a single object with the single one in its place."""
-    if len(before) == len(after) == 1:
+def _unlike(old: Iterator[_Line], new: Iterator[_Line]) -> Iterator[tuple[str, bool, Entry]]:
+    """(key, whether it is the new plan's, entry) of the lines that only one of two ascending streams has."""
+    left, right = next(old, None), next(new, None)
+    one, two = _decoded(left), _decoded(right)
+    while left is not None or right is not None:
+        if left is not None and right is not None and left[0] == right[0]:
+            left, right = next(old, None), next(new, None)
+            while left is not None and right is not None and left[0] == right[0]:
+                left, right = next(old, None), next(new, None)
+            one, two = _decoded(left), _decoded(right)
+        elif two is None or (one is not None and one.key <= two.key):
+            if one is not None:
+                yield one.key, False, one
+            left = next(old, None)
+            one = _decoded(left)
+        else:
+            yield two.key, True, two
+            right = next(new, None)
+            two = _decoded(right)
+
+
+def _lines(store: ManifestStore, stream: _Stream) -> Iterator[_Line]:
+    return ((line, digest, number) for digest in stream for number, line in enumerate(read_lines(store, digest), 1))
+
+
+def _decoded(line: _Line | None) -> Entry | None:
+    if line is None:
+        return None
+    try:
+        return decode(line[0], line[2])
+    except ManifestCorrupt as error:
+        raise ManifestCorrupt(f"manifest {line[1]}: {error}") from None
+
+
+def _of_key(
+    section: str, key: str, *, before: list[Entry], after: list[Entry], histories: bool
+) -> Iterator[ObjectChange]:
+    """The object that is now in the place of one; with *histories* each version with its like."""
+    if not histories and len(before) == len(after) == 1:
         pairs: list[tuple[Entry | None, Entry | None]] = [(before[0], after[0])]
     else:
         there = {entry.version_id: entry for entry in after}
@@ -163,15 +210,6 @@ def _at_source(entry: Entry) -> tuple[object, ...]:
     return entry.size, entry.etag, entry.modified_ms, entry.version_id, entry.storage_class
 
 
-def _entries(store: ManifestStore, streams: Iterable[_Stream]) -> Iterator[Entry]:
-    """The entries of all *streams*, ascending by key."""
-    each = (
-        chain.from_iterable((entry for _, entry in read_entries(store, digest)) for digest in stream)
-        for stream in streams
-    )
-    return merge(*each, key=itemgetter(0))
-
-
 def _identities(plan: Plan) -> dict[tuple[object, ...], Batch]:
     """What a batch is to a reviewer: the same objects, carried in the same way at the same stage."""
     return {(batch.section, batch.stage, batch.tier, batch.method, batch.manifest): batch for batch in plan.batches}
@@ -183,20 +221,20 @@ def _digests(plan: Plan) -> set[tuple[str, str]]:
     return sides | {(batch.section, batch.manifest) for batch in plan.batches}
 
 
-def _streams(plan: Plan, wanted: set[tuple[str, str]]) -> dict[str, tuple[_Stream, ...]]:
+def _streams(plan: Plan, wanted: set[tuple[str, str]]) -> dict[str, dict[_Group, _Stream]]:
     """The *wanted* manifests of *plan* by section; batches cut from one group follow each other in key order."""
-    groups: dict[str, dict[tuple[object, ...], dict[str, str]]] = {}
+    groups: dict[str, dict[_Group, dict[str, str]]] = {}
     for batch in plan.batches:
         if (batch.section, batch.manifest) in wanted:
-            group = groups.setdefault(batch.section, {}).setdefault((batch.stage, batch.tier, batch.method), {})
-            group.setdefault(batch.manifest, batch.keys[0])
+            name = (batch.stage, batch.tier, str(batch.method))
+            groups.setdefault(batch.section, {}).setdefault(name, {}).setdefault(batch.manifest, batch.keys[0])
     for section in plan.sections:
-        for name, digest in section.side_manifests.items():
+        for side, digest in section.side_manifests.items():
             if (section.id, digest) in wanted:
-                groups.setdefault(section.id, {})[("side", name)] = {digest: ""}
+                groups.setdefault(section.id, {})[("side", side)] = {digest: ""}
     return {
-        section: tuple(tuple(sorted(group, key=group.__getitem__)) for group in of_section.values())
-        for section, of_section in groups.items()
+        section: {name: tuple(sorted(first_keys, key=first_keys.__getitem__)) for name, first_keys in those.items()}
+        for section, those in groups.items()
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.digests import md5
@@ -13,11 +15,12 @@ from support.planning import MemoryManifests, declare, listed, plan
 from support.sample_plan import sample_plan
 
 from planner.difference import Change, difference_of, object_changes
-from schema.declaration import Filters
+from schema.declaration import Filters, Policy
+from schema.errors import ManifestCorrupt
 from schema.facts import Capabilities
 from schema.files.plan_document import with_plan_id
 from schema.objects import ListedObject
-from schema.plan import Plan
+from schema.plan import Action, Entry
 
 TARGETS = dict.fromkeys(("tiny", "small", "medium", "large", "huge", "canary", "markers", "deletes"), 4)
 
@@ -122,19 +125,34 @@ def test_few_manifests_are_read_when_few_objects_changed(tmp_path: Path) -> None
     assert len(manifests.opened) <= 0.05 * (len(old.batches) + len(new.batches))
 
 
-def test_versions_of_a_key_are_told_apart(tmp_path: Path) -> None:
-    old, new = (dataclasses.replace(_versions(count, tmp_path)[0]) for count in (2, 3))
+@given(before=st.sets(st.integers(0, 6)), after=st.sets(st.integers(0, 6)))
+@settings(max_examples=40, deadline=None)
+def test_versions_of_a_key_are_told_apart(before: set[int], after: set[int]) -> None:
     manifests = MemoryManifests()
-    manifests.kept = {**_versions(2, tmp_path)[1].kept, **_versions(3, tmp_path)[1].kept}
-    (change,) = object_changes(difference_of(old, new), manifests, manifests)
-    assert (change.key, change.changes, change.new is not None and change.new.version_id) == (
-        "k", (Change.ENTERED,), "v2"
-    )  # fmt: skip
+    with TemporaryDirectory() as folder:
+        old, new = (
+            plan(
+                declare(policy=Policy(versions="all")),
+                [listed("k", n, modified=n + 1, version_id=f"v{n}") for n in sorted(each)],
+                manifests=manifests,
+                staging=Path(folder),
+            )
+            for each in (before, after)
+        )
+    found = {
+        (change.changes, (change.old or change.new or Entry("", 0, "", Action.COPY)).version_id)
+        for change in object_changes(difference_of(old, new), manifests, manifests)
+    }
+    left = {((Change.LEFT,), f"v{n}") for n in before - after}
+    assert found == left | {((Change.ENTERED,), f"v{n}") for n in after - before}
 
 
-def _versions(count: int, staging: Path) -> tuple[Plan, MemoryManifests]:
-    from schema.declaration import Policy
-
+def test_a_damaged_manifest_is_named_with_its_line(tmp_path: Path) -> None:
     manifests = MemoryManifests()
-    source = [listed("k", n, modified=n + 1, version_id=f"v{n}") for n in range(count)]
-    return plan(declare(policy=Policy(versions="all")), source, manifests=manifests, staging=staging), manifests
+    old, new = (
+        plan(declare(), [listed("a"), listed(key)], manifests=manifests, staging=tmp_path) for key in ("b", "c")
+    )
+    digest = new.batches[-1].manifest
+    manifests.kept[digest] = gzip.compress(b'{"key":"a"}\n')
+    with pytest.raises(ManifestCorrupt, match=f"manifest {digest}: manifest line 1 lacks"):
+        list(object_changes(difference_of(old, new), manifests, manifests))
