@@ -32,6 +32,8 @@ from executor.stop import Stop
 from s3migrate import __version__
 from s3migrate.applying.crew import MOST, Crew, end_with_parent, patient_progress, processes_for
 from s3migrate.applying.endpoint_care import care_for
+from s3migrate.applying.engines.engine import Engine, engine_of
+from s3migrate.applying.fleet import Fleet
 from s3migrate.commands.common import emitter, json_option, plan_argument, quiet_option, read_plan, say, told_as_json
 from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
@@ -69,6 +71,7 @@ def asked_for(_context: object, _option: object, text: str) -> int | None:
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
 @click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")
 @click.option("--processes", callback=asked_for, default="1", metavar="N|auto", help="Local worker processes.")
+@click.option("--engine", metavar="URL", help="Who runs the workers: local, dask://HOST:PORT, ray://HOST:PORT, slurm.")
 @click.option("--leave-when-idle", is_flag=True, help="Exit 0 when nothing is left to start, even while others work.")
 @quiet_option
 @click.option("--metrics", "metrics_at", metavar="ADDR", help="Serve this process's Prometheus metrics at HOST:PORT.")
@@ -81,6 +84,7 @@ def apply_command(  # click passes one argument for each option
     expect_plan_id: str | None,
     only: tuple[str, ...],
     processes: int | None,
+    engine: str | None,
     leave_when_idle: bool,
     one_of: tuple[int, int] | None,
     metrics_at: str | None,
@@ -115,7 +119,9 @@ def apply_command(  # click passes one argument for each option
                 events = CountedEvents(events, metered.retries)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
             count = processes or processes_for(plan.transfer.objects, usable_cores())
-            if count > 1:
+            if engine is not None:
+                progress = _place(asked, plan_path, engine_of(engine), most=processes or MOST, emit=emit)
+            elif count > 1:
                 progress = _supervise(asked, plan_path, count, emit=emit)
             else:
                 budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
@@ -244,14 +250,7 @@ def _supervise(
     command = [sys.executable, "-m", "s3migrate", "apply", str(plan_path), "--json", "--expect-plan-id", plan.plan_id]
     command += ["--one-of", str(processes), str(os.getpid()), *(word for name in only for word in ("--only", name))]
     command += ["--leave-when-idle"] if asked.leave_when_idle else []
-
-    def note(text: str) -> None:
-        if emit:
-            emit({"type": "process", "message": text})
-        else:
-            click.echo(f"s3migrate: {text}", err=True)
-
-    crew = Crew(command, processes, events=asked.events, stop=asked.stop, note=note)
+    crew = Crew(command, processes, events=asked.events, stop=asked.stop, note=partial(_note, emit=emit))
     ending = crew.run(partial(patient_progress, ledger, run.run_id))
     if ending.refused is not None:
         click.echo("s3migrate: " + one_line(str(ending.refused["summary"])), err=True)
@@ -265,6 +264,50 @@ def _supervise(
     if not ending.ended and progress.state not in ENDED:
         raise Stopped("stopped; everything finished is in the ledger, apply the same plan again to go on")
     return progress
+
+
+def _place(
+    asked: _Asked,
+    plan_path: Path | PlanUrl,
+    engine: Engine,
+    *,
+    most: int,
+    emit: Callable[[dict[str, Any]], None] | None,
+) -> Progress | int:
+    """Let *engine* run as many workers as the run can use; the run's progress at the end, or a refusal's exit code."""
+    plan, ledger = asked.plan, asked.ledger
+    chosen_batches(plan, frozenset(asked.only) or None)
+    run = ledger.runs.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
+    asked.events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
+    words = ["apply", str(plan_path), "--leave-when-idle", "--json", "--expect-plan-id", plan.plan_id]
+    words += [word for name in asked.only for word in ("--only", name)]
+    fleet = Fleet(
+        engine,
+        words,
+        most,
+        ledger=ledger,
+        run_id=run.run_id,
+        events=asked.events,
+        stop=asked.stop,
+        note=partial(_note, emit=emit),
+    )
+    try:
+        end = fleet.run()
+    finally:
+        engine.close()
+    if end.refused is not None:
+        click.echo("s3migrate: a worker was refused: " + one_line(end.refused.said), err=True)
+        return end.refused.code if end.refused.code > 0 else 1
+    if end.progress is None or end.progress.state not in ENDED:
+        raise Stopped("stopped; everything finished is in the ledger, apply the same plan again to go on")
+    return end.progress
+
+
+def _note(text: str, *, emit: Callable[[dict[str, Any]], None] | None) -> None:
+    if emit:
+        emit({"type": "process", "message": text})
+    else:
+        click.echo(f"s3migrate: {text}", err=True)
 
 
 def _apply_settings(asked: _Asked, budget: int) -> ApplySettings:

@@ -1,0 +1,41 @@
+"""Workers on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from s3migrate.applying.engines.engine import WorkerEnd
+from s3migrate.applying.engines.worker import WorkerProcess
+
+
+class LocalEngine:
+    """See Engine."""
+
+    def __init__(self) -> None:
+        self._workers: list[WorkerProcess] = []
+
+    def place(self, words: Sequence[str]) -> None:
+        """See Engine."""
+        self._workers.append(WorkerProcess(words))
+
+    def placed(self) -> int:
+        """See Engine."""
+        return len(self._workers)
+
+    def ended(self) -> list[WorkerEnd]:
+        """See Engine."""
+        ends = []
+        for worker in tuple(self._workers):
+            if (end := worker.end(0.0)) is not None:
+                self._workers.remove(worker)
+                ends.append(end)
+        return ends
+
+    def stop(self) -> None:
+        """See Engine."""
+        for worker in self._workers:
+            worker.stop()
+
+    def close(self) -> None:
+        """See Engine."""
+        self.stop()
