@@ -32,7 +32,8 @@ from executor.stop import Stop
 from s3migrate import __version__
 from s3migrate.applying.crew import MOST, Crew, end_with_parent, patient_progress, processes_for
 from s3migrate.applying.endpoint_care import care_for
-from s3migrate.applying.engines.engine import Engine, engine_of
+from s3migrate.applying.engines.choice import engine_of
+from s3migrate.applying.engines.engine import Engine
 from s3migrate.applying.fleet import Fleet
 from s3migrate.commands.common import emitter, json_option, plan_argument, quiet_option, read_plan, say, told_as_json
 from s3migrate.console import output
@@ -134,8 +135,13 @@ def apply_command(  # click passes one argument for each option
         if not stop.abandoning:
             for store in chain.from_iterable(stores.values()):
                 store.close()
-    if isinstance(progress, int):
-        return progress
+    return progress if isinstance(progress, int) else _concluded(progress, failures, emit)
+
+
+def _concluded(
+    progress: Progress, failures: Sequence[FailedObject], emit: Callable[[dict[str, Any]], None] | None
+) -> int:
+    """The last line of what was done, and its exit code. Raises what `conclude` raises."""
     if emit:
         emit({"type": "run_complete", **figures(progress)})
     else:

@@ -22,7 +22,8 @@ from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill
 from support.slurm import slurm_cluster
 
-from s3migrate.applying.engines.engine import Engine, WorkerEnd, engine_of
+from s3migrate.applying.engines.choice import engine_of
+from s3migrate.applying.engines.engine import Engine, WorkerEnd
 from schema.errors import ConnectionFailed, UsageError
 
 Sql = Callable[..., list[tuple[object, ...]]]

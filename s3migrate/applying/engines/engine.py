@@ -1,14 +1,10 @@
-"""What every engine can do, and how one is named."""
+"""What every engine can do."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
-
-from schema.errors import UsageError
-
-EXPECTED = "local, dask://HOST:PORT, ray://HOST:PORT or slurm"
 
 
 class WorkerEnd(NamedTuple):
@@ -42,28 +38,3 @@ class Engine(Protocol):
 def command(words: Sequence[str]) -> list[str]:
     """`s3migrate WORDS` by the interpreter that runs this."""
     return [sys.executable, "-m", "s3migrate", *words]
-
-
-def engine_of(name: str) -> Engine:
-    """The engine that *name* names. Raises UsageError for none, or one whose library is not installed."""
-    scheme, _, rest = name.partition("://")
-    try:
-        if name == "local":
-            from s3migrate.applying.engines.local import LocalEngine
-
-            return LocalEngine()
-        if name == "slurm":
-            from s3migrate.applying.engines.slurm import SlurmEngine
-
-            return SlurmEngine()
-        if scheme == "dask" and rest:
-            from s3migrate.applying.engines.dask import DaskEngine
-
-            return DaskEngine(f"tcp://{rest}")
-        if scheme == "ray" and rest:
-            from s3migrate.applying.engines.ray import RayEngine
-
-            return RayEngine(name)
-    except ImportError as error:
-        raise UsageError(f"--engine {name} needs a library that is not here ({error}): s3migrate[{scheme}]") from None
-    raise UsageError(f"--engine {name!r} is unknown; it is {EXPECTED}")

@@ -1,0 +1,33 @@
+"""How an engine is named."""
+
+from __future__ import annotations
+
+from s3migrate.applying.engines.engine import Engine
+from schema.errors import UsageError
+
+EXPECTED = "local, dask://HOST:PORT, ray://HOST:PORT or slurm"
+
+
+def engine_of(name: str) -> Engine:
+    """The engine that *name* names. Raises UsageError for none, or one whose library is not installed."""
+    scheme, _, rest = name.partition("://")
+    try:
+        if name == "local":
+            from s3migrate.applying.engines.local import LocalEngine
+
+            return LocalEngine()
+        if name == "slurm":
+            from s3migrate.applying.engines.slurm import SlurmEngine
+
+            return SlurmEngine()
+        if scheme == "dask" and rest:
+            from s3migrate.applying.engines.dask import DaskEngine
+
+            return DaskEngine(f"tcp://{rest}")
+        if scheme == "ray" and rest:
+            from s3migrate.applying.engines.ray import RayEngine
+
+            return RayEngine(name)
+    except ImportError as error:
+        raise UsageError(f"--engine {name} needs a library that is not here ({error}): s3migrate[{scheme}]") from None
+    raise UsageError(f"--engine {name!r} is unknown; it is {EXPECTED}")
