@@ -21,7 +21,7 @@ from executor.flow.meters import SECONDS, SIZES, Histogram, RequestMeter
 from executor.flow.side_counters import SideCounters
 from s3migrate.watching.metered import Metered
 from s3migrate.watching.process_metrics import MigrationCollector
-from s3migrate.watching.registry import METRICS, PROCESS_METRICS, RUN_METRICS, Kind, Metric
+from s3migrate.watching.registry import METRICS, PROCESS_METRICS, RUN_METRICS, Metric, MetricKind
 from s3migrate.watching.run_metrics import RunCollector
 from schema.errors import Throttled, WhichSide
 from schema.flow.samples import SIDES
@@ -69,7 +69,7 @@ def test_what_is_exported_is_what_the_registry_lists_and_nothing_is_missing() ->
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
 def test_names_keep_prometheus_rules(metric: Metric) -> None:
     assert re.fullmatch(r"s3migrate_[a-z0-9_]+", metric.name)
-    assert (metric.kind is Kind.COUNTER) == metric.name.endswith("_total")
+    assert (metric.kind is MetricKind.COUNTER) == metric.name.endswith("_total")
     assert metric.help.endswith(".")
     assert not set(metric.labels) & {"key", "le", "instance", "job"}
 
@@ -155,7 +155,7 @@ def test_every_query_parses_and_asks_for_what_there_is(where: str, expression: s
             METRICS[selector.name.removesuffix(end)] for end in SUFFIXES if selector.name.endswith(end)
         )
         assert {matcher.name for matcher in selector.matchers.matchers} <= {*metric.labels, *SCRAPED}
-        counts = metric.kind in (Kind.COUNTER, Kind.HISTOGRAM)
+        counts = metric.kind in (MetricKind.COUNTER, MetricKind.HISTOGRAM)
         assert (function in ("rate", "increase")) == counts, f"{where}: {selector.name} under {function or 'nothing'}"
 
 
