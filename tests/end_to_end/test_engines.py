@@ -1,6 +1,6 @@
 """One contract for every engine: workers die at random, and everything arrives once; what runs the workers is theirs.
 
-Dask, Ray and Slurm are tried by `make soak` where they are installed.
+`make soak` tries them; Dask, Ray and Slurm where they are installed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def missing(absent: bool, name: str) -> pytest.MarkDecorator:
 
 
 ENGINES = [
-    pytest.param(local, id="local"),
+    pytest.param(local, id="local", marks=pytest.mark.soak),
     pytest.param(
         dask_cluster,
         id="dask",
