@@ -165,7 +165,7 @@ class BatchCutter:
         self._count = 0
 
     def _too_long(self, objects: int, key: str) -> bool:
-        """Whether a batch on a base ends before *key* once it has so many *objects*."""
+        """Whether a batch on a base ends before *key* once it has this many *objects*."""
         return objects >= self._target * 2 and (objects >= self._target * 3 or self._hits(key))
 
     def _publish(self, writer: ManifestWriter) -> None:

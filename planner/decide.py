@@ -30,7 +30,7 @@ _BY_NAME = {
 
 @dataclass(frozen=True, slots=True)
 class EndFacts:
-    """What decides beside the listing, from the probes and the declaration."""
+    """What decides besides the listing, from the probes and the declaration."""
 
     etags_from_content: bool = True
     """False when a probe saw an end whose ETags do not come from the bytes: then no ETag proves anything."""
@@ -171,5 +171,5 @@ def unsupported(source: ListedObject, target: str, rules: Rules) -> Reason | Non
 
 
 def needs_restore(item: ListedObject) -> bool:
-    """Whether *item* can be read only after a restore, as far as a listing tells."""
+    """Whether *item* can be read only after a restore, as far as a listing shows."""
     return item.storage_class in ARCHIVED and not item.restored

@@ -68,7 +68,7 @@ class ObjectChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlanDifference:
-    """Everything that two plan documents tell; objects are object_changes()."""
+    """Everything that two plan documents show; for objects see object_changes()."""
 
     declaration: tuple[Field, ...]
     capabilities: tuple[Field, ...]
@@ -94,7 +94,7 @@ class PlanDifference:
 
     @property
     def to_read(self) -> int:
-        """Manifests that have to be read to tell the objects."""
+        """Manifests that have to be read for the objects."""
         each = (*self.old_manifests.values(), *self.new_manifests.values())
         return sum(len(stream) for streams in each for stream in streams.values())
 
@@ -108,7 +108,7 @@ _Line = tuple[bytes, str, int]
 
 
 def difference_of(old: Plan, new: Plan) -> PlanDifference:
-    """What the documents of *old* and *new* tell of their difference. No manifest is read."""
+    """The difference of the documents of *old* and *new*. No manifest is read."""
     one, two = _identities(old), _identities(new)
     left, entered = one.keys() - two.keys(), two.keys() - one.keys()
     had, has = _digests(old), _digests(new)

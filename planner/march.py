@@ -39,7 +39,7 @@ def march(left: Iterator[Left], right: Iterator[Right]) -> Iterator[tuple[Left |
 
 
 class AscendingMemory:
-    """What this lineage has completed, walked beside the march: asked for ascending keys only, holds one key's rows."""
+    """What this lineage has completed, read alongside the march: asked for ascending keys, holds one key's rows."""
 
     def __init__(self, completions: Iterator[EarlierCopy]) -> None:
         self._completions = completions

@@ -56,7 +56,7 @@ def servers_of(side: Side) -> frozenset[str]:
 
 
 def is_aws(side: Side) -> bool:
-    """Whether *side* is at AWS, as far as its endpoint tells."""
+    """Whether *side* is at AWS, judging by its endpoint."""
     return server_of(side.endpoint_url) == AWS
 
 

@@ -132,7 +132,7 @@ class ManifestMissing(IntegrityRefused):
 
 
 class InventoryCorrupt(IntegrityRefused):
-    """An S3 Inventory report or a key list is damaged, of another bucket, or does not tell what planning needs."""
+    """An S3 Inventory report or a key list is damaged, of another bucket, or lacks what planning needs."""
 
 
 class CertificateCorrupt(IntegrityRefused):

@@ -70,7 +70,7 @@ class Fact(StrEnum):
     PART_NUMBERS = "part_numbers"
     """Part number 10,000 is taken."""
     READS_PART_NUMBERS = "reads_part_numbers"
-    """HEAD ?partNumber= tells the length of a part."""
+    """HEAD ?partNumber= states the length of a part."""
     PART_COPY = "part_copy"
     COPY_METADATA = "copy_metadata"
     """A copy has exactly the metadata it was told to have. rejected: the endpoint makes no copies at all."""

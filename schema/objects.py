@@ -80,7 +80,7 @@ class ObjectHead:
 
     @property
     def version_id(self) -> str | None:
-        """The version answered. None: not told, or the bucket has no versions."""
+        """The version answered. None: not stated, or the bucket has no versions."""
         return self.headers.get("x-amz-version-id")
 
     @property
@@ -90,7 +90,7 @@ class ObjectHead:
 
     @property
     def modified_seconds(self) -> int | None:
-        """Last-Modified in whole seconds since the epoch; None when it is not told or cannot be read."""
+        """Last-Modified in whole seconds since the epoch; None when it is missing or cannot be read."""
         if self.last_modified is None:
             return None
         try:
@@ -100,7 +100,7 @@ class ObjectHead:
 
     @property
     def tag_count(self) -> int | None:
-        """x-amz-tagging-count. None: not told; S3 means by it that there are no tags, or that we may not read them,
+        """x-amz-tagging-count. None: not stated; S3 means by it that there are no tags, or that they may not be read;
         other servers mean nothing by it (see Fact.TAG_COUNT)."""
         said = self.headers.get("x-amz-tagging-count", "")
         return int(said) if said.isascii() and said.isdigit() else None

@@ -203,7 +203,7 @@ class Section:
 
 
 VERSION_ORDER = "version-order"
-"""The risk that versions arrive in another order than the source's: its listing does not tell it."""
+"""The risk that versions arrive in another order than the source's, which its listing does not show."""
 MARKERS, DELETES = "markers", "deletes"
 """The stage whose batches only delete."""
 

@@ -212,7 +212,7 @@ def _from_botocore(profile: str | None) -> RenewedKeys:
         except Exception as error:  # a credential process, a parser, a broken service: anything may come through
             raise credential_failure(error, f"credentials {_label(profile)}") from error
         keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
-        # botocore tells it of no other way; without it a failed renewal is an error at once.
+        # botocore offers no other way; without it a failed renewal is an error at once.
         end = getattr(holder[0], "_expiry_time", None)
         valid_until = end.timestamp() if isinstance(end, datetime) else None
         return Fetched(keys, time.time() + RECHECK_S, valid_until)

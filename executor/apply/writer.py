@@ -129,7 +129,7 @@ class LedgerWriter:
         self._thread.start()
 
     def on_finished(self, tell: Callable[[], None]) -> None:
-        """Call *tell* whenever a chunk of ours is done: what waited for it may be ready now."""
+        """Call *tell* whenever a chunk of this process is done: work that waited for it may now be ready."""
         self._on_finished = tell
 
     def begin(self, work: OpenChunk) -> None:

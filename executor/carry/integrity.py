@@ -74,7 +74,7 @@ def etag_of_parts(md5s: Sequence[bytes]) -> str:
 
 
 def source_md5(head: ObjectHead, source_facts: Capabilities) -> bytes | None:
-    """The MD5 of the whole object as its source tells it; None when its ETag is something else.
+    """The MD5 of the whole object as its source states it; None when its ETag is something else.
 
     SSE-KMS and SSE-C ETags look like MD5s but are not; the same holds for a source the probe found to do so.
     """

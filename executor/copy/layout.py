@@ -67,7 +67,7 @@ def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
 
 
 def _can_be_kept(route: Route, entry: Entry) -> bool:
-    """False: the source does not tell the cuts, or the destination takes no uploads of so many or so small parts."""
+    """False: the source does not state the cuts, or the destination takes no uploads of so many or so small parts."""
     count = _count(entry.etag)
     too_small = entry.size < (count - 1) * MIN_PART
     return not (route.source_facts.denies(_READS) or count > route.destination_facts.most_parts or too_small)
@@ -95,7 +95,7 @@ def layout_of(
     """The parts of *entry* as they were uploaded; *ask(n)*: the headers of HEAD ?partNumber=n at the source.
 
     Two requests where all parts but the last seem alike, else, or when *each* is to be asked, one for each part.
-    Raises ObjectRefused where the source does not tell and the loss was not accepted; accepted: our own cuts.
+    Where the source does not state them: our own cuts if the loss was accepted, else raises ObjectRefused.
     """
     count = _count(entry.etag)
     first = _length(ask(1)) if count else 0

@@ -78,7 +78,9 @@ class SideCounters:
 
 
 class SideObserver:
-    """A storage.port.RequestObserver: tells *endpoint*, counts in *counters*, and notes what the thread waits for."""
+    """A storage.port.RequestObserver: passes on to *endpoint*, counts in *counters*, and records what the thread waits
+    for.
+    """
 
     def __init__(self, endpoint: EndpointGovernor, counters: SideCounters, waits_for: Activity) -> None:
         self._hold_back = endpoint.before
@@ -97,7 +99,7 @@ class SideObserver:
         self._hold_back(operation, size)  # which says so while it does, and then goes back to what was said here
 
     def after(self, sample: RequestSample) -> None:
-        """Count the request, and tell the governor."""
+        """Count the request, and pass it on to the governor."""
         operation, seconds, _, size, error = sample
         try:
             mine: _ThreadCounts = self._local.counts

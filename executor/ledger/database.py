@@ -88,7 +88,7 @@ def translated(error: BaseException, password: str | None = None) -> LedgerError
 
 
 class Database:
-    """A bounded pool of connections, shared by the threads of this process. *missed* is told of LedgerUnavailable.
+    """A bounded pool of connections, shared by the threads of this process. *missed* is called on LedgerUnavailable.
 
     After a failure the broken connection is thrown away: the next transaction opens a new one, so that a caller only
     has to wait and try again.

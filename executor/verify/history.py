@@ -100,7 +100,7 @@ def _gone(held: list[Expected], versions: list[ListedObject]) -> str:
 
 
 def _alike(line: Expected, there: ListedObject) -> bool:
-    """As far as a listing tells: ETags of the two sides need not be the same."""
+    """As far as a listing shows: ETags of the two sides need not be equal."""
     marker = line.entry.reason == HELD_MARKER
     return there.delete_marker if marker else not there.delete_marker and there.size == line.entry.size
 

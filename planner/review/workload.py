@@ -64,7 +64,7 @@ class ClassWork:
     """Objects to be asked back from an archive first."""
     restored_bytes: int = 0
     copied: int = 0
-    """Objects that the endpoint copies by itself."""
+    """Objects that the endpoint copies."""
 
 
 def with_tags_asked(classes: Mapping[str, ClassWork]) -> dict[str, ClassWork]:
@@ -81,7 +81,7 @@ class TierWork:
     parts: PartCount
     """Of objects that are streamed."""
     copied: Tally
-    """What of it the endpoint copies by itself."""
+    """The part of it that the endpoint copies."""
     copied_parts: PartCount
 
     @property
@@ -140,7 +140,7 @@ def _range_text(name: str) -> str:
 
 
 def _method_text(name: str, work: TierWork, budget: int) -> str:
-    """How the objects of a tier are cut; what the endpoint copies by itself is told apart."""
+    """How the objects of a tier are cut; those that the endpoint copies are listed separately."""
     if name == DELETES:
         return "delete"
     copied, streamed = work.copied.objects, work.tally.objects - work.copied.objects

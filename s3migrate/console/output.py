@@ -332,7 +332,7 @@ def deliver() -> None:
 def released() -> Iterator[None]:
     """Around a command: at its end the final output is delivered, and stdout and stderr are restored.
 
-    Within, a closed pipe is told as ReaderGone, so that no other broken pipe is taken for one.
+    Within, a closed pipe is raised as ReaderGone, so that no other broken pipe is mistaken for one.
     """
     before = sys.stdout, sys.stderr
     with Path(os.devnull).open("w") as nowhere:

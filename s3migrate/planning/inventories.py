@@ -128,7 +128,7 @@ def _key_list(place: FileSource, name: str, *, declared: DeclaredInventory, side
 
 
 def _entries(found: _Found, terms: InventoryTerms) -> Iterator[ShownEntry]:
-    """What *found* tells. Raises InventoryCorrupt when it lacks a column that *terms* need."""
+    """The entries of *found*. Raises InventoryCorrupt when it lacks a column that *terms* need."""
     rows = found.rows()
     first = next(rows, None)
     if first is None:

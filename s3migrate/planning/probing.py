@@ -100,7 +100,7 @@ def calibration_of(pair: Pair, timings: Mapping[str, Timing]) -> Calibration:
 
 @contextmanager
 def other_ways(side: Side, timeouts: Timeouts) -> Iterator[list[tuple[str, ObjectStore]]]:
-    """Stores of the endpoints that are declared for *side* beside the one in use, by URL."""
+    """Stores of the other endpoints declared for *side*, by URL."""
     with ExitStack() as cleanup:
         opened: list[tuple[str, ObjectStore]] = []
         for url in side.endpoint_candidates:

@@ -15,7 +15,7 @@ _LEAF, _NODE = b"\x00", b"\x01"
 
 
 def leaf_hash(leaf: bytes) -> bytes:
-    """SHA-256 of a leaf, told apart from an inner node by its first byte."""
+    """SHA-256 of a leaf, distinguished from an inner node by its first byte."""
     return hashlib.sha256(_LEAF + leaf).digest()
 
 

@@ -37,7 +37,7 @@ _SPELLINGS = {
     "deletemarker": Column.IS_DELETE_MARKER,
 }
 DETAILS = (Column.SIZE, Column.ETAG, Column.LAST_MODIFIED)
-"""What a plan cannot do without, and a HEAD can tell."""
+"""What a plan needs, and a HEAD can supply."""
 HISTORY = (Column.VERSION_ID, Column.IS_LATEST, Column.IS_DELETE_MARKER)
 _BOOLEANS = {"true": True, "false": False, True: True, False: False}
 

@@ -78,7 +78,7 @@ class InventorySource:
     """A ListingSource behind which an inventory stands."""
 
     entries: Callable[[], Iterator[ShownEntry]]
-    """What the inventory tells, in any order, from its beginning whenever called."""
+    """The inventory's entries, in any order, from the beginning at each call."""
     terms: InventoryTerms
     origin: str
     """'source inventory s3://...', for messages."""
@@ -167,7 +167,7 @@ class InventorySource:
                 last = entry.key
 
     def _completed(self, entry: ShownEntry) -> ListedEntry | None:
-        """*entry* with what a HEAD tells; None: passed over, because there is no such object."""
+        """*entry* completed by a HEAD; None: passed over, because there is no such object."""
         if isinstance(entry, PartialEntry):
             if entry.flaw:
                 return unsupported(entry, entry.flaw)
@@ -206,7 +206,7 @@ _UNTOLD = "the inventory does not tell its size, ETag or time"
 
 
 class RowOrder(VersionOrder):
-    """Rows come in no order, so that only times tell which of two versions is newer."""
+    """Rows come in no order, so that only times show which of two versions is newer."""
 
     def __init__(self, tally: PageTally) -> None:
         super().__init__(tally, in_order=bool)

@@ -177,7 +177,7 @@ def _distinct(left: tuple[Coding, ...], different: set[str]) -> tuple[Coding, ..
 def _confirmed(
     left: tuple[Coding, ...], keys: dict[Coding, str], each: ListedText, *, ask: AskKey
 ) -> tuple[Coding, ...]:
-    """The ways whose key exists as listed; else those whose key exists; *left* when that tells nothing."""
+    """The ways whose key exists as listed; else those whose key exists; *left* when that is inconclusive."""
     found: dict[str, KeyExists] = {}
     for key in dict.fromkeys(keys.values()):
         # Where one exists as listed, at most its twin with a plus for a space exists besides, with the same content.

@@ -20,7 +20,7 @@ MANY_LATEST = "the listing calls several versions of this key the latest; exclud
 
 
 class VersionOrder:
-    """Whether a listing tells the order of versions and delete markers of the same time.
+    """Whether a listing shows the order of versions and delete markers of the same time.
 
     Some servers list markers apart from versions. Where times differ this means nothing; of the same time, what is
     listed first is no longer what is newer. A server that was seen to list a marker between versions is not one of
@@ -119,7 +119,7 @@ def _latest_of(versions: list[ShownEntry]) -> int:
 
 
 def _listed_oldest_first(few: list[ShownEntry]) -> bool | None:
-    """Whether the versions of one key come oldest first, S3's order turned round. None: nothing tells.
+    """Whether the versions of one key come oldest first, S3's order turned round. None: unknown.
 
     The latest comes last then; but a delete marker may come last, too, because markers are listed apart from versions.
     """

@@ -88,8 +88,8 @@ def ask_listing(bucket: ListedBucket, prefix: str) -> None:
 def list_versions(bucket: ListedBucket, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
     """Each version and delete marker under *prefix*: keys ascending, of one key the oldest first, the latest last.
 
-    Whichever order the server uses, and also within one second, as far as the listing tells: the tally names the keys
-    of which it does not. The versions of a key that has no latest one, or several, are unsupported. Promises and
+    Whichever order the server uses, and also within one second, as far as the listing shows it: the tally names the
+    keys for which it does not. The versions of a key that has no latest one, or several, are unsupported. Promises and
     errors as list_objects.
     """
     walk = _Walk(bucket, Span(prefix, "", 1, repeats=True), Kind.VERSIONS, believe)

@@ -72,7 +72,7 @@ class _Shape(NamedTuple):
 
     pattern: re.Pattern[str]
     fixed: int
-    """Characters of an entry beside its variable texts."""
+    """Characters of an entry besides its variable texts."""
     order: tuple[str, ...]
     """What the groups hold, in order."""
 

@@ -126,7 +126,7 @@ def _read_settings(canary: Canary, acl: bool) -> Facts:
 def _begin(canary: Canary, other_ways: Sequence[tuple[str, ObjectStore]], facts: Facts) -> Facts:
     """Write one canary and remove it: without either permission there is no probe. Every other way must show it.
 
-    A write that tells its version says that the bucket keeps them, where its setting could not be read.
+    A write that names its version shows that the bucket keeps versions, where its setting could not be read.
     """
     written = canary.put("first", BODY)
     if isinstance(written, StoreError):

@@ -92,7 +92,7 @@ def upload_id(body: bytes) -> str:
 
 
 def written_etag(body: bytes, root: str) -> str | None:
-    """Of a CompleteMultipartUploadResult, CopyObjectResult or CopyPartResult; None: it does not tell.
+    """Of a CompleteMultipartUploadResult, CopyObjectResult or CopyPartResult; None: not stated.
 
     Without a word nothing says that anything was written, which raises ValueError.
     """

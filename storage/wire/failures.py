@@ -34,7 +34,7 @@ _NEEDS_DESCRIPTORS = frozenset({2, 5, 6, 7, 27, 35, 45, 77})
 
 
 def failed(number: int, text: str, seconds: float, *, os_error: int = 0, begun: bool = False) -> ExchangeFailed:
-    """The failure that libcurl's *number* and *text* tell of.
+    """The failure behind libcurl's *number* and *text*.
 
     *os_error*: of its last connect, 0: unknown. *begun*: some of the answer had come.
     """
