@@ -74,8 +74,9 @@ class EndpointWatch:
         """
         longest = 0.0
         for name, endpoint in self._endpoints.items():
-            wait = endpoint.blocked_for(now)
-            longest = max(longest, wait or 0.1 if name in self._care and not endpoint.well else wait)
+            if not endpoint.well:
+                wait = endpoint.blocked_for(now)
+                longest = max(longest, wait or 0.1 if name in self._care else wait)
         return longest
 
     def blameless(self) -> bool:

@@ -49,7 +49,8 @@ class Breaker:
 
     def __init__(self) -> None:
         self.askable = False
-        self._state = BreakerState.CLOSED
+        self.state = BreakerState.CLOSED
+        """As of the last call of `allow` or `record`. To be read by others, set by none."""
         self._opens_until = 0.0
         self._open_seconds = FIRST_OPEN_SECONDS
         self._changed_at = float("-inf")
@@ -70,23 +71,18 @@ class Breaker:
         return self._doubt_since is not None
 
     @property
-    def state(self) -> BreakerState:
-        """As of the last call of `allow` or `record`."""
-        return self._state
-
-    @property
     def opens_until(self) -> float:
         """When the next probe may be sent; meaningful only while not closed."""
         return self._opens_until
 
     def allow(self, now: float) -> bool:
         """Whether a request may be sent now. When half-open, True is returned once: to the probe."""
-        if self._state is BreakerState.CLOSED:
+        if self.state is BreakerState.CLOSED:
             return True
-        if self._state is BreakerState.OPEN:
+        if self.state is BreakerState.OPEN:
             if now < self._opens_until:
                 return False
-            self._state = BreakerState.HALF_OPEN
+            self.state = BreakerState.HALF_OPEN
             self._changed_at = now
             self._probe_at = None
         if self._probe_at is not None and now - self._probe_at < PROBE_SECONDS:
@@ -101,7 +97,7 @@ class Breaker:
         """
         if started is not None and started < self._changed_at:
             return
-        if self._state is BreakerState.CLOSED:
+        if self.state is BreakerState.CLOSED:
             if ok:
                 self._good += 1
                 self._good_at = now
@@ -114,9 +110,9 @@ class Breaker:
             self._remember(_Sample(now, ok, subject))
             if not ok and self._broken():
                 self._judge(now)
-        elif self._state is BreakerState.HALF_OPEN:
+        elif self.state is BreakerState.HALF_OPEN:
             if ok:
-                self._state = BreakerState.CLOSED
+                self.state = BreakerState.CLOSED
                 self._changed_at = now
                 self._good += 1
             else:
@@ -124,7 +120,7 @@ class Breaker:
 
     def asked(self, ok: bool, now: float) -> None:
         """The answer to a probe sent because of `in_doubt`."""
-        if self._doubt_since is None or self._state is not BreakerState.CLOSED:
+        if self._doubt_since is None or self.state is not BreakerState.CLOSED:
             return
         self._doubt_since = None
         if ok:
@@ -155,7 +151,7 @@ class Breaker:
 
     def _open(self, now: float, seconds: float) -> None:
         self._doubt_since = None
-        self._state = BreakerState.OPEN
+        self.state = BreakerState.OPEN
         self._open_seconds = seconds
         self._opens_until = now + seconds
         self._changed_at = now

@@ -314,27 +314,29 @@ class Easy:
 
     def number(self, option: int, value: int) -> None:
         """Set an option that takes a long. Raises Unusable where libcurl does not know it."""
-        self._check(self._library.set_long(self._handle, option, value), option)
+        if code := self._library.set_long(self._handle, option, value):
+            raise self._refused(option, code)
 
     def large(self, option: int, value: int) -> None:
         """Set an option that takes 64 bits."""
-        self._check(self._library.set_large(self._handle, option, value), option)
+        if code := self._library.set_large(self._handle, option, value):
+            raise self._refused(option, code)
 
     def point(self, option: int, address: int | None) -> None:
         """Set an option that takes a pointer: what lies there is not copied."""
         if code := self._set_pointer(self._handle, option, address):
-            self._check(code, option)
+            raise self._refused(option, code)
 
     def text(self, option: int, value: bytes | None) -> None:
         """Set an option that takes a text, which libcurl copies; None: its default."""
         if code := self._set_text(self._handle, option, value):
-            self._check(code, option)
+            raise self._refused(option, code)
 
     def aim(self, url: bytes, lines: int) -> None:
         """Where the next request goes, and the list of its header lines: set for each, so in one call."""
         handle = self._handle
         if code := self._set_text(handle, URL, url) or self._set_pointer(handle, HTTPHEADER, lines):
-            self._check(code, URL)
+            raise self._refused(URL, code)
 
     def lend(self, read: Callable[[int], bytes | None], seek: Callable[[int, int], bool]) -> None:
         """Bodies in UPLOAD mode come from *read(most)*; None aborts. *seek(offset, origin)*: True: it is there.
@@ -384,6 +386,5 @@ class Easy:
             self._library.cleanup(held)
         self._functions = []
 
-    def _check(self, code: int, option: int) -> None:
-        if code:
-            raise Unusable(f"option {option} is refused: {self._library.strerror(code).decode('ascii', 'replace')}")
+    def _refused(self, option: int, code: int) -> Unusable:
+        return Unusable(f"option {option} is refused: {self._library.strerror(code).decode('ascii', 'replace')}")
