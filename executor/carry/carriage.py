@@ -13,7 +13,7 @@ from executor.route import Route
 from schema.attributes.attribute import Difference, Outgoing, Sides
 from schema.attributes.protection import Acl
 from schema.attributes.tags import Tags as TagSet
-from schema.errors import ObjectRefused, ServerFault
+from schema.errors import ObjectRefused, ResponseUnreadable, ServerFault
 from schema.facts import Capabilities, Fact
 from schema.formats.quantities import counted_text
 from schema.objects import ObjectHead
@@ -60,6 +60,13 @@ def read_source(route: Route, entry: Entry, head: ObjectHead, *, ask: AskTags = 
     given_up = route.source_facts.denies(Fact.TAGS_READABLE) and TagSet.loss in accepted_losses(route)
     if preserve.tags and not given_up and ask.asks(head, route.source_facts):
         tags = route.source.get_tags(entry.key, version_id=entry.version_id)
+        if head.tag_count and not tags:
+            raise ResponseUnreadable(
+                f"GetObjectTagging {entry.key!r}: no tags, where the object's head counts {head.tag_count}; they "
+                "changed just now, or the answer is not to be believed",
+                operation="GetObjectTagging",
+                key=entry.key,
+            )
     if not preserve.acl:
         return Source(head, tags, ())
     document = _acl_document(route.source, entry.key, entry.version_id)

@@ -10,7 +10,7 @@ SLACK = 1.5
 """Times the computed number: a worker that is ready must be there whenever a processor is free."""
 MEMORY = 0.9
 """Share of what was learned that is kept at each window: about ten windows count."""
-QUICK_BYTES = 1 << 20
+QUICK_BYTES = 256 << 10
 """Above this a request is a transfer, whose time depends on how many share the line; those are not counted."""
 
 
