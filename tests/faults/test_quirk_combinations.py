@@ -60,7 +60,7 @@ def test_no_combination_loses_anything_unseen(
         Case(("tags-no-count", "etag-weak"), ("create-tags", "meta-underscore"), 1),
         Case(("v1-only", "small-pages"), ("conditions-refused", "put-tags"), 2),
     ],
-    ids=repr,
+    ids=["told-and-kept", "listed-and-guarded"],
 )
 def test_fixed_combinations(moto_server: MotoServer, ledger_url: str, tmp_path: Path, case: Case) -> None:
     outcome = tried(case, moto_server, ledger_url, tmp_path)
