@@ -1,0 +1,158 @@
+"""An autoscaler over local processes: what KEDA does with `ledger.scaling`, and kills at random.
+
+    python -m bench.autoscale [OBJECTS [MOST [KILLS]]]      1,000,000 objects of 1 KB, 4 workers, 40 kills unless said
+
+One leading process works to the end. Every second the loop asks the ledger how many workers the run can use, and
+starts what is missing beside the leader (`apply --leave-when-idle`), never more than MOST in all; now and then it kills
+one with SIGKILL. Prints what became of the objects, and draws workers wanted and running into docs/pictures/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2
+
+from bench.contestants import environment, ours
+from bench.measure import EmbeddedLedger, run_or_fail
+from bench.scale import planned, servers, workload
+from s3migrate.views.charts import Chart, Point, line_chart
+
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "autoscaler.svg"
+STYLE = (
+    "<style>.grid{stroke:#ddd}.tick{font:10px sans-serif;fill:#555}.line{fill:none;stroke:#2563eb;stroke-width:1.5}"
+    ".area{fill:#2563eb22}.limit{fill:none;stroke:#d97706;stroke-dasharray:4 3}</style>"
+)
+FLEET = """
+    SELECT (SELECT coalesce(max(desired_workers), 0) FROM ledger.scaling),
+           (SELECT count(*) FROM ledger.run WHERE state IN (1, 2, 3)),
+           (SELECT coalesce(sum(n_done), 0) FROM ledger.chunk WHERE kind = 0)"""
+WHOLE = """
+    SELECT count(*), count(DISTINCT (batch_no, ord)), (SELECT count(*) FROM ledger.worker),
+           (SELECT sum(n_bad) FROM ledger.chunk) FROM ledger.completion"""
+
+
+@dataclass(slots=True)
+class Scaler:
+    """The loop's memory."""
+
+    folder: Path
+    words: dict[str, str]
+    most: int
+    kills: int
+    chance: random.Random
+    leader: subprocess.Popen[bytes] | None = None
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    seen: list[tuple[float, int, int]] = field(default_factory=list)
+    """Moment, workers wanted (at most MOST), workers running."""
+    killed: int = 0
+    worst: int = 0
+    ends: dict[int, int] = field(default_factory=dict)
+    """Exit code -> workers that ended so."""
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """One more apply."""
+        command = [ours(), "apply", "bench.plan.yaml", "--json", "--processes", "1", *options]
+        log = (self.folder / "workers.log").open("ab")
+        return subprocess.Popen(command, cwd=self.folder, env=self.words, stdout=subprocess.DEVNULL, stderr=log)
+
+    def round(self, wanted: int, share: float) -> None:
+        """Scale as KEDA's default strategy does, then kill one, if the run is so far that it is time for it."""
+        if self.leader is None or self.leader.poll() not in (None, 0):
+            self.leader = self.start()  # as its Job would
+        for worker in [worker for worker in self.workers if worker.poll() is not None]:
+            self.workers.remove(worker)
+            self.ends[worker.returncode] = self.ends.get(worker.returncode, 0) + 1
+        target = min(wanted, self.most)
+        for _ in range(max(0, target - 1 - len(self.workers))):
+            self.workers.append(self.start("--leave-when-idle"))
+        running = len(self.workers) + (self.leader.poll() is None)
+        self.worst = max(self.worst, running)
+        self.seen.append((time.time(), target, running))
+        if self.killed < self.kills * share and self.workers:
+            victim = self.chance.choice([*self.workers, self.leader])
+            if victim.poll() is None:
+                victim.send_signal(signal.SIGKILL)
+                self.killed += 1
+
+
+def scaled(scaler: Scaler, url: str, objects: int) -> None:
+    """Until the run has ended and every process with it."""
+    scaler.leader = scaler.start()
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    begun = False
+    with connection, connection.cursor() as cursor:
+        while True:
+            time.sleep(1.0)
+            cursor.execute(FLEET)
+            wanted, unfinished, done = cursor.fetchone() or (0, 0, 0)
+            begun = begun or bool(unfinished)
+            if begun and not unfinished:
+                break
+            scaler.round(int(wanted), int(done) / objects)
+        for process in [scaler.leader, *scaler.workers]:
+            process.wait()
+            scaler.ends[process.returncode] = scaler.ends.get(process.returncode, 0) + 1
+        cursor.execute(WHOLE)
+        completions, distinct, workers, bad = cursor.fetchone() or (0, 0, 0, 0)
+    print(f"| completions | {completions:,}, distinct {distinct:,}, failed {bad} |")
+    print(f"| workers | {workers} joined, {scaler.worst} at once at the most, {scaler.killed} killed |")
+    print(f"| exit codes | {json.dumps({str(code): count for code, count in sorted(scaler.ends.items())})} |")
+
+
+def draw(scaler: Scaler) -> None:
+    """Workers running, and wanted as the dashed line."""
+    running = [Point(at, running) for at, _, running in scaler.seen]
+    wanted = [Point(at, target) for at, target, _ in scaler.seen]
+    chart = Chart(
+        "workers", "Workers running (line) and wanted (dashed)", running, 1.0, lambda n: f"{n:g}", limit=wanted
+    )
+    svg = line_chart(chart).replace("<title", STYLE + "<title", 1)
+    PICTURE.write_text(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The table and the picture."""
+    objects, most, kills = (int(word) for word in [*arguments, *("1000000", "4", "40")[len(arguments) :]])
+    work = workload("small", str(objects))
+    folder = Path(tempfile.mkdtemp(prefix="s3m-autoscale-"))
+    print(f"| {work.name} | {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start |\n|---|---|")
+    try:
+        with servers(work) as ends:
+            words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
+            ledger = EmbeddedLedger(folder / ".s3migrate")
+            try:
+                planned(ends, folder, words)
+                run_or_fail([ours(), "ledger", "migrate"], folder, words, folder / "ledger.log")
+                url = subprocess.run(
+                    [ours(), "ledger", "url"], cwd=folder, env=words, capture_output=True, text=True, check=True
+                )
+                scaler = Scaler(folder, words, most, kills, random.Random(7))
+                began = time.perf_counter()
+                scaled(scaler, url.stdout.strip(), objects)
+                print(f"| apply | {time.perf_counter() - began:.0f} s |")
+                command = [ours(), "verify", "bench.plan.yaml", "--level", "listing"]
+                verified = run_or_fail(command, folder, words, folder / "verify.log")
+                print(f"| verify, listing | {verified.wall:.0f} s, exit {verified.exit_code} |")
+                draw(scaler)
+            finally:
+                ledger.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
