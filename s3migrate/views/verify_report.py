@@ -136,9 +136,10 @@ def _verdict(tallies: Tallies) -> str:
 
 def _words(tallies: Tallies) -> str:
     read = f" ({count_text(tallies.archived)} of them without reading an archive)" if tallies.archived else ""
-    counts = {verdict.value: n for verdict, n in tallies.findings.items()}
+    counts = ", ".join(f"{count_text(n)} {verdict}" for verdict, n in sorted(tallies.findings.items()))
     sample = ", a sample" if tallies.sampled else ""
-    return f"{tallies.planned} planned, {tallies.proven} proven{sample}{read}, findings: {counts or 'none'}"
+    proven = f"{count_text(tallies.proven)} proven{sample}{read}"
+    return f"{counted_text(tallies.planned, 'planned object')}, {proven}; {counts or 'nothing found'}."
 
 
 def _last(tallies: Tallies) -> dict[str, object]:
