@@ -27,6 +27,7 @@ from planner.batches import TARGETS
 from planner.build import build_plan
 from planner.inputs import PairInputs, PlanInputs
 from planner.reasons import Reason
+from planner.review.calibration import Calibration
 from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy, Preserve
 from schema.errors import DeclarationError, ListingRefused, Throttled
 from schema.files.manifest import ManifestFolder
@@ -489,3 +490,17 @@ def test_part_limit_outside_the_sample(bench, etag: str, size: int, named: bool)
     accepted = declare(preserve=Preserve(part_layout=True), accept_loss=("part-layout",))
     assert all(loss.accepted for loss in bench.plan(accepted, source, facts=facts).sections[0].losses)
     assert bench.plan(declare(), source, facts=facts).sections[0].losses == ()
+
+
+def test_other_milliseconds_of_the_probe_do_not_make_another_plan(tmp_path) -> None:
+    declaration, manifests = declare(), MemoryManifests()
+
+    def planned(calibration: Calibration, keys: int, base: Plan | None = None) -> Plan:
+        ends = pair_inputs(declaration, Bucket(listed(f"{n}") for n in range(keys)), Bucket())
+        pairs = {"main": dataclasses.replace(ends, calibration=calibration)}
+        return build_plan(PlanInputs(declaration, pairs, manifests, tmp_path, 1 << 28, base=base))
+
+    first = planned(Calibration(3, 5), 4)
+    assert planned(Calibration(7, 9), 4, base=first) is first
+    more = planned(Calibration(7, 9), 5, base=first)
+    assert (more.serial, more.estimate["assumptions"]["measured"]) == (2, {"main": {"read_ms": 7, "write_ms": 9}})
