@@ -134,6 +134,8 @@ class Job:
     spent: AttemptCounter = field(default_factory=AttemptCounter)
     copy_refused: StoreError | None = None
     """Why the endpoint does not make the copy, so that the bytes are streamed."""
+    read_as: bytes | None = None
+    """The MD5 of its bytes when they did not fit its ETag, which looks like one. Read so twice, the ETag is none."""
     landed: Landed | None = None
     """Called before a write without a precondition is repeated."""
 

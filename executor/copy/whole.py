@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from executor.carry import carriage, integrity
+from executor.carry.integrity import Stated
 from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
 from schema import checksums
 from schema.errors import DestinationChanged, DigestMismatch, ServerFault, Stopped
+from schema.objects import ObjectHead
 
 
 def copy_whole(job: Job) -> Ended:
@@ -25,13 +27,23 @@ def copy_whole(job: Job) -> Ended:
 def _once(job: Job, write: GuardedWrite, body: memoryview) -> Ended:
     route, entry = job.route, job.entry
     head = route.source.get(entry.key, body, pin=route.pin(entry), extra=route.read_extra)
+    stated = integrity.stated(head, route.source_facts)
+    if job.read_as is not None and job.read_as == checksums.md5(body):
+        stated = stated._replace(md5=None)
+    try:
+        return _written(job, write, body, head=head, stated=stated)
+    except DigestMismatch:
+        if stated.md5 is not None and (read := checksums.md5(body)) != stated.md5:
+            job.read_as = read
+        raise
+
+
+def _written(job: Job, write: GuardedWrite, body: memoryview, *, head: ObjectHead, stated: Stated) -> Ended:
+    """Prove and write *body*, of which the source's *head* has *stated* so much."""
+    route, entry = job.route, job.entry
     source = carriage.read_source(route, entry, head)
     proof = integrity.prove_whole(
-        body,
-        integrity.stated(head, route.source_facts),
-        route.destination_facts,
-        key=entry.key,
-        keep_checksum=route.plan.preserve.checksums,
+        body, stated, route.destination_facts, key=entry.key, keep_checksum=route.plan.preserve.checksums
     )
     carried = carriage.write_headers(route, entry, source)
     if not write.undisturbed():

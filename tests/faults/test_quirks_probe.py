@@ -6,6 +6,7 @@ A test is named after the id of its row; without quirks, the same is its control
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -328,6 +329,39 @@ def test_fake_md5_etag(on_moto: Operator, seed: int, declared: bool) -> None:
             })  # fmt: skip
         moved(on_moto)
         assert "etag_is_md5: ignored" in on_moto.plan_path.read_text()
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_fake_md5_etag_outside_the_sample(
+    on_moto: Operator, seed: int, faulty: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a fact of that object alone: the ETags of all others go on proving bytes. Not faulty: the control."""
+    fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject(k, 10, seed) for k in ("a", "b", "fake")])
+    monkeypatch.setattr(sample, "FIRST", 2)
+    monkeypatch.setattr(sample, "RANGES", 1)
+    with through(on_moto, "source", *([FakesEtags("fake")] if faulty else [])):
+        moved(on_moto)
+        assert on_moto.verify("--level", "head").code == 0
+        assert "etag_is_md5: ignored" not in on_moto.plan_path.read_text()
+
+
+@pytest.mark.parametrize("name", ["fake", "true"])
+def test_bytes_spoiled_twice_otherwise_are_never_written(on_moto: Operator, seed: int, name: str) -> None:
+    """Other bytes at each reading are no ETag's fault: the object fails, and arrives once it is read well."""
+    client = on_moto.source.client()
+    fill(client, on_moto.source_bucket, [CorpusObject("a", 10, seed), CorpusObject(name, 1000, seed)])
+    with through(on_moto, "source") as proxy:
+        assert on_moto.plan().code == 0
+        spoiled = (bytes([n]) * 8 for n in itertools.count())
+        proxy.quirks = (Rewrites(lambda body: next(spoiled) + body[8:], Which(("get",), key=name)),)
+        assert on_moto.apply().code == 3
+        keys = {entry["Key"] for entry in on_moto.destination.client().list_objects_v2(
+            Bucket=on_moto.destination_bucket).get("Contents", ())}  # fmt: skip
+        assert name not in keys
+        proxy.quirks = ()
+        on_moto.run("retry").ok()
+        on_moto.apply().ok()
+        assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
 # --- meta-too-large ----------------------------------------------------------------------------------------------
