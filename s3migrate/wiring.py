@@ -179,7 +179,11 @@ def preflight(stores: Mapping[str, tuple[S3Store, S3Store]], plan: Plan, note: C
 
 
 def _reach(store: S3Store, side: Side) -> str:
-    """LIST at the first of the side's endpoints that answers; what to say of it, '' where it is the planned one."""
+    """LIST at the first of the side's endpoints that answers; what to say of it, '' where it is the planned one.
+
+    From now on the store is no probe's any more: what it refuses of single objects it is asked for without.
+    """
+    store.dispense()
     try:
         store.ask_listing(side.prefix)
         return ""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from schema.declaration import Side
-from schema.errors import ObjectMissing, StoreError, WhichSide
+from schema.errors import FeatureUnsupported, ObjectMissing, ObjectRefused, StoreError, WhichSide
 from schema.objects import ListedPart, ListedUpload, ObjectHead, PartResult, WriteResult
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Secrets
@@ -73,6 +73,7 @@ class S3Store:
         self._key = customer_key_headers(secrets.customer_key) if secrets.customer_key else ()
         self._data = (*self._always, *self._key)
         self._acl = (("x-amz-acl", side.acl),) if side.acl else ()
+        self._dispenses = False
         self._heads = Heads(self._wire, self._read)
 
     @property
@@ -320,12 +321,34 @@ class S3Store:
             answer = self._wire.send(operation)
         return answer.headers, answer.body
 
+    def dispense(self) -> None:
+        """From now on a read that is refused is sent again without the headers it can do without.
+
+        What an endpoint refuses of every read is for a probe to find out, which therefore insists.
+        """
+        self._dispenses = True
+
     def close(self) -> None:
         """See the port."""
         self._wire.close()
 
     def _read(self, operation: Operation) -> Answer:
-        """Read an object's content or its head, with the customer's key when there is one.
+        """Read an object's content or its head; see `dispense`."""
+        asked = operation.headers
+        try:
+            return self._read_with_key(operation)
+        except (FeatureUnsupported, ObjectRefused) as refused:
+            plain = tuple(header for header in asked if header[0] not in _DISPENSABLE)
+            if not self._dispenses or len(plain) == len(asked):
+                raise
+            operation.headers = plain
+            try:
+                return self._read_with_key(operation)
+            except StoreError:
+                raise refused from None
+
+    def _read_with_key(self, operation: Operation) -> Answer:
+        """With the customer's key when there is one.
 
         One bucket may hold objects with and without a key, and S3 answers 400 to a key for an object that has none,
         as to a missing key; so after a 400 the request is repeated without it.
@@ -345,6 +368,10 @@ class S3Store:
 
     def __repr__(self) -> str:
         return f"S3Store({self._wire!r})"
+
+
+_DISPENSABLE = frozenset(("x-amz-checksum-mode", "if-match"))
+"""Of reads: they ask for more, or for what is compared with the answer anyway, as a pin is with its ETag."""
 
 
 def version_query(version_id: str | None) -> tuple[tuple[str, str], ...]:

@@ -227,6 +227,20 @@ def test_checksum_mode_refused(on_moto: Operator, seed: int, status: int | None)
         assert ("checksums_returned: rejected" in on_moto.plan_path.read_text()) is bool(status)
 
 
+@pytest.mark.parametrize("header", ["x-amz-checksum-mode", "if-match", None])
+@pytest.mark.parametrize("status", [400, 501])
+def test_header_refused_of_one_object(on_moto: Operator, seed: int, header: str | None, status: int) -> None:
+    """Taken of others, and of this one after the plan was made: the read is sent without it. None: the control."""
+    fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject(k, 10, seed) for k in ("a", "b", "odd")])
+    with through(on_moto, "source") as proxy:
+        assert on_moto.plan().code == 0
+        proxy.quirks = (Refuses(status, "NotImplemented", Which(("get", "head"), key="odd", header=header or "-")),)
+        assert on_moto.apply().code == 0
+        proxy.quirks = ()
+        assert on_moto.verify("--level", "content").code == 0
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+
+
 # --- conditions-refused, conditions-always-412 -------------------------------------------------------------------
 
 
