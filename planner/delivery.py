@@ -9,7 +9,7 @@ from planner.batches import BatchCutter, BatchGroup, DraftBatch, Sticky
 from planner.inputs import PlanInputs
 from planner.review.overview import OverviewCounter, SectionOverview
 from planner.review.workload import ClassWork, Largest, PartCount, TierMethod
-from planner.stages import CANARY_MAX, Group, Router
+from planner.stages import CANARY, CANARY_MAX, Group, Router
 from schema.attributes.evidence import EXAMPLES, Counted
 from schema.attributes.layout import parts_named
 from schema.declaration import Pair
@@ -17,7 +17,7 @@ from schema.errors import PlanCorrupt
 from schema.files.manifest import ManifestWriter
 from schema.plan import SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally, keeps_layout
 from schema.storage_classes import ARCHIVED
-from schema.tiers import MAX_PART, MIN_PART, WHOLE_MAX, copied_part_size, part_size
+from schema.tiers import MAX_PART, MIN_PART, WHOLE_MAX, WINDOW, copied_part_size, part_size
 
 KeyEntries = tuple[list[Entry], bool]
 """The entries of one key (several: its versions), and whether it must be restored first."""
@@ -154,6 +154,8 @@ class Delivery:
             work = self._classes[storage_class] = ClassWork()
         work.objects += 1
         work.bytes += size
+        if group.stage == CANARY:
+            work.read_back += max(1, -(-size // WINDOW))
         if copied:
             work.copied += 1
         else:

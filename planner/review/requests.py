@@ -49,14 +49,16 @@ def _of_section(item: SectionWork, declaration: Declaration) -> tuple[Counter[st
     """At the source and at the destination."""
     section, classes = item.section, item.classes.values()
     objects = sum(carried.objects for carried in classes)
+    read_back = sum(carried.read_back for carried in classes)
     source = Counter(
-        get=sum(carried.reads for carried in classes),
+        get=sum(carried.reads for carried in classes) + read_back,
         head=sum(carried.copied for carried in classes),  # an object that the endpoint copies gets a HEAD first
         restore=sum(carried.restores for carried in classes),
     )
     if declaration.preserve.acl:
         source["get"] += objects
     destination = Counter(
+        get=read_back,
         put=sum(carried.writes for carried in classes),
         delete=sum(section.summary.get(name, Tally()).objects for name in ("delete", "delete-marker")),
     )

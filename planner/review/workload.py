@@ -65,6 +65,8 @@ class ClassWork:
     restored_bytes: int = 0
     copied: int = 0
     """Objects that the endpoint copies."""
+    read_back: int = 0
+    """GETs by which the canary is read at each end once it is written."""
 
 
 def with_tags_asked(classes: Mapping[str, ClassWork]) -> dict[str, ClassWork]:

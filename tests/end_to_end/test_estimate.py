@@ -19,7 +19,7 @@ PUT_CLASS = ("put", "create", "part", "complete", "copy", "part-copy")
 
 @pytest.mark.parametrize("transfer", ["stream", pytest.param("server-copy", marks=pytest.mark.soak)])
 def test_a_run_asks_what_its_plan_estimates(on_moto: Operator, seed: int, transfer: str) -> None:
-    """Reads and writes within 5 %: the canary is read back on both sides, and is not in the estimate."""
+    """Reads and writes within 5 %, with the canary, which is read back on both sides."""
     objects = mixed(seed, 60, largest=1000, tags=False)
     if transfer == "stream":
         objects.append(CorpusObject("big", 17 * MIB, seed))
