@@ -32,6 +32,8 @@ class Settings:
     botocore's chain)."""
     restore_poll_seconds: float
     """S3MIGRATE_RESTORE_POLL: seconds between two looks at an object that is being restored from an archive."""
+    serve_token: str | None
+    """S3MIGRATE_SERVE_TOKEN: what `status --serve` asks for at another address than loopback; None: it makes one."""
     who: str
     """user@host, for the ledger."""
     host: str
@@ -77,6 +79,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         expected_plan_id=env.get("S3MIGRATE_EXPECT") or None,
         plan_bucket=_plan_bucket(env),
         restore_poll_seconds=_seconds(env, "S3MIGRATE_RESTORE_POLL", 900.0),
+        serve_token=env.get("S3MIGRATE_SERVE_TOKEN") or None,
         who=f"{user}@{host}",
         host=host,
         stderr_is_terminal=sys.stderr.isatty(),

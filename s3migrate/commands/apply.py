@@ -115,9 +115,10 @@ def apply_command(  # click passes one argument for each option
     try:
         preflight(stores, plan, say)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
-            events = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
-            if metered is not None:
-                events = CountedEvents(events, metered.retries)
+            events: Events = (
+                JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
+            )
+            events = events if metered is None else CountedEvents(events, metered.retries)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
             count = processes or processes_for(plan.transfer.objects, usable_cores())
             if engine is not None:

@@ -32,14 +32,28 @@ FAILURES_TOLD = 10_000
 @click.command("status", short_help="Progress, outcomes, failures, flow.")
 @click.argument("run_id", metavar="RUN", type=int, required=False)
 @click.option("--all", "all_runs", is_flag=True, help="Every run, a line each.")
+@click.option(
+    "--serve",
+    "serve_at",
+    is_flag=False,
+    flag_value="127.0.0.1:0",
+    metavar="[ADDR]",
+    help="A live page over all runs, /metrics and /run.json, at HOST:PORT (default: any port of 127.0.0.1).",
+)
 @click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
 @json_option
 @told_as_json
-def status_command(*, run_id: int | None, all_runs: bool, watch: bool, as_json: bool) -> None:
+def status_command(*, run_id: int | None, all_runs: bool, serve_at: str | None, watch: bool, as_json: bool) -> None:
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
-    ledger = open_ledger(read_settings())
+    settings = read_settings()
+    ledger = open_ledger(settings)
     lines = json_lines() if as_json else None
     try:
+        if serve_at is not None:
+            from s3migrate.watching.serving import serve  # and the libraries of a server, which nobody else needs
+
+            serve(ledger, serve_at, token=settings.serve_token)
+            return
         if all_runs:
             _list(ledger, lines)
             return

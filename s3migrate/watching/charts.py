@@ -1,0 +1,90 @@
+"""Pictures as inline SVG: no script, no style of their own, readable by a screen reader. Pure.
+
+Colours come from classes of page.css, so that they fit light and dark pages and the page's strict policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 600, 130
+LEFT, TOP, BOTTOM = 4, 18, 16
+
+
+class Line(NamedTuple):
+    """One line of a chart."""
+
+    name: str
+    values: Sequence[float]
+    """From left to right, at equal distances."""
+
+
+class Part(NamedTuple):
+    """One part of a whole."""
+
+    name: str
+    share: float
+    """0..1."""
+
+
+def line_chart(title: str, line: Line, *, most: str, limit: float | None = None) -> Markup:
+    """*line* from 0 up; *most*: its highest value, for people; *limit*: drawn as a line across."""
+    highest = max([*line.values, limit or 0.0, 1e-9])
+    height = HEIGHT - TOP - BOTTOM
+    step = (WIDTH - 2 * LEFT) / max(1, len(line.values) - 1)
+    places = [
+        f"{LEFT + n * step:.1f},{TOP + height * (1 - value / highest):.1f}" for n, value in enumerate(line.values)
+    ]
+    across = TOP + height * (1 - (limit or 0.0) / highest)
+    drawn = Markup('<line class="limit" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
+        LEFT, WIDTH - LEFT, across, across
+    )
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{label}">'
+        '<text x="{x}" y="12">{title}</text><text class="soft" x="{right}" y="12" text-anchor="end">{most}</text>'
+        '<line class="axis" x1="{x}" x2="{right}" y1="{base}" y2="{base}"/>{limit}<polyline points="{points}"/></svg>'
+    ).format(
+        w=WIDTH,
+        h=HEIGHT,
+        x=LEFT,
+        right=WIDTH - LEFT,
+        base=HEIGHT - BOTTOM,
+        label=f"{title}: {line.name}, {most}",
+        title=title,
+        most=most,
+        limit=drawn if limit is not None else "",
+        points=" ".join(places),
+    )
+
+
+def parts_bar(parts: Sequence[Part]) -> Markup:
+    """Shares of a whole side by side; their names stand in the table beside it."""
+    rects, x = [], 0.0
+    for n, part in enumerate(parts):
+        width = WIDTH * part.share
+        rects.append(Markup('<rect class="part{}" x="{:.1f}" y="0" width="{:.1f}" height="18"/>').format(n, x, width))
+        x += width
+    label = ", ".join(f"{part.name} {100 * part.share:.0f} %" for part in parts)
+    return Markup('<svg class="bar" viewBox="0 0 {} 18" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, label, Markup("").join(rects)
+    )
+
+
+def heat_map(cells: Sequence[tuple[float, bool]]) -> Markup:
+    """(share done, something failed) of neighbouring batches, in order."""
+    each = 60
+    rows = -(-len(cells) // each) or 1
+    rects = [
+        Markup('<rect class="{}" fill-opacity="{:.2f}" x="{}" y="{}" width="9" height="9"/>').format(
+            "failed" if failed else "done", 1.0 if failed else 0.12 + 0.88 * share, n % each * 10, n // each * 10
+        )
+        for n, (share, failed) in enumerate(cells)
+    ]
+    done = sum(share for share, _ in cells) / len(cells) if cells else 0.0
+    label = f"Batches in the plan's order: {100 * done:.0f} % done, {sum(bad for _, bad in cells)} cells with failures"
+    return Markup('<svg class="heat" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        each * 10, rows * 10, label, Markup("").join(rects)
+    )
