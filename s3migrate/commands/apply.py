@@ -115,10 +115,8 @@ def apply_command(  # click passes one argument for each option
     try:
         preflight(stores, plan, say)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
-            events: Events = (
-                JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
-            )
-            events = events if metered is None else CountedEvents(events, metered.retries)
+            told = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
+            events = _counted(metered, told)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
             count = processes or processes_for(plan.transfer.objects, usable_cores())
             if engine is not None:
@@ -127,9 +125,8 @@ def apply_command(  # click passes one argument for each option
                 progress = _supervise(asked, plan_path, count, emit=emit)
             else:
                 budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
-                progress = _work(
-                    asked, manifests, _Ends(stores, governors, metered.window if metered else Window()), budget=budget
-                )
+                window = metered.window if metered else Window()
+                progress = _work(asked, manifests, _Ends(stores, governors, window), budget=budget)
             if not isinstance(progress, int) and progress.untried:
                 failures = ledger.reports.failures(progress.run_id)
     finally:
@@ -166,6 +163,13 @@ def _metered(address: str | None) -> tuple[Metered | None, Governors]:
     port = serve_metrics(at, metered)
     click.echo(f"s3migrate: metrics at {at._replace(port=port).url}metrics", err=True)
     return metered, governors
+
+
+def _counted(metered: Metered | None, events: Events) -> Events:
+    """*events*, and with `--metrics` what they tell is counted."""
+    if metered is None:
+        return events
+    return CountedEvents(events, metered.retries)
 
 
 def _told(plan: Plan, ledger: Ledger, *, live: bool, quiet: bool) -> Events:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 600, 130
+WIDTH, HEIGHT = 420, 130
 LEFT, TOP, BOTTOM = 4, 18, 16
 
 
@@ -68,7 +68,7 @@ def parts_bar(parts: Sequence[Part]) -> Markup:
         rects.append(Markup('<rect class="part{}" x="{:.1f}" y="0" width="{:.1f}" height="18"/>').format(n, x, width))
         x += width
     label = ", ".join(f"{part.name} {100 * part.share:.0f} %" for part in parts)
-    return Markup('<svg class="bar" viewBox="0 0 {} 18" role="img" aria-label="{}">{}</svg>').format(
+    return Markup('<svg class="shares" viewBox="0 0 {} 18" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, label, Markup("").join(rects)
     )
 

@@ -37,6 +37,7 @@ class CountedEvents:
         self.waiting = events.waiting
         self.moved = events.moved
         self.draining = events.draining
+        self.moved = events.moved
 
     def object_trouble(self, trouble: ObjectTrouble) -> None:
         """Counted when it is tried again."""

@@ -47,7 +47,7 @@ HEADERS = (
 )
 
 
-class Answer(NamedTuple):
+class PageAnswer(NamedTuple):
     """What is sent back."""
 
     status: HTTPStatus
@@ -109,7 +109,7 @@ class Watching:
         start(f"{answer.status.value} {answer.status.phrase}", headers)
         return [body]
 
-    def _answer(self, environ: Mapping[str, Any]) -> Answer:
+    def _answer(self, environ: Mapping[str, Any]) -> PageAnswer:
         if not self._host_is_ours(str(environ.get("HTTP_HOST", ""))):
             return _text(HTTPStatus.MISDIRECTED_REQUEST, "This address is not served here.")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
@@ -130,13 +130,13 @@ class Watching:
         except LedgerError as error:
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, one_line(str(error)), ("Retry-After", str(REFRESH_SECONDS)))
 
-    def _page(self, path: str) -> Answer:
+    def _page(self, path: str) -> PageAnswer:
         if path == "/":
             return _html(runs_page(self.reader.runs()))
         if path == "/metrics":
             registry = CollectorRegistry()
             registry.register(RunCollector(self.reader.watched()))
-            return Answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
+            return PageAnswer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
         name, _, word = path.removeprefix("/run/").partition("/")
         wanted = (
             int(name) if path.startswith("/run/") and name.isascii() and name.isdigit() and len(name) < 10 else None
@@ -147,7 +147,7 @@ class Watching:
         if snapshot is None:
             return _text(HTTPStatus.NOT_FOUND, "There is no such run; / lists them.")
         if path.endswith(".json"):
-            return Answer(HTTPStatus.OK, "application/json", json.dumps(run_json(snapshot)).encode())
+            return PageAnswer(HTTPStatus.OK, "application/json", json.dumps(run_json(snapshot)).encode())
         return _html(run_page(snapshot), refresh=not snapshot.ended)
 
     def _host_is_ours(self, host: str) -> bool:
@@ -182,10 +182,10 @@ def _safe(path: str) -> str:
     return "/" + one_line(path).lstrip("/\\")
 
 
-def _html(page: str, *, refresh: bool = True) -> Answer:
+def _html(page: str, *, refresh: bool = True) -> PageAnswer:
     more = (("Refresh", str(REFRESH_SECONDS)),) if refresh else ()
-    return Answer(HTTPStatus.OK, "text/html; charset=utf-8", page.encode(), more)
+    return PageAnswer(HTTPStatus.OK, "text/html; charset=utf-8", page.encode(), more)
 
 
-def _text(status: HTTPStatus, words: str, *more: tuple[str, str]) -> Answer:
-    return Answer(status, "text/plain; charset=utf-8", f"{words}\n".encode(), more)
+def _text(status: HTTPStatus, words: str, *more: tuple[str, str]) -> PageAnswer:
+    return PageAnswer(status, "text/plain; charset=utf-8", f"{words}\n".encode(), more)

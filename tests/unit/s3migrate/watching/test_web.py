@@ -199,5 +199,5 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 def test_pictures_are_words_too_and_bounded() -> None:
     chart = line_chart("Objects <b>", Line("objects", [0.0, 5.0, 10.0]), most="10", limit=20.0)
     assert "<b>" not in chart and "Objects &lt;b&gt;: objects, 10" in chart
-    assert 'points="4.0,114.0 300.0,90.0 596.0,66.0"' in chart, "below the limit, which is the highest"
+    assert 'points="4.0,114.0 210.0,90.0 416.0,66.0"' in chart, "below the limit, which is the highest"
     assert "50 % done, 1 cells with failures" in heat_map([(1.0, False), (0.0, True)])
