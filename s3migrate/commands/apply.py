@@ -108,7 +108,7 @@ def apply_command(  # click passes one argument for each option
     plan, manifests = read_plan(plan_path)
     check_approved(plan, expect_plan_id or settings.expected_plan_id)
     emit = emitter(as_json)
-    metered, governors = _metered(metrics_at)
+    metered, governors = _metered(metrics_at, processes)
     ends = ((s.id, s.source, s.destination) for s in plan.sections)
     stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
     failures: Sequence[FailedObject] = ()
@@ -147,10 +147,12 @@ def _concluded(
     return conclude(progress, failures)
 
 
-def _metered(address: str | None) -> tuple[Metered | None, Governors]:
+def _metered(address: str | None, processes: int | None) -> tuple[Metered | None, Governors]:
     """What observes the requests, and with `--metrics` the place where they are served. Raises UsageError."""
     if address is None:
         return None, Governors()
+    if processes != 1:
+        raise UsageError("--metrics serves one process: start each with an address of its own instead of --processes")
     from s3migrate.watching.metrics_server import serve_metrics  # and prometheus-client, which nobody else needs
 
     meters = {side: RequestMeter() for side in SIDES}
