@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from executor.ledger.values import Run, StageState
+from s3migrate.views.charts import Chart, Point, line_chart
 from s3migrate.views.page import render_page
 from s3migrate.views.run_view import figures
 from s3migrate.views.why import why_figures
 from s3migrate.views.worker_view import worker_figures, worker_lines
-from s3migrate.watching.charts import Line, Part, heat_map, line_chart, parts_bar
 from s3migrate.watching.needs import needs_of
+from s3migrate.watching.shares import Part, heat_map, parts_bar
 from s3migrate.watching.snapshot import RunSnapshot
 from schema.errors import WhichSide
 from schema.flow.samples import SIDES, FlowPoint
-from schema.formats.quantities import count_text, duration_text, rate_text
-from schema.limits import BANDWIDTH, REQUESTS_PER_SECOND
+from schema.formats.quantities import duration_text, rate_text
+from schema.limits import BANDWIDTH
 
 FORMAT_VERSION = 1
 """Of run.json."""
@@ -96,26 +97,52 @@ def _parts(snapshot: RunSnapshot) -> list[Part]:
     return [Part(activity.name.lower(), share) for activity, share in shares]
 
 
-def _charts(snapshot: RunSnapshot) -> Iterator[Markup]:
-    points = snapshot.history
-    if len(points) < 2:
-        return
+def _charts(snapshot: RunSnapshot) -> Iterator[tuple[str, Markup]]:
+    """(title, picture) of each; none before there is a history."""
+    history = snapshot.history
     limits = next((w.seen.limits.figures for w in reversed(snapshot.workers) if w.seen and w.seen.limits), {})
-    objects = Line("objects a second", [point.counts.objects / point.seconds for point in points])
-    yield line_chart("Objects a second", objects, most=f"at most {count_text(round(max(objects.values)))}")
-    size = Line("bytes a second", [point.counts.bytes / point.seconds for point in points])
-    yield line_chart(
-        "Bytes a second", size, most=f"at most {rate_text(max(size.values))}", limit=limits.get(BANDWIDTH.name)
-    )
-    threads = Line("threads", [sum(point.counts.threads.values()) / point.seconds for point in points])
-    yield line_chart("Threads", threads, most=f"at most {count_text(round(max(threads.values)))}")
-    asked = Line("requests a second", [_total(point) / point.seconds for point in points])
-    limit = limits.get(REQUESTS_PER_SECOND.name)
-    yield line_chart(
-        "Requests a second, both ends", asked, most=f"at most {max(asked.values):,.0f}", limit=limit and 2 * limit
-    )
-    refused = Line("throttled", [_refused(point) for point in points])
-    yield line_chart("Throttled share of requests", refused, most=f"at most {100 * max(refused.values):.1f} %")
+    if len(history) < 2:
+        return
+
+    def chart(title: str, of: Callable[[FlowPoint], float], text: Callable[[float], str], limit: str = "") -> Chart:
+        moments = [point.begins.timestamp() for point in history]
+        points = [Point(at, of(point)) for at, point in zip(moments, history, strict=True)]
+        across = [Point(at, limits[limit]) for at in moments] if limit in limits else []
+        name = "".join(filter(str.isalpha, title))
+        return Chart(name, title, points, history[0].seconds, text, across, binary=text is rate_text)
+
+    for made in (
+        chart("Objects a second", _objects, _plain),
+        chart("Bytes a second", _bytes, rate_text, BANDWIDTH.name),
+        chart("Threads", _threads, _plain),
+        chart("Requests a second, both ends", _requests_a_second, _plain),
+        chart("Throttled requests", _refused, _percent),
+    ):
+        yield made.title, Markup(line_chart(made))  # noqa: S704 - drawn and escaped there
+
+
+def _objects(point: FlowPoint) -> float:
+    return point.counts.objects / point.seconds
+
+
+def _bytes(point: FlowPoint) -> float:
+    return point.counts.bytes / point.seconds
+
+
+def _threads(point: FlowPoint) -> float:
+    return sum(point.counts.threads.values()) / point.seconds
+
+
+def _requests_a_second(point: FlowPoint) -> float:
+    return _total(point) / point.seconds
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def _total(point: FlowPoint) -> int:

@@ -1,4 +1,4 @@
-"""Pictures as inline SVG: no script, no style of their own, readable by a screen reader. Pure.
+"""Shares and batches as inline SVG: no script, no style of their own, readable by a screen reader. Pure.
 
 Colours come from classes of page.css, so that they fit light and dark pages and the page's strict policy.
 """
@@ -10,16 +10,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 420, 130
-LEFT, TOP, BOTTOM = 4, 18, 16
-
-
-class Line(NamedTuple):
-    """One line of a chart."""
-
-    name: str
-    values: Sequence[float]
-    """From left to right, at equal distances."""
+WIDTH = 600
 
 
 class Part(NamedTuple):
@@ -28,36 +19,6 @@ class Part(NamedTuple):
     name: str
     share: float
     """0..1."""
-
-
-def line_chart(title: str, line: Line, *, most: str, limit: float | None = None) -> Markup:
-    """*line* from 0 up; *most*: its highest value, for people; *limit*: drawn as a line across."""
-    highest = max([*line.values, limit or 0.0, 1e-9])
-    height = HEIGHT - TOP - BOTTOM
-    step = (WIDTH - 2 * LEFT) / max(1, len(line.values) - 1)
-    places = [
-        f"{LEFT + n * step:.1f},{TOP + height * (1 - value / highest):.1f}" for n, value in enumerate(line.values)
-    ]
-    across = TOP + height * (1 - (limit or 0.0) / highest)
-    drawn = Markup('<line class="limit" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
-        LEFT, WIDTH - LEFT, across, across
-    )
-    return Markup(
-        '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{label}">'
-        '<text x="{x}" y="12">{title}</text><text class="soft" x="{right}" y="12" text-anchor="end">{most}</text>'
-        '<line class="axis" x1="{x}" x2="{right}" y1="{base}" y2="{base}"/>{limit}<polyline points="{points}"/></svg>'
-    ).format(
-        w=WIDTH,
-        h=HEIGHT,
-        x=LEFT,
-        right=WIDTH - LEFT,
-        base=HEIGHT - BOTTOM,
-        label=f"{title}: {line.name}, {most}",
-        title=title,
-        most=most,
-        limit=drawn if limit is not None else "",
-        points=" ".join(places),
-    )
 
 
 def parts_bar(parts: Sequence[Part]) -> Markup:
