@@ -104,7 +104,7 @@ def _charts(snapshot: RunSnapshot) -> Iterator[tuple[str, Markup]]:
     if len(history) < 2:
         return
 
-    def chart(title: str, of: Callable[[FlowPoint], float], text: Callable[[float], str], limit: str = "") -> Chart:
+    def chart(title: str, of: Callable[[FlowPoint], float], text: Callable[[float], str], *, limit: str = "") -> Chart:
         moments = [point.begins.timestamp() for point in history]
         points = [Point(at, of(point)) for at, point in zip(moments, history, strict=True)]
         across = [Point(at, limits[limit]) for at in moments] if limit in limits else []
@@ -113,7 +113,7 @@ def _charts(snapshot: RunSnapshot) -> Iterator[tuple[str, Markup]]:
 
     for made in (
         chart("Objects a second", _objects, _plain),
-        chart("Bytes a second", _bytes, rate_text, BANDWIDTH.name),
+        chart("Bytes a second", _bytes, rate_text, limit=BANDWIDTH.name),
         chart("Threads", _threads, _plain),
         chart("Requests a second, both ends", _requests_a_second, _plain),
         chart("Throttled requests", _refused, _percent),
