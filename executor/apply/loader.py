@@ -87,8 +87,8 @@ class ChunkLoader:
             self._writer.put(job.work, Verification(job.ord, False, "not there to be verified", key, own=True))
             return
         level = Depth.CONTENT if job.entry.action in WRITE_ACTIONS else Depth.HEAD
-        # A key that ends in / and has content is a folder to many servers, which keep nothing of it.
-        own = key.endswith("/") and job.entry.size > 0
+        # A key that ends in / is a folder to many servers, which keep neither content nor tags of it.
+        own = key.endswith("/")
         try:
             found = ObjectProver(job.route, level, job.tools).prove(job.entry, completion).differences
         except Stopped:
