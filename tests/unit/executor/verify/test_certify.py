@@ -78,7 +78,9 @@ def test_every_key_is_a_leaf_or_told_why_not_in_key_order(tmp_path: Path) -> Non
     drifted, failed = sorted(rows)[3], sorted(rows)[4]
     rows[drifted] = rows[drifted]._replace(outcome=Outcome.SOURCE_CHANGED)
     del rows[failed]
-    reason = FailedObject(*failed[:1], "b", failed[1], 403, "AccessRefused", "403 AccessDenied", "", cast(Any, None))
+    reason = FailedObject(
+        failed[0], "b", failed[1], 403, "AccessRefused", "403 AccessDenied", "", cast(Any, None), "k", own=False
+    )
 
     found = certified(made, manifests, rows, [reason])
 
