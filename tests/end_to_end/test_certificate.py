@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.corpus import CorpusObject
-from support.operator import ROOT, Operator
+from support.operator import Operator
 from support.oracle import fill
+from support.stranger import verified
 
 from schema.files.certificate import LEAVES, NOT_CERTIFIED
 from schema.files.certificate_files import read_leaves
@@ -38,12 +37,6 @@ def listing(operator: Operator) -> Path:
     path = operator.folder / "listing.json"
     path.write_text(json.dumps({"Contents": answer["Contents"]}, default=str, indent=4))
     return path
-
-
-def verified(*words: Path) -> subprocess.CompletedProcess[str]:
-    """The script, as a stranger runs it: isolated, so that nothing of ours can be imported."""
-    script = str(ROOT / "docs" / "verify_certificate.py")
-    return subprocess.run([sys.executable, "-I", script, *map(str, words)], capture_output=True, text=True)
 
 
 def test_a_certificate_from_apply_to_proof(planned: Operator) -> None:

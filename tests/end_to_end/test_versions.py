@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from support.fault_rules import Reset, Rule, error, slow_down
 from support.operator import Operator, moved
 from support.oracle import RCLONE_FIELDS, Bucket, compare, fill, write
 from support.servers import MotoServer
+from support.stranger import verified
 
 from schema.tiers import MIB
 
@@ -125,6 +127,21 @@ def test_histories_arrive_oldest_to_newest_with_their_markers(versioned: Operato
     for level in ("listing", "head", "content"):
         versioned.verify("--level", level).ok()
     versioned.plan("--detailed-exitcode").ok()
+
+
+def test_a_certificate_holds_every_version_and_every_marker(versioned: Operator) -> None:
+    """The bucket's own list of versions agrees with it."""
+    versioned.plan().ok()
+    versioned.apply().ok()
+    (facts,) = versioned.run("certify", "--level", "content", "--json").ok().lines("certificate")
+    answer = versioned.destination.client().list_object_versions(Bucket=versioned.destination_bucket)
+    kinds = {kind: answer.get(kind, []) for kind in ("Versions", "DeleteMarkers")}
+    path = versioned.folder / "versions.json"
+    path.write_text(json.dumps(kinds, default=str))
+
+    assert facts["size"] == sum(map(len, kinds.values())) and not facts["not_certified"]
+    assert verified(versioned.folder / facts["path"] / facts["section"], path).stderr == ""
+    assert versioned.run("prove", "a", "--json").ok().out.count('"type": "proof"') == 6
 
 
 def test_verify_sees_a_version_laid_on_top(versioned: Operator) -> None:
