@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.corpus import CorpusObject
 from support.fault_proxy import FaultProxy
-from support.fault_rules import Delay, Rule, slow_down
+from support.fault_rules import Delay, RateLimit, Rule
 from support.ledger_relay import LedgerRelay
 from support.operator import Operator
 from support.oracle import fill
@@ -56,7 +56,8 @@ def slow_destination(ground: Ground) -> None:
 
 
 def throttled(ground: Ground) -> None:
-    ground.destination.rules = [Rule(slow_down(), operations=("put",), probability=0.6)]
+    ground.objects = 200
+    ground.destination.rules = [Rule(RateLimit(10.0), operations=("put",))]
 
 
 def limited(ground: Ground) -> None:
