@@ -63,7 +63,11 @@ PARTED = {"limits": {"memory": "12MiB"}, "preserve": {"part_layout": True}}
 
 def job_of(entry: Entry) -> Job:
     """One object whose source has changed once more when it is looked at again, and is to be skipped then."""
-    another = SimpleNamespace(head=lambda *_key, **_words: ObjectHead(size=2, etag="other", headers={}))
+    another = SimpleNamespace(
+        head=lambda *_key, **_words: ObjectHead(size=2, etag="other", headers={}),
+        list_objects=lambda *_key, **_words: iter(()),
+        list_versions=lambda *_key, **_words: iter(()),
+    )
     policy = SimpleNamespace(if_source_changes="skip")
     route: Any = SimpleNamespace(plan=SimpleNamespace(policy=policy), source=another, read_extra=())
     work: Any = SimpleNamespace(chunk=SimpleNamespace(batch_no=0))
