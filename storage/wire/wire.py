@@ -176,9 +176,11 @@ class Wire:
         if isinstance(attempt.error, UnsignedPayloadRefused):
             return True
         # A gateway that hashes bodies itself calls the signature wrong; a bucket policy (s3:x-amz-content-sha256)
-        # just denies. Until one unsigned body has passed, a signed one is worth one request.
+        # just denies. Until one unsigned body has passed, a signed one is worth one request; so it is once another
+        # thread has found, while this body was on its way, that signed ones pass.
         error = attempt.error
-        return not self._payload_settled and isinstance(error, _PAYLOAD_REFUSALS) and error.status in (400, 403, 501)
+        open_question = self._signs_payload or not self._payload_settled
+        return open_question and isinstance(error, _PAYLOAD_REFUSALS) and error.status in (400, 403, 501)
 
     def _with_signed_payload(self, operation: Operation, refused: Attempt) -> Attempt:
         """Try again with the body's SHA-256; when that does no better, the first refusal is the one to report."""
