@@ -80,6 +80,8 @@ def corpus(case: Case) -> list[CorpusObject]:
     """Some six objects: odd and plain keys, an empty one, tags, names and values that servers trip over."""
     rng = random.Random(f"quirks:{case.seed}")
     odd = [key for key in (*ODD_KEYS, *SLASHED_KEYS) if holdable_by_moto(key) and key != "clash"]
+    if case.versions:  # moto's list of versions is no XML with some of them, and then no oracle
+        odd = [key for key in odd if key.isprintable()]
     keys = [*rng.sample(odd, rng.randrange(3)), *(f"k{number}/{rng.randrange(10**6):06}" for number in range(3))]
     made = [_dressed(key, rng.choice((0, 1, 700, 70_000)), rng) for key in keys]
     if case.parts:
