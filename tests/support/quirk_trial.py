@@ -203,7 +203,7 @@ def _section(operator: Operator) -> dict[str, Any]:
 def _unexcused(operator: Operator, case: Case, accepted: set[str]) -> tuple[Difference, ...]:
     """What the oracle sees and nobody has excused."""
     blind = {field for name in (*case.source, *case.destination) for field in BY_NAME[name].blinds}
-    excused = {field for loss in accepted for field in EXCUSED[loss]}
+    excused = {field for loss in accepted for field in EXCUSED.get(loss, ())}
     fields = [field for field in FIELDS if field not in blind and field not in excused]
     if case.versions:
         found = compare_versions(operator.source_side, operator.destination_side, fields=fields)
