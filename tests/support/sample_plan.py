@@ -77,9 +77,8 @@ def sample_plan(**changes: Any) -> Plan:
     return with_plan_id(dataclasses.replace(plan, **changes))
 
 
-def large_plan() -> Plan:
+def large_plan(count: int = MAX_INLINE_BATCHES + 1) -> Plan:
     """More batches than a document shows."""
-    count = MAX_INLINE_BATCHES + 1
     section = dataclasses.replace(sample_plan().sections[0], side_manifests={})
     tally = Tally(count, 10 * count)
     section = dataclasses.replace(

@@ -14,6 +14,7 @@ from s3migrate.console.failure import run_click
 from s3migrate.views.plan_text import batches_text, plan_text, summary_of
 from s3migrate.views.review.plan_markdown import plan_markdown
 from s3migrate.views.review.verdict import Sample
+from schema.files.plan_document import MAX_INLINE_BATCHES
 from schema.files.planfile import write_plan
 from schema.plan import DELETES, Gate, Method, Plan, Stage
 
@@ -68,7 +69,7 @@ def test_every_view_counts_what_travels_by_each_method() -> None:
 
 def test_the_batches_of_a_very_large_plan_are_shown_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The document names their index only; markdown names the first hundred and counts the rest."""
-    plan = large_plan()
+    plan = large_plan(2 * MAX_INLINE_BATCHES + 1)
     path = tmp_path / "p.yaml"
     write_plan(path, plan)
     assert run_click(cli, ["show", str(path), "--format", "json"]) == 0
