@@ -136,12 +136,13 @@ def test_credentials_that_end_in_mid_verify_end_it_with_one_message(on_moto: Ope
         proxy.forget()
         assert on_moto.verify().code == 0
         listings = proxy.count("list")
-        proxy.rules = [Rule(fault, operations=("head",)), Rule(fault, operations=("list",), skip=listings)]
+        asked = Rule(fault, operations=("head", "get"))  # a HEAD that is refused is asked again as a GET
+        proxy.rules = [asked, Rule(fault, operations=("list",), skip=listings)]
         ran = on_moto.verify("--json")
         assert ran.code == 77, ran.err
         assert ran.err.count("s3migrate:") == 1, ran.err
         assert ran.lines("finding") == []
-        proxy.rules = [Rule(fault, operations=("head",))]
+        proxy.rules = [asked]
         refused = on_moto.verify("--json")
         assert refused.code == 8, "listing works, so it is these objects that are refused"
         assert {finding["verdict"] for finding in refused.lines("finding")} == {"unreadable"}
@@ -153,7 +154,7 @@ def test_object_after_object_refused_ends_verify_early(on_moto: Operator, seed: 
         on_moto.destination_url = proxy.endpoint_url
         assert on_moto.plan().code == 0
         assert on_moto.apply().code == 0
-        proxy.rules = [Rule(error(403, "AccessDenied"), operations=("head",))]
+        proxy.rules = [Rule(error(403, "AccessDenied"), operations=("head", "get"))]
         ran = on_moto.verify("--json")
     assert ran.code == 77, ran.err
     assert "25 objects in a row were refused" in ran.err
