@@ -75,8 +75,8 @@ def short_of_memory(ground: Ground) -> None:
 
 
 def slow_ledger(ground: Ground) -> None:
-    ground.objects = 1000
-    ground.relay.delay = 0.5
+    ground.objects = 300
+    ground.relay.delay = 0.15
 
 
 def one_core(ground: Ground) -> None:
