@@ -17,7 +17,7 @@ def test_a_gzipped_document_is_unpacked() -> None:
     assert unpacked(gzip.compress(TEXT)) == TEXT
 
 
-@pytest.mark.parametrize("body", [GZIP_MAGIC, GZIP_MAGIC + b"no gzip", gzip.compress(TEXT)[:-9]])
+@pytest.mark.parametrize("body", [GZIP_MAGIC, GZIP_MAGIC + b"no gzip", gzip.compress(TEXT, mtime=0)[:-9]])
 def test_what_is_none_stays_as_it_came(body: bytes) -> None:
     assert unpacked(body) == body
 
