@@ -344,7 +344,11 @@ def test_a_malformed_key_list_is_refused_with_its_line(tmp_path: Path, name: str
 
 @pytest.mark.parametrize(
     "data",
-    [b"a\n\xff\xfe\n", gzip.compress(b"a\nb\n" * 9, mtime=0)[:-6], gzip.compress(b"a\nb\n", mtime=0)[:12] + b"garbage!"],
+    [
+        b"a\n\xff\xfe\n",
+        gzip.compress(b"a\nb\n" * 9, mtime=0)[:-6],
+        gzip.compress(b"a\nb\n", mtime=0)[:12] + b"garbage!",
+    ],
     ids=["no text", "cut", "no gzip"],
 )
 def test_bytes_that_are_no_list_are_refused(tmp_path: Path, data: bytes) -> None:
