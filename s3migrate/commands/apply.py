@@ -33,7 +33,6 @@ from s3migrate import __version__
 from s3migrate.applying.crew import MOST, Crew, end_with_parent, patient_progress, processes_for
 from s3migrate.applying.endpoint_care import care_for
 from s3migrate.applying.engines.choice import engine_of
-from s3migrate.applying.engines.engine import Engine
 from s3migrate.applying.fleet import Fleet
 from s3migrate.commands.common import emitter, json_option, plan_argument, quiet_option, read_plan, say, told_as_json
 from s3migrate.console import output
@@ -120,7 +119,7 @@ def apply_command(  # click passes one argument for each option
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
             count = processes or processes_for(plan.transfer.objects, usable_cores())
             if engine is not None:
-                progress = _place(asked, plan_path, engine_of(engine), most=processes or MOST, emit=emit)
+                progress = _place(asked, plan_path, engine, most=processes or MOST, emit=emit)
             elif count > 1:
                 progress = _supervise(asked, plan_path, count, emit=emit)
             else:
@@ -282,14 +281,15 @@ def _supervise(
 def _place(
     asked: _Asked,
     plan_path: Path | PlanUrl,
-    engine: Engine,
+    engine_name: str,
     *,
     most: int,
     emit: Callable[[dict[str, Any]], None] | None,
 ) -> Progress | int:
-    """Let *engine* run as many workers as the run can use; the run's progress at the end, or a refusal's exit code."""
+    """Let the engine run as many workers as the run can use; its progress at the end, or a refusal's exit code."""
     plan, ledger = asked.plan, asked.ledger
     chosen_batches(plan, frozenset(asked.only) or None)
+    engine = engine_of(engine_name, most)
     run = ledger.runs.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
     asked.events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
     words = ["apply", str(plan_path), "--leave-when-idle", "--json", "--expect-plan-id", plan.plan_id]

@@ -15,7 +15,7 @@ WORTH_A_CORE = 5_000
 
 def resources_patch(plan: Plan) -> str:
     """The patch. Memory is the estimate's for a worker; the limit leaves a quarter over, processor time has none."""
-    expected = int(plan.estimate["figures"]["memory_per_worker_bytes"])
+    expected = int(plan.estimate.get("figures", {}).get("memory_per_worker_bytes", 0))  # none in plans of old
     request = max(LEAST_MIB, _up(expected))
     limit = _up(max(LEAST_MIB * MIB, expected) * 5 // 4)
     cores = 2 if plan.transfer.objects >= 2 * WORTH_A_CORE or plan.transfer.bytes >= 8 * 1024 * MIB else 1

@@ -22,7 +22,7 @@ from s3migrate.views.kubernetes import resources_patch
 from schema.exit_codes import AfterExit, ExitCode
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
-FOLDERS = ("base", "workers", "keda", "hpa")
+FOLDERS = ("ledger", "base", "workers", "keda", "hpa")
 KEDA = Path(os.environ.get("KEDA_DEFINITIONS", Path(__file__).parents[3] / "shared" / "data" / "keda"))
 """KEDA's own resource definitions, one file each; without them its two resources are only rendered."""
 
@@ -129,6 +129,13 @@ def test_every_container_is_held_down(folder: str) -> None:
             assert container["image"] == "registry.example/s3migrate:0.1.0"
 
 
+def test_no_worker_starts_beside_the_migration_it_needs() -> None:
+    """Exit 78 is final: what creates workers creates no migration, which would run at the same time."""
+    names = {folder: {resource["metadata"]["name"] for resource in rendered(folder)} for folder in FOLDERS}
+    assert "s3migrate-ledger-migration" in names["ledger"] and "s3migrate-apply" not in names["ledger"]
+    assert all("s3migrate-ledger-migration" not in names[folder] for folder in FOLDERS[1:])
+
+
 def test_a_job_whose_workers_leave_early_has_one_pod() -> None:
     """After a work queue's first success no failed pod is replaced: whoever may leave early is a Job by itself."""
     for job in jobs():
@@ -143,7 +150,8 @@ def test_a_job_whose_workers_leave_early_has_one_pod() -> None:
 )
 def test_the_estimate_becomes_the_pods_resources(tmp_path: Path, needed: int, requested: int, limit: int) -> None:
     plan = sample_plan(estimate={"figures": {"memory_per_worker_bytes": needed * 1024 * 1024}})
-    copytree(KUBERNETES / "base", tmp_path / "base")
+    for folder in ("base", "common"):
+        copytree(KUBERNETES / folder, tmp_path / folder)
     (tmp_path / "resources.yaml").write_text(resources_patch(plan))
     (tmp_path / "kustomization.yaml").write_text("resources: [base]\npatches: [{path: resources.yaml}]\n")
     (job,) = (found for found in kustomized(tmp_path) if found["metadata"]["name"] == "s3migrate-apply")

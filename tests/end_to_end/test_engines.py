@@ -173,12 +173,12 @@ def test_a_refused_worker_ends_the_fleet_with_its_code(
     on_rclone.declare()
     on_rclone.plan().ok()
     engine = Scripted(WorkerEnd(77, "s3migrate: the credentials were refused"))
-    monkeypatch.setattr("s3migrate.commands.apply.engine_of", lambda _name: engine)
+    monkeypatch.setattr("s3migrate.commands.apply.engine_of", lambda _name, _most: engine)
     refused = on_rclone.run("apply", on_rclone.plan_path, "--engine", "scripted")
     assert (refused.code, engine.stopped) == (77, 1)
     assert "a worker was refused: s3migrate: the credentials were refused" in refused.err
     engine = Scripted(*[WorkerEnd(-9)] * 4)
-    monkeypatch.setattr("s3migrate.commands.apply.engine_of", lambda _name: engine)
+    monkeypatch.setattr("s3migrate.commands.apply.engine_of", lambda _name, _most: engine)
     assert on_rclone.run("apply", on_rclone.plan_path, "--engine", "scripted", "--processes", "1").code == 1
     assert len(engine.placed_words) == 4, "one, and three in place of dead ones"
 
@@ -186,17 +186,17 @@ def test_a_refused_worker_ends_the_fleet_with_its_code(
 @pytest.mark.parametrize("name", ["", "dask", "dask://", "kubernetes", "ssh://host"])
 def test_an_engine_nobody_knows_is_a_word_too_many(name: str) -> None:
     with pytest.raises(UsageError, match="it is local, dask://HOST:PORT, ray://HOST:PORT or slurm"):
-        engine_of(name)
+        engine_of(name, 1)
 
 
 @pytest.mark.skipif(shutil.which("scontrol") is not None, reason="Slurm is here")
 def test_without_slurm_the_program_that_is_missing_is_named() -> None:
     with pytest.raises(ConnectionFailed, match="cannot run scontrol"):
-        engine_of("slurm")
+        engine_of("slurm", 1)
 
 
 def test_the_local_engine_keeps_the_protocol() -> None:
-    engine: Engine = engine_of("local")
+    engine: Engine = engine_of("local", 1)
     engine.place(["--version"])
     ends: list[WorkerEnd] = []
     while not ends:

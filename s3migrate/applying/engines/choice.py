@@ -8,14 +8,17 @@ from schema.errors import UsageError
 EXPECTED = "local, dask://HOST:PORT, ray://HOST:PORT or slurm"
 
 
-def engine_of(name: str) -> Engine:
-    """The engine that *name* names. Raises UsageError for none, or one whose library is not installed."""
+def engine_of(name: str, most: int) -> Engine:
+    """The engine that *name* names, for *most* workers at the same time.
+
+    Raises UsageError for none, or one whose library is not installed.
+    """
     scheme, _, rest = name.partition("://")
     try:
         if name == "local":
             from s3migrate.applying.engines.local import LocalEngine
 
-            return LocalEngine()
+            return LocalEngine(most)
         if name == "slurm":
             from s3migrate.applying.engines.slurm import SlurmEngine
 
@@ -29,5 +32,7 @@ def engine_of(name: str) -> Engine:
 
             return RayEngine(name)
     except ImportError as error:
-        raise UsageError(f"--engine {name} needs a library that is not here ({error}): s3migrate[{scheme}]") from None
+        raise UsageError(
+            f"--engine {name} needs a library that is not here ({error}): install the extra {scheme}"
+        ) from None
     raise UsageError(f"--engine {name!r} is unknown; it is {EXPECTED}")

@@ -11,12 +11,14 @@ from s3migrate.applying.engines.worker import WorkerProcess
 class LocalEngine:
     """See Engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """*most* workers at the same time share this machine's memory."""
+        self._most = most
         self._workers: list[WorkerProcess] = []
 
     def place(self, words: Sequence[str]) -> None:
         """See Engine."""
-        self._workers.append(WorkerProcess(words))
+        self._workers.append(WorkerProcess(words, neighbours=self._most))
 
     def placed(self) -> int:
         """See Engine."""

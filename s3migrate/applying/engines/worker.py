@@ -18,9 +18,10 @@ POLL_SECONDS = 1.0
 class WorkerProcess:
     """A child that runs `s3migrate WORDS`; it ends when this process does."""
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], *, neighbours: int = 1) -> None:
+        """*neighbours*: workers that share this machine's memory, it included."""
         self.process = subprocess.Popen(
-            command([*words, "--one-of", "1", str(os.getpid())]),
+            command([*words, "--one-of", str(neighbours), str(os.getpid())]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
