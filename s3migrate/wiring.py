@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -209,11 +210,11 @@ def manifest_store(name: str, beside: Path, destination: Side) -> ManifestStore:
 
 
 def manifest_bucket(side: Side, prefix: str) -> ManifestStore:
-    """Manifests in the bucket of *side*, under *prefix*."""
+    """Manifests in the bucket of *side*, under *prefix*; no credentials are looked for before one is asked for."""
     from storage.manifest_bucket import ManifestBucket
     from storage.open_store import open_store
 
-    return ManifestBucket(open_store(side), prefix)
+    return ManifestBucket(partial(open_store, side), prefix)
 
 
 def probe_token(declaration: Declaration) -> str:

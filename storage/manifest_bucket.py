@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from schema.errors import DestinationChanged, ManifestMissing, ObjectMissing
@@ -14,10 +16,16 @@ from storage.port import Guard, ObjectStore
 
 
 class ManifestBucket:
-    """A ManifestStore in a bucket. A manifest is held in memory while it is read: some MiB for 50,000 objects."""
+    """A ManifestStore in a bucket. A manifest is held in memory while it is read: some MiB for 50,000 objects.
 
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
-        self._store = store
+    *open_store* is called when a manifest is first asked for: a plan can be shown where nobody has the bucket's
+    credentials. What it raises, every method raises; the next call tries again.
+    """
+
+    def __init__(self, open_store: Callable[[], ObjectStore], prefix: str) -> None:
+        self._open_store = open_store
+        self._opened: ObjectStore | None = None
+        self._opening = Lock()
         self._prefix = f"{prefix}/" if prefix else ""
 
     def publish(self, digest: str, staged: Path) -> None:
@@ -29,20 +37,21 @@ class ManifestBucket:
 
         headers = [("content-type", "application/gzip"), ("Content-MD5", base64.b64encode(md5).decode())]
         try:
-            self._store.put(self._key(digest), body, headers, guard=Guard(if_none_match=True))
+            self._store().put(self._key(digest), body, headers, guard=Guard(if_none_match=True))
         except DestinationChanged:
             return  # somebody else published the same digest meanwhile
 
     def open(self, digest: str) -> BinaryIO:
         """The gzip stream. Raises ManifestMissing."""
         key = self._key(digest)
+        store = self._store()
         try:
-            head = self._store.head(key)
+            head = store.head(key)
             body = bytearray(head.size)
-            self._store.get(key, memoryview(body))
+            store.get(key, memoryview(body))
         except ObjectMissing:
             raise ManifestMissing(
-                f"manifest {digest} is not in s3://{self._store.bucket}/{key}; "
+                f"manifest {digest} is not in s3://{store.bucket}/{key}; "
                 "publish the plan's manifests there again, or plan anew"
             ) from None
         return io.BytesIO(body)
@@ -50,10 +59,16 @@ class ManifestBucket:
     def has(self, digest: str) -> bool:
         """True when the manifest is there."""
         try:
-            self._store.head(self._key(digest))
+            self._store().head(self._key(digest))
         except ObjectMissing:
             return False
         return True
+
+    def _store(self) -> ObjectStore:
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open_store()
+            return self._opened
 
     def _key(self, digest: str) -> str:
         return f"{self._prefix}{digest_hex(digest)}.jsonl.gz"

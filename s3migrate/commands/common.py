@@ -80,15 +80,15 @@ def read_plan(path: Path | PlanUrl) -> tuple[Plan, ManifestStore]:
     return plan, manifest_store(plan.manifest_store, beside, plan.sections[0].destination)
 
 
-def plan_of_run(run: Run, path: Path | None) -> tuple[Plan, ManifestStore]:
+def plan_of_run(run: Run, path: Path | PlanUrl | None) -> tuple[Plan, ManifestStore]:
     """The plan file of *run* with its manifests: *path*, or the one in plans/. Raises UsageError when it is another."""
-    paths = [path] if path is not None else sorted(Path("plans").glob("*.plan.yaml"))
-    for candidate in paths:
-        # Others beside it may be damaged, or of another version: they are not read.
-        if path is not None or run.plan_id in candidate.read_text("utf-8", "replace"):
-            plan, manifests = read_plan(candidate)
-            if plan.plan_id == run.plan_id:
-                return plan, manifests
+    # Others in plans/ may be damaged, or of another version: they are not read.
+    here = sorted(Path("plans").glob("*.plan.yaml"))
+    named = (each for each in here if run.plan_id in each.read_text("utf-8", "replace"))
+    for candidate in named if path is None else (path,):
+        plan, manifests = read_plan(candidate)
+        if plan.plan_id == run.plan_id:
+            return plan, manifests
     looked = f"{path} is not the plan" if path is not None else "no file in plans/ is the plan"
     raise UsageError(
         f"{looked} of run {run.run_id} ({run.name} serial {run.serial}, {run.plan_id}); name it with --plan"

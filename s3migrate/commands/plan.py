@@ -19,8 +19,9 @@ from planner.inputs import PlanInputs, nothing_completed
 from planner.lineage import lineage_of
 from planner.march import EarlierCopy
 from s3migrate import __version__
-from s3migrate.commands.common import emitter, json_option, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, emitter, json_option, read_plan, told_as_json
 from s3migrate.console.output import outlive_readers
+from s3migrate.plan_url import PlanUrl
 from s3migrate.planning.completed_before import completed_before
 from s3migrate.planning.endpoint_choices import with_chosen_endpoints
 from s3migrate.planning.inventories import InventoryReader
@@ -35,7 +36,7 @@ from schema.errors import IntegrityRefused, ListingUnordered, LocalDiskError
 from schema.exit_codes import ExitCode
 from schema.files.declaration_file import load_declaration
 from schema.files.manifest import ManifestFolder, ManifestStore
-from schema.files.planfile import load_plan, write_plan
+from schema.files.planfile import write_plan
 from schema.formats.escape import one_line
 from schema.plan import Plan
 from storage.port import Believe, ObjectStore
@@ -45,7 +46,7 @@ from storage.probe.timing import Timing
 @click.command("plan", short_help="List both sides, write plan and manifests.")
 @click.argument("declaration_path", metavar="DECLARATION", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="[plans/NAME.plan.yaml]")
-@click.option("--base", type=click.Path(path_type=Path, dir_okay=False), help="An older plan whose batch cuts to keep.")
+@click.option("--base", metavar="PLAN", type=PLAN_PLACE, help="An older plan whose batch cuts to keep.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when the plan has changes.")
 @click.option(
     "--parallel-listing",
@@ -67,7 +68,7 @@ def plan_command(  # click passes one argument for each option
     *,
     declaration_path: Path,
     output: Path | None,
-    base: Path | None,
+    base: Path | PlanUrl | None,
     detailed_exitcode: bool,
     parallel_listing: int,
     believe: str,
@@ -201,20 +202,18 @@ class _Memory:
             self._ledger.close()
 
 
-def _base(path: Path, named: Path | None, lineage: str) -> Plan | None:
+def _base(path: Path, named: Path | PlanUrl | None, lineage: str) -> Plan | None:
     """The base plan: the one named, else the one about to be replaced if it is whole and of this migration."""
-    older = named or path
-    if named is None and not path.exists():
+    if named is not None:
+        return read_plan(named)[0]
+    if not path.exists():
         return None
-    beside = older.absolute().parent
     try:
-        plan = load_plan(older, lambda name, destination: manifest_store(name, beside, destination))
+        plan = read_plan(path)[0]
     except IntegrityRefused as error:
-        if named is not None:
-            raise
         click.echo(f"  {path} is not whole and is planned anew: {one_line(str(error))}", err=True)
         return None
-    return plan if named is not None or plan.lineage == lineage else None
+    return plan if plan.lineage == lineage else None
 
 
 def _silent(_line: str) -> None:

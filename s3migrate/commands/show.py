@@ -25,6 +25,8 @@ from schema.formats.quantities import counted_text
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 
 FORMS = ("text", "json", "md", "html", "gitlab", "k8s-resources")
+OBJECT_FORMS = ("text", "json")
+"""Of --batch and --action."""
 Known = tuple[Plan, ManifestStore]
 """A plan and where its manifests are."""
 
@@ -53,6 +55,10 @@ def show_command(  # click passes one argument for each option
     limit: int,
 ) -> None:
     """Render PLAN for people (text, md, html) or machines (json, gitlab: the numbers of a merge request's widget)."""
+    if (action is not None or batch_id is not None) and (output is not None or form not in OBJECT_FORMS):
+        raise UsageError(
+            "--batch and --action list objects on stdout, with --format text or json: leave out -o and other formats"
+        )
     plan, manifests = read_plan(plan_path)
     if action is not None:
         _show_action(plan, manifests, Action(action), limit=limit, form=form)

@@ -19,7 +19,8 @@ from executor.machine.memory import calm_collector, default_budget, set_malloc_a
 from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.certify import UNDONE, WRONG, Certification, require_ended
-from s3migrate.commands.common import chosen_run, emitter, json_option, plan_of_run, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, chosen_run, emitter, json_option, plan_of_run, told_as_json
+from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger, open_sections, reading_tools
 from schema.ends import server_of
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 @click.option(
     "--plan",
     "plan_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PLAN",
+    type=PLAN_PLACE,
     help="The run's plan  [the one in plans/]",
 )
 @click.option(
@@ -60,7 +62,13 @@ if TYPE_CHECKING:
 @json_option
 @told_as_json
 def certify_command(
-    *, run_id: int | None, plan_path: Path | None, output: Path | None, level: str, key_path: Path | None, as_json: bool
+    *,
+    run_id: int | None,
+    plan_path: Path | PlanUrl | None,
+    output: Path | None,
+    level: str,
+    key_path: Path | None,
+    as_json: bool,
 ) -> int:
     """Write down, for every object that RUN (default: the latest) has put in place, what proves it; hash it all.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import chosen_run, plan_of_run, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, chosen_run, plan_of_run, told_as_json
+from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.report.facts import RunReport, report_of
 from s3migrate.views.report.html import report_html
@@ -40,12 +41,10 @@ FORMS: dict[str, Callable[[RunReport], str]] = {
     show_default=True,
     help="Of --objects; the others are folders, as S3 Batch Operations and DataSync leave them.",
 )
-@click.option(
-    "--plan", "plan_path", type=click.Path(path_type=Path, dir_okay=False), help="For --objects  [the one in plans/]"
-)
+@click.option("--plan", "plan_path", metavar="PLAN", type=PLAN_PLACE, help="For --objects  [the one in plans/]")
 @told_as_json
 def report_command(
-    *, run_id: int | None, output: Path | None, objects: Path | None, shape: str, plan_path: Path | None
+    *, run_id: int | None, output: Path | None, objects: Path | None, shape: str, plan_path: Path | PlanUrl | None
 ) -> None:
     """How RUN (default: the latest) went, or goes: what has become of every key, plan and actual, curves, failures
     with what to do next, what proves it. Without -o: markdown on stdout.
@@ -73,7 +72,7 @@ def report_command(
     click.echo(f"{output}: {report.verdict.sentence}", err=True)
 
 
-def _write_objects(run_id: int | None, path: Path, shape: Shape, *, plan_path: Path | None) -> None:
+def _write_objects(run_id: int | None, path: Path, shape: Shape, *, plan_path: Path | PlanUrl | None) -> None:
     ledger = open_ledger(read_settings())
     try:
         run = chosen_run(ledger, run_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s3migrate.plan_url import PlanUrl
-from schema.errors import GuardExceeded, MigrationError
+from schema.errors import GuardExceeded, MigrationError, StoreError
 from schema.files.manifest import ManifestStore, read_lines
 from schema.files.manifest_lines import decode
 from schema.files.plan_checks import check_guards
@@ -230,6 +230,8 @@ def draw_sample(plan: Plan, manifests: ManifestStore) -> Sample:
             entries = _entries_at(manifests, batch.manifest, sorted(ords))
         except MigrationError as error:
             missing = str(error)
+            if isinstance(error, StoreError):
+                break  # their bucket cannot be read: nor can the others be
             continue
         drawn += [Sampled(batch.section, batch.id, entry) for entry in entries]
     return Sample(tuple(drawn), missing)
