@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import socket
+from typing import NamedTuple
+from urllib.parse import quote
 
 import click
 import waitress
@@ -19,14 +21,10 @@ THREADS = 4
 def serve(ledger: Ledger, where: str, *, token: str | None) -> None:
     """Serve until interrupted. *token*: asked for beyond loopback; None: one is made and printed. Raises UsageError."""
     listening, address = listen(where)
-    if address.is_loopback:
-        token = None
-        click.echo(f"s3migrate: watching at {address.url} (Ctrl-C ends it)", err=True)
-    else:
-        token = token or secrets.token_urlsafe(24)
-        click.echo(f"s3migrate: watching at {address.url}?token={token} (Ctrl-C ends it)", err=True)
-        click.echo("s3migrate: it is not encrypted: put a proxy with TLS before it, or use an SSH tunnel", err=True)
-    watching = Watching(RunReader(ledger), address, token)
+    access = access_to(address, token)
+    for line in access.lines:
+        click.echo(f"s3migrate: {line}", err=True)
+    watching = Watching(RunReader(ledger), address, access.token)
     server = waitress.create_server(
         watching, sockets=[listening], threads=THREADS, ident=None, max_request_body_size=1024, channel_timeout=30
     )
@@ -34,6 +32,25 @@ def serve(ledger: Ledger, where: str, *, token: str | None) -> None:
         server.run()
     finally:
         server.close()
+
+
+class Access(NamedTuple):
+    """Who may look."""
+
+    token: str | None
+    """None: whoever is on this machine."""
+    lines: tuple[str, ...]
+    """What the operator is told. A token that was given is not in them: logs keep what is printed."""
+
+
+def access_to(address: Address, token: str | None) -> Access:
+    """Whom the page at *address* is for; *token* is the operator's own, None where there is none."""
+    if address.is_loopback:
+        return Access(None, (f"watching at {address.url} (Ctrl-C ends it)",))
+    made = secrets.token_urlsafe(24) if token is None else None
+    where = f"{address.url}?token={quote(made, safe='')}" if made else f"{address.url} with S3MIGRATE_SERVE_TOKEN"
+    unencrypted = "it is not encrypted: put a proxy with TLS before it, or use an SSH tunnel"
+    return Access(token or made, (f"watching at {where} (Ctrl-C ends it)", unencrypted))
 
 
 def listen(where: str) -> tuple[socket.socket, Address]:

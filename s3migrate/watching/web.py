@@ -1,14 +1,16 @@
 """`status --serve`: a read-only WSGI application over all runs of the ledger, and waitress to serve it.
 
 Acting stays with the command line: there is no form, no script and no state. On a loopback address anybody on the
-machine may look; on any other a token is asked for. The Host header is checked, so that no page of somebody else's can
-read this one by pointing a name of its own at 127.0.0.1.
+machine may look; on any other a token is asked for. Where there is no token the Host header is checked, so that no page
+of somebody else's can read this one by pointing a name of its own at 127.0.0.1. A token is as good: such a page has
+neither it nor the cookie; and behind a tunnel or a proxy this server has names it cannot know.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, unquote
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -38,7 +40,7 @@ MOST_ENDED = 20
 """Runs that have ended and are still in /metrics, the latest ones."""
 COOKIE = "s3migrate"
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
-ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared with, not bound to
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?")
 HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
@@ -110,7 +112,7 @@ class Watching:
         return [body]
 
     def _answer(self, environ: Mapping[str, Any]) -> PageAnswer:
-        if not self._host_is_ours(str(environ.get("HTTP_HOST", ""))):
+        if self.token is None and not self._host_is_ours(str(environ.get("HTTP_HOST", ""))):
             return _text(HTTPStatus.MISDIRECTED_REQUEST, "This address is not served here.")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _text(
@@ -123,7 +125,7 @@ class Watching:
                 HTTPStatus.UNAUTHORIZED, "Add ?token=... as `status --serve` printed it, or send it as a Bearer."
             )
         if given and self.token is not None:
-            cookie = f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+            cookie = f"{COOKIE}={quote(self.token, safe='')}; HttpOnly; SameSite=Strict; Path=/"
             return _text(HTTPStatus.SEE_OTHER, "", ("Location", _safe(path)), ("Set-Cookie", cookie))
         try:
             return self._page(path)
@@ -151,13 +153,9 @@ class Watching:
         return _html(run_page(snapshot), refresh=not snapshot.ended)
 
     def _host_is_ours(self, host: str) -> bool:
-        name, colon, port = host.rpartition(":")
-        if not colon or host.endswith("]"):
-            name, port = host, "80"
-        name = name.strip("[]").lower()
-        if self.address.is_loopback:
-            return name in LOOPBACK_NAMES and port == str(self.address.port)
-        return self.address.host in ANY_ADDRESS or name == self.address.host.lower()
+        """Whether *host* is a loopback name or the address bound to; with any port, a tunnel's may be another."""
+        found = _HOST.fullmatch(host.lower())
+        return found is not None and (found[1] or found[2]) in LOOPBACK_NAMES | {self.address.host.lower()}
 
     def _may_look(self, environ: Mapping[str, Any], given: str) -> bool:
         word, _, bearer = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
@@ -165,7 +163,7 @@ class Watching:
             cookie = SimpleCookie(str(environ.get("HTTP_COOKIE", ""))).get(COOKIE)
         except CookieError:
             cookie = None
-        shown = [given, bearer if word.lower() == "bearer" else "", cookie.value if cookie else ""]
+        shown = [given, bearer if word.lower() == "bearer" else "", unquote(cookie.value) if cookie else ""]
         wanted = (self.token or "").encode()
         return any(hmac.compare_digest(each.encode("utf-8", "replace"), wanted) for each in shown)
 

@@ -6,12 +6,14 @@ import json
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from support.snapshots import HOSTILE, snapshot
 
 from executor.ledger.values import Run, RunState
 from s3migrate.watching.address import Address
+from s3migrate.watching.serving import Access, access_to
 from s3migrate.watching.shares import Part, heat_map, parts_bar
 from s3migrate.watching.snapshot import RunSnapshot
 from s3migrate.watching.web import Watching
@@ -145,15 +147,59 @@ def test_it_only_shows(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8080", "127.0.0.1:9999", "", "127.0.0.1.evil.example:8080"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "",
+        "localhost:x",
+        "[::1]evil",
+        "10.0.0.1:8080",
+        "127.0.0.1.evil.example:8080",
+    ],
 )
 def test_another_ones_name_for_this_machine_is_refused(host: str) -> None:
     assert get(HTTP_HOST=host).status == "421 Misdirected Request"
 
 
-@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "[::1]:8080"])
-def test_the_machines_own_names_are_served(host: str) -> None:
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST", "127.0.0.1:9999"])
+def test_the_machines_own_names_are_served_with_any_port_of_a_tunnel(host: str) -> None:
     assert get(HTTP_HOST=host).status == "200 OK"
+
+
+def test_the_address_bound_to_is_served() -> None:
+    assert get(at=Address("127.0.0.5", 8080)).status == "200 OK"
+    assert get(at=Address("127.0.0.5", 8080), HTTP_HOST="127.0.0.6:8080").status == "421 Misdirected Request"
+
+
+@pytest.mark.parametrize("host", ["localhost:9999", "watch.example", "10.0.0.1:8080"])
+def test_behind_a_tunnel_or_a_proxy_the_token_counts_not_the_name(host: str) -> None:
+    shown = get(at=OPEN, token="secret", HTTP_HOST=host, HTTP_AUTHORIZATION="Bearer secret")
+    assert shown.status == "200 OK"
+    assert get(at=OPEN, token="secret", HTTP_HOST=host).status == "401 Unauthorized"
+
+
+def test_a_token_of_any_characters_comes_back_by_the_cookie() -> None:
+    token = 'a;b "c"=/&+\r\nX: y'
+    given = get(f"/?token={quote(token, safe='')}", at=OPEN, token=token)
+    cookie = given.headers["Set-Cookie"].partition(";")[0]
+    assert given.status == "303 See Other"
+    assert not set(given.headers["Set-Cookie"]) & {"\r", "\n", '"'}
+    assert get(at=OPEN, token=token, HTTP_COOKIE=cookie).status == "200 OK"
+
+
+def test_only_a_token_made_here_is_printed() -> None:
+    assert access_to(OPEN, "a&b") == Access(
+        "a&b",
+        (
+            "watching at http://10.0.0.1:8080/ with S3MIGRATE_SERVE_TOKEN (Ctrl-C ends it)",
+            "it is not encrypted: put a proxy with TLS before it, or use an SSH tunnel",
+        ),
+    )
+    made = access_to(OPEN, None)
+    assert made.token is not None
+    assert f"?token={made.token} " in made.lines[0]
+    assert access_to(LOOPBACK, "a&b").token is None
 
 
 def test_beyond_loopback_a_token_is_asked_for() -> None:
