@@ -7,7 +7,7 @@ from typing import Any
 
 from executor.ledger.database import Database, Row, Transaction, by_name
 from executor.ledger.runs import RUN_COLUMNS, limits_of, run_of
-from executor.ledger.sql import OUTCOME_ARRIVED, TOUCHED, drifted_in, one_of
+from executor.ledger.sql import OUTCOME_ARRIVED, TOUCHED, drifted_in, left_alone_in, one_of
 from executor.ledger.uploads import find_upload
 from executor.ledger.values import (
     DRIFTED,
@@ -109,7 +109,7 @@ LEFT_ALONE = f"""
     SELECT DISTINCT ON (f.batch_no, f.ord) f.batch_no, b.batch_id, f.ord, f.http_status, f.error_code, f.message,
            f.request_id, f.at, f.key, f.own
       FROM ledger.failure f JOIN ledger.batch b ON b.run_id = f.run_id AND b.batch_no = f.batch_no
-     WHERE f.run_id = :run_id AND NOT f.terminal AND f.error_code = ANY(:outcomes)
+     WHERE f.run_id = :run_id AND {left_alone_in("f")}
        AND EXISTS (SELECT 1 FROM ledger.completion c WHERE c.run_id = f.run_id AND c.batch_no = f.batch_no
            AND c.ord = f.ord AND c.outcome IN {one_of(DRIFTED)})
      ORDER BY f.batch_no, f.ord, f.at DESC LIMIT :limit"""
@@ -245,10 +245,8 @@ class Reports:
 
     def left_alone(self, run_id: int, limit: int | None = None) -> list[FailedObject]:
         """Objects that drifted, each with its outcome in lower case as error_code, by batch and line."""
-        outcomes = [outcome.name.lower() for outcome in sorted(DRIFTED)]
         with self._database.transaction() as transaction:
-            rows = transaction.rows(LEFT_ALONE, run_id=run_id, outcomes=outcomes, limit=limit)
-            return [FailedObject(*row) for row in rows]
+            return [FailedObject(*row) for row in transaction.rows(LEFT_ALONE, run_id=run_id, limit=limit)]
 
     def failure_counts(self, run_id: int) -> dict[str, int]:
         """How many objects were given up, by error code, most first; see `failures`."""

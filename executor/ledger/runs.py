@@ -13,7 +13,7 @@ from executor.ledger.database import Database, Row, Transaction, by_name
 from executor.ledger.enroll import enroll
 from executor.ledger.leases import reap
 from executor.ledger.locks import ACCEPT_LOCK, drop_scopes, hold_scopes
-from executor.ledger.sql import RUN_UNFINISHED, UNLEASED
+from executor.ledger.sql import NO_LEASE, RUN_UNFINISHED, UNLEASED, one_of
 from executor.ledger.values import UNFINISHED, ChunkKind, ChunkSpec, ChunkState, Run, RunState
 from schema.errors import StalePlan
 from schema.formats.plain import build
@@ -83,21 +83,9 @@ class Runs:
             if run.state == RunState.SUPERSEDED:
                 raise StalePlan(f"run {run_id} was superseded by a newer plan of its lineage; apply that one")
             _refuse_stale(transaction, lineage=run.lineage, serial=run.serial, plan_id=run.plan_id)
-            parked = transaction.run(
-                f"""
-                UPDATE ledger.chunk k SET {UNLEASED}, n_bad = 0, n_own = 0, not_before = NULL
-                 WHERE k.run_id = :run_id AND k.state = {ChunkState.PARKED:d}""",
-                run_id=run_id,
-            )
+            parked = _unpark(transaction, run_id)
             if parked:
-                # What is to be copied anew is verified behind it.
-                transaction.run(
-                    f"""
-                    UPDATE ledger.chunk k SET state = {ChunkState.BLOCKED:d} FROM ledger.batch b
-                     WHERE k.run_id = :run_id AND k.state = {ChunkState.READY:d} AND k.kind = {ChunkKind.VERIFY:d}
-                       AND b.run_id = k.run_id AND b.batch_no = k.batch_no AND b.copy_left > 0""",
-                    run_id=run_id,
-                )
+                _block_early_verification(transaction, run_id)
                 hold_scopes(transaction, run_id, _plan_of(transaction, run_id), who=who, tool_version=tool_version)
                 transaction.run(
                     f"""
@@ -179,6 +167,37 @@ def _find(transaction: Transaction, where: str, **values: Any) -> Run | None:
 def _locked(transaction: Transaction, run_id: int) -> Row:
     return transaction.one(
         "SELECT state, plan_id, lineage, serial FROM ledger.run WHERE run_id = :run_id FOR NO KEY UPDATE",
+        run_id=run_id,
+    )
+
+
+def _unpark(transaction: Transaction, run_id: int) -> int:
+    """Make the parked chunks ready; returns their number. Passes over those that a flush makes ready just now: see
+    `reap`.
+    """
+    return transaction.run(
+        f"""
+        WITH parked AS (
+            SELECT k.run_id, k.chunk_no FROM ledger.chunk k
+             WHERE k.run_id = :run_id AND k.state = {ChunkState.PARKED:d}
+             ORDER BY k.chunk_no FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE ledger.chunk k SET {UNLEASED}, n_bad = 0, n_own = 0, not_before = NULL
+          FROM parked WHERE k.run_id = parked.run_id AND k.chunk_no = parked.chunk_no""",
+        run_id=run_id,
+    )
+
+
+def _block_early_verification(transaction: Transaction, run_id: int) -> None:
+    """What is to be copied anew is verified behind it, also what somebody is verifying now: the fence drops that."""
+    transaction.run(
+        f"""
+        WITH early AS (
+            SELECT k.run_id, k.chunk_no FROM ledger.chunk k JOIN ledger.batch b USING (run_id, batch_no)
+             WHERE k.run_id = :run_id AND k.kind = {ChunkKind.VERIFY:d} AND b.copy_left > 0
+               AND k.state IN {one_of((ChunkState.READY, ChunkState.LEASED))}
+             ORDER BY k.chunk_no FOR NO KEY UPDATE OF k SKIP LOCKED)
+        UPDATE ledger.chunk k SET state = {ChunkState.BLOCKED:d}, {NO_LEASE}, n_bad = 0, n_own = 0
+          FROM early WHERE k.run_id = early.run_id AND k.chunk_no = early.chunk_no""",
         run_id=run_id,
     )
 

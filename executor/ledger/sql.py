@@ -22,13 +22,22 @@ def drifted_in(alias: str) -> str:
     return "(" + " + ".join(f"{alias}.outcomes[{outcome:d}]" for outcome in sorted(DRIFTED)) + ")"
 
 
+def left_alone_in(alias: str) -> str:
+    """The failure called *alias* is not one of an attempt, but says why an object was left alone."""
+    outcomes = ", ".join(f"'{outcome.name.lower()}'" for outcome in sorted(DRIFTED))
+    return f"(NOT {alias}.terminal AND {alias}.error_code IN ({outcomes}))"
+
+
 RUN_UNFINISHED = f"r.state IN {one_of(UNFINISHED)}"
 """The run has neither ended nor been superseded."""
 
 HELD = f"k.state = {ChunkState.LEASED:d} AND r.epoch = k.epoch AND {RUN_UNFINISHED}"
 """A valid lease: not reaped, of the run's current epoch, and the run is unfinished."""
 
-UNLEASED = f"state = {ChunkState.READY:d}, lease_id = NULL, worker_id = NULL, lease_until = NULL"
+NO_LEASE = "lease_id = NULL, worker_id = NULL, lease_until = NULL"
+"""For SET: nobody holds the chunk."""
+
+UNLEASED = f"state = {ChunkState.READY:d}, {NO_LEASE}"
 """For SET: nobody holds the chunk, and any worker may claim it."""
 
 FINISHED = f"k.state IN {one_of((ChunkState.DONE, ChunkState.PARKED))}"

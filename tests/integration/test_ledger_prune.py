@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from support.ledger_plan import chunk_specs, failed, ledger_plan, report
+from support.ledger_plan import chunk_specs, completed, failed, ledger_plan, report
 
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import Lane, RunState, Worker
+from executor.ledger.values import ChunkReport, Lane, Outcome, RunState, UploadRecord, Worker
 from schema.errors import UsageError
 from schema.plan import Gate, Stage
 
@@ -74,3 +74,23 @@ def test_a_run_that_has_not_ended_is_refused(ledger: Ledger, worker: Worker) -> 
         ledger.pruning.prune(worker.run_id, who="ann")
     with pytest.raises(UsageError, match="no run 99"):
         ledger.pruning.prune(99, who="ann")
+
+
+def test_what_was_left_alone_is_still_told_and_uploads_can_still_be_aborted(ledger: Ledger, worker: Worker) -> None:
+    """Their objects have completions; an attempt that failed before one of them (object 0) is not kept."""
+    chunk = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert chunk is not None
+    for upload_id in ("replaced", "open"):
+        ledger.uploads.record(chunk, UploadRecord(0, 4, "new", "k", upload_id, "etag", None, 100, 50, 2))
+    why = failed(chunk, 1, 2, terminal=False)._replace(error_code="source_changed", message="ETag differs")
+    rows = completed(chunk, [0, 2, 3, 4]) + completed(chunk, [1], Outcome.SOURCE_CHANGED)
+    failures = [failed(chunk, 0, terminal=False), failed(chunk, 1, terminal=False), why]
+    ledger.checkpoints.flush(worker, [ChunkReport(chunk, rows, failures, finished=True)], lease_seconds=60)
+    assert ended(ledger, worker, give_up=False) is RunState.COMPLETE
+    left_alone, uploads = ledger.reports.left_alone(worker.run_id), ledger.uploads.unfinished(worker.run_id)
+    assert ([found.message for found in left_alone], len(uploads)) == (["ETag differs"], 2)
+
+    assert ledger.pruning.prune(worker.run_id, who="ann").rows == {"failure": 4, "intent": 2}
+
+    assert ledger.reports.left_alone(worker.run_id) == left_alone
+    assert ledger.uploads.unfinished(worker.run_id) == uploads

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.ledger_plan import change_state, chunk_specs, failed, ledger_plan, report
+from sqlalchemy import create_engine
+from support.ledger_plan import change_state, chunk_specs, completed, failed, ledger_plan, report
 from support.sample_plan import sample_plan
 
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import BatchState, ChunkKind, Lane, Run, RunState, Worker
+from executor.ledger.values import BatchState, Chunk, ChunkKind, Lane, Run, RunState, Worker
 from schema.errors import LockHeld, StalePlan, UsageError
 from schema.plan import Gate, Plan, Section, Stage
 
@@ -288,3 +289,55 @@ def test_a_replan_finds_what_was_put_in_place_before(ledger: Ledger) -> None:
 def test_progress_of_an_unknown_run_is_a_key_error(ledger: Ledger) -> None:
     with pytest.raises(KeyError):
         ledger.reports.progress(7)
+
+
+def own_fault(ledger: Ledger, worker: Worker) -> Chunk:
+    """A batch of five of which one object failed by its own fault, so that the others are verified; that claim."""
+    first = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert first is not None
+    own = failed(first, 2)._replace(own=True)
+    ledger.checkpoints.flush(worker, [report(first, failures=[own])], lease_seconds=60)
+    early = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert early is not None and early.kind is ChunkKind.VERIFY
+    return early
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_what_is_verified_while_its_batch_is_retried_is_verified_anew(ledger: Ledger, retried: bool) -> None:
+    """False is the control."""
+    stages = (Stage("canary", (), Gate.VERIFIED), Stage("bulk", ("canary",), Gate.COPIED))
+    run = accept(ledger, ledger_plan([("canary", 5), ("bulk", 5)], stages))
+    worker = ledger.workers.join(run, "h", 1, tool_version="0")
+    early = own_fault(ledger, worker)
+    if retried:
+        assert ledger.runs.retry(run.run_id) == 1
+    missing = report(early, failures=[failed(early, 2)._replace(own=True)])
+    lost = ledger.checkpoints.flush(worker, [missing], lease_seconds=60)
+    assert lost == ({early.chunk_no} if retried else frozenset())
+    if not retried:
+        assert ledger.reports.progress(run.run_id).parked == 2
+        return
+    again = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
+    assert again is not None and again.kind is ChunkKind.OBJECTS
+    rest = dataclasses.replace(report(again), completions=completed(again, [2]))
+    ledger.checkpoints.flush(worker, [rest], lease_seconds=60)
+    assert [batch for _, batch in work(ledger, worker)] == [0, 1]
+    assert ledger.runs.finish(run.run_id) is RunState.COMPLETE
+    assert ledger.checks.contradictions(run.run_id) == []
+
+
+def test_retry_waits_for_no_flush_that_waits_for_the_run(ledger: Ledger, ledger_url: str) -> None:
+    """A flush that ends a batch holds its parked chunks and waits for the run, which retry holds."""
+    run = accept(ledger, ledger_plan())
+    worker = ledger.workers.join(run, "h", 1, tool_version="0")
+    for _ in range(2):
+        chunk = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
+        assert chunk is not None
+        ledger.checkpoints.flush(worker, [report(chunk, failures=[failed(chunk, chunk.lo)])], lease_seconds=60)
+    impatient, flushing = Ledger(f"{ledger_url}&options=-clock_timeout%3D500"), create_engine(ledger_url)
+    with flushing.begin() as connection:
+        connection.exec_driver_sql("SELECT FROM ledger.chunk WHERE chunk_no = 0 FOR NO KEY UPDATE")
+        assert impatient.runs.retry(run.run_id) == 1
+    assert impatient.runs.retry(run.run_id) == 1
+    impatient.close()
+    flushing.dispose()

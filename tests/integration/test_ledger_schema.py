@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import create_engine
+from support.ledger_plan import report
 
 from executor.ledger.checkpoints import COMPLETION_COLUMNS
 from executor.ledger.enroll import CHUNK_COLUMNS
@@ -16,7 +18,18 @@ from executor.ledger.ledger import Ledger
 from executor.ledger.runs import RUN_COLUMNS
 from executor.ledger.upkeep import migrate
 from executor.ledger.uploads import PART_COLUMNS, UPLOAD_COLUMNS
-from executor.ledger.values import Completion, Failure, Scaling, Verification
+from executor.ledger.values import (
+    UNFINISHED,
+    Chunk,
+    ChunkKind,
+    Completion,
+    Failure,
+    Lane,
+    RunState,
+    Scaling,
+    Verification,
+    Worker,
+)
 from schema.errors import LedgerSchemaError
 
 Sql = Callable[..., list[tuple[object, ...]]]
@@ -120,3 +133,44 @@ def test_migrations_are_numbered_without_gaps_and_hashed_as_they_are(tmp_path: P
     assert [migration.version for migration in found] == list(range(1, len(found) + 1))
     (tmp_path / "0001_x.sql").write_text("SELECT 1")
     assert migrate.migrations(tmp_path)[0].sha256 == hashlib.sha256(b"SELECT 1").hexdigest()
+
+
+OLD_RUN = """
+    INSERT INTO ledger.run (plan_id, lineage, serial, name, plan, objects, bytes, chunks_left, created_by, tool_version,
+                            state)
+    SELECT 'plan ' || n, 'lineage ' || n, 1, 'photos', '{}', 5, 500, 1, 'ann', '0', n FROM generate_series(1, 6) n;
+    INSERT INTO ledger.batch (run_id, batch_no, batch_id, section, stage_no, manifest, objects, bytes, state, copy_left,
+                              verify_left)
+    VALUES (1, 0, 'b0', 's', 0, 'm', 5, 500, 1, 1, 0);
+    INSERT INTO ledger.worker (run_id, epoch, host, pid, tool_version) VALUES (1, 1, 'h', 1, '0');
+    INSERT INTO ledger.chunk (run_id, chunk_no, batch_no, kind, lane, lo, hi, priority, state, token, epoch, lease_id,
+                              worker_id, lease_until)
+    VALUES (1, 0, 0, 0, 0, 0, 5, 0, 2, 1, 1, '11111111-1111-4111-8111-111111111111', 1, now() + interval '1 hour')"""
+
+
+def test_migrating_fences_the_workers_of_an_older_build(
+    empty_ledger: Ledger, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they flush would be missing from what the new schema counts. Control: before, they held their leases."""
+    known = migrate.migrations()
+    monkeypatch.setattr(migrate, "migrations", lambda: known[:2])
+    assert empty_ledger.schema.migrate() == [1, 2]
+    engine = create_engine(empty_database_url)
+    with engine.begin() as connection:
+        connection.connection.cursor().execute(OLD_RUN)
+    worker = Worker(1, 1, 1)
+    chunk = Chunk(1, 0, 0, ChunkKind.OBJECTS, Lane.WHOLE, 0, 5, 1, UUID("11111111-1111-4111-8111-111111111111"))
+    assert empty_ledger.leases.renew(worker, [chunk], lease_seconds=60) == frozenset()
+
+    monkeypatch.setattr(migrate, "migrations", lambda: known)
+    assert empty_ledger.schema.migrate() == ALL[2:]
+    assert empty_ledger.schema.migrate() == []
+
+    assert empty_ledger.leases.renew(worker, [chunk], lease_seconds=60) == {0}
+    assert empty_ledger.checkpoints.flush(worker, [report(chunk)], lease_seconds=60) == {0}
+    assert {run.state: run.epoch for run in empty_ledger.runs.all()} == {
+        state: 2 if state in UNFINISHED else 1 for state in RunState
+    }
+    again = empty_ledger.workers.join(empty_ledger.runs.all()[-1], "h", 2, tool_version="1")
+    assert empty_ledger.leases.claim(again, Lane.WHOLE, lease_seconds=60) is not None
+    engine.dispose()

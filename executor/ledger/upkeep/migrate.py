@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import schema
 from executor.ledger.database import Database, Transaction
+from executor.ledger.leases import reap
+from executor.ledger.locks import ACCEPT_LOCK
+from executor.ledger.sql import RUN_UNFINISHED
 from schema.errors import LedgerSchemaError
 
 MIGRATIONS = Path(schema.__file__).parent / "migrations"
@@ -59,16 +62,21 @@ class Schema:
 
     def migrate(self) -> list[int]:
         """Apply the missing migrations, all or nothing. Returns the versions applied. Safe in several processes at
-        once.
+        once. Workers of unfinished runs are fenced: an older build does not write what the new schema counts.
 
         Raises LedgerSchemaError when the ledger is newer than this build or a migration was altered since.
         """
         with self._database.transaction() as transaction:
             transaction.lock(MIGRATION_LOCK)
             missing = unapplied(transaction)
+            in_use = missing and transaction.value("SELECT to_regclass('ledger.chunk')::text") is not None
+            if in_use:
+                _drain(transaction)
             for migration in missing:
                 transaction.script(migration.sql)
                 transaction.script(recording(migration))
+            if in_use:
+                _fence(transaction)
             return [migration.version for migration in missing]
 
     def check(self) -> None:
@@ -78,6 +86,23 @@ class Schema:
         if missing:
             versions = ", ".join(str(migration.version) for migration in missing)
             raise LedgerSchemaError(f"the ledger lacks migration {versions}; run: s3migrate ledger migrate")
+
+
+def _drain(transaction: Transaction) -> None:
+    """Wait for the flushes in progress, and let none begin before the commit.
+
+    Chunks are what a flush locks first: one that has them ends undisturbed, one that has none holds nothing that a
+    migration needs.
+    """
+    transaction.lock(ACCEPT_LOCK)
+    transaction.run("LOCK TABLE ledger.chunk IN ACCESS EXCLUSIVE MODE")
+
+
+def _fence(transaction: Transaction) -> None:
+    """Take the leases of every unfinished run from workers that joined before the migration."""
+    runs = transaction.column(f"UPDATE ledger.run r SET epoch = r.epoch + 1 WHERE {RUN_UNFINISHED} RETURNING r.run_id")
+    for run_id in runs:
+        reap(transaction, run_id)
 
 
 def unapplied(transaction: Transaction) -> list[Migration]:

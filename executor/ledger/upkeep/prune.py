@@ -2,7 +2,8 @@
 
 Kept is what proves the run: the plan, its batches and chunks with their digests, every completion, every verification
 that says ok, the audit chain; `ledger check` finds a pruned run whole. Kept as well is what is still open: objects
-given up, uploads and intents of objects without a completion, so that `retry` goes on as before.
+given up, intents of objects without a completion, so that `retry` goes on as before; uploads, which `cleanup` has yet
+to abort; and why objects were left alone, which `status` tells.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from executor.ledger import audit
 from executor.ledger.audit import Event
 from executor.ledger.database import Database, Transaction
+from executor.ledger.sql import left_alone_in
 from executor.ledger.values import UNFINISHED, ChunkKind, RunState
 from schema.errors import UsageError
 
@@ -22,11 +24,12 @@ COMPLETED = (
 PROVEN = """EXISTS (SELECT 1 FROM ledger.verification v
                      WHERE (v.run_id, v.batch_no, v.ord) = (x.run_id, x.batch_no, x.ord) AND v.ok)"""
 OF_PARTITIONS = {
-    "failure": f"NOT x.terminal OR CASE WHEN x.kind = {ChunkKind.VERIFY:d} THEN {PROVEN} ELSE {COMPLETED} END",
+    "failure": f"""NOT {left_alone_in("x")}
+        AND (NOT x.terminal OR CASE WHEN x.kind = {ChunkKind.VERIFY:d} THEN {PROVEN} ELSE {COMPLETED} END)""",
     "verification": f"NOT x.ok AND {PROVEN}",
 }
 """Table with a partition for each run -> which of its rows (x) are removed."""
-OF_TABLES = {"intent": COMPLETED, "upload": COMPLETED, "flow_sample": "true", "run_limit": "true"}
+OF_TABLES = {"intent": COMPLETED, "flow_sample": "true", "run_limit": "true"}
 """Table of all runs -> which of its rows (x) are removed."""
 
 
