@@ -9,6 +9,7 @@ from typing import Final
 from schema.errors import (
     AccessRefused,
     FeatureUnsupported,
+    ObjectArchived,
     ObjectMissing,
     ResponseUnreadable,
     StoreError,
@@ -33,7 +34,7 @@ class Heads:
         self._wire = wire
         self._read = read
         self._refused = False
-        """HEAD was refused where GET was answered: some proxies pass GET only."""
+        """HEAD was refused twice where GET was answered: some proxies pass GET only."""
 
     def ask(self, key: str, query: HeaderList, extra: HeaderList) -> ObjectHead:
         """See ObjectStore.head; *query* names the version."""
@@ -68,14 +69,32 @@ class Heads:
                 answer = self._by_get(operation, extra)
             except StoreError as error:
                 # The answer to a HEAD has no body; that of the GET says why.
-                raise (error if type(error) is type(refused) else refused) from None
-            self._refused = True
+                raise (error if type(error) in (type(refused), ObjectArchived) else refused) from None
+            self._refused = self._is_refused(operation)
             return answer
 
+    def _is_refused(self, head: Operation) -> bool:
+        """Whether *head*, which was refused once, is refused again: one refusal may be of that moment alone."""
+        try:
+            self._read(head)
+        except (AccessRefused, FeatureUnsupported):
+            return True
+        except StoreError:
+            return False
+        return False
+
     def _by_get(self, head: Operation, extra: HeaderList) -> Answer:
-        """What a GET of the first byte says of what *head* asks; of an empty object a GET of it all."""
+        """What a GET of the first byte says of what *head* asks; of an empty object a GET of it all.
+
+        Of an archived object only a HEAD tells more than that it is archived.
+        """
         try:
             return self._get(head, [*extra, *_FIRST_BYTE])
+        except ObjectArchived as archived:
+            try:
+                return self._read(head)
+            except (AccessRefused, FeatureUnsupported):
+                raise archived from None
         except StoreError as error:
             if error.status != 416:
                 raise
