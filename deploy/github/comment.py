@@ -1,9 +1,10 @@
 """Keep one comment on a pull request: create it, replace it when its text changed, else leave it alone.
 
-python3 comment.py OWNER/REPOSITORY NUMBER FILE SUMMARY_URL
+python3 comment.py OWNER/REPOSITORY NUMBER FILE SUMMARY_URL AUTHOR
 
 FILE is what `s3migrate show --format md` wrote; its first line is a hidden marker that names the migration, by which
-the comment is found again. Needs `gh` and GH_TOKEN. The text goes through a file, never through the command line.
+the comment is found again. Anybody can write that marker: only a comment by AUTHOR, the token's own user, is taken.
+Needs `gh` and GH_TOKEN. The text goes through a file, never through the command line.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PER_PAGE = 100
 MARKER = re.compile(r"<!-- s3migrate:[0-9a-f-]{36} -->")
 
 
-def main(repository: str, number: str, body_path: str, summary_url: str) -> int:
+def main(repository: str, number: str, body_path: str, *, summary_url: str, author: str) -> int:
     """Exit code 0, or that of `gh`."""
     body = bounded(Path(body_path).read_text(encoding="utf-8"), summary_url)
     marker = body.splitlines()[0] if body else ""
@@ -34,7 +35,7 @@ def main(repository: str, number: str, body_path: str, summary_url: str) -> int:
         return 65
     for comment in comments(repository, number):
         text = comment.get("body") or ""
-        if not text.startswith(marker):
+        if (comment.get("user") or {}).get("login") != author or not text.startswith(marker):
             continue
         if same(text, body):
             print(f"comment {comment['id']} says the same already")
@@ -88,6 +89,6 @@ def gh(path: str, *options: str) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 6:
         raise SystemExit(__doc__)
-    raise SystemExit(main(*sys.argv[1:]))
+    raise SystemExit(main(*sys.argv[1:4], summary_url=sys.argv[4], author=sys.argv[5]))

@@ -8,8 +8,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jsonschema
 import pytest
@@ -18,6 +21,7 @@ from support.sample_plan import sample_plan
 
 from s3migrate.views.review.plan_markdown import plan_markdown
 from s3migrate.views.review.verdict import Sample
+from schema.files.planfile import write_plan
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 GITHUB = DEPLOY / "github"
@@ -31,6 +35,7 @@ FILES = {
 BODY = plan_markdown(sample_plan(), Path("plans/p.yaml"), Sample(()))
 MARKER = BODY.splitlines()[0]
 URL = "https://github.example/o/r/actions/runs/1"
+BOT = "github-actions[bot]"
 
 GH = """#!/bin/sh
 # Answers GET with comments.json (page 1) and notes what is sent.
@@ -65,6 +70,19 @@ def test_the_files_are_what_their_readers_want(path: Path) -> None:
     document = yaml.load(path.read_text(encoding="utf-8"), NoTimes)  # noqa: S506 - a SafeLoader
     assert [error.message for error in validator.iter_errors(document)] == []
     assert not validator.is_valid({"runs": 1, "jobs": {"a": {"steps": 1}}, "x": {"script": 1}}), "a control"
+
+
+def test_what_is_installed_has_no_default() -> None:
+    """A name on a package index that is nobody's yet can be somebody else's tomorrow."""
+    install = yaml.load((GITHUB / "workflow.yml").read_text(), NoTimes)["on"]["workflow_call"]["inputs"]["install"]  # noqa: S506
+    assert install["required"] is True
+    assert "default" not in install
+    job = yaml.safe_load((DEPLOY / "gitlab" / "s3migrate.gitlab-ci.yml").read_text())[".s3migrate"]
+    assert "INSTALL" not in job["variables"]
+    asked = subprocess.run(["sh", "-c", job["before_script"][0]], env={}, capture_output=True, text=True, check=False)
+    assert (asked.returncode != 0, "git+https" in asked.stderr) == (True, True)
+    given = subprocess.run(["sh", "-c", job["before_script"][0]], env={"INSTALL": "x"}, check=False)
+    assert given.returncode == 0
 
 
 def test_nothing_that_somebody_wrote_is_part_of_a_command() -> None:
@@ -111,9 +129,14 @@ def commented(stub: Path, comment: ModuleType, body: str) -> list[str]:
     (stub / "calls").write_text("")
     path = stub / "body.md"
     path.write_text(body, encoding="utf-8")
-    assert comment.main("o/r", "7", str(path), URL) == 0
+    assert comment.main("o/r", "7", str(path), summary_url=URL, author=BOT) == 0
     calls = [line.split() for line in (stub / "calls").read_text().splitlines()]
     return [f"{words[3]} {words[1]}" for words in calls if "--method" in words]
+
+
+def comments(*said: tuple[int, str | None], by: str = BOT) -> list[dict[str, Any]]:
+    """As GitHub lists them."""
+    return [{"id": number, "body": text, "user": {"login": by}} for number, text in said]
 
 
 def sent(stub: Path) -> str:
@@ -124,20 +147,30 @@ def sent(stub: Path) -> str:
 def test_the_first_plan_posts_and_the_next_replaces_the_same_comment(stub: Path, comment: ModuleType) -> None:
     assert commented(stub, comment, BODY) == ["POST repos/o/r/issues/7/comments"]
     assert sent(stub) == BODY
-    others = [{"id": 1, "body": "nice"}, {"id": 2, "body": MARKER.replace("6f1d", "0000")}, {"id": 3, "body": None}]
-    (stub / "comments.json").write_text(json.dumps([*others, {"id": 42, "body": BODY}]))
+    found = comments((1, "nice"), (2, MARKER.replace("6f1d", "0000")), (3, None), (42, BODY))
+    (stub / "comments.json").write_text(json.dumps(found))
     assert commented(stub, comment, f"{BODY}\nmore") == ["PATCH repos/o/r/issues/comments/42"]
     assert sent(stub) == f"{BODY}\nmore"
 
 
+def test_somebody_elses_comment_is_left_alone_whatever_it_begins_with(stub: Path, comment: ModuleType) -> None:
+    gone = {"id": 9, "body": BODY, "user": None}
+    (stub / "comments.json").write_text(json.dumps([*comments((8, BODY), by="mallory"), gone]))
+    assert commented(stub, comment, BODY) == ["POST repos/o/r/issues/7/comments"]
+    (stub / "comments.json").write_text(
+        json.dumps([*comments((8, BODY), by="mallory"), gone, *comments((42, "x"), (43, BODY))])
+    )
+    assert commented(stub, comment, f"{BODY}\nmore") == ["PATCH repos/o/r/issues/comments/43"]
+
+
 def test_an_unchanged_plan_sends_nothing(stub: Path, comment: ModuleType) -> None:
-    (stub / "comments.json").write_text(json.dumps([{"id": 42, "body": BODY.replace("\n", "\r\n") + "\n"}]))
+    (stub / "comments.json").write_text(json.dumps(comments((42, BODY.replace("\n", "\r\n") + "\n"))))
     assert commented(stub, comment, BODY + "\n") == []
 
 
 def test_the_comment_is_found_on_a_later_page(stub: Path, comment: ModuleType) -> None:
-    (stub / "comments.json").write_text(json.dumps([{"id": n, "body": "x"} for n in range(100)]))
-    (stub / "more.json").write_text(json.dumps([{"id": 142, "body": BODY}]))
+    (stub / "comments.json").write_text(json.dumps(comments(*((n, "x") for n in range(100)))))
+    (stub / "more.json").write_text(json.dumps(comments((142, BODY))))
     assert commented(stub, comment, BODY + "\nmore") == ["PATCH repos/o/r/issues/comments/142"]
 
 
@@ -152,7 +185,7 @@ def test_what_github_would_refuse_becomes_headline_and_link(stub: Path, comment:
 
 
 def test_a_comment_shrinks_when_there_is_nothing_to_do(stub: Path, comment: ModuleType) -> None:
-    (stub / "comments.json").write_text(json.dumps([{"id": 42, "body": BODY}]))
+    (stub / "comments.json").write_text(json.dumps(comments((42, BODY))))
     one_line = f"{MARKER}\n**s3migrate** `photos`: nothing to do, 9 objects already there."
     assert commented(stub, comment, one_line) == ["PATCH repos/o/r/issues/comments/42"]
     assert sent(stub) == one_line
@@ -160,11 +193,11 @@ def test_a_comment_shrinks_when_there_is_nothing_to_do(stub: Path, comment: Modu
 
 def test_text_without_a_marker_is_refused_and_gh_is_believed(stub: Path, comment: ModuleType) -> None:
     (stub / "body.md").write_text("### hello")
-    assert comment.main("o/r", "7", str(stub / "body.md"), URL) == 65
+    assert comment.main("o/r", "7", str(stub / "body.md"), summary_url=URL, author=BOT) == 65
     (stub / "gh").write_text("#!/bin/sh\necho 'HTTP 403' >&2\nexit 4\n")
     (stub / "body.md").write_text(BODY)
     with pytest.raises(SystemExit) as caught:
-        comment.main("o/r", "7", str(stub / "body.md"), URL)
+        comment.main("o/r", "7", str(stub / "body.md"), summary_url=URL, author=BOT)
     assert caught.value.code == 4
 
 
@@ -173,7 +206,7 @@ echo "$*" >>"$STUB/calls"
 case $1 in
 plan) exit "${PLAN_CODE:-0}" ;;
 apply) exit "${APPLY_CODE:-0}" ;;
-status) echo "all well" ;;
+report) echo "# all well" ;;
 show)
   format=$4
   while [ $# -gt 0 ]; do [ "$1" = --output ] && out=$2; shift; done
@@ -207,7 +240,20 @@ def test_apply_goes_on_after_75_and_tells_every_other_code(stub: Path, code: int
     found, output, calls = scripted(stub, "apply.sh", MINUTES="5", APPLY_CODE=str(code))
     assert (found, output) == (ends, f"again={again}\n")
     assert f"apply {stub}/p.yaml --expect-plan-id abc" in calls
-    assert (stub / "summary").read_text() == "all well\n"
+    assert (stub / "summary").read_text() == "# all well\n"
+
+
+@pytest.mark.parametrize(("since", "ends", "again"), [(299, 137, "false"), (300, 0, "true"), (900, 0, "true")])
+def test_a_killed_run_goes_on_only_when_its_time_was_over(stub: Path, since: int, ends: int, again: str) -> None:
+    """bash counts SECONDS on from what it is given. Killed before, it lacked memory, and would again."""
+    found, output, _ = scripted(stub, "apply.sh", MINUTES="5", APPLY_CODE="137", EXPECT_PLAN_ID="a", SECONDS=str(since))
+    assert (found, output) == (ends, f"again={again}\n")
+
+
+@pytest.mark.parametrize("minutes", ["", "0", "1.5", "5m", "a[$(touch x)]"])
+def test_minutes_are_whole_ones(stub: Path, minutes: str) -> None:
+    code, output, calls = scripted(stub, "apply.sh", MINUTES=minutes, EXPECT_PLAN_ID="a")
+    assert (code, output, calls) == (64, "", [])
 
 
 def test_apply_takes_the_approved_id(stub: Path) -> None:
@@ -248,3 +294,24 @@ def test_the_plan_before_is_that_of_the_branch_it_goes_to(stub: Path) -> None:
         0, True
     )  # fmt: skip
     assert not (stub / ".before.plan.yaml").exists()
+
+
+@pytest.mark.soak
+def test_a_fork_sees_the_plan_whose_manifests_it_has_no_key_to(stub: Path) -> None:
+    """The real program, without any credentials."""
+    sections = tuple(
+        replace(each, destination=replace(each.destination, credentials={"env": "NOBODY"}, ca_bundle=None))
+        for each in sample_plan().sections
+    )
+    write_plan(stub / "p.yaml", sample_plan(manifest_store="s3://elsewhere/manifests", sections=sections))
+    program = stub / "s3migrate"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m s3migrate "$@"\n')
+    program.chmod(0o755)
+    given = {name: str(stub / name.lower()) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    given |= {"RUNNER_TEMP": str(stub), "PLAN": "p.yaml", "MODE": "check", "PYTHONPATH": str(DEPLOY.parent)}
+    done = subprocess.run(
+        ["bash", GITHUB / "plan.sh"], capture_output=True, text=True, env={**os.environ, **given}, cwd=stub, check=False
+    )
+    assert (done.returncode, "the manifests were not proven" in done.stdout) == (0, True), done.stderr
+    assert "not whole" in (stub / "github_step_summary").read_text()
+    assert "plan-id=" in (stub / "github_output").read_text()
