@@ -36,7 +36,7 @@ def ran(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return code, *capsys.readouterr()
 
 
-@pytest.mark.parametrize("form", ["text", "json", "gitlab"])
+@pytest.mark.parametrize("form", ["text", "json", "gitlab", "k8s-resources"])
 def test_a_form_that_reads_no_manifest_needs_no_credentials(
     path: str, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
