@@ -12,6 +12,7 @@ from executor.ledger.uploads import find_upload
 from executor.ledger.values import (
     DRIFTED,
     BatchState,
+    Blamed,
     CellProgress,
     ChunkKind,
     ChunkState,
@@ -104,6 +105,13 @@ FAILURES = f"""
       FROM (SELECT * FROM given_up UNION ALL SELECT * FROM different) x
       JOIN ledger.batch b ON b.run_id = :run_id AND b.batch_no = x.batch_no
      ORDER BY x.batch_no, x.ord LIMIT :limit"""
+
+BLAMED = f"""
+    WITH failed AS ({FAILURES}),
+    blamed AS (SELECT * FROM failed WHERE NOT own OR NOT EXISTS (SELECT FROM failed WHERE NOT own))
+    SELECT b.*, count(*) OVER () AS objects, bool_or(b.http_status IN (401, 403)) OVER () AS refused,
+           bool_or(b.error_code = 'VerifyMismatch') OVER () AS differs
+      FROM blamed b ORDER BY b.batch_no, b.ord LIMIT :most"""
 
 LEFT_ALONE = f"""
     SELECT DISTINCT ON (f.batch_no, f.ord) f.batch_no, b.batch_id, f.ord, f.http_status, f.error_code, f.message,
@@ -242,6 +250,16 @@ class Reports:
         """
         with self._database.transaction() as transaction:
             return [FailedObject(*row) for row in transaction.rows(FAILURES, run_id=run_id, limit=limit)]
+
+    def blamed(self, run_id: int, most: int) -> Blamed:
+        """Why objects behind a stage were never tried: those of `failures` that would not be alone with their fault.
+
+        At most *most* of them are read.
+        """
+        with self._database.transaction() as transaction:
+            rows = transaction.rows(BLAMED, run_id=run_id, limit=None, most=most)
+        first = [FailedObject(*row[:-3]) for row in rows]
+        return Blamed(first, *rows[0][-3:]) if rows else Blamed()
 
     def left_alone(self, run_id: int, limit: int | None = None) -> list[FailedObject]:
         """Objects that drifted, each with its outcome in lower case as error_code, by batch and line."""

@@ -336,6 +336,19 @@ class FailedObject(NamedTuple):
     own: bool
 
 
+class Blamed(NamedTuple):
+    """Failed objects whose fault would hit others as well; every failed object, where each is at fault by itself."""
+
+    first: Sequence[FailedObject] = ()
+    """Some of them, by batch and line."""
+    objects: int = 0
+    """All of them."""
+    refused: bool = False
+    """The endpoint refused one of them: 401 or 403."""
+    differs: bool = False
+    """One of them was copied and came out different."""
+
+
 class EarlierCompletion(NamedTuple):
     """An object that an earlier plan of the lineage moved: manifest digest and line identify it."""
 

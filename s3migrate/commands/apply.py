@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from executor.events import Events
 from executor.flow.governor import Governor
 from executor.flow.meters import RequestMeter
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import ENDED, FailedObject, Progress, RunState
+from executor.ledger.values import ENDED, Blamed, Progress, RunState
 from executor.ledger.workers import this_process
 from executor.machine.memory import calm_collector, set_malloc_arenas, undeclared_budget
 from executor.machine.processor import ProcessorLoad, schedule_as_batch, usable_cores
@@ -39,7 +39,7 @@ from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import Settings, read_settings
-from s3migrate.views.ending import ending_text
+from s3migrate.views.ending import NAMED, ending_text
 from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_line
 from s3migrate.watching.address import Address
 from s3migrate.watching.live_run import LiveRun, QuietRun
@@ -55,6 +55,7 @@ from storage.s3.store import S3Store
 
 MAX_WORKERS = 512
 """Threads one process may grow to; each costs about 100 KiB besides its buffers."""
+NOBODY = Blamed()
 
 
 def asked_for(_context: object, _option: object, text: str) -> int | None:
@@ -110,7 +111,7 @@ def apply_command(  # click passes one argument for each option
     metered, governors = _metered(metrics_at, processes)
     ends = ((s.id, s.source, s.destination) for s in plan.sections)
     stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
-    failures: Sequence[FailedObject] = ()
+    blamed = NOBODY
     try:
         preflight(stores, plan, say)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
@@ -127,23 +128,21 @@ def apply_command(  # click passes one argument for each option
                 window = metered.window if metered else Window()
                 progress = _work(asked, manifests, _Ends(stores, governors, window), budget=budget)
             if not isinstance(progress, int) and progress.untried:
-                failures = ledger.reports.failures(progress.run_id)
+                blamed = ledger.reports.blamed(progress.run_id, NAMED)
     finally:
         if not stop.abandoning:
             for store in chain.from_iterable(stores.values()):
                 store.close()
-    return progress if isinstance(progress, int) else _concluded(progress, failures, emit)
+    return progress if isinstance(progress, int) else _concluded(progress, blamed, emit)
 
 
-def _concluded(
-    progress: Progress, failures: Sequence[FailedObject], emit: Callable[[dict[str, Any]], None] | None
-) -> int:
+def _concluded(progress: Progress, blamed: Blamed, emit: Callable[[dict[str, Any]], None] | None) -> int:
     """The last line of what was done, and its exit code. Raises what `conclude` raises."""
     if emit:
         emit({"type": "run_complete", **figures(progress)})
     else:
         click.echo(progress_line(progress, None, Rate()), err=True)
-    return conclude(progress, failures)
+    return conclude(progress, blamed)
 
 
 def _metered(address: str | None, processes: int | None) -> tuple[Metered | None, Governors]:
@@ -357,13 +356,13 @@ def check_approved(plan: Plan, expected: str | None) -> None:
     check_guards(plan)
 
 
-def conclude(progress: Progress, failures: Sequence[FailedObject] = ()) -> int:
+def conclude(progress: Progress, blamed: Blamed = NOBODY) -> int:
     """0 when every object arrived. Raises FinishedWithFailures, StalePlan.
 
-    *failures*: of the run, where objects were never tried.
+    *blamed*: of the run, where objects were never tried.
     """
     if progress.state is RunState.SUPERSEDED:
         raise StalePlan(f"run {progress.run_id} was superseded by a newer plan; apply that one")
     if progress.failed or progress.verify_failed or progress.drifted or progress.state is RunState.FAILED:
-        raise FinishedWithFailures(ending_text(progress, failures))
+        raise FinishedWithFailures(ending_text(progress, blamed))
     return 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from executor.ledger.values import FailedObject, Progress
+from executor.ledger.values import Blamed, FailedObject, Progress
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
 
@@ -12,15 +10,15 @@ NAMED = 3
 """Objects that are named as the reason why others were never tried."""
 
 
-def ending_text(progress: Progress, failures: Sequence[FailedObject]) -> str:
-    """One sentence for each thing to know. *failures*: of the run, should any object never have been tried."""
+def ending_text(progress: Progress, blamed: Blamed) -> str:
+    """One sentence for each thing to know. *blamed*: of the run, should any object never have been tried."""
     run = progress.run_id
     words = (
         f"run {run} finished with {count_text(progress.failed)} failed, {count_text(progress.drifted)} drifted "
         f"and {count_text(progress.verify_failed)} not proven"
     )
     if progress.untried:
-        words += "; " + _untried(progress, failures)
+        words += "; " + _untried(progress, blamed)
     words += f"; `s3migrate status {run}` lists them"
     if progress.parked:
         words += f", `s3migrate retry {run}` tries the failed ones again"
@@ -29,19 +27,18 @@ def ending_text(progress: Progress, failures: Sequence[FailedObject]) -> str:
     return words
 
 
-def _untried(progress: Progress, failures: Sequence[FailedObject]) -> str:
-    """Why the objects behind a stage were never tried: those that would not be alone with their fault come first."""
-    shared = [failed for failed in failures if not failed.own]
-    blamed = shared or list(failures)
-    named = "; ".join(f"{named_text(failed)}: {one_line(failed.message)}" for failed in blamed[:NAMED])
-    more = f"; and {count_text(len(blamed) - NAMED)} more" if len(blamed) > NAMED else ""
+def _untried(progress: Progress, blamed: Blamed) -> str:
+    """Why the objects behind a stage were never tried."""
+    first = blamed.first[:NAMED]
+    named = "; ".join(f"{named_text(failed)}: {one_line(failed.message)}" for failed in first)
+    more = f"; and {count_text(blamed.objects - len(first))} more" if blamed.objects > len(first) else ""
     words = (
         f"{counted_text(progress.untried, 'object')} never tried, since what goes first did not pass, and the fault "
         f"would hit others as well ({named}{more})"
     )
-    if any(failed.http_status in (401, 403) for failed in blamed):
+    if blamed.refused:
         return f"{words}. Grant what was refused, then retry"
-    if any(failed.error_code == "VerifyMismatch" for failed in blamed):
+    if blamed.differs:
         return f"{words}. Declare what need not be kept (preserve) or mend the destination, and plan again"
     return (
         f"{words}. Declare what need not be kept (preserve, accept_loss), exclude such objects (filters), or mend the "

@@ -12,7 +12,7 @@ from support.ledger_plan import change_state, chunk_specs, completed, failed, le
 from support.sample_plan import sample_plan
 
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import BatchState, Chunk, ChunkKind, Lane, Run, RunState, Worker
+from executor.ledger.values import BatchState, Blamed, Chunk, ChunkKind, Lane, Run, RunState, Worker
 from schema.errors import LockHeld, StalePlan, UsageError
 from schema.plan import Gate, Plan, Section, Stage
 
@@ -341,3 +341,21 @@ def test_retry_waits_for_no_flush_that_waits_for_the_run(ledger: Ledger, ledger_
     assert impatient.runs.retry(run.run_id) == 1
     impatient.close()
     flushing.dispose()
+
+
+@pytest.mark.parametrize("shared", [{7: 503}, {7: 503, 8: 403}, {}])
+def test_whoever_would_not_be_alone_with_their_fault_are_blamed(ledger: Ledger, shared: dict[int, int]) -> None:
+    """However many failed, only as many as asked for are read. {}: each is at fault by itself, and all are blamed."""
+    run = accept(ledger, ledger_plan([("bulk", 10)]))
+    worker = ledger.workers.join(run, "h", 1, tool_version="0")
+    assert ledger.reports.blamed(run.run_id, 3) == Blamed()
+    while chunk := ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60):
+        failures = [
+            failed(chunk, n)._replace(own=n not in shared, http_status=shared.get(n, 400))
+            for n in range(chunk.lo, chunk.hi)
+        ]
+        ledger.checkpoints.flush(worker, [report(chunk, failures=failures)], lease_seconds=60)
+    blamed = ledger.reports.blamed(run.run_id, 3)
+    every = ledger.reports.failures(run.run_id)
+    expected = [found for found in every if found.ord in (shared or range(10))]
+    assert blamed == Blamed(expected[:3], len(expected), refused=403 in shared.values(), differs=False)
