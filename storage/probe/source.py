@@ -13,7 +13,7 @@ from typing import Final
 from schema.attributes.every import ATTRIBUTES
 from schema.attributes.evidence import SampledObject
 from schema.declaration import Preserve
-from schema.errors import AccessRefused, ResponseUnreadable, StoreError
+from schema.errors import AccessRefused, ObjectArchived, ResponseUnreadable, StoreError
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Finding, Setting
 from schema.objects import ListedObject, ObjectHead, etag_is_opaque
 from schema.server_headers import ServerHeaders, age_of
@@ -219,6 +219,8 @@ class _Survey:
         if not isinstance(answer, StoreError):
             self.facts.setdefault(Fact.TAGS_READABLE, ENFORCED)
             return answer
+        if isinstance(answer, ObjectArchived):  # some endpoints keep the tags from reading, too: until it is restored
+            return None
         self.facts[Fact.TAGS_READABLE] = _unread(answer)
         if _unread(answer) == IGNORED:
             self.facts[Fact.TAGGING] = REJECTED
