@@ -84,13 +84,13 @@ def test_no_secret_is_left_anywhere(
         said.extend(applying.communicate(timeout=PATIENCE))
     assert len(shown) == 3
     proxy.rules = [
-        Rule(Respond(403, ECHO), operations=("put",), key="000023."),  # the last of the small ones
+        Rule(Respond(403, ECHO), operations=("put",), key="photos/"),  # of which the first processes did a few
         Rule(internal_error(), operations=("put", "part"), probability=0.2),
     ]
     ran("apply", operator.plan_path, codes=(3,))
     ran("status")
     ran("status", "--json")
-    proxy.rules = [Rule(Respond(403, ECHO), operations=("head",), times=1)]
+    proxy.rules = [Rule(Respond(403, ECHO), operations=("head", "get"), times=2)]
     ran("verify", operator.plan_path, "--report", "found.html", codes=(8,))
     ran("ledger", "check")
     files = [path for path in operator.folder.rglob("*") if path.is_file()]

@@ -144,9 +144,9 @@ def test_the_reason_is_in_the_plan(on_moto: Operator, seed: int) -> None:
 
 
 def test_credentials_that_may_not_read_the_source_stream(on_moto: Operator, proxy: FaultProxy, seed: int) -> None:
-    """The destination's credentials are tried on the source's first object, by one HEAD."""
+    """The destination's credentials are tried on the source's first object, by a HEAD and the GET in its place."""
     fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject("only", 10, seed)])
-    proxy.rules = [Rule(error(403, "AccessDenied"), operations=("head",), key="only", nth=1)]
+    proxy.rules = [Rule(error(403, "AccessDenied"), operations=("head", "get"), key="only", times=2)]
     on_moto.declare(policy={"transfer": "auto"})
     assert on_moto.plan().code == 0
     assert "may not read" in section_of(on_moto)["methods"]["stream"]

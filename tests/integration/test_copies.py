@@ -117,7 +117,7 @@ def raising(error: Exception) -> Callable[[], None]:
 
 
 def flipped(times: int, operation: str) -> Callable[[Call, bytes], bytes]:
-    """Damages the first *times* bodies of *operation*."""
+    """Damages the first *times* bodies of *operation*, each in another place: what is read alike twice is stored so."""
     left = times
 
     def damage(call: Call, body: bytes) -> bytes:
@@ -125,7 +125,7 @@ def flipped(times: int, operation: str) -> Callable[[Call, bytes], bytes]:
         if call.operation != operation or left == 0 or not body:
             return body
         left -= 1
-        return bytes([body[0] ^ 1]) + body[1:]
+        return bytes([body[0] ^ (left + 1)]) + body[1:]
 
     return damage
 
