@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -52,6 +53,8 @@ def status_command(*, run_id: int | None, all_runs: bool, serve_at: str | None, 
         if serve_at is not None:
             from s3migrate.watching.serving import serve  # and the libraries of a server, which nobody else needs
 
+            for name in (signal.SIGINT, signal.SIGTERM):  # also where whoever started this ignores them
+                signal.signal(name, signal.default_int_handler)
             serve(ledger, serve_at, token=settings.serve_token)
             return
         if all_runs:

@@ -25,15 +25,19 @@ def test_the_page_shows_a_run_whose_process_is_gone(on_rclone: Operator, seed: i
     quiet = on_rclone.run("apply", on_rclone.plan_path, "--quiet").ok()
     assert "accepted" not in quiet.err
     with on_rclone.background("status", "--serve") as serving:
-        assert serving.stderr is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+/", serving.stderr.readline())
-        assert found is not None
-        page = read(f"{found[0]}run/1")
-        assert "100.0 %" in page and "5 objects" in page
-        assert json.loads(read(f"{found[0]}run.json"))["done"] == 5
-        assert 's3migrate_objects{name="photos",run="1",state="done"} 5.0' in read(f"{found[0]}metrics")
-        serving.send_signal(signal.SIGINT)
-        serving.wait(20)
+        try:
+            assert serving.stderr is not None
+            found = re.search(r"http://127\.0\.0\.1:\d+/", serving.stderr.readline())
+            assert found is not None
+            page = read(f"{found[0]}run/1")
+            assert "100.0 %" in page and "5 objects" in page
+            assert json.loads(read(f"{found[0]}run.json"))["done"] == 5
+            assert 's3migrate_objects{name="photos",run="1",state="done"} 5.0' in read(f"{found[0]}metrics")
+            serving.send_signal(signal.SIGINT)
+            serving.wait(20)
+            assert serving.returncode == 0
+        finally:
+            serving.kill()
 
 
 def test_an_address_that_is_none_is_refused(on_rclone: Operator) -> None:
