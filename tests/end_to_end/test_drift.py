@@ -193,6 +193,7 @@ def test_access_denied_on_every_object_stops_early(on_moto: Operator, seed: int)
         assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
+@pytest.mark.soak
 def test_a_storm_of_503_fails_no_object(proxied: tuple[Operator, FaultProxy]) -> None:
     operator, proxy = proxied
     proxy.rules = [Rule(slow_down(retry_after=0), times=1, per_key=True)]

@@ -166,6 +166,7 @@ class Scripted:
         pass
 
 
+@pytest.mark.soak
 def test_a_refused_worker_ends_the_fleet_with_its_code(
     on_rclone: Operator, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

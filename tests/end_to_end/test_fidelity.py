@@ -87,6 +87,7 @@ def test_a_grantee_without_a_counterpart_is_refused_until_given_up(on_moto: Oper
     assert grants(on_moto.destination_side, "shared") == set()
 
 
+@pytest.mark.soak
 def test_a_loss_that_the_sample_did_not_show_fails_its_object(on_moto: Operator, seed: int) -> None:
     """The survey looks at two dozen objects of several key ranges; the stranger is granted between them."""
     client, unlooked = on_moto.source.client(), "0137-shared"
@@ -178,6 +179,7 @@ def test_the_part_layout_is_kept_on_request(on_moto: Operator, seed: int) -> Non
         assert head(on_moto.source_side, key)["ETag"] == head(on_moto.destination_side, key)["ETag"], key
 
 
+@pytest.mark.soak
 def test_kept_parts_larger_than_the_memory_go_through_a_window(on_moto: Operator, seed: int) -> None:
     big = CorpusObject("big", 33 * MIB + 7, seed, part_size=13 * MIB + 3)
     fill(on_moto.source.client(), on_moto.source_bucket, [big])

@@ -87,6 +87,7 @@ OTHER_ETAG = of_plain(lambda entry: re.sub(rb"[0-9a-f]{32}", b"f" * 32, entry))
 NO_SIZE = of_plain(lambda entry: re.sub(rb"<Size>\d+", b"<Size>0", re.sub(rb"([0-9a-f]{32})", rb"\1-2", entry)))
 
 
+@pytest.mark.soak
 def test_list_head_disagree_is_no_change_but_a_failure_by_name_with_a_way_on(filled: Operator) -> None:
     # The survey looks at the first two hundred only: `plain` is behind them.
     more = [CorpusObject(f"m{number:03d}", 1, number) for number in range(210)]

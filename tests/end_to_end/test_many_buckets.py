@@ -76,6 +76,7 @@ def test_harm_is_told_with_its_section(on_moto: Operator, seed: int) -> None:
     assert "| pair-1 | different | `same/key` |" in report.read_text()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("as_json", [False, True])
 def test_harm_in_another_process_is_told_with_its_section(on_moto: Operator, seed: int, as_json: bool) -> None:
     pairs = pairs_of(on_moto, seed, 2)

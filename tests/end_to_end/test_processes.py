@@ -89,6 +89,7 @@ def test_a_signal_reaches_every_process(limited: Operator, sql: Callable[..., li
     arrived(limited)
 
 
+@pytest.mark.soak
 def test_a_process_that_joins_takes_its_share_and_may_leave(limited: Operator) -> None:
     with limited.background("apply", limited.plan_path, "--json") as first:
         lines = Lines(first)

@@ -192,6 +192,7 @@ def test_a_destination_that_appeared_since_the_plan_is_not_overwritten(on_moto: 
     assert [difference.key for difference in found] == [foreign.key]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("by", ["part-copy", "part"])
 def test_killed_between_parts_it_resumes_and_repeats_none(
     on_moto: Operator, proxy: FaultProxy, seed: int, by: str

@@ -194,6 +194,7 @@ def test_a_lost_answer_writes_no_version_twice(versioned: Operator, fault: str, 
     arrived(versioned)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("writes", [2, 11, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 4, 7, 16))])
 def test_killed_after_some_writes_it_goes_on_in_the_middle_of_a_history(versioned: Operator, writes: int) -> None:
     with FaultProxy(versioned.destination.endpoint_url) as proxy:

@@ -75,6 +75,7 @@ def test_the_run_waits_for_its_endpoint(
     arrived(on_rclone, sql)
 
 
+@pytest.mark.soak
 def test_the_run_moves_on_to_the_next_endpoint(
     on_rclone: Operator, proxies: tuple[FaultProxy, FaultProxy], seed: int, sql: Sql
 ) -> None:

@@ -106,6 +106,7 @@ def test_sigkill_at_random_points(slowed: tuple[Operator, FaultProxy], rng: rand
     assert operator.run("ledger", "check").code == 0
 
 
+@pytest.mark.soak
 def test_two_processes_share_the_work(slowed: tuple[Operator, FaultProxy]) -> None:
     operator, proxy = slowed
     both = [operator.background("apply", operator.plan_path, "--json") for _ in range(2)]
@@ -116,6 +117,7 @@ def test_two_processes_share_the_work(slowed: tuple[Operator, FaultProxy]) -> No
     completed(operator)
 
 
+@pytest.mark.soak
 def test_a_paused_process_that_wakes_late_writes_nothing_down(slowed: tuple[Operator, FaultProxy], sql: Sql) -> None:
     operator, proxy = slowed
     paused = operator.background("apply", operator.plan_path, "--json")
@@ -134,6 +136,7 @@ def test_a_paused_process_that_wakes_late_writes_nothing_down(slowed: tuple[Oper
     assert operator.run("ledger", "check").code == 0
 
 
+@pytest.mark.soak
 def test_a_ledger_that_goes_and_comes_back_loses_nothing(slowed: tuple[Operator, FaultProxy]) -> None:
     operator, proxy = slowed
     server = PostgresServer()

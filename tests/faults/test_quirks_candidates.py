@@ -39,6 +39,7 @@ def test_the_endpoint_in_use_is_lost_after_the_plan(
     assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("side", ["source", "destination"])
 def test_candidates_that_are_different_stores_are_refused(
     on_moto: Operator, ways: tuple[FaultProxy, FaultProxy], side: str

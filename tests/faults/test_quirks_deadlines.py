@@ -127,6 +127,7 @@ def applied(operator: Operator, proxy: FaultProxy, rules: Sequence[Rule]) -> tup
 SPREAD, TOGETHER, NONE = range(5, OBJECTS, 5), range(40, 60), ()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("bad", [SPREAD, TOGETHER, NONE], ids=["spread", "together", "control"])
 def test_poison_500(on_rclone: Operator, seed: int, bad: Sequence[int]) -> None:
     with FaultProxy(on_rclone.destination.endpoint_url, seed=seed) as proxy:
@@ -142,6 +143,7 @@ def test_poison_500(on_rclone: Operator, seed: int, bad: Sequence[int]) -> None:
     assert all("1 metadata header of 304 bytes under a key of 8 bytes" in said["message"] for said in final), final
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("bad", [range(5, 60, 9), range(1, 13), NONE], ids=["spread", "together", "control"])
 def test_poison_503(on_rclone: Operator, seed: int, bad: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """*together*: more of them than workers, and nothing but the canary before them."""

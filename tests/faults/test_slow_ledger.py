@@ -80,6 +80,7 @@ def nothing_failed(operator: Operator, proxy: FaultProxy, sql: Sql, objects: int
     assert operator.run("ledger", "check").code == 0
 
 
+@pytest.mark.soak
 def test_a_slow_ledger_fails_nothing_and_no_progress_is_ahead_of_it(
     on_rclone: Operator, relay: LedgerRelay, proxy: FaultProxy, seed: int, sql: Sql
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_slow_ledger_fails_nothing_and_no_progress_is_ahead_of_it(
     nothing_failed(on_rclone, proxy, sql, 60)
 
 
+@pytest.mark.soak
 def test_after_a_kill_in_a_slow_ledgers_time_nothing_recorded_is_copied_again(
     on_rclone: Operator, relay: LedgerRelay, proxy: FaultProxy, seed: int, sql: Sql
 ) -> None:
