@@ -23,7 +23,7 @@ from executor.events import Events
 from executor.flow.governor import Governor
 from executor.flow.meters import RequestMeter
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import ENDED, Blamed, Progress, RunState
+from executor.ledger.values import ENDED, Blamed, Progress, Run, RunState
 from executor.ledger.workers import this_process
 from executor.machine.memory import calm_collector, set_malloc_arenas, undeclared_budget
 from executor.machine.processor import ProcessorLoad, schedule_as_batch, usable_cores
@@ -250,16 +250,28 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
         raise
 
 
+def _accepted(asked: _Asked) -> Run:
+    """The plan's run, which others will carry out: accepted or resumed, and told. Raises what Runs.accept refuses."""
+    plan, ledger = asked.plan, asked.ledger
+    chosen_batches(plan, frozenset(asked.only) or None)
+    run = ledger.runs.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
+    asked.events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
+    return run
+
+
+def _words(asked: _Asked, plan_path: Path | PlanUrl) -> list[str]:
+    """What each process that carries out the run is told, after `s3migrate`."""
+    only = [word for name in asked.only for word in ("--only", name)]
+    return ["apply", str(plan_path), "--json", "--expect-plan-id", asked.plan.plan_id, *only]
+
+
 def _supervise(
     asked: _Asked, plan_path: Path | PlanUrl, processes: int, *, emit: Callable[[dict[str, Any]], None] | None
 ) -> Progress | int:
     """Start the processes and watch over them; the run's progress at the end, or the exit code of a refusal."""
-    plan, ledger, only = asked.plan, asked.ledger, asked.only
-    chosen_batches(plan, frozenset(only) or None)
-    run = ledger.runs.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
-    asked.events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
-    command = [sys.executable, "-m", "s3migrate", "apply", str(plan_path), "--json", "--expect-plan-id", plan.plan_id]
-    command += ["--one-of", str(processes), str(os.getpid()), *(word for name in only for word in ("--only", name))]
+    ledger, run = asked.ledger, _accepted(asked)
+    command = [sys.executable, "-m", "s3migrate", *_words(asked, plan_path)]
+    command += ["--one-of", str(processes), str(os.getpid())]
     command += ["--leave-when-idle"] if asked.leave_when_idle else []
     crew = Crew(command, processes, events=asked.events, stop=asked.stop, note=partial(_note, emit=emit))
     ending = crew.run(partial(patient_progress, ledger, run.run_id))
@@ -286,19 +298,13 @@ def _place(
     emit: Callable[[dict[str, Any]], None] | None,
 ) -> Progress | int:
     """Let the engine run as many workers as the run can use; its progress at the end, or a refusal's exit code."""
-    plan, ledger = asked.plan, asked.ledger
-    chosen_batches(plan, frozenset(asked.only) or None)
     engine = engine_of(engine_name, most)
-    run = ledger.runs.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
-    asked.events.run_accepted(run.run_id, run.resumed, ledger.reports.progress(run.run_id))
-    words = ["apply", str(plan_path), "--leave-when-idle", "--json", "--expect-plan-id", plan.plan_id]
-    words += [word for name in asked.only for word in ("--only", name)]
     fleet = Fleet(
         engine,
-        words,
+        [*_words(asked, plan_path), "--leave-when-idle"],
         most,
-        ledger=ledger,
-        run_id=run.run_id,
+        ledger=asked.ledger,
+        run_id=_accepted(asked).run_id,
         events=asked.events,
         stop=asked.stop,
         note=partial(_note, emit=emit),
