@@ -25,7 +25,7 @@ from executor.flow.meters import RequestMeter
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, Blamed, Progress, Run, RunState
 from executor.ledger.workers import this_process
-from executor.machine.memory import calm_collector, set_malloc_arenas, undeclared_budget
+from executor.machine.memory import calm_collector, memory_limit, set_malloc_arenas, undeclared_budget
 from executor.machine.processor import ProcessorLoad, schedule_as_batch, usable_cores
 from executor.route import routes_of
 from executor.stop import Stop
@@ -71,7 +71,7 @@ def asked_for(_context: object, _option: object, text: str) -> int | None:
 @plan_argument
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
 @click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")
-@click.option("--processes", callback=asked_for, default="1", metavar="N|auto", help="Local worker processes.")
+@click.option("--processes", callback=asked_for, default="auto", metavar="N|auto", help="Processes; auto: by cores.")
 @click.option("--engine", metavar="URL", help="Who runs the workers: local, dask://HOST:PORT, ray://HOST:PORT, slurm.")
 @click.option("--leave-when-idle", is_flag=True, help="Exit 0 when nothing is left to start, even while others work.")
 @quiet_option
@@ -118,9 +118,10 @@ def apply_command(  # click passes one argument for each option
             told = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
             events = _counted(metered, told)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
-            count = processes or processes_for(plan.transfer.objects, usable_cores())
+            count = 1 if one_of or metrics_at else processes or _processes_for(plan)
             if engine is not None:
-                progress = _place(asked, plan_path, engine, most=processes or MOST, emit=emit)
+                most = processes or (usable_cores() if engine == "local" else MOST)
+                progress = _place(asked, plan_path, engine, most=most, emit=emit)
             elif count > 1:
                 progress = _supervise(asked, plan_path, count, emit=emit)
             else:
@@ -136,6 +137,10 @@ def apply_command(  # click passes one argument for each option
     return progress if isinstance(progress, int) else _concluded(progress, blamed, emit)
 
 
+def _processes_for(plan: Plan) -> int:
+    return processes_for(plan.transfer.objects, plan.limits, cores=usable_cores(), memory=memory_limit().bytes)
+
+
 def _concluded(progress: Progress, blamed: Blamed, emit: Callable[[dict[str, Any]], None] | None) -> int:
     """The last line of what was done, and its exit code. Raises what `conclude` raises."""
     if emit:
@@ -149,7 +154,7 @@ def _metered(address: str | None, processes: int | None) -> tuple[Metered | None
     """What observes the requests, and with `--metrics` the place where they are served. Raises UsageError."""
     if address is None:
         return None, Governors()
-    if processes != 1:
+    if processes is not None and processes > 1:
         raise UsageError("--metrics serves one process: start each with an address of its own instead of --processes")
     from s3migrate.watching.metrics_server import serve_metrics  # and prometheus-client, which nobody else needs
 
@@ -262,7 +267,7 @@ def _accepted(asked: _Asked) -> Run:
 def _words(asked: _Asked, plan_path: Path | PlanUrl) -> list[str]:
     """What each process that carries out the run is told, after `s3migrate`."""
     only = [word for name in asked.only for word in ("--only", name)]
-    return ["apply", str(plan_path), "--json", "--expect-plan-id", asked.plan.plan_id, *only]
+    return ["apply", str(plan_path), "--json", "--processes", "1", "--expect-plan-id", asked.plan.plan_id, *only]
 
 
 def _supervise(

@@ -6,9 +6,10 @@ import click
 import pytest
 
 from executor.events import ObjectTrouble
-from s3migrate.applying.crew import MOST, OBJECTS_EACH, processes_for, trouble_of
+from s3migrate.applying.crew import MEMORY_EACH, MOST, OBJECTS_EACH, processes_for, trouble_of
 from s3migrate.commands.apply import asked_for
 from s3migrate.views.run_view import JsonRun
+from schema.limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,19 @@ from s3migrate.views.run_view import JsonRun
     ],
 )
 def test_auto_is_one_for_each_core_that_is_worth_it(objects: int, cores: int, count: int) -> None:
-    assert processes_for(objects, cores) == count
+    assert processes_for(objects, Limits(), cores=cores, memory=10**12) == count
+
+
+@pytest.mark.parametrize(("memory", "count"), [(0, 1), (2 * MEMORY_EACH - 1, 1), (2 * MEMORY_EACH, 2)])
+def test_auto_starts_no_process_that_the_memory_does_not_hold(memory: int, count: int) -> None:
+    assert processes_for(10**9, Limits(), cores=8, memory=memory) == count
+
+
+@pytest.mark.parametrize(
+    ("limits", "count"), [(Limits(workers=4), 1), (Limits(memory=1 << 30), 1), (Limits(bandwidth=1), 8)]
+)
+def test_auto_is_one_process_where_the_declaration_bounds_a_process(limits: Limits, count: int) -> None:
+    assert processes_for(10**9, limits, cores=8, memory=10**12) == count
 
 
 @pytest.mark.parametrize(("text", "meant"), [("1", 1), ("64", 64), ("auto", None)])
