@@ -2,6 +2,7 @@
 
     python -m bench.scale small [OBJECTS]      1 KB each; 1,000,000 unless said otherwise, 10,000,000 for the design's
     python -m bench.scale large [OBJECTS]      100 MB each, with a kill -9 in the middle; 100 unless said otherwise
+    python -m bench.scale resumed [OBJECTS]    1 KB each: a plan that is killed at its half, and gone on with
     python -m bench.scale mixed [SCALE]        900,000 x 100 KB, 900 x 10 MB, 1 x 1 GB, times SCALE; 0.1 unless said
 
 Prints one table: how long each command took, CPU and memory, objects a second in each tenth, the ledger's folder, and
@@ -46,7 +47,7 @@ class Applied(NamedTuple):
 
 def workload(kind: str, argument: str | None) -> Workload:
     """What is moved."""
-    if kind == "small":
+    if kind in ("small", "resumed"):
         objects = int(argument or 1_000_000)
         return Workload(f"{objects:,} x 1 KB", (Group(objects, KB),))
     if kind == "large":
@@ -157,6 +158,29 @@ def measured(work: Workload, folder: Path, *, kill: bool) -> Iterator[tuple[str,
             ledger.stop()
 
 
+def resumed(work: Workload, folder: Path) -> Iterator[tuple[str, str]]:
+    """The rows of the table: a plan, the same one killed at half its time, and gone on with."""
+    with servers(work) as ends:
+        words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
+        whole = planned(ends, folder, words)
+        yield "plan", _told(whole)
+        command = [ours(), "plan", "migration.yaml", "-o", "killed.plan.yaml"]
+        process = subprocess.Popen(command, cwd=folder, env=dict(words), stderr=subprocess.DEVNULL)
+        killer = threading.Timer(whole.wall / 2, process.kill)
+        killer.start()
+        yield "killed at its half, exit", str(process.wait())
+        killer.cancel()
+        yield "checkpoint", f"{folder_size(folder / '.s3migrate') / MIB:.1f} MiB"
+        yield "gone on with", _told(run_or_fail(command, folder, words, folder / "resumed.log"))
+        yield "it said", next(line for line in (folder / "resumed.log").read_text().splitlines() if "goes on" in line)
+        plans = [yaml.safe_load((folder / f"{name}.plan.yaml").read_text()) for name in ("bench", "killed")]
+        yield (
+            "the same batches and inventories",
+            str(plans[0]["batches"] == plans[1]["batches"] and plans[0]["sections"] == plans[1]["sections"]),
+        )
+        yield "left behind", f"{folder_size(folder / '.s3migrate')} bytes"
+
+
 def _told(found: Measured) -> str:
     memory = f"{found.peak_rss / MIB:.0f} MiB"
     return f"{found.wall:.1f} s, {found.cpu:.1f} s of CPU, {memory}, exit {found.exit_code}"
@@ -169,7 +193,8 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="s3m-scale-"))
     print(f"| {work.name} | {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start |\n|---|---|")
     try:
-        for name, told in measured(work, folder, kill=kind == "large"):
+        rows = resumed(work, folder) if kind == "resumed" else measured(work, folder, kill=kind == "large")
+        for name, told in rows:
             print(f"| {name} | {told} |", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -177,6 +202,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or sys.argv[1] not in ("small", "large", "mixed"):
+    if len(sys.argv) < 2 or sys.argv[1] not in ("small", "large", "resumed", "mixed"):
         sys.exit(__doc__)
     sys.exit(main(sys.argv[1:]))

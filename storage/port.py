@@ -80,6 +80,8 @@ class PageTally:
     """Entries in the pages as the server sent them, counted before any was read."""
     set_aside: int = 0
     """Of these: not handed out, because they were listed twice or lie outside what the page was asked for."""
+    begun_again: bool = False
+    """The server did not list in order: everything was read once more, and sorted."""
     unclear_keys: int = 0
     """Keys with versions of the same time, of which the listing does not show which is newer."""
     unclear_examples: list[str] = field(default_factory=list)
@@ -92,6 +94,7 @@ class PageTally:
     def begin_again(self) -> None:
         """The listing is read once more, from its beginning."""
         self.shown = self.set_aside = 0
+        self.begun_again = True
 
     def unclear(self, key: str) -> None:
         """The order of *key*'s versions is unknown."""

@@ -22,6 +22,7 @@ from s3migrate import __version__
 from s3migrate.commands.common import PLAN_PLACE, emitter, json_option, read_plan, told_as_json
 from s3migrate.console.output import outlive_readers
 from s3migrate.plan_url import PlanUrl
+from s3migrate.planning.checkpoints import LISTINGS_FOLDER, CheckpointPlace, listing_checkpoints
 from s3migrate.planning.completed_before import completed_before
 from s3migrate.planning.endpoint_choices import with_chosen_endpoints
 from s3migrate.planning.inventories import InventoryReader
@@ -62,6 +63,7 @@ from storage.probe.timing import Timing
     show_default=True,
     help="Where a source object's size and ETag come from; 'head' asks each one.",
 )
+@click.option("--fresh", is_flag=True, help="List everything, also where an interrupted plan could be gone on with.")
 @json_option
 @told_as_json
 def plan_command(  # click passes one argument for each option
@@ -72,12 +74,13 @@ def plan_command(  # click passes one argument for each option
     detailed_exitcode: bool,
     parallel_listing: int,
     believe: str,
+    fresh: bool,
     as_json: bool,
 ) -> int:
     """List both sides of DECLARATION and write the plan, to be reviewed, and its manifests.
 
-    Nothing is copied. The probe writes a few canary objects under .s3migrate-probe/ at the destination and
-    removes them. Planning again with nothing changed rewrites nothing.
+    Nothing is copied. The probe writes a few canary objects under .s3migrate-probe/ at the destination and removes
+    them. Planning again with nothing changed rewrites nothing. A killed plan goes on where its listings were.
     """
     settings = read_settings()
     outlive_readers()
@@ -99,11 +102,15 @@ def plan_command(  # click passes one argument for each option
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
-        with closing(InventoryReader(declaration_path.parent, declaration.timeouts, time.time)) as inventories:
-            terms = ListingTerms(parallel_listing, Believe(believe), inventories, timings)
+        place = CheckpointPlace(settings.state_folder / LISTINGS_FOLDER, declaration.sha256, fresh=fresh)
+        with (
+            closing(InventoryReader(declaration_path.parent, declaration.timeouts, time.time)) as inventories,
+            listing_checkpoints(place, time.time()) as checkpoints,
+        ):
+            terms = ListingTerms(parallel_listing, Believe(believe), inventories, timings, checkpoints)
             asked = _Asked(declaration, before, settings, endpoints, terms)
             plan = _planned(asked, stores, manifests, lines=lines)
-        written = write_plan(path, plan, manifests)
+            written = write_plan(path, plan, manifests)
     except OSError as error:
         raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
     finally:
@@ -112,7 +119,7 @@ def plan_command(  # click passes one argument for each option
                 store.close()
     if emit:
         words = {"type": "plan_summary", "plan": str(path), "plan_id": plan.plan_id, "written": written}
-        emit(words | {"inventories": inventories.read} | summary_of(plan))
+        emit(words | {"inventories": inventories.read, "resumed": checkpoints.resumed} | summary_of(plan))
     else:
         click.echo(plan_text(plan), err=True)
         click.echo(f"{'Wrote' if written else 'Unchanged:'} {path}", err=True)
@@ -143,13 +150,16 @@ def _planned(
     declaration = asked.declaration
     pairs = {pair.id: probe_pair(declaration, pair, stores[pair.id], terms=asked.terms) for pair in declaration.pairs}
     read = asked.terms.inventories.read
+    resumed = asked.terms.checkpoints.resumed
     lines.reading(read)
+    lines.resuming(resumed)
     provenance = {
         "generated_by": f"s3migrate {__version__}",
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": asked.settings.host,
         **({"endpoints": asked.endpoints} if asked.endpoints else {}),
         **({"inventories": read} if read else {}),
+        **({"resumed_listings": resumed} if resumed else {}),
     }
     lineage = lineage_of(declaration)
     with _staging(manifests) as staging, closing(_Memory(asked.settings, manifests, lineage)) as memory:

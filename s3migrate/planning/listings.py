@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from s3migrate.planning.checkpoints import ListingCheckpoints
 from s3migrate.planning.inventories import InventoryReader
 from schema.declaration import DeclaredInventory, Side
 from schema.facts import Capabilities
 from schema.plan import ListingKind
 from storage.inventory.source import Absent
+from storage.listing.checkpoint import ResumedSource
 from storage.listing.source import BucketSource, ListingSource
 from storage.port import ObjectStore, believed
 
@@ -26,6 +28,9 @@ class ListingWishes(NamedTuple):
     inventory: DeclaredInventory | None = None
     """What is declared to be read instead of the bucket."""
     inventories: InventoryReader | None = None
+    section: str = ""
+    checkpoints: ListingCheckpoints | None = None
+    """Where a listing that was interrupted goes on from; None: it begins anew."""
 
     @property
     def kind(self) -> ListingKind:
@@ -49,8 +54,18 @@ def bucket_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> Buc
     return BucketSource(store, side.prefix, wishes.kind, origin, wishes.parallel, believe)
 
 
+def resumed_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource | None:
+    """The bucket, gone on with where an earlier plan was interrupted. Histories are listed in one go."""
+    if wishes.checkpoints is None or wishes.kind is ListingKind.VERSIONS:
+        return None
+    bucket = bucket_listing(store, side, wishes)
+    checkpoint = wishes.checkpoints.of(side, bucket, section=wishes.section)
+    return ResumedSource(bucket, checkpoint)
+
+
 SOURCES: Sequence[Callable[[ObjectStore, Side, ListingWishes], ListingSource | None]] = (
     declared_inventory,
+    resumed_listing,
     bucket_listing,
 )
 """In order of precedence: the first that has a listing of a side is used."""

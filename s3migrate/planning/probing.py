@@ -12,6 +12,7 @@ from planner.methods import choose_method, settle_method
 from planner.review.calibration import Calibration
 from planner.review.losses import find_losses
 from planner.stages import exercising
+from s3migrate.planning.checkpoints import ListingCheckpoints
 from s3migrate.planning.inventories import InventoryReader
 from s3migrate.planning.listings import ListingWishes, source_of
 from s3migrate.wiring import probe_token
@@ -43,6 +44,7 @@ class ListingTerms(NamedTuple):
     inventories: InventoryReader
     timings: Mapping[str, Timing]
     """Of the requests so far, by endpoint."""
+    checkpoints: ListingCheckpoints
 
 
 def probe_pair(
@@ -76,7 +78,16 @@ def probe_pair(
     destination_can = as_declared(destination_can, pair.destination)
     evidence = Evidence(preserve, source_can, destination_can, sampled, all_versions=all_versions)
     source_can = believing(source_can, terms.believe)
-    wishes = ListingWishes("source", source_can, all_versions, terms.parallel, pair.source_inventory, terms.inventories)
+    wishes = ListingWishes(
+        "source",
+        source_can,
+        all_versions,
+        terms.parallel,
+        pair.source_inventory,
+        terms.inventories,
+        section=pair.id,
+        checkpoints=terms.checkpoints,
+    )
     there = wishes._replace(end="destination", can=destination_can, inventory=pair.destination_inventory)
     return PairInputs(
         source_of(source, pair.source, wishes),

@@ -33,6 +33,14 @@ class PlanLines:
         for origin, told in inventories.items():
             self.say(f"  {one_line(origin)}: {one_line(told['read'])}, {told['age']} old")
 
+    def resuming(self, resumed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Which listings go on where a plan was interrupted, and how old what it listed is."""
+        for origin, told in resumed.items():
+            self.say(
+                f"  {one_line(origin)}: goes on behind {count_text(told['objects'])} objects that an interrupted plan "
+                f"listed up to {told['age']} ago (--fresh lists them again)"
+            )
+
     def tell(self, progress: PlanProgress) -> None:
         """The totals so far, and the keys a second."""
         now = self.clock()

@@ -1,0 +1,260 @@
+"""What a listing has given so far, in a file: one that is killed goes on where it was.
+
+The file is a row of blocks, each with its length, its number of entries and its SHA-256. The first says which listing
+it is and when it began. A block is appended in one write; whatever does not match its hash, and all behind it, counts
+as not written. Nothing in the file is executed: entries are JSON.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from schema.errors import ListingUnordered, LocalDiskError
+from schema.objects import ListedEntry, ListedObject, UnsupportedEntry
+from schema.plan import ListingKind, Risk
+from storage.listing.source import BucketSource
+from storage.port import Listing, PageTally
+
+BLOCK_ENTRIES = 10_000
+"""Entries in a block, and in memory until it is written. A listing that is shorter leaves no file."""
+MOST_AGE = 24 * 3600.0
+"""Seconds after which an interrupted listing is not gone on with: what was written since would not be seen."""
+_FRAME = struct.Struct("<II32s")
+_OBJECT = len(ListedObject._fields)
+
+
+class ListedEarlier(NamedTuple):
+    """What an interrupted listing left."""
+
+    objects: int
+    last_key: str
+    began: float
+    """Seconds since the epoch."""
+
+
+class ListingCheckpoint:
+    """The file of one listing, of which *identity* says everything that decides what it lists.
+
+    `earlier` is what was found at the start: None when there was nothing, or nothing that counts (torn at its
+    beginning, of another identity, older than MOST_AGE, in use by another process). Locked from then on, as far as a
+    file exists. A disk that cannot be written costs the checkpoint, never the listing.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, str], *, now: float) -> None:
+        self._path = path
+        self._identity = {**identity, "fields": ",".join((*ListedObject._fields, *UnsupportedEntry._fields))}
+        self._now = now
+        self._file: IO[bytes] | None = None
+        self._given_up = False
+        self._end = 0
+        self.earlier = self._found()
+
+    def blocks(self) -> Iterator[list[ListedEntry]]:
+        """The entries of `earlier`. Raises LocalDiskError when they can no longer be read."""
+        if self._file is None or self.earlier is None:
+            return
+        at, end = self._end_of_header, self._end
+        while at < end:
+            try:
+                self._file.seek(at)
+                payload = _payload(self._file)
+            except OSError as error:
+                raise self._unreadable(str(error)) from error
+            if payload is None:
+                raise self._unreadable("it has changed meanwhile")
+            at = self._file.tell()
+            yield _decoded(payload.data)
+
+    def append(self, entries: Sequence[ListedEntry]) -> None:
+        """The entries that come next in the listing."""
+        if self._given_up:
+            return
+        try:
+            if self._file is None and not self._created():
+                self._given_up = True
+                return
+            self._write(json.dumps(entries).encode(), len(entries))
+        except OSError:
+            self.drop()
+
+    def drop(self) -> None:
+        """Remove the file: nobody goes on with this listing."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._path.unlink()
+        self._given_up = True
+        self.close()
+
+    def close(self) -> None:
+        """Leave the file for the next one, and let go of it."""
+        if self._file is not None:
+            # After a failed write the rest of its buffer fails again here, and is no longer needed.
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _found(self) -> ListedEarlier | None:
+        try:
+            self._file = self._path.open("r+b")
+            if not self._locked():
+                return None
+            earlier = self._scanned(self._file)
+            if earlier is not None:
+                self._file.truncate(self._end)
+        except (OSError, ValueError, KeyError, zlib.error):  # nothing that we have written
+            earlier = None
+        if earlier is None:
+            self.close()
+        return earlier
+
+    def _locked(self) -> bool:
+        """Whether no other process has the file. One that has keeps it, and this one does without."""
+        if self._file is None:
+            return False
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._given_up = True
+            self.close()
+            return False
+        return True
+
+    def _scanned(self, file: IO[bytes]) -> ListedEarlier | None:
+        """What the file's whole blocks hold; its end is behind the last of them."""
+        header = _payload(file)
+        if header is None:
+            return None
+        said = json.loads(zlib.decompress(header.data))
+        if said["identity"] != self._identity or not 0 <= self._now - said["began"] <= MOST_AGE:
+            return None
+        self._end_of_header = self._end = file.tell()
+        objects, last = 0, b""
+        while (block := _payload(file)) is not None:
+            objects, last, self._end = objects + block.entries, block.data, file.tell()
+        return ListedEarlier(objects, _decoded(last)[-1].key, said["began"]) if objects else None
+
+    def _created(self) -> bool:
+        """Begin a file of our own, in place of one that does not count. False: another process has it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = os.fdopen(handle, "r+b")
+        if not self._locked():
+            return False
+        self._file.truncate(0)
+        self._end = 0
+        self._write(json.dumps({"identity": self._identity, "began": self._now}).encode(), 0)
+        self._end_of_header = self._end
+        return True
+
+    def _write(self, text: bytes, entries: int) -> None:
+        if self._file is None:
+            return
+        data = zlib.compress(text, 1)
+        self._file.seek(self._end)
+        self._file.write(_FRAME.pack(len(data), entries, hashlib.sha256(data).digest()) + data)
+        self._file.flush()
+        self._end = self._file.tell()
+
+    def _unreadable(self, why: str) -> LocalDiskError:
+        return LocalDiskError(f"{self._path}, a listing that was interrupted, cannot be read: {why}. Plan with --fresh")
+
+
+class _Payload(NamedTuple):
+    """One block as it lies in the file."""
+
+    data: bytes
+    entries: int
+
+
+def _payload(file: IO[bytes]) -> _Payload | None:
+    """The next block; None at the end, and for one that is not whole."""
+    frame = file.read(_FRAME.size)
+    if len(frame) < _FRAME.size:
+        return None
+    length, entries, digest = _FRAME.unpack(frame)
+    data = file.read(length)
+    return _Payload(data, entries) if hashlib.sha256(data).digest() == digest else None
+
+
+def _decoded(data: bytes) -> list[ListedEntry]:
+    rows = json.loads(zlib.decompress(data))
+    return [ListedObject(*row) if len(row) == _OBJECT else UnsupportedEntry(*row) for row in rows]
+
+
+@dataclass(slots=True)
+class ResumedSource:
+    """A bucket's objects: those that an interrupted listing gave, then those behind them, asked now.
+
+    Its first listing only. A second one is asked for where the server's order was not what it seemed: then nothing
+    of before counts.
+    """
+
+    bucket: BucketSource
+    checkpoint: ListingCheckpoint
+    block: int = BLOCK_ENTRIES
+    _begun: bool = False
+
+    @property
+    def kind(self) -> ListingKind:
+        """See ListingSource."""
+        return self.bucket.kind
+
+    @property
+    def origin(self) -> str:
+        """See ListingSource."""
+        return self.bucket.origin
+
+    def listing(self) -> Listing:
+        """See ListingSource."""
+        if self._begun:
+            self.checkpoint.drop()
+            return self.bucket.listing()
+        self._begun = True
+        tally = PageTally()
+        return Listing(self._entries(tally), tally)
+
+    def remarks(self) -> Sequence[Risk]:
+        """See ListingSource: how old a part is belongs to the plan's provenance; what it holds is the same."""
+        return self.bucket.remarks()
+
+    def _entries(self, tally: PageTally) -> Generator[ListedEntry, None, None]:
+        for block in self.checkpoint.blocks():
+            tally.shown += len(block)
+            yield from block
+        bucket, earlier = self.bucket, self.checkpoint.earlier
+        rest = bucket.store.list_objects(
+            bucket.prefix,
+            start_after=earlier.last_key if earlier is not None else "",
+            parallel=bucket.parallel,
+            believe=bucket.believe,
+        )
+        with closing(rest):
+            entries = iter(rest)
+            while block := list(islice(entries, self.block)):
+                self._refuse_disorder(rest.tally)
+                if len(block) == self.block:
+                    self.checkpoint.append(block)
+                yield from block
+            self._refuse_disorder(rest.tally)
+        tally.shown += rest.tally.shown
+        tally.set_aside += rest.tally.set_aside
+
+    def _refuse_disorder(self, tally: PageTally) -> None:
+        """What a server without order gave before may lack keys that come only now."""
+        if tally.begun_again and self.checkpoint.earlier is not None:
+            raise ListingUnordered(
+                f"the listing of {self.origin} is not in order, so it cannot be gone on with. It must be begun anew",
+                operation="LIST",
+                key=self.checkpoint.earlier.last_key,
+            )
