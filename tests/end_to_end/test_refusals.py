@@ -98,12 +98,14 @@ def test_a_missing_bucket_is_68(on_moto: Operator, side: str) -> None:
     assert not on_moto.plan_path.exists()
 
 
+@pytest.mark.usefixtures("brief_waits")
 def test_an_endpoint_that_does_not_answer_is_69(on_moto: Operator) -> None:
     on_moto.declare(source={"endpoint_url": "http://127.0.0.1:9"})
     ran = on_moto.plan()
     assert ran.code == 69, ran.err
 
 
+@pytest.mark.usefixtures("brief_waits")
 @pytest.mark.parametrize(
     ("side", "lie"),
     [("source", lying_html()), ("source", Truncate(0.6)), ("destination", lying_empty())],
@@ -120,6 +122,7 @@ def test_a_lying_listing_is_76_and_leaves_no_plan(on_moto: Operator, seed: int, 
     assert not on_moto.plan_path.exists()
 
 
+@pytest.mark.usefixtures("brief_waits")
 @pytest.mark.parametrize("lie", [lying_html(), Truncate(0.6), lying_empty()], ids=["html", "truncated", "empty"])
 def test_a_lying_listing_stops_apply_and_verify_with_76(on_moto: Operator, seed: int, lie: object) -> None:
     fill(on_moto.source.client(), on_moto.source_bucket, mixed(seed, 5, largest=100))

@@ -44,7 +44,10 @@ def arrived(operator: Operator, sql: Sql) -> None:
     assert sql("SELECT max(attempts) <= 3 FROM ledger.completion") == [(True,)]
 
 
-@pytest.mark.parametrize("fault", [Reset(), internal_error()], ids=["no connection", "500"])
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(Reset(), id="no connection"), pytest.param(internal_error(), id="500", marks=pytest.mark.soak)],
+)
 def test_the_run_waits_for_its_endpoint(
     on_rclone: Operator, proxies: tuple[FaultProxy, FaultProxy], seed: int, sql: Sql, fault: Reset
 ) -> None:
@@ -117,6 +120,7 @@ def test_the_run_moves_on_to_the_next_endpoint(
     arrived(on_rclone, sql)
 
 
+@pytest.mark.usefixtures("brief_waits")
 def test_a_candidate_out_of_reach_is_not_chosen(
     on_rclone: Operator, proxies: tuple[FaultProxy, FaultProxy], seed: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import Counter
 from pathlib import Path
@@ -23,16 +24,23 @@ OBJECTS = 6
 """Four whole ones, one of them overwritten, and two in parts."""
 
 
-def filled(seed: int) -> tuple[MemoryStore, MemoryStore]:
+@functools.cache
+def bodies(seed: int) -> tuple[bytes, ...]:
+    """Three small and two big ones, made once: each trial begins with the same."""
     rng = random.Random(seed)
+    return tuple(rng.randbytes(size) for size in (0, 100, 200, 11 * MIB, 10 * MIB + 1))
+
+
+def filled(seed: int) -> tuple[MemoryStore, MemoryStore]:
+    *small, first, second = bodies(seed)
     source, destination = MemoryStore("from", side=WhichSide.SOURCE), MemoryStore("to", side=WhichSide.DESTINATION)
-    for number in range(3):
+    for number, body in enumerate(small):
         tags = (("a", "b c"),) if number else ()
-        source.hold(f"small/{number}", rng.randbytes(100 * number), [("content-type", "x/y")], tags)
+        source.hold(f"small/{number}", body, [("content-type", "x/y")], tags)
     source.hold("over", b"new", [("x-amz-meta-a", "new")])
     destination.hold("over", b"older")
-    source.hold("big/1", rng.randbytes(11 * MIB), [("x-amz-meta-take", "1")], (("k", "v"),))
-    source.hold("big/2", rng.randbytes(10 * MIB + 1))
+    source.hold("big/1", first, [("x-amz-meta-take", "1")], (("k", "v"),))
+    source.hold("big/2", second)
     return source, destination
 
 

@@ -93,6 +93,7 @@ def refused_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.mark.usefixtures("brief_waits")
 @pytest.mark.parametrize(("host", "side"), [("127.0.0.1", "destination"), ("no-such-host.invalid", "source")])
 def test_an_endpoint_that_is_not_there_is_69_and_nothing_was_written(filled: Operator, host: str, side: str) -> None:
     filled.declare(**{side: {"endpoint_url": f"http://{host}:{refused_port()}"}})
