@@ -105,6 +105,7 @@ def test_concurrent_requests_can_be_bounded_while_running(on_rclone: Operator, s
     assert 0 < at_once <= 3
 
 
+@pytest.mark.soak
 @pytest.mark.alone
 def test_two_processes_share_a_limit(on_rclone: Operator, seed: int, sql: Sql) -> None:
     # One chunk of tiny objects for one process, three of larger ones for the other.
@@ -122,6 +123,7 @@ def test_two_processes_share_a_limit(on_rclone: Operator, seed: int, sql: Sql) -
     assert len(shares) == 2 and min(shares) >= 200, "the work is shared, evenly"
 
 
+@pytest.mark.soak
 @pytest.mark.alone
 def test_a_drain_keeps_the_limit(on_rclone: Operator, seed: int) -> None:
     planned(on_rclone, 200 * [1_000], seed, requests_per_second=40, workers=32)
