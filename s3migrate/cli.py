@@ -31,6 +31,8 @@ COMMANDS = {
     "explain": ("explain:explain_command", "Everything known of one key."),
     "cleanup": ("steering.cleanup:cleanup_command", "Abort multipart uploads that a run left open."),
     "limit": ("steering.limit:limit_command", "Change a limit of a run while it works."),
+    "pause": ("steering.pause:pause_command", "Let a run's processes end, and nobody begin more."),
+    "resume": ("steering.resume:resume_command", "Let a paused run go on; then apply."),
     "unlock": ("steering.unlock:unlock_command", "Take the destination lock from a run."),
     "ledger": ("ledger:ledger_group", "The ledger: its schema, its state, its server."),
 }

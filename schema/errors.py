@@ -175,6 +175,10 @@ class Stopped(MigrationError):
     exit_code = ExitCode.STOPPED
 
 
+class RunPaused(Stopped):
+    """A person paused the run; it goes on when one resumes it."""
+
+
 class RunUnfinished(MigrationError):
     """The question can only be answered for a run that has ended."""
 

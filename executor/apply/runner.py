@@ -9,8 +9,9 @@ from executor.apply.chunking import chunks_of
 from executor.apply.surroundings import Membership, RunSurroundings, join
 from executor.apply.workshop import Workshop, open_workshop
 from executor.flow.governor import Governor
-from executor.ledger.values import ENDED, Progress
-from schema.errors import MigrationError, Stopped, UsageError
+from executor.ledger.ledger import Ledger
+from executor.ledger.values import ENDED, Progress, RunState
+from schema.errors import MigrationError, RunPaused, Stopped, UsageError
 from schema.limits import RunLimits
 from schema.plan import Plan
 
@@ -28,6 +29,7 @@ def apply(given: RunSurroundings) -> Progress:
     run = ledger.runs.accept(plan, list(chunks_of(plan)), who=settings.who, tool_version=settings.tool_version)
     progress = ledger.reports.progress(run.run_id)
     given.events.run_accepted(run.run_id, run.resumed, progress)
+    refuse_paused(ledger, progress)
     if progress.state in ENDED or (settings.leave_when_idle and not ledger.leases.claimable(run, batches)):
         return progress
     member = join(given, run, batches)
@@ -73,6 +75,7 @@ def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, acc
         workshop.writer.mark_lost(lifeline.renew(workshop.writer.open_chunks()))
         progress = lifeline.progress_due(run_id)
         if progress is not None:
+            refuse_paused(given.ledger, progress)
             limits = lifeline.limits(progress, holding=bool(workshop.writer.open_chunks()))
             hold_to(governor, limits, lifeline.share)
             given.events.progress(progress, governor.snapshot(now))
@@ -81,6 +84,16 @@ def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, acc
         if ledger_says in ENDED or (ledger_says is not None and leaves_early and workshop.starved):
             return
         workshop.wait(TICK_SECONDS)
+
+
+def refuse_paused(ledger: Ledger, progress: Progress) -> None:
+    """Raise RunPaused when somebody has paused the run."""
+    if progress.state is RunState.PAUSED and (pause := ledger.runs.paused_by(progress.run_id)) is not None:
+        raise RunPaused(
+            f"run {progress.run_id} was paused by {pause.who} at {pause.since:%Y-%m-%d %H:%M:%S} UTC; everything "
+            f"finished is in the ledger. `s3migrate resume {progress.run_id}` lets it go on; then apply the same plan "
+            "again"
+        )
 
 
 def hold_to(governor: Governor, limits: RunLimits, share: float) -> None:

@@ -14,13 +14,16 @@ from executor.ledger.enroll import enroll
 from executor.ledger.leases import reap
 from executor.ledger.locks import ACCEPT_LOCK, drop_scopes, hold_scopes
 from executor.ledger.sql import NO_LEASE, RUN_UNFINISHED, UNLEASED, one_of
-from executor.ledger.values import UNFINISHED, ChunkKind, ChunkSpec, ChunkState, Run, RunState
+from executor.ledger.values import UNFINISHED, ChunkKind, ChunkSpec, ChunkState, Pause, Run, RunState
 from schema.errors import StalePlan
 from schema.formats.plain import build
 from schema.plan import Plan
 
 RUN_COLUMNS = ", ".join(field.name for field in fields(Run) if field.name != "resumed")
 """Without the plan, which may be megabytes; callers rarely need it."""
+
+_TURNED = {RunState.PAUSED: "paused", RunState.OPEN: "resumed"}
+"""The audit chain's words for who paused a run, and who let it go on."""
 
 
 class Runs:
@@ -95,6 +98,42 @@ class Runs:
                 )
                 audit.append(transaction, run_id, Event("retried", {"chunks": parked}), who=who)
             return parked
+
+    def pause(self, run_id: int, *, who: str) -> bool:
+        """Let the run's processes finish what they have in hand, and nobody begin more, until it is resumed.
+
+        Returns whether it was open; nothing happens to one that is paused or has ended.
+        """
+        return self._turn(run_id, RunState.OPEN, RunState.PAUSED, who=who)
+
+    def resume(self, run_id: int, *, who: str) -> bool:
+        """Undo `pause`. Returns whether the run was paused."""
+        return self._turn(run_id, RunState.PAUSED, RunState.OPEN, who=who)
+
+    def _turn(self, run_id: int, old: RunState, new: RunState, *, who: str) -> bool:
+        with self._database.transaction() as transaction:
+            turned = transaction.run(
+                "UPDATE ledger.run SET state = :new WHERE run_id = :run_id AND state = :old",
+                new=new,
+                run_id=run_id,
+                old=old,
+            )
+            if turned:
+                audit.append(transaction, run_id, Event(_TURNED[new], {}), who=who)
+            return bool(turned)
+
+    def paused_by(self, run_id: int) -> Pause | None:
+        """Who paused the run, and since when; None: it is not paused."""
+        with self._database.transaction() as transaction:
+            row = transaction.row(
+                f"""
+                SELECT a.actor, a.at FROM ledger.run r JOIN ledger.audit a ON a.run_id = r.run_id
+                 WHERE r.run_id = :run_id AND r.state = {RunState.PAUSED:d} AND a.kind = :kind
+                 ORDER BY a.seq DESC LIMIT 1""",
+                run_id=run_id,
+                kind=_TURNED[RunState.PAUSED],
+            )
+        return None if row is None else Pause(row.actor, row.at)
 
     def all(self) -> list[Run]:
         """Every run, newest first."""

@@ -53,8 +53,7 @@ class RunState(IntEnum):
 
     OPEN = 1
     PAUSED = 2
-    DRAINING = 3
-    """Neither this nor PAUSED is set by a command yet. Nothing new is claimed; what is leased may be recorded."""
+    """By a person, until one resumes it. What is in hand may be recorded; its processes end, and none begins."""
     COMPLETE = 4
     """Every chunk is done."""
     FAILED = 5
@@ -66,8 +65,15 @@ class RunState(IntEnum):
 ENDED = frozenset({RunState.COMPLETE, RunState.FAILED, RunState.SUPERSEDED})
 """States in which nothing of a run is left to do."""
 
-UNFINISHED = frozenset({RunState.OPEN, RunState.PAUSED, RunState.DRAINING})
+UNFINISHED = frozenset({RunState.OPEN, RunState.PAUSED})
 """A run in one of these still holds its destination."""
+
+
+class Pause(NamedTuple):
+    """Who paused a run, and when."""
+
+    who: str
+    since: datetime
 
 
 class StageState(IntEnum):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from executor.apply.chunking import chunks_of
-from executor.apply.runner import apply, chosen_batches
+from executor.apply.runner import apply, chosen_batches, refuse_paused
 from executor.apply.settings import ApplySettings
 from executor.apply.surroundings import RunSurroundings, Window
 from executor.events import Events
@@ -289,6 +289,7 @@ def _supervise(
         click.echo("s3migrate: " + "\n".join(map(one_line, ending.broken)), err=True)
         return 1
     progress = ledger.reports.progress(run.run_id)
+    refuse_paused(ledger, progress)
     if not ending.ended and progress.state not in ENDED:
         raise Stopped("stopped; everything finished is in the ledger, apply the same plan again to go on")
     return progress

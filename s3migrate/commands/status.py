@@ -93,10 +93,13 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
     drifted = ledger.reports.left_alone(run_id, most) if progress.drifted else []
     workers = ledger.workers.present(run_id) if progress.state not in ENDED else []
     scaling = ledger.workers.scaling(run_id)
+    pause = ledger.runs.paused_by(run_id)
     why = why_of(ledger, progress)
     if lines is not None:
         wanted = scaling._asdict() if scaling is not None else None
-        lines.emit({"type": "status", **figures(progress), "limits": dict(progress.limits), "scaling": wanted})
+        paused = {"who": pause.who, "since": pause.since.isoformat()} if pause is not None else None
+        extra = {"limits": dict(progress.limits), "scaling": wanted, "paused": paused}
+        lines.emit({"type": "status", **figures(progress), **extra})
         for worker in workers:
             lines.emit({"type": "process", "run_id": run_id, **worker_figures(worker)})
         lines.emit({"type": "why", "run_id": run_id, **why_figures(why)})
@@ -110,6 +113,11 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
             f"run {run_id} ({one_line(progress.name)}) is {progress.state.name.lower()}: "
             + progress_line(progress, None, rate)
         )
+        if pause is not None:
+            click.echo(
+                f"  paused by {one_line(pause.who)} at {pause.since:%Y-%m-%d %H:%M:%S} UTC; "
+                f"`s3migrate resume {run_id}` lets it go on"
+            )
         outcomes = ", ".join(f"{o.name.lower()} {count_text(n)}" for o, n in progress.by_outcome.items() if n)
         if outcomes:
             click.echo(f"  outcomes: {outcomes}")

@@ -10,12 +10,11 @@ import importlib.util
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.clusters import dask_cluster, local, ray_cluster
 from support.corpus import mixed
 from support.json_process import PATIENCE, Lines
 from support.operator import Operator
@@ -27,47 +26,6 @@ from s3migrate.applying.engines.engine import Engine, WorkerEnd
 from schema.errors import ConnectionFailed, UsageError
 
 Sql = Callable[..., list[tuple[object, ...]]]
-
-
-@contextlib.contextmanager
-def dask_cluster(environment: dict[str, str]) -> Iterator[str]:
-    """A scheduler and a worker of three threads whose nanny starts it again."""
-    from distributed import LocalCluster
-
-    saved = dict(os.environ)
-    os.environ.update(environment)
-    try:
-        with LocalCluster(n_workers=1, threads_per_worker=3, dashboard_address=None) as cluster:
-            yield cluster.scheduler_address.replace("tcp://", "dask://")
-    finally:
-        os.environ.clear()
-        os.environ.update(saved)
-
-
-@contextlib.contextmanager
-def ray_cluster(environment: dict[str, str]) -> Iterator[str]:
-    """A head with three places, reached as Ray's clients reach it."""
-    ray = Path(sys.executable).with_name("ray")
-    words = (
-        "start",
-        "--head",
-        "--num-cpus=3",
-        "--port=16379",
-        "--ray-client-server-port=16380",
-        "--include-dashboard=false",
-    )
-    subprocess.run(
-        [ray, *words, "--disable-usage-stats"], check=True, env={**os.environ, **environment}, capture_output=True
-    )
-    try:
-        yield "ray://127.0.0.1:16380"
-    finally:
-        subprocess.run([ray, "stop", "--force"], check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def local(_environment: dict[str, str]) -> Iterator[str]:
-    yield "local"
 
 
 def there(module: str) -> bool:

@@ -9,6 +9,7 @@ from shutil import rmtree
 
 import pytest
 from support.corpus import mixed
+from support.json_process import PATIENCE, Lines
 from support.operator import Operator
 from support.oracle import RCLONE_FIELDS, compare, fill
 
@@ -90,3 +91,27 @@ def test_a_plan_that_was_changed_in_its_bucket_is_refused(
     client.put_object(Bucket=bucket, Key=key, Body=plan.replace(b"objects: 3", b"objects: 2"))
     refused = on_rclone.run("apply", said["url"])
     assert refused.code == 5 and said["url"] in refused.err
+
+
+def test_a_paused_run_lets_nobody_begin_until_it_is_resumed(on_rclone: Operator, seed: int, sql: Sql) -> None:
+    planned(on_rclone, seed, 60)
+    on_rclone.run("apply", on_rclone.plan_path, "--only", "canary").ok()
+    on_rclone.run("limit", "1", "requests_per_second=10").ok()
+    with on_rclone.background("apply", on_rclone.plan_path, "--json") as worker:
+        lines = Lines(worker)
+        lines.until(lambda said: said["type"] == "progress" and said["done"] > 10)
+        assert "is paused" in on_rclone.run("pause", "1").ok().out
+        assert lines.until(lambda said: said["type"] == "diagnostic")["code"] == "RunPaused"
+        assert worker.wait(PATIENCE) == 75
+    (done,) = sql("SELECT count(*) FROM ledger.completion")
+    assert sql("SELECT count(*) FROM ledger.chunk WHERE state = 2") == [(0,)]
+    again = on_rclone.run("apply", on_rclone.plan_path)
+    assert (again.code, "was paused by" in again.err) == (75, True)
+    assert on_rclone.run("apply", on_rclone.plan_path, "--processes", "2").code == 75
+    assert sql("SELECT count(*) FROM ledger.completion") == [done], "nobody has moved anything since"
+    assert "paused by" in on_rclone.run("status").ok().out
+    on_rclone.run("resume", "1").ok()
+    on_rclone.run("limit", "1", "requests_per_second=plan").ok()
+    on_rclone.run("apply", on_rclone.plan_path).ok()
+    assert arrived(on_rclone)
+    assert on_rclone.run("pause", "1").code == 64, "it has ended"

@@ -168,16 +168,16 @@ class LedgerMachine(RuleBasedStateMachine):
         for known in late:
             known.state = ChunkState.READY
 
-    @rule(state=st.sampled_from([RunState.OPEN] * 6 + [RunState.PAUSED, RunState.DRAINING]))
+    @rule(state=st.sampled_from([RunState.OPEN] * 6 + [RunState.PAUSED] * 2))
     def change_state(self, state: RunState) -> None:
-        if self.state in (RunState.OPEN, RunState.PAUSED, RunState.DRAINING):
+        if self.state in (RunState.OPEN, RunState.PAUSED):
             self.state = state
         assert change_state(type(self).sql, self.run.run_id, state) is self.state
 
     @rule(luck=st.integers(0, 3))
     def unlock(self, luck: int) -> None:
         """Somebody breaks the lock; the plan is applied again, by a new worker."""
-        if luck or self.state not in (RunState.OPEN, RunState.PAUSED, RunState.DRAINING):
+        if luck or self.state not in (RunState.OPEN, RunState.PAUSED):
             return
         rival = ledger_plan(lineage=f"rival-{next(numbers)}", sections=self.plan.sections)
         with pytest.raises(LockHeld) as caught:

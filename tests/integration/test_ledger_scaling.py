@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
-from support.ledger_plan import change_state, chunk_specs, ledger_plan, report
+from support.ledger_plan import chunk_specs, ledger_plan, report
 
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import Lane, Run, RunState, Scaling
+from executor.ledger.values import Lane, Run, Scaling
 from schema.process_view import EndpointView, ProcessView
 
 Sql = Callable[..., list[tuple[object, ...]]]
@@ -51,11 +52,17 @@ def test_what_is_leased_keeps_its_workers(ledger: Ledger) -> None:
     assert (found.ready_chunks, found.leased_chunks, found.workers, found.desired_workers) == (0, 2, 1, 2)
 
 
-@pytest.mark.parametrize("state", [RunState.PAUSED, RunState.DRAINING])
-def test_a_paused_run_wants_nobody(ledger: Ledger, sql: Sql, state: RunState) -> None:
+def test_a_paused_run_wants_nobody_and_says_who_paused_it(ledger: Ledger) -> None:
     run = accepted(ledger)
-    change_state(sql, run.run_id, state)
+    assert ledger.runs.paused_by(run.run_id) is None
+    assert (ledger.runs.pause(run.run_id, who="ann"), ledger.runs.pause(run.run_id, who="bob")) == (True, False)
     assert asked(ledger, run)[-2:] == ("paused", 0)
+    pause = ledger.runs.paused_by(run.run_id)
+    assert pause is not None
+    assert (pause.who, pause.since.utcoffset()) == ("ann", timedelta(0))
+    assert (ledger.runs.resume(run.run_id, who="bob"), ledger.runs.resume(run.run_id, who="bob")) == (True, False)
+    assert asked(ledger, run).desired_workers > 0
+    assert ledger.runs.paused_by(run.run_id) is None
 
 
 def test_while_every_worker_waits_for_an_endpoint_nobody_else_is_wanted(ledger: Ledger) -> None:

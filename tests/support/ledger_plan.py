@@ -70,7 +70,7 @@ def chunk_specs(plan: Plan, step: int = 5, lane: Lane = Lane.WHOLE) -> list[Chun
 
 
 def change_state(sql: Callable[..., list[tuple[object, ...]]], run_id: int, state: RunState) -> RunState:
-    """Set an unfinished run OPEN, PAUSED or DRAINING, as no command does yet; the state it is in now."""
+    """Set an unfinished run OPEN or PAUSED, by nobody; the state it is in now."""
     sql("UPDATE ledger.run SET state = %s WHERE run_id = %s AND state IN (1, 2, 3)", state, run_id)
     return RunState(sql("SELECT state FROM ledger.run WHERE run_id = %s", run_id)[0][0])
 
