@@ -23,6 +23,7 @@ COMMANDS = {
     "publish": ("publish:publish_command", "Put a plan and its manifests into a bucket."),
     "apply": ("apply:apply_command", "Carry out a plan, or go on where it stopped."),
     "status": ("status:status_command", "Progress, outcomes, failures, flow."),
+    "advise": ("advise:advise_command", "What more or fewer workers would bring a run."),
     "verify": ("verify:verify_command", "Prove that source and destination are equal."),
     "certify": ("proof.certify:certify_command", "Write a certificate of what a run has put in place."),
     "report": ("proof.report:report_command", "A run in one file: verdict, figures, curves, failures."),

@@ -1,0 +1,35 @@
+"""advise: what more workers, fewer, or another limit would bring a run."""
+
+from __future__ import annotations
+
+import click
+
+from s3migrate.commands.common import chosen_run, json_lines, told_as_json
+from s3migrate.settings import read_settings
+from s3migrate.views.advice import advice_figures, advise
+from s3migrate.views.why import why_of
+from s3migrate.wiring import open_ledger
+
+
+@click.command("advise", short_help="What more or fewer workers would bring a run.")
+@click.argument("run_id", metavar="RUN", type=int, required=False)
+@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", help="How it is told.")
+@told_as_json
+def advise_command(run_id: int | None, shape: str) -> None:
+    """What another number of workers would bring RUN (default: the latest), by what it has been seen to do.
+
+    Never more workers than its endpoints were seen to bear. Exit 0 whatever the advice.
+    """
+    ledger = open_ledger(read_settings())
+    try:
+        run = chosen_run(ledger, run_id)
+        progress = ledger.reports.progress(run.run_id)
+        why = why_of(ledger, progress)
+        found = advise(progress, ledger.workers.scaling(run.run_id), why, ledger.samples.history(run.run_id))
+    finally:
+        ledger.close()
+    if shape == "json":
+        json_lines().emit({"type": "advice", "run_id": run.run_id, **advice_figures(found)})
+        return
+    click.echo(f"Run {run.run_id}: {found.sentence}")
+    click.echo(f"  why not faster: {why.sentence}")
