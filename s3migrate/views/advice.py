@@ -55,14 +55,14 @@ class _Step:
     refused: bool
 
 
-def advise(progress: Progress, scaling: Scaling | None, why: Why, history: Sequence[FlowPoint]) -> Advice:
+def advise(progress: Progress, scaling: Scaling | None, why: Why, *, history: Sequence[FlowPoint]) -> Advice:
     """The advice for a run with this *history*, oldest first."""
     steps = [_step(point) for point in history if point.counts.seconds > 0]
     recent = [step.rate for step in steps[-RECENT_STEPS:]]
     rate = sum(recent) / len(recent) if recent else None
     borne = max((step.rate for step in steps if not step.refused), default=None)
     workers = progress.workers
-    advised, reason = _advised(scaling, why, steps, workers)
+    advised, reason = _advised(scaling, why, steps, workers=workers)
     if progress.state in ENDED:
         advised, reason = 0, f"The run is {progress.state.name.lower()}: no worker is of use to it"
     expected = _expected(rate, borne, steps, now=workers, then=advised)
@@ -77,7 +77,7 @@ def advise(progress: Progress, scaling: Scaling | None, why: Why, history: Seque
         expected,
         seconds_left,
         seconds_then,
-        _sentence(reason, workers, advised, (seconds_left, seconds_then)),
+        _sentence(reason, workers, advised, seconds=(seconds_left, seconds_then)),
     )
 
 
@@ -89,16 +89,15 @@ def _step(point: FlowPoint) -> _Step:
     return _Step(workers, counts.objects / point.seconds, refused > REFUSED_SHARE * asked)
 
 
-def _advised(scaling: Scaling | None, why: Why, steps: Sequence[_Step], workers: int) -> tuple[int, str]:
+def _advised(scaling: Scaling | None, why: Why, steps: Sequence[_Step], *, workers: int) -> tuple[int, str]:
     """How many workers, and why."""
     usable = scaling.desired_workers if scaling is not None else workers
     if scaling is not None and usable < workers:
         return usable, f"The run can use {usable} ({scaling.reason})"
     calm = _calm(steps)
     if calm is not None and (workers > calm or why.bottleneck is Bottleneck.THROTTLING):
-        return min(
-            workers, calm
-        ), f"The endpoints refuse requests; {counted_text(calm, 'worker')} they were seen to bear"
+        bearable = counted_text(calm, "worker")
+        return min(workers, calm), f"The endpoints refuse requests; they were seen to bear {bearable}"
     if not steps or why.bottleneck is Bottleneck.UNKNOWN:
         return workers, "Not known yet: a process tells every ten seconds what its threads wait for"
     if why.bottleneck not in HELPED_BY_WORKERS:
@@ -148,7 +147,7 @@ def _seconds(objects: int, rate: float | None) -> float | None:
     return objects / rate if rate else None
 
 
-def _sentence(reason: str, workers: int, advised: int, seconds: tuple[float | None, float | None]) -> str:
+def _sentence(reason: str, workers: int, advised: int, *, seconds: tuple[float | None, float | None]) -> str:
     now = counted_text(workers, "worker")
     if advised == workers:
         return f"Leave it at {now}. {reason}."

@@ -40,7 +40,7 @@ def asked(
     state: RunState = RunState.OPEN,
 ) -> Advice:
     scaling = Scaling(1, "", "", usable, 0, 1, 1, workers, "working", usable)
-    return advise(progress(workers, state), scaling, Why(bottleneck, {}, f"It is {bottleneck.value}."), points)
+    return advise(progress(workers, state), scaling, Why(bottleneck, {}, f"It is {bottleneck.value}."), history=points)
 
 
 def test_more_workers_where_nothing_was_refused_but_no_more_than_twice_as_many() -> None:
