@@ -154,6 +154,8 @@ class Setting(StrEnum):
     """What sampled source objects have that a migration may lose; words separated by ', '."""
     SYSTEM_HEADERS_LOST = "system_headers_lost"
     """Names separated by ', '."""
+    SYSTEM_HEADERS_REFUSED = "system_headers_refused"
+    """Of those: a write that carries one is refused."""
     SERVER_HEADERS = "server_headers"
     """Headers the server adds to every object although nobody set them; see schema/server_headers.py."""
     PROBE = "probe"

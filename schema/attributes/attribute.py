@@ -173,3 +173,5 @@ class Kept:
     """See headers.metadata_limit."""
     changed_headers: frozenset[str] = NOBODY
     """System headers that the destination was seen not to keep."""
+    refused_headers: frozenset[str] = NOBODY
+    """Of those: no write may carry them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from schema.attributes.attribute import Attribute, Feature, Kept
-from schema.attributes.headers import HEADERS, dropped_characters, lost_headers, metadata_limit
+from schema.attributes.headers import HEADERS, dropped_characters, lost_headers, metadata_limit, refused_headers
 from schema.attributes.layout import Annotations, PartLayout
 from schema.attributes.protection import Acl, Encryption, LegalHold, Retention
 from schema.attributes.storage_class import StorageClass
@@ -52,5 +52,5 @@ def kept(
     carried = tuple(each for each in asked if type(each).carry is not Attribute.carry)
     compared = tuple(each for each in asked if type(each).compare is not Attribute.compare)
     own = [ServerHeaders.read(end.setting(Setting.SERVER_HEADERS)) for end in (source, facts)]
-    limits = dropped_characters(facts), metadata_limit(facts), lost_headers(facts)
+    limits = dropped_characters(facts), metadata_limit(facts), lost_headers(facts), refused_headers(facts)
     return Kept(preserve, facts, customer_key, own[0], own[1], carried, compared, *limits)

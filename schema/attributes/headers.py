@@ -67,6 +67,9 @@ class SystemHeaders(Attribute):
         for name in SYSTEM_HEADERS:
             if name not in source or name in own:
                 continue
+            if name in kept.refused_headers:
+                write.dropped.append((self.loss, name))
+                continue
             value = source[name]
             if name == "content-encoding":
                 value = stored_encoding(value)
@@ -204,6 +207,11 @@ _SIZES: Final = ((Fact.METADATA_2KB, 1024), (Fact.METADATA_4KB, 2048))
 def lost_headers(facts: Capabilities) -> frozenset[str]:
     """System headers that did not come back as the probe sent them."""
     return frozenset(facts.setting(Setting.SYSTEM_HEADERS_LOST).split(", ")).intersection(SYSTEM_HEADERS)
+
+
+def refused_headers(facts: Capabilities) -> frozenset[str]:
+    """System headers that make the destination refuse a write."""
+    return frozenset(facts.setting(Setting.SYSTEM_HEADERS_REFUSED).split(", ")).intersection(SYSTEM_HEADERS)
 
 
 def dropped_characters(facts: Capabilities) -> frozenset[str]:

@@ -49,11 +49,31 @@ def check_headers(canary: Canary) -> Facts:
     for feature in FEATURES:
         if feature not in taken:
             answer = canary.put("headers", BODY, feature.headers)
-            if isinstance(answer, StoreError):
-                facts[feature.fact] = refusal(answer)
-            else:
+            if not isinstance(answer, StoreError):
                 facts |= _judge_head(canary, [feature])
+            elif feature.fact == Fact.SYSTEM_HEADERS and refusal(answer) == REJECTED:
+                facts |= _check_one_by_one(canary, feature)
+            else:
+                facts[feature.fact] = refusal(answer)
     return facts if tagged else facts | _check_tags(canary, False)
+
+
+def _check_one_by_one(canary: Canary, feature: Feature) -> Facts:
+    """The system headers together were refused: which of them a write may not carry, and what comes of the others."""
+    refused, taken = [], []
+    for header in feature.headers:
+        answer = canary.put("headers", BODY, [header])
+        if isinstance(answer, StoreError) and refusal(answer) == REJECTED:
+            refused.append(header[0])
+        else:
+            taken.append(header)
+    others = Feature(feature.fact, tuple(taken))
+    if not refused or isinstance(canary.put("headers", BODY, taken), StoreError):
+        return {feature.fact: REJECTED}
+    facts = _judge_head(canary, [others])
+    lost = [*refused, *filter(None, str(facts.get(Setting.SYSTEM_HEADERS_LOST, "")).split(", "))]
+    named = {Setting.SYSTEM_HEADERS_LOST: ", ".join(lost), Setting.SYSTEM_HEADERS_REFUSED: ", ".join(refused)}
+    return facts | {feature.fact: IGNORED} | named
 
 
 def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:

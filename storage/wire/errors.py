@@ -64,6 +64,8 @@ _TLS_WANTED = re.compile(
 """What servers answer to plain HTTP at a port that speaks TLS (nginx, Go, Apache and others)."""
 _TLS_ALERT = b"\x15\x03"
 _MESSAGE_SHOWN = 300
+LONGEST_WAIT = 60.0
+"""Seconds. A server may ask for more; it does not get it."""
 _KEY_GONE = ("", "NoSuchKey", "NotFound")
 _FULL_CODE = re.compile(
     r"(?:quota|storage|capacity|disk|space|cap)_?(?:limit_?)?(?:has_?been_?)?(?:exceeded|reached|full|exhausted)|"
@@ -313,7 +315,15 @@ def from_error_document(headers: Mapping[str, str], body: bytes, call: Call) -> 
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds the server asks to wait: x-amz-retry-after (milliseconds) or Retry-After (seconds, or a date)."""
+    """Seconds the server asks to wait: x-amz-retry-after (milliseconds) or Retry-After (seconds, or a date).
+
+    A wait of hours is a mistake, or a maintenance that may end sooner: it is asked again after LONGEST_WAIT.
+    """
+    asked = _asked_wait(headers, now)
+    return None if asked is None else min(asked, LONGEST_WAIT)
+
+
+def _asked_wait(headers: Mapping[str, str], now: float) -> float | None:
     exact = headers.get("x-amz-retry-after", "")
     if exact.isascii() and exact.isdigit():
         return int(exact) / 1000.0

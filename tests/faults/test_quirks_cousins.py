@@ -156,3 +156,25 @@ def test_a_source_that_tells_of_tags_and_shows_none(on_moto: Operator) -> None:
         on_moto.apply().ok()
         on_moto.verify("--level", "content").ok()
     assert {each.field for each in compare(on_moto.source_side, on_moto.destination_side)} == {"tags"}
+
+
+@pytest.mark.parametrize("refused", ["content-language", None], ids=["refused", "control"])
+def test_a_header_that_no_write_may_carry_is_a_loss_and_the_object_arrives_without_it(
+    on_moto: Operator, refused: str | None
+) -> None:
+    """The headers that are taken travel all the same."""
+    put = on_moto.source.client().put_object
+    put(Bucket=on_moto.source_bucket, Key="k", Body=b"1", ContentLanguage="de", CacheControl="max-age=9")
+    put(Bucket=on_moto.source_bucket, Key="plain", Body=b"1", CacheControl="max-age=9")
+    quirks = [Refuses(400, "InvalidArgument", Which(header=refused))] if refused else []
+    with QuirkProxy(on_moto.destination.endpoint_url, *quirks) as proxy:
+        on_moto.destination_url = proxy.endpoint_url
+        on_moto.plan().ok()
+        if refused:
+            assert "the destination does not keep content-language" in on_moto.plan_path.read_text()
+            on_moto.declare(accept_loss=["system-headers"])
+            on_moto.plan().ok()
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+    differing = {(each.key, each.field) for each in compare(on_moto.source_side, on_moto.destination_side)}
+    assert differing == ({("k", "ContentLanguage")} if refused else set())

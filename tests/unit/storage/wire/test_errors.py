@@ -10,6 +10,7 @@ from schema import errors
 from schema.errors import StoreError
 from storage.wire.codes import BY_CODE, BY_FAULT, BY_STATUS
 from storage.wire.errors import (
+    LONGEST_WAIT,
     Call,
     Purpose,
     from_answer,
@@ -253,6 +254,7 @@ def test_a_result_is_no_error_document() -> None:
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "٣"}, None),
+        ({"retry-after": "86400"}, LONGEST_WAIT),
     ],
 )
 def test_retry_after(headers: dict[str, str], expected: float | None) -> None:
