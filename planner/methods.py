@@ -98,7 +98,7 @@ def chooser(choice: MethodChoice, preserve: Preserve, section: str) -> MethodOf:
         if choice.insisted:
             raise DeclarationError(
                 f"{section}: policy.transfer is {choice.method}, but {choice.parts_reason}; {in_parts.key[:200]!r} of "
-                f"{size_text(in_parts.size)} is one. Declare transfer: auto or stream, or exclude such objects"
+                f"{size_text(in_parts.size)} is one of them. Declare transfer: auto or stream, or exclude such objects"
             )
         return Method.STREAM
 

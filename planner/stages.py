@@ -163,7 +163,7 @@ def in_running_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     try:
         order = list(nx.lexicographical_topological_sort(graph, key=rank.__getitem__))
     except nx.NetworkXUnfeasible:
-        raise ValueError("the stages depend on each other in a circle") from None
+        raise ValueError("the stages depend on each other in a cycle") from None
     return tuple(by_id[name] for name in order)
 
 

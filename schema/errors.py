@@ -286,7 +286,7 @@ class DescriptorsExhausted(StoreError):
 def descriptors_exhausted(what: str, *, operation: str = "", key: str = "") -> DescriptorsExhausted:
     """The error of *what* failing because this process has as many descriptors open as it may."""
     return DescriptorsExhausted(
-        f"{what}: this process has as many files and connections open as this machine lets it; "
+        f"{what}: this process has as many files and connections open as its limit allows; "
         "raise the limit (ulimit -n), or declare fewer limits.workers",
         operation=operation,
         key=key,
@@ -387,7 +387,7 @@ class AllowanceSpent(StoreError):
 
 
 class UnsignedPayloadRefused(StoreError):
-    """The endpoint takes no body whose SHA-256 is not signed, and this body cannot be hashed before it is sent."""
+    """The endpoint requires a signed SHA-256 of the body, and this body cannot be hashed before it is sent."""
 
     exit_code = ExitCode.UNTRUSTWORTHY
     retryable = False

@@ -77,7 +77,7 @@ _ADVICE: dict[str, str] = {
     "run, and name them with {env: ...}",
 }
 _ADVICE_BY_LEAF: dict[type[StoreError], str] = {
-    CredentialsMisconfigured: "mend the AWS configuration (~/.aws/config, AWS_CONFIG_FILE, AWS_*) and run again",
+    CredentialsMisconfigured: "fix the AWS configuration (~/.aws/config, AWS_CONFIG_FILE, AWS_*) and run again",
     CredentialsExpired: "renew the session and run again",
     ClockSkewed: "set this machine's clock (NTP)",
 }
@@ -96,7 +96,7 @@ def credential_failure(error: Exception, what: str, operation: str = "GetCredent
     names = [kind.__name__ for kind in type(error).__mro__]
     leaf = next((_BY_NAME[name] for name in names if name in _BY_NAME), CredentialsRefused)
     advice = next((_ADVICE[name] for name in names if name in _ADVICE), _ADVICE_BY_LEAF.get(leaf))
-    words = f"{what} could not be had: {_told(error, names)}"
+    words = f"{what} could not be obtained: {_told(error, names)}"
     return leaf(f"{words}; {advice}" if advice else words, operation=operation)
 
 
@@ -121,8 +121,8 @@ def _refused_by_service(error: Exception, response: Mapping[str, Any], what: str
     advice = _ADVICE_BY_LEAF.get(leaf, "check the role's trust policy, its external_id and the keys that assume it")
     told = f"{what}: {asked} was refused: {reason}"
     if leaf is ConnectionFailed:
-        told = f"{what}: {asked} is not to be had now: {reason}"
-        advice = "it will be asked again"
+        told = f"{what}: {asked} is unavailable now: {reason}"
+        advice = "it will be tried again"
     request_id = str(metadata.get("RequestId", ""))
     return leaf(f"{told}; {advice}", operation=asked, status=status, code=code, request_id=request_id)
 

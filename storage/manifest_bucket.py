@@ -52,7 +52,7 @@ class ManifestBucket:
         except ObjectMissing:
             raise ManifestMissing(
                 f"manifest {digest} is not in s3://{store.bucket}/{key}; "
-                "publish the plan's manifests there again, or plan anew"
+                "publish the plan's manifests there again, or make a new plan"
             ) from None
         return io.BytesIO(body)
 

@@ -62,8 +62,8 @@ def read_source(route: Route, entry: Entry, head: ObjectHead, *, ask: AskTags = 
         tags = route.source.get_tags(entry.key, version_id=entry.version_id)
         if head.tag_count and not tags:
             raise ResponseUnreadable(
-                f"GetObjectTagging {entry.key!r}: no tags, where the object's head counts {head.tag_count}; they "
-                "changed just now, or the answer is not to be believed",
+                f"GetObjectTagging {entry.key!r}: no tags came back, but HEAD reports {head.tag_count}; they "
+                "changed in between, or the answer cannot be trusted",
                 operation="GetObjectTagging",
                 key=entry.key,
             )

@@ -239,7 +239,7 @@ def _compare_read(mine: str, theirs: str, what: str, *, key: str) -> None:
         raise DigestMismatch(
             f"{key!r}: the bytes read have {what} {mine}, the source says {theirs}; nothing was written. "
             "Read the object again; if it happens again, the source's stored bytes or its network path are damaged, or "
-            "its ETags look like MD5s and are none: declare etags: opaque at the source then, and plan again.",
+            "its ETags look like MD5s but are not: in that case declare etags: opaque at the source and plan again.",
             operation="GetObject",
             key=key,
         )

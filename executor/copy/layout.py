@@ -112,8 +112,8 @@ def layout_of(
     if LOSS in accepted_losses(route):
         return parts_of(entry.size, route.part_size(entry.size))
     raise ObjectRefused(
-        f"{entry.key!r}: the source does not tell how its {count} parts were cut, so preserve.part_layout cannot be "
-        f"met; accept_loss: [{LOSS}] would cut it anew",
+        f"{entry.key!r}: the source does not report the sizes of its {count} parts, so preserve.part_layout cannot be "
+        f"met; accept_loss: [{LOSS}] would copy it in parts of other sizes",
         operation="HeadObject",
         key=entry.key,
     )
@@ -131,7 +131,7 @@ def require_same_etag(route: Route, entry: Entry, parts: Sequence[PartRecord]) -
     foreseen = integrity.etag_of_parts([digest for digest in digests if digest is not None])
     if foreseen != entry.etag:
         raise ObjectRefused(
-            f"{entry.key!r}: these parts make the ETag {foreseen}, the source has {entry.etag}; its ETag does not "
+            f"{entry.key!r}: these parts give the ETag {foreseen}, but the source has {entry.etag}; its ETag does not "
             f"follow from its parts (encryption, another server). Nothing was published; accept_loss: [{LOSS}]",
             operation="CompleteMultipartUpload",
             key=entry.target,

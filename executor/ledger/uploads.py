@@ -56,7 +56,7 @@ class Uploads:
             upload_id = transaction.value(f"SELECT upload_id FROM ledger.upload WHERE {OPEN_OF_OBJECT}", **place)
             if upload_id is None:
                 raise LeaseLost(
-                    f"the upload of object {ord} in chunk {chunk.chunk_no} of run {chunk.run_id} was forgotten"
+                    f"run {chunk.run_id}, chunk {chunk.chunk_no}: the upload of object {ord} is no longer in the ledger"
                 )
             newest = {part.part_no: part for part in parts}
             transaction.insert(

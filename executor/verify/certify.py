@@ -53,7 +53,7 @@ def require_ended(ledger: Ledger, run: Run) -> None:
         progress = ledger.reports.progress(run.run_id)
         raise RunUnfinished(
             f"run {run.run_id} is {run.state.name.lower()}: {progress.done:,} of "
-            f"{counted_text(progress.objects, 'object')} have come to their end. Apply its plan until it ends, then "
+            f"{counted_text(progress.objects, 'object')} have finished. Apply its plan until the run ends, then "
             "certify"
         )
     if run.state is RunState.SUPERSEDED:

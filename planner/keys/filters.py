@@ -44,7 +44,7 @@ def _compile(pattern: str, shown: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.DOTALL)
     except re.error as error:
-        raise DeclarationError(f"the glob {shown!r} cannot be understood: {error}; correct it") from None
+        raise DeclarationError(f"the glob {shown!r} is not valid: {error}; correct it") from None
 
 
 def _translate(glob: str) -> str:

@@ -39,7 +39,7 @@ def key_list_rows(place: FileSource, name: str, inventory: DeclaredInventory) ->
                 last = row.place
                 yield row
         except _UNREADABLE as error:
-            raise InventoryCorrupt(f"{name} cannot be read behind {last}: {error}") from None
+            raise InventoryCorrupt(f"{name} cannot be read after {last}: {error}") from None
 
 
 def _text(data: IO[bytes]) -> Iterator[str]:

@@ -85,7 +85,7 @@ def read_report(place: FileSource, name: str) -> Report:
     try:
         told = read_small(place, beside).decode("ascii", "replace").strip().strip('"').lower()
     except InputMissing:
-        raise InventoryCorrupt(f"{beside} is missing: the report is not complete, or not whole here") from None
+        raise InventoryCorrupt(f"{beside} is missing: the report is incomplete, or was not copied in full") from None
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if told != found:
         raise InventoryCorrupt(f"{name} has MD5 {found}, and {beside} says {told[:40]!r}; fetch the report again")
@@ -165,4 +165,4 @@ def _csv_rows(data: IO[bytes], columns: tuple[Column | None, ...], name: str) ->
                 values = {column: field for column, field in zip(columns, fields, strict=True) if column is not None}
                 yield Row(values, f"{name}, line {line}")
     except _UNREADABLE as error:
-        raise InventoryCorrupt(f"{name} cannot be read behind line {line}: {error}") from None
+        raise InventoryCorrupt(f"{name} cannot be read after line {line}: {error}") from None

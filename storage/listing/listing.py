@@ -186,7 +186,7 @@ class _Walk:
             seen.add(place)
             if repeated > max(_REPEATED_PAGES, len(seen)) and page.entries:
                 raise ListingRefused(
-                    f"the server goes on sending pages of bucket {self.bucket.name!r} it has sent before, from "
+                    f"the server keeps repeating pages of bucket {self.bucket.name!r}, from "
                     f"{page.entries[0].key!r} on. Nothing is planned from a listing that cannot be trusted",
                     operation="LIST",
                 )
@@ -221,7 +221,7 @@ class _Walk:
         if (count, hashes) != (handed_out.count, handed_out.hashes):
             raise ListingUnordered(
                 f"the listing of bucket {self.bucket.name!r} is not in order, which showed only after "
-                f"{handed_out.last!r}. It must be begun anew and sorted",
+                f"{handed_out.last!r}. It must be listed again and sorted",
                 operation="LIST",
                 key=handed_out.last,
             )

@@ -59,14 +59,14 @@ class TokenLoop:
         self._empty = 0 if entries else self._empty + 1
         if self._empty > MOST_EMPTY:
             raise ListingRefused(
-                f"the server goes on after {MOST_EMPTY:,} empty pages in a row: the listing would never end. Nothing "
-                "is planned from a listing that cannot be trusted",
+                f"the server sent {MOST_EMPTY:,} empty pages in a row and announces more: the listing would never end. "
+                "Nothing is planned from a listing that cannot be trusted",
                 operation="LIST",
                 status=200,
             )
         if following and following == self._kept:
             raise ListingRefused(
-                f"the server answers the same continuation again ({following[0][1][:80]!r}): the listing would never "
+                f"the server returned the same continuation again ({following[0][1][:80]!r}): the listing would never "
                 "end. Nothing is planned from a listing that cannot be trusted",
                 operation="LIST",
                 status=200,

@@ -136,7 +136,7 @@ def _begin(canary: Canary, other_ways: Sequence[tuple[str, ObjectStore]], facts:
         if isinstance(seen, ObjectMissing):
             raise DeclarationError(
                 f"endpoint_url: {url} does not lead to the same bucket as the endpoint in use: what is written through "
-                f"the one cannot be seen through the other ({seen}); name only endpoints of one bucket"
+                f"one cannot be seen through the other ({seen}); name only endpoints of one bucket"
             )
     removed = canary.ask(lambda: canary.store.delete(canary.key("first"), version_id=written.version_id))
     if isinstance(removed, StoreError):

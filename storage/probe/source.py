@@ -141,7 +141,7 @@ class _Survey:
         else:
             return
         raise AccessRefused(
-            f"no object of s3://{self.canary.store.bucket} may be read: {refused}; {need}",
+            f"no object of s3://{self.canary.store.bucket} can be read: {refused}; {need}",
             operation=refused.operation,
             key=refused.key,
             status=refused.status,

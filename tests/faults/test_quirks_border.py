@@ -279,9 +279,9 @@ SESSION = "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://x.in
 SSO = f"[profile p]\nsso_session = s\nsso_account_id = 1\nsso_role_name = r\n{SESSION}"
 PROFILES: list[tuple[str, str, int, str]] = [
     ("control", f"[profile p]\n{KEYED}", 0, ""),
-    ("malformed", "[profile p\nnonsense", 78, "mend the AWS configuration"),
+    ("malformed", "[profile p\nnonsense", 78, "fix the AWS configuration"),
     ("missing", "[profile other]\nregion = x\n", 77, "could not be found"),
-    ("loop", LOOP, 78, "mend the AWS configuration"),
+    ("loop", LOOP, 78, "fix the AWS configuration"),
     ("partial", "[profile p]\naws_access_key_id = a\n", 77, "missing"),
     ("process fails", "[profile p]\ncredential_process = /bin/false\n", 77, "custom-process"),
     ("process absent", "[profile p]\ncredential_process = /nowhere/at/all\n", 78, "/nowhere/at/all"),

@@ -67,7 +67,9 @@ def test_a_declaration_that_insists_is_refused_for_an_object_that_cannot_be_copi
     insisting = MethodChoice(Method.SERVER_COPY, "one endpoint", NO_PARTS.parts_reason, insisted=True)
     choose = chooser(insisting, Preserve(), "main")
     assert choose([entry(MAX_PART)]) is COPIED
-    with pytest.raises(DeclarationError, match=r"it copies no parts, .*'k' of 6.0 GiB is one. Declare transfer: auto"):
+    with pytest.raises(
+        DeclarationError, match=r"it copies no parts, .*'k' of 6.0 GiB is one of them. Declare transfer: auto"
+    ):
         choose([entry(6 * GIB)])
 
 

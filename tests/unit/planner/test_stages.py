@@ -123,7 +123,7 @@ def test_any_set_of_stages_is_a_dag_over_itself(used: set[str]) -> None:
 
 
 def test_bad_graphs_are_refused() -> None:
-    with pytest.raises(ValueError, match="circle"):
+    with pytest.raises(ValueError, match="cycle"):
         in_running_order([Stage("a", ("b",), Gate.COPIED), Stage("b", ("a",), Gate.COPIED)])
     with pytest.raises(ValueError, match="does not exist"):
         in_running_order([Stage("a", ("b",), Gate.COPIED)])

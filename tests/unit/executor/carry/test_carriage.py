@@ -40,7 +40,7 @@ def test_tags_that_the_head_counts_are_read() -> None:
 
 
 def test_an_answer_without_the_tags_that_the_head_counts_is_not_believed() -> None:
-    with pytest.raises(ResponseUnreadable, match="'photo': no tags, where the object's head counts 2") as raised:
+    with pytest.raises(ResponseUnreadable, match="'photo': no tags came back, but HEAD reports 2") as raised:
         read_source(route(()), ENTRY, counted("2"))
 
     assert raised.value.retryable, "the tags may have been taken away a moment ago: the next head says so"

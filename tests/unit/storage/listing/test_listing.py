@@ -95,7 +95,7 @@ def late_disorder() -> ListingServer:
 
 def test_disorder_after_keys_were_handed_out_asks_for_a_second_start_that_succeeds() -> None:
     order = ListingHabits()
-    with pytest.raises(ListingUnordered, match="begun anew"):
+    with pytest.raises(ListingUnordered, match="listed again"):
         keys(late_disorder(), habits=order)
 
     assert keys(late_disorder(), habits=order) == sorted(entry.key for entry in late_disorder().entries)
