@@ -98,7 +98,7 @@ def written_etag(body: bytes, root: str) -> str | None:
     """
     tree = parse_document(body, root)
     if not len(tree):
-        raise ValueError(f"<{root}> is empty")
+        raise ValueError(f"the answer is an empty <{root}>")
     return bare_etag(tree.findtext("ETag") or "") or None
 
 
