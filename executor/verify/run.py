@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from executor.copy.job import Tools
 from executor.early_stop import EarlyStop
@@ -27,6 +28,23 @@ AT_ONCE = 32
 NOT_MOVED = (Action.CONFLICT, Action.UNSUPPORTED, Action.EXCLUDED)
 """What a plan may decide instead of moving a key of the source."""
 Report = Callable[[Mismatch], None]
+TOLD_EACH = 256
+"""Keys or objects between two words on how far verify is."""
+K = TypeVar("K")
+
+
+@dataclass(slots=True)
+class Looked:
+    """How far verify is, both sides and all sections together."""
+
+    listed: int = 0
+    """Keys."""
+    objects: int = 0
+    """Compared one by one; 0 at level listing."""
+
+
+def _ignore(_looked: Looked) -> None:
+    """For verifying without an observer."""
 
 
 @dataclass(slots=True)
@@ -73,6 +91,9 @@ class VerifyRun:
     sample: int | None = None
     """At the deeper levels, check only this many objects of each section, chosen by the hash of their key."""
     parallel_listing: int = 4
+    on_progress: Callable[[Looked], None] = _ignore
+    """Told in the calling thread; the record goes on changing."""
+    _looked: Looked = field(default_factory=Looked)
 
     def run(self, report: Report) -> Tallies:
         """Each finding goes to *report* once, in the calling thread.
@@ -100,6 +121,9 @@ class VerifyRun:
                 tallies.planned += sum(b.objects for b in self.plan.batches if b.section == section.id)
                 continue
             for proven in self._objects(route, lines, told, tallies=tallies):
+                self._looked.objects += 1
+                if self._looked.objects % TOLD_EACH == 1:
+                    self.on_progress(self._looked)
                 if proven is None:
                     tallies.proven += 1
                 else:
@@ -116,10 +140,17 @@ class VerifyRun:
         section, parallel = route.section, self.parallel_listing
         believe = believed(route.source_facts)
         listing = route.source.list_objects(section.source.prefix, parallel=parallel, believe=believe)
-        yield from source_findings(section.id, listing, lines.by_source())
+        yield from source_findings(section.id, self._counted(listing), lines.by_source())
         believe = believed(route.destination_facts)
         listing = route.destination.list_objects(section.destination.prefix, parallel=parallel, believe=believe)
-        yield from destination_findings(section.id, listing, lines.by_target())
+        yield from destination_findings(section.id, self._counted(listing), lines.by_target())
+
+    def _counted(self, listing: Iterable[K]) -> Iterator[K]:
+        for key in listing:
+            self._looked.listed += 1
+            if self._looked.listed % TOLD_EACH == 1:
+                self.on_progress(self._looked)
+            yield key
 
     def _objects(
         self, route: Route, lines: Expectations, told: set[str], *, tallies: Tallies

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
+from s3migrate.console import output
 from s3migrate.console.failure import report
-from s3migrate.console.json_lines import JsonLines
+from s3migrate.console.json_lines import JsonLines, left_out
 from s3migrate.plan_url import PlanUrl
+from s3migrate.settings import Settings
 from s3migrate.wiring import manifest_store
 from schema.errors import MigrationError, UsageError
 from schema.files.manifest import ManifestStore
@@ -111,6 +113,16 @@ def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
 def say(text: str) -> None:
     """A line on stderr, for people."""
     click.echo(f"s3migrate: {one_line(text)}", err=True)
+
+
+def follow_output(settings: Settings, *, silent: bool) -> bool:
+    """Prepare the output of plan or verify: whether a bar is drawn, on a terminal unless *silent*."""
+    live = settings.stderr_is_terminal and not silent
+    if live:
+        output.detach(left_out)
+    else:
+        output.outlive_readers()
+    return live
 
 
 def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:

@@ -19,8 +19,15 @@ from planner.inputs import PlanInputs, nothing_completed
 from planner.lineage import lineage_of
 from planner.march import EarlierCopy
 from s3migrate import __version__
-from s3migrate.commands.common import PLAN_PLACE, emitter, json_option, read_plan, told_as_json
-from s3migrate.console.output import outlive_readers
+from s3migrate.commands.common import (
+    PLAN_PLACE,
+    emitter,
+    follow_output,
+    json_option,
+    quiet_option,
+    read_plan,
+    told_as_json,
+)
 from s3migrate.plan_url import PlanUrl
 from s3migrate.planning.checkpoints import LISTINGS_FOLDER, CheckpointPlace, listing_checkpoints
 from s3migrate.planning.completed_before import completed_before
@@ -64,6 +71,7 @@ from storage.probe.timing import Timing
     help="Where a source object's size and ETag come from; 'head' asks each one.",
 )
 @click.option("--fresh", is_flag=True, help="List everything, also where an interrupted plan could be gone on with.")
+@quiet_option
 @json_option
 @told_as_json
 def plan_command(  # click passes one argument for each option
@@ -75,6 +83,7 @@ def plan_command(  # click passes one argument for each option
     parallel_listing: int,
     believe: str,
     fresh: bool,
+    quiet: bool,
     as_json: bool,
 ) -> int:
     """List both sides of DECLARATION and write the plan, to be reviewed, and its manifests.
@@ -83,13 +92,12 @@ def plan_command(  # click passes one argument for each option
     them. Planning again with nothing changed rewrites nothing. A killed plan goes on where its listings were.
     """
     settings = read_settings()
-    outlive_readers()
+    lines = _lines(settings, silent=quiet or as_json)
     set_malloc_arenas()
     calm_collector()
     declaration = load_declaration(declaration_path)
     path = output or Path("plans") / f"{declaration.name}.plan.yaml"
     emit = emitter(as_json)
-    lines = PlanLines(_silent if as_json else partial(click.echo, err=True), time.monotonic)
     lines.probing(len(declaration.pairs))
     before = _base(path, base, lineage_of(declaration))
     declaration, endpoints = with_chosen_endpoints(declaration, before, time.monotonic)
@@ -151,6 +159,8 @@ def _planned(
     pairs = {pair.id: probe_pair(declaration, pair, stores[pair.id], terms=asked.terms) for pair in declaration.pairs}
     read = asked.terms.inventories.read
     resumed = asked.terms.checkpoints.resumed
+    if asked.base is not None:
+        lines.expected = {s.id: s.summary["listed"].objects for s in asked.base.sections}
     lines.reading(read)
     lines.resuming(resumed)
     provenance = {
@@ -226,5 +236,11 @@ def _base(path: Path, named: Path | PlanUrl | None, lineage: str) -> Plan | None
     return plan if plan.lineage == lineage else None
 
 
+def _lines(settings: Settings, *, silent: bool) -> PlanLines:
+    """Who shows people how far planning is."""
+    live = follow_output(settings, silent=silent)
+    return PlanLines(_silent if silent else partial(click.echo, err=True), time.monotonic, live)
+
+
 def _silent(_line: str) -> None:
-    """With --json only the outcome is reported."""
+    """With --json and --quiet only the outcome is reported."""

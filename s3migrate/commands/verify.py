@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,26 @@ from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.listing import NOTES, Mismatch, MismatchKind
 from executor.verify.objects import Depth
-from executor.verify.run import Tallies, VerifyRun
-from s3migrate.commands.common import emitter, json_option, plan_argument, read_plan, say, told_as_json
-from s3migrate.console.output import outlive_readers
+from executor.verify.run import Looked, Tallies, VerifyRun
+from s3migrate.commands.common import (
+    emitter,
+    follow_output,
+    json_option,
+    plan_argument,
+    quiet_option,
+    read_plan,
+    say,
+    told_as_json,
+)
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
+from s3migrate.views.plan_progress import VerifyLines
 from s3migrate.views.verify_report import ReportFile
 from s3migrate.wiring import open_ledger, open_sections, preflight, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
+from schema.plan import Plan
 
 FINDINGS_SHOWN = 20
 """Of each verdict, to people."""
@@ -41,10 +53,11 @@ FINDINGS_SHOWN = 20
     type=click.Path(path_type=Path, dir_okay=False),
     help="Every finding, as .jsonl, .csv, .md or .html.",
 )
+@quiet_option
 @json_option
 @told_as_json
-def verify_command(
-    *, plan_path: Path | PlanUrl, level: str, sample: int | None, report_path: Path | None, as_json: bool
+def verify_command(  # click passes one argument for each option
+    *, plan_path: Path | PlanUrl, level: str, sample: int | None, report_path: Path | None, quiet: bool, as_json: bool
 ) -> int:
     """Prove that source and destination are equal for every object of PLAN.
 
@@ -52,7 +65,7 @@ def verify_command(
     tags and checksums are compared. content: and both sides are read and hashed.
     """
     settings = read_settings()
-    outlive_readers()
+    live = follow_output(settings, silent=quiet or as_json)
     set_malloc_arenas()
     plan, manifests = read_plan(plan_path)
     stop = Stop()
@@ -79,6 +92,7 @@ def verify_command(
                 level=Depth(level),
                 tools=reading_tools(budget, stop),
                 sample=sample,
+                on_progress=_ignored if quiet or as_json else _lines(plan, live=live).tell,
             )
             tallies = verification.run(_teller(emit, report, many=len(plan.sections) > 1))
             report.conclude(tallies)
@@ -88,6 +102,15 @@ def verify_command(
             for store in pair:
                 store.close()
     return _conclude(tallies, level, emit)
+
+
+def _lines(plan: Plan, *, live: bool) -> VerifyLines:
+    total = sum(batch.objects for batch in plan.batches)
+    return VerifyLines(partial(click.echo, err=True), time.monotonic, live, total)
+
+
+def _ignored(_looked: Looked) -> None:
+    """With --quiet and --json only findings and the outcome are reported."""
 
 
 def _teller(

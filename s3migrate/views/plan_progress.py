@@ -1,14 +1,19 @@
-"""How far planning is, on the screen: a line at once, then one a second."""
+"""How far plan and verify are: a line at once, then one a second; on a terminal a bar in place of the line before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.inputs import PlanProgress
+from s3migrate.console import output
+from s3migrate.views.progress_rows import bar, drawn, row
 from schema.formats.escape import one_line
-from schema.formats.quantities import count_text
+from schema.formats.quantities import count_text, duration_text
+
+if TYPE_CHECKING:
+    from executor.verify.run import Looked
 
 BETWEEN_SECONDS = 1.0
 
@@ -20,6 +25,10 @@ class PlanLines:
     say: Callable[[str], None]
     clock: Callable[[], float]
     """Seconds, monotonic."""
+    live: bool = False
+    """On a terminal: a bar, redrawn."""
+    expected: Mapping[str, int] = field(default_factory=dict)
+    """Keys at the source, by pair, as the plan before found them. Others are unknown."""
     _began: dict[str, tuple[float, int]] = field(default_factory=dict)
     """By pair: when the first keys were listed, and how many these were."""
     _said: float | None = None
@@ -51,5 +60,55 @@ class PlanLines:
         self._said = now
         source, destination = count_text(progress.source_listed), count_text(progress.destination_listed)
         state = "listed" if progress.finished else "listing"
-        rate = f", {count_text(round((listed - first) / (now - began)))} keys/s" if now - began > 0 else ""
-        self.say(f"  {progress.section}: {state} {source} at the source, {destination} at the destination{rate}")
+        speed = (listed - first) / (now - began) if now > began else 0.0
+        rate = f", {count_text(round(speed))} keys/s" if speed or now > began else ""
+        line = f"  {progress.section}: {state} {source} at the source, {destination} at the destination{rate}"
+        if not self.live or progress.finished:
+            self.say(line)
+            return
+        total = self.expected.get(progress.section)
+        left = _left(now - began, progress, total)
+        show_bar(f"Plan {progress.section}", progress.source_listed, total, words=[line, *left])
+
+
+def _left(seconds: float, progress: PlanProgress, total: int | None) -> list[str]:
+    """How long the source's listing will take yet, where the plan before tells how many keys there are."""
+    if total is None or not 0 < progress.source_listed < total or seconds < BETWEEN_SECONDS:
+        return []
+    return [f"  about {duration_text(seconds * (total - progress.source_listed) / progress.source_listed)} left"]
+
+
+def show_bar(title: str, done: int, total: int | None, *, words: Sequence[str]) -> None:
+    """A bar over the rows *words*, on the terminal, in place of the one before."""
+    rows = drawn([bar(title, done, total), *map(row, words)], columns=output.columns_of_stderr() - 1)
+    output.progress("\n".join(rows), err=True)
+
+
+@dataclass(slots=True)
+class VerifyLines:
+    """Prints how far a verify is, at most once in BETWEEN_SECONDS."""
+
+    say: Callable[[str], None]
+    clock: Callable[[], float]
+    """Seconds, monotonic."""
+    live: bool
+    total: int
+    """Objects of the plan."""
+    _began: float | None = None
+    _said: float | None = None
+
+    def tell(self, looked: Looked) -> None:
+        """The totals so far, the rate and what is left."""
+        now = self.clock()
+        self._began = now if self._began is None else self._began
+        if self._said is not None and now - self._said < BETWEEN_SECONDS:
+            return
+        self._said = now
+        words = f"  {count_text(looked.listed)} keys listed, {count_text(looked.objects)} objects compared"
+        seconds = now - self._began
+        if looked.objects and seconds >= BETWEEN_SECONDS:
+            words += f", {count_text(round((looked.listed + looked.objects) / seconds))}/s"
+        if self.live:
+            show_bar("Verify", looked.objects, self.total, words=[words])
+        else:
+            self.say(words)

@@ -16,6 +16,7 @@ MORE_PARAMETERS: dict[str, str] = {
     "s3migrate/commands/apply.py:apply_command": "click passes one argument for each option",
     "s3migrate/commands/proof/certify.py:certify_command": "click passes one argument for each option",
     "s3migrate/commands/plan.py:plan_command": "click passes one argument for each option",
+    "s3migrate/commands/verify.py:verify_command": "click passes one argument for each option",
     "storage/wire/signer.py:sign": "the parts of a canonical request; a record would only be made and taken apart",
     "s3migrate/commands/show.py:show_command": "click passes one argument for each option",
     "schema/errors.py:__init__": "the facts of one answer, all optional and named; an error is the record",
