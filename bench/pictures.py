@@ -1,0 +1,235 @@
+"""Pictures for docs/: one real run with 503s and a kill -9 in it, as people see it.
+
+    python -m bench.pictures [OBJECTS] [FOLDER]      100,000 and docs/pictures unless said otherwise
+
+Two `rclone serve s3` on the RAM disk, the destination behind the fault proxy. Planned, applied, killed half-way,
+applied again, verified; on the way Chromium draws the pull request's text, the live page and the final report. Then
+the report's figures are compared with SQL and with what the proxy counted; exit 1 if one differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import yaml
+from markdown_it import MarkdownIt
+from support.fault_process import FaultProxyProcess
+from support.fault_relay import Exchange
+from support.fault_rules import Rule, slow_down
+from support.servers import RcloneServer, S3Server
+
+from bench import ROOT
+from bench.beds import Ends
+from bench.contestants import environment
+from bench.measure import EmbeddedLedger
+from bench.workloads import BUCKET, KB, Group, Workload
+
+THROTTLED_SHARE = 0.003
+KILL_AT = 0.45
+"""Share of the objects after which the first apply is killed."""
+SAMPLE_SECONDS = 10.0
+"""A killed process takes with it what it counted since its last sample."""
+WIDTH = 1280
+COMMENT = """<!doctype html><meta charset="utf-8"><title>Pull request</title><style>
+body{font:16px/1.5 sans-serif;max-width:62rem;margin:2rem auto;padding:1rem 2rem;border:1px solid #ccc}
+table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3rem .7rem}code{background:#eee;padding:0 .2rem}
+pre{background:#f4f4f4;padding:.7rem;overflow:auto}pre code{background:none}</style>"""
+
+
+class Proxied(S3Server):
+    """The destination as clients see it: through the proxy."""
+
+    def __init__(self, near: S3Server, endpoint_url: str) -> None:
+        super().__init__()
+        self.endpoint_url = endpoint_url
+        self.access_key, self.secret_key = near.access_key, near.secret_key
+
+
+class Operator:
+    """Types commands in a folder of its own."""
+
+    def __init__(self, folder: Path, ends: Ends) -> None:
+        self.folder = folder
+        self._environment = environment(ends) | {"PYTHONPATH": str(ROOT), "S3MIGRATE_HOME": str(folder / "home")}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """In the background, with stdout to be read."""
+        command = [sys.executable, "-m", "s3migrate", *words]
+        with (self.folder / "log").open("a") as log:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+
+    def run(self, *words: str) -> str:
+        """Its stdout. Raises SystemExit for any exit code but 0."""
+        print(f"$ s3migrate {' '.join(words)}", flush=True)
+        process = self.start(*words)
+        said = process.communicate()[0]
+        if process.returncode:
+            log = (self.folder / "log").read_text()[-1500:]
+            raise SystemExit(f"exit code {process.returncode}: {said[-500:]}\n{log}")
+        return said
+
+
+def picture(page: str, to: Path, *, height: int) -> None:
+    """What Chromium draws of the page at this address."""
+    with tempfile.TemporaryDirectory(prefix="s3migrate-chromium-") as profile:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
+        flags += ["--disable-background-networking", f"--user-data-dir={profile}", f"--window-size={WIDTH},{height}"]
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
+        command = [chromium, *flags, f"--screenshot={to}", page]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+
+
+@contextmanager
+def bed(work: Workload) -> Iterator[tuple[Ends, S3Server, FaultProxyProcess]]:
+    """Both ends, the destination as it is, and the proxy before it."""
+    with ExitStack() as stack:
+        source: S3Server = stack.enter_context(RcloneServer(directory_cache="1s"))
+        if not isinstance(source, RcloneServer):
+            raise TypeError("made above")
+        work.make(source.folder)
+        time.sleep(1.1)  # what the server has seen of its folder is a second old at most
+        near: S3Server = stack.enter_context(RcloneServer())
+        near.create_bucket(BUCKET)
+        client = near.client()
+        for number in range(40):
+            client.put_object(Bucket=BUCKET, Key=f"withdrawn/{number:03d}.bin", Body=b"nobody has this any more")
+        for number in range(25):
+            client.put_object(Bucket=BUCKET, Key=f"g0/000/{number:06d}.bin", Body=b"an older state")
+        proxy = stack.enter_context(FaultProxyProcess(near.endpoint_url, seed=7))
+        yield Ends(source, Proxied(near, proxy.endpoint_url), None), near, proxy
+
+
+def declared(ends: Ends) -> str:
+    """migration.yaml."""
+    sides = {
+        side: {"bucket": BUCKET, "endpoint_url": server.endpoint_url, "credentials": {"env": keys}}
+        for side, server, keys in (("source", ends.source, "OLD"), ("destination", ends.destination, "NEW"))
+    }
+    policy = {"delete_extraneous": "after-verify", "on_destination_newer": "overwrite"}
+    written = {"apiVersion": "s3migrate/v1", "kind": "Migration", "name": "invoices", **sides, "policy": policy}
+    return yaml.safe_dump(written | {"guards": {"max_overwrites": 50, "max_deletes": 50}}, sort_keys=False)
+
+
+def killed(operator: Operator, plan: str) -> float:
+    """Apply *plan* and kill it at KILL_AT; time.monotonic() of the kill."""
+    process = operator.start("apply", plan, "--json")
+    for line in process.stdout or ():
+        told: dict[str, Any] = json.loads(line)
+        if told["type"] == "progress" and told["done"] >= KILL_AT * told["objects"]:
+            process.send_signal(signal.SIGKILL)
+            at = time.monotonic()
+            process.wait()
+            print(f"  killed with {told['done']} of {told['objects']} done", flush=True)
+            return at
+    raise SystemExit(f"the run ended before it could be killed: {(operator.folder / 'log').read_text()[-1500:]}")
+
+
+def resumed(operator: Operator, plan: str, to: Path) -> None:
+    """Apply *plan* to its end, with the live page drawn in the middle of it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    serving = operator.start("status", f"--serve={port}")
+    try:
+        applying = operator.start("apply", plan, "--json")
+        seen = 0
+        for line in applying.stdout or ():
+            told = json.loads(line)
+            seen += told["type"] == "progress"
+            if seen == 5:
+                picture(f"http://127.0.0.1:{port}/run/1", to / "live.png", height=1900)
+                seen += 1
+        if applying.wait():
+            raise SystemExit(f"apply: exit code {applying.returncode}")
+    finally:
+        serving.terminate()
+        serving.wait()
+
+
+def differences(operator: Operator, near: S3Server, proxied: list[Exchange], *, killed_at: float) -> list[str]:
+    """What the report says otherwise than SQL, the destination or the proxy."""
+    report = json.loads((operator.folder / "report.json").read_text())
+    url = operator.run("ledger", "url").strip()
+    ledger = psycopg2.connect(url)
+    with ledger.cursor() as cursor:
+        cursor.execute("SELECT count(*), sum(size) FROM ledger.completion")
+        rows = cursor.fetchone()
+        cursor.execute("SELECT sum(objects), sum(bytes), sum(destination_throttled) FROM ledger.flow_sample")
+        sums = cursor.fetchone()
+    ledger.close()
+    pages = near.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    sizes = [entry["Size"] for page in pages for entry in page.get("Contents", ())]
+    print(f"SQL: completions {rows}, samples {sums}; listed at the destination: {len(sizes)}, {sum(sizes)} bytes")
+    flow = report["flow"]
+    refused = sum(exchange.status == 503 for exchange in proxied)
+    lost = sum(e.status == 503 and killed_at - SAMPLE_SECONDS - 2 < e.started < killed_at for e in proxied)
+    print(f"503s: the proxy gave {refused}, the report has {flow['destination']['throttled']}, {lost} may be lost")
+    found = []
+    if rows is None or sums is None:
+        return ["the ledger is empty"]
+    if (flow["objects"], flow["bytes"], flow["destination"]["throttled"]) != tuple(map(int, sums)):
+        found.append("the report's flow is not the sum of the samples")
+    if not refused - lost <= flow["destination"]["throttled"] <= refused:
+        found.append("the report's 503s are not those that the proxy gave")
+    return found
+
+
+def story(work: Workload, folder: Path, to: Path) -> list[str]:
+    """The whole of it; what differs."""
+    with bed(work) as (ends, near, proxy):
+        operator = Operator(folder, ends)
+        try:
+            (folder / "migration.yaml").write_text(declared(ends))
+            plan = "plans/invoices.plan.yaml"
+            operator.run("plan", "migration.yaml")
+            text = operator.run("show", plan, "--format", "md")
+            (folder / "pull-request.md").write_text(text)
+            rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+            (folder / "pull-request.html").write_text(COMMENT + rendered)
+            picture((folder / "pull-request.html").as_uri(), to / "pull-request.png", height=1500)
+            proxy.set_rules([Rule(slow_down(), operations=("put",), probability=THROTTLED_SHARE)])
+            killed_at = killed(operator, plan)
+            resumed(operator, plan, to)
+            proxied = proxy.history()
+            print(operator.run("verify", plan, "--level", "listing"), end="")
+            operator.run("report", "-o", "report.html")
+            operator.run("report", "-o", "report.json")
+            picture((folder / "report.html").as_uri(), to / "report.png", height=2600)
+            return differences(operator, near, proxied, killed_at=killed_at)
+        finally:
+            EmbeddedLedger(folder / "home").stop()
+
+
+def main() -> int:
+    """Draw, compare, take down."""
+    objects = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    to = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "docs" / "pictures"
+    folder = Path(tempfile.mkdtemp(prefix="s3migrate-pictures-"))
+    os.nice(5)
+    try:
+        found = story(Workload(f"{objects:,} x 1 KB", (Group(objects, KB),)), folder, to.absolute())
+    finally:
+        if os.environ.get("KEEP"):
+            print(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    print("\n".join(found) or "Every figure agrees.")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
