@@ -136,7 +136,7 @@ def _unbroken(points: Sequence[Point], step: float) -> Iterable[list[Point]]:
 
 def _ceiling(value: float, *, binary: bool) -> float:
     """The end of a scale that holds *value* and whose quarters are round."""
-    if value <= 0:
+    if value < 1e-300:  # the powers of ten below end at 0
         return 1.0
     if binary:
         return float(2 ** math.ceil(math.log2(max(value, 4.0))))
