@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from schema.declaration import Addressing, Side
 from schema.ends import access_point
 from schema.errors import DeclarationError
+from storage.wire.signer import encode_path
 
 _DNS_LABEL_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
 _UNPACKING_HOSTS = ("storage.googleapis.com", "r2.cloudflarestorage.com")
 
 
@@ -62,6 +65,44 @@ def locate(side: Side) -> BucketAddress:
     )
 
 
+def redirected(address: BucketAddress, key: str, headers: Mapping[str, str]) -> BucketAddress | None:
+    """Where an answer with these *headers* redirects a request for *key* ('': the bucket); None: nowhere, or to a place
+    that is not known to belong to the same service, to which neither objects nor signatures are sent.
+
+    The same host belongs to it, hosts below it, and between hosts of AWS any other; never http where it was https.
+    """
+    path = request_path(address, key)
+    try:
+        place = urlsplit(urljoin(f"{address.origin}{path}", headers.get("location", "")))
+        asked, _ = urlsplit(address.origin), place.port
+    except ValueError:
+        return None
+    named = encode_path(f"/{key}") if key else ""
+    if "location" not in headers or not _same_service(asked, place) or not place.path.endswith(named):
+        return None
+    root = place.path.removesuffix(named) if named else place.path
+    host = place.netloc.lower().removesuffix(f":{_DEFAULT_PORTS[place.scheme]}")
+    region = headers.get("x-amz-bucket-region", address.region)
+    return BucketAddress(f"{place.scheme}://{host}", host, unquote(root).rstrip("/"), address.unpacks, region)
+
+
+def _same_service(asked: SplitResult, place: SplitResult) -> bool:
+    if place.scheme not in _DEFAULT_PORTS or not place.hostname or not asked.hostname or "@" in place.netloc:
+        return False
+    if asked.scheme != place.scheme and asked.scheme == "https":
+        return False
+    ports = [parts.port or _DEFAULT_PORTS[parts.scheme] for parts in (asked, place)]
+    if asked.scheme == place.scheme and ports[0] != ports[1]:
+        return False
+    below = place.hostname == asked.hostname or place.hostname.endswith(f".{asked.hostname}")
+    return below or all(str(parts.hostname).endswith(_AWS_HOSTS) for parts in (asked, place))
+
+
+def request_path(address: BucketAddress, key: str) -> str:
+    """The path of a request for *key*, or for the bucket, as it is sent and signed."""
+    return encode_path(f"{address.root}/{key}" if key else address.root or "/")
+
+
 def copy_source(bucket: str, key: str) -> str:
     """What a server-side copy calls its source, not yet encoded."""
     return f"{bucket}/object/{key}" if bucket.startswith("arn:") else f"{bucket}/{key}"
@@ -76,6 +117,6 @@ def aws_endpoint(region: str, *, service: str = "s3") -> str:
 def _is_virtual(side: Side, scheme: str, hostname: str) -> bool:
     if side.addressing is not Addressing.AUTO:
         return side.addressing is Addressing.VIRTUAL
-    on_aws = hostname.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    on_aws = hostname.endswith(_AWS_HOSTS)
     # A bucket name with dots does not match AWS's wildcard certificate, hence path style for it.
     return on_aws and scheme == "https" and _DNS_LABEL_BUCKET.match(side.bucket) is not None

@@ -185,7 +185,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, *, call: C
     message = " ".join(parts)
     if leaf is WrongRegion:
         region = headers.get("x-amz-bucket-region") or _text(_REGION, body)
-        message += f"; the bucket is in region {printable(region)}" if region else "; the endpoint redirects elsewhere"
+        message += f"; the bucket is in region {printable(region)}" if region else _redirected_to(headers)
         message += "; correct region and endpoint_url in the declaration and plan again"
     elif call.anonymous and leaf in (CredentialsRefused, AccessRefused):
         message += "; this is not public: name keys instead of credentials: {anonymous: true}"
@@ -205,6 +205,13 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, *, call: C
         retry_after=retry_after(headers, now),
         side=_side(leaf, call),
     )
+
+
+def _redirected_to(headers: Mapping[str, str]) -> str:
+    place = headers.get("location", "").partition("?")[0]
+    if not place:
+        return "; the endpoint redirects elsewhere"
+    return f"; the endpoint redirects to {printable(place)[:_MESSAGE_SHOWN]}"
 
 
 def _side(leaf: type[StoreError], call: Call) -> WhichSide:

@@ -19,7 +19,8 @@ class Head:
 
     status: int
     fields: dict[str, str]
-    """Names in lower case, values latin-1 decoded and stripped; a repeated field is joined by ', '."""
+    """Names in lower case, values latin-1 decoded and stripped; a repeated field is joined by ', ', but for one
+    that says the same again, as where a proxy and a server both add it."""
     end: int
     """Where the body begins."""
     length: int | None
@@ -49,7 +50,8 @@ def find_head(buffer: bytearray, have: int) -> Head | None:
             raise HeadMalformed(f"the answer has a malformed header line: {row[:60]!r}")
         name = name.lower()
         value = value.strip(" \t")
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        held = fields.get(name)
+        fields[name] = value if held is None or held == value else f"{held}, {value}"
     encoding = fields.get("transfer-encoding", "identity").lower()
     if encoding not in ("identity", "chunked"):
         raise HeadMalformed(f"the answer's Transfer-Encoding is {encoding[:60]!r}")
@@ -154,7 +156,8 @@ def _joined(rows: list[str]) -> dict[str, str]:
         if colon:
             name = name.lower()
             value = value.strip(" \t")
-            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+            held = fields.get(name)
+            fields[name] = value if held is None or held == value else f"{held}, {value}"
     return fields
 
 

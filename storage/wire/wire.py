@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,17 +28,21 @@ from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials, Keys
 from storage.port import UNOBSERVED, Body, RequestObserver, RequestSample
 from storage.wire import connections, errors
-from storage.wire.addressing import BucketAddress
+from storage.wire.addressing import BucketAddress, redirected, request_path
 from storage.wire.deadlines import Deadlines
 from storage.wire.errors import Call, Purpose
 from storage.wire.exchange import Answer, ExchangeFailed, Patience, ReaderFailed, Request
 from storage.wire.packed import GZIP_MAGIC, unpacked
-from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_path, encode_query
+from storage.wire.signer import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer, encode_query
 
 T = TypeVar("T")
 
 _ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
 """S3 sends 200 at once and the result, or an <Error>, when it is known."""
+_REDIRECTS = (307, 308)
+"""Those after which the same request is sent again. A 301 of S3 names a wrong region, which the plan's prices are of."""
+_HOPS = 3
+"""Redirects followed for one operation."""
 _PAYLOAD_REFUSALS = (AccessRefused, FeatureUnsupported, ObjectRefused)
 _UNSENDABLE = re.compile(r"[\x00\r\n]|[^\x00-\xff]")
 
@@ -121,6 +126,10 @@ class Wire:
         self._signer = Signer(address.region, now=now)
         self._connections = connections.connections_of(address.origin, settings.ca_bundle)
         self._closed = False
+        self._settings = settings
+        self._hops = _HOPS
+        self._elsewhere: dict[BucketAddress, Wire] = {}
+        self._redirecting = threading.Lock()
         self._signed_before = False
         self._signs_payload = settings.signed_payload
         self._payload_settled = settings.signed_payload
@@ -134,7 +143,8 @@ class Wire:
     def send(self, operation: Operation) -> Answer:
         """The 2xx answer. Expired credentials are refreshed and the call repeated, once.
 
-        A body refused because its SHA-256 was not signed is sent again with it, and so are all later ones.
+        A body refused because its SHA-256 was not signed is sent again with it, and so are all later ones. Redirects
+        are followed within one service; S3's are of the moment, so the next operation begins here again.
         """
         operation.sign_payload = self._signs_payload
         attempt = self._attempt(operation)
@@ -142,6 +152,10 @@ class Wire:
             attempt = self._attempt(operation)
         if attempt.error is not None and self._may_sign_payload(operation, attempt):
             attempt = self._with_signed_payload(operation, attempt)
+        if attempt.answer is not None and attempt.answer.status in _REDIRECTS:
+            place = redirected(self._address, operation.key, attempt.answer.headers)
+            if place is not None and self._hops and operation.read is None:
+                return self._at(place).send(operation)
         if attempt.answer is None or attempt.error is not None:
             raise attempt.error or ResponseUnreadable("no answer", operation=operation.name, key=operation.key)
         return attempt.answer
@@ -198,10 +212,22 @@ class Wire:
         left, self._connections = self._connections, connections.connections_of(address.origin, self._ca_bundle)
         connections.release(left)
 
+    def _at(self, place: BucketAddress) -> Wire:
+        """The wire to *place*, to which this one was redirected."""
+        with self._redirecting:
+            wire = self._elsewhere.get(place)
+            if wire is None:
+                wire = Wire(self.bucket, place, self._credentials, settings=self._settings, now=self._now)
+                wire._hops = self._hops - 1
+                self._elsewhere[place] = wire
+            return wire
+
     def close(self) -> None:
         """Close the connections that no other wire to the same origin uses."""
         if not self._closed:
             self._closed = True
+            for wire in self._elsewhere.values():
+                wire.close()
             connections.release(self._connections)
 
     def _attempt(self, operation: Operation) -> Attempt:
@@ -279,8 +305,7 @@ class Wire:
 
     def _request(self, operation: Operation, keys: Keys | None) -> Request:
         address = self._address
-        path = f"{address.root}/{operation.key}" if operation.key else address.root or "/"
-        path = encode_path(path)
+        path = request_path(address, operation.key)
         query = encode_query(operation.query) if operation.query else ""
         headers = [(name.lower(), value) for name, value in operation.headers]
         self._refuse_unsendable(operation, headers)

@@ -13,8 +13,8 @@ import pytest
 from support.operator import Operator
 from support.oracle import compare
 from support.probes import probe
-from support.quirk_catalogue import BY_NAME
-from support.quirk_proxy import Asked, Drops, Quirk, QuirkProxy, Refuses, ShowsLate, Tells, Which
+from support.quirk_catalogue import BY_NAME, Redirects
+from support.quirk_proxy import EVERY, Asked, Drops, Quirk, QuirkProxy, Refuses, ShowsLate, Tells, Which
 from support.servers import ACCESS_KEY, SECRET_KEY, MotoServer
 
 from schema.declaration import Side
@@ -178,3 +178,18 @@ def test_a_header_that_no_write_may_carry_is_a_loss_and_the_object_arrives_witho
         on_moto.verify("--level", "content").ok()
     differing = {(each.key, each.field) for each in compare(on_moto.source_side, on_moto.destination_side)}
     assert differing == ({("k", "ContentLanguage")} if refused else set())
+
+
+@pytest.mark.parametrize("faulty", [True, False], ids=["redirected", "control"])
+def test_redirects_to_the_same_service_are_followed_bodies_and_all(on_moto: Operator, faulty: bool) -> None:
+    """Each request is answered 307 at first, as those for a bucket of AWS that was made just now."""
+    put = on_moto.source.client().put_object
+    put(Bucket=on_moto.source_bucket, Key="a b+\u00e9", Body=b"1", Metadata={"m": "1"}, Tagging="t=1")
+    quirks = [Redirects(307, EVERY)] if faulty else []
+    with QuirkProxy(on_moto.destination.endpoint_url, *quirks) as proxy:
+        on_moto.source_url = on_moto.destination_url = proxy.endpoint_url
+        on_moto.plan().ok()
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+        assert any(request.status == 307 for request in proxy.history) is faulty
+    assert compare(on_moto.source_side, on_moto.destination_side) == []

@@ -6,7 +6,7 @@ import pytest
 
 from schema.declaration import Addressing, Side
 from schema.errors import DeclarationError
-from storage.wire.addressing import locate
+from storage.wire.addressing import BucketAddress, locate, redirected
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,35 @@ def test_gzip_is_accepted_only_where_identity_would_decompress() -> None:
     assert locate(Side("b", endpoint_url="https://x.r2.cloudflarestorage.com")).unpacks
     assert locate(Side("b", endpoint_url="https://storage.googleapis.com")).unpacks
     assert not locate(Side("b")).unpacks
+
+
+@pytest.mark.parametrize(
+    ("asked", "location", "root"),
+    [
+        ("https://s3.example.org/b", "https://s3.example.org/b/a%20b", "/b"),
+        ("https://s3.example.org/b", "/node7/b/a%20b", "/node7/b"),
+        ("https://s3.example.org/b", "https://b.s3.example.org/a%20b", ""),
+        ("https://b.s3.amazonaws.com", "https://b.s3.eu-west-1.amazonaws.com/a%20b?x=1", ""),
+        ("http://s3.example.org/b", "https://s3.example.org/b/a%20b", "/b"),
+        ("https://s3.example.org/b", "https://s3.example.org:443/b/a%20b", "/b"),
+        ("https://s3.example.org/b", "http://s3.example.org/b/a%20b", None),
+        ("https://s3.example.org/b", "https://s3.example.org:8443/b/a%20b", None),
+        ("https://s3.example.org/b", "https://s3.example.net/b/a%20b", None),
+        ("https://s3.example.org/b", "https://evils3.example.org/b/a%20b", None),
+        ("https://b.s3.amazonaws.com", "https://b.s3.amazonaws.com.example.org/a%20b", None),
+        ("https://s3.example.org/b", "https://me:pw@s3.example.org/b/a%20b", None),
+        ("https://s3.example.org/b", "https://s3.example.org/login", None),
+        ("https://s3.example.org/b", "https://s3.example.org:port/b/a%20b", None),
+        ("https://s3.example.org/b", "ftp://s3.example.org/b/a%20b", None),
+        ("https://s3.example.org/b", None, None),
+    ],
+)
+def test_redirects_are_followed_within_one_service(asked: str, location: str | None, root: str | None) -> None:
+    """None: not followed. The root is what stands before the key at the new place."""
+    scheme, _, rest = asked.partition("://")
+    host, slash, bucket = rest.partition("/")
+    address = BucketAddress(f"{scheme}://{host}", host, slash + bucket, False, "us-east-1")
+    headers = {} if location is None else {"location": location, "x-amz-bucket-region": "eu-west-1"}
+    place = redirected(address, "a b", headers)
+    assert (place.root if place else None) == root
+    assert place is None or (place.region, f":{443}" in place.host) == ("eu-west-1", False)

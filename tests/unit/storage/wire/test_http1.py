@@ -19,6 +19,14 @@ def test_a_head() -> None:
     assert (head.length, head.chunked, head.keeps_alive) == (5, False, True)
 
 
+def test_a_field_that_says_the_same_twice_says_it_once() -> None:
+    """A proxy and its server may both name the type; other repetitions are lists."""
+    text = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\ncontent-type: a/b\r\nX: 1\r\nX: 2\r\nX: 2\r\n\r\n"
+    head = find_head(bytearray(text), len(text))
+    assert head is not None
+    assert head.fields == {"content-type": "a/b", "x": "1, 2, 2"}
+
+
 def test_a_head_that_is_not_whole_yet() -> None:
     text = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
     for have in range(len(text)):
