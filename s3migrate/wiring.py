@@ -102,6 +102,25 @@ def open_sections(
     }
 
 
+def open_readers(plan: Plan, note: Callable[[str], None]) -> dict[str, tuple[S3Store, S3Store]]:
+    """The stores of every section, to be read only: each moves to the next declared endpoint while its own is away, and
+    *note* is told.
+    """
+    from storage.failover import Failover
+
+    watches: list[Failover] = []
+
+    def watched(side: Side, _which: WhichSide) -> Failover:
+        watches.append(Failover(side, note))
+        return watches[-1]
+
+    ends = ((section.id, section.source, section.destination) for section in plan.sections)
+    stores = open_sections(ends, watched, timeouts=plan.timeouts)
+    for watch, store in zip(watches, (store for pair in stores.values() for store in pair), strict=True):
+        watch.store = store
+    return stores
+
+
 def reading_tools(budget: int, stop: Stop) -> Tools:
     """What verification needs besides stores and ledger: *budget* bytes of buffers, and retries until *stop*."""
     from executor.attempts import Retrier

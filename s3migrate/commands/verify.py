@@ -33,7 +33,7 @@ from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.plan_progress import VerifyLines
 from s3migrate.views.verify_report import ReportFile
-from s3migrate.wiring import open_ledger, open_sections, preflight, reading_tools
+from s3migrate.wiring import open_ledger, open_readers, preflight, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
@@ -71,7 +71,7 @@ def verify_command(  # click passes one argument for each option
     stop = Stop()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop.request)
-    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
+    stores = open_readers(plan, say)
     budget = plan.limits.memory or default_budget()
     emit = emitter(as_json)
     ledger = open_ledger(settings)

@@ -40,7 +40,7 @@ T = TypeVar("T")
 _ANSWERED_LATE = (Purpose.COPY, Purpose.COMPLETE)
 """S3 sends 200 at once and the result, or an <Error>, when it is known."""
 _REDIRECTS = (307, 308)
-"""Those after which the same request is sent again. A 301 of S3 names a wrong region, which the plan's prices are of."""
+"""The same request is sent again. A 301 of S3 names a wrong region, of which the plan's prices are."""
 _HOPS = 3
 """Redirects followed for one operation."""
 _PAYLOAD_REFUSALS = (AccessRefused, FeatureUnsupported, ObjectRefused)

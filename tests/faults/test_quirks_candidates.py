@@ -39,6 +39,22 @@ def test_the_endpoint_in_use_is_lost_after_the_plan(
     assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "control"])
+def test_the_endpoint_in_use_is_lost_while_verify_reads(
+    on_moto: Operator, ways: tuple[FaultProxy, FaultProxy], lost: bool
+) -> None:
+    """After the LISTs: each object is read through the other one, and counts as proven."""
+    one, two = ways
+    on_moto.plan().ok()
+    planned = yaml.safe_load(on_moto.plan_path.read_text())["sections"][0]["destination"]["endpoint_url"]
+    gone, other = (one, two) if planned == one.endpoint_url else (two, one)
+    on_moto.apply().ok()
+    gone.rules = [Rule(Reset(), operations=("head", "get"))] if lost else []
+    ran = on_moto.verify("--level", "content").ok()
+    assert "3 proven by content" in ran.err
+    assert (f"{other.endpoint_url} is used instead" in ran.err) is lost, ran.err
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("side", ["source", "destination"])
 def test_candidates_that_are_different_stores_are_refused(

@@ -19,10 +19,10 @@ from executor.machine.memory import calm_collector, default_budget, set_malloc_a
 from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.certify import UNDONE, WRONG, Certification, require_ended
-from s3migrate.commands.common import PLAN_PLACE, chosen_run, emitter, json_option, plan_of_run, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, chosen_run, emitter, json_option, plan_of_run, say, told_as_json
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
-from s3migrate.wiring import open_ledger, open_sections, reading_tools
+from s3migrate.wiring import open_ledger, open_readers, reading_tools
 from schema.ends import server_of
 from schema.errors import FinishedWithFailures, IntegrityRefused, VerifyFailed
 from schema.files.certificate import Checkpoint, EvidenceLevel, Leaf
@@ -116,7 +116,7 @@ def _stores(plan: Plan, level: EvidenceLevel) -> Iterator[Mapping[str, tuple[S3S
     if level is EvidenceLevel.RECORDED:
         yield {}
         return
-    stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
+    stores = open_readers(plan, say)
     try:
         yield stores
     finally:
