@@ -6,6 +6,7 @@ somebody else's. Only proof of equal bytes and attributes makes it ours; anythin
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from executor.carry import carriage, integrity, readback
@@ -63,33 +64,42 @@ def look_and_reconcile(job: Job) -> Ended | None:
 
 def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int | None) -> _Compared:
     """Reads no more than the proof needs."""
-    route, entry, tools = job.route, job.entry, job.tools
+    route, entry = job.route, job.entry
     if there.size != entry.size:
         return _Compared(f"size {there.size}", crc)
     proof = proven_equal(route, source, there, crc=crc)
     if proof is not None and (proof or job.read_as is None):
         return _Compared("" if proof else "content", crc)
 
-    def mine() -> int:
-        reading = readback.Reading(route.source, entry.key, entry.size, route.pin(entry))
-        return readback.crc_of(reading, tools.buffers, tools.gave_up)
-
-    def theirs() -> int:
-        reading = readback.Reading(route.destination, entry.target, there.size, route.destination_pin(there.etag))
-        return readback.crc_of(reading, tools.buffers, tools.gave_up)
-
-    known = mine() if crc is None else crc
     if not readable(there):
+        known = _read_source(job) if crc is None else crc
         proof = proven_equal(route, source, there, crc=known)
         why = "content, which cannot be read in the archive" if proof is None else "content"
         return _Compared("" if proof else why, known)
-    given = [known]  # what was read before counts as the first reading of the source
+    ours, other = read_both(job, there, crc=crc)
+    return _Compared("" if ours == other else "content", ours)
+
+
+def _read_source(job: Job) -> int:
+    route, entry = job.route, job.entry
+    reading = readback.Reading(route.source, entry.key, entry.size, route.pin(entry))
+    return readback.crc_of(reading, job.tools.buffers, job.tools.gave_up)
+
+
+def read_both(job: Job, there: ObjectHead, *, crc: int | None = None) -> tuple[int, int]:
+    """The CRC64NVME of the source's bytes and of those *there* at the destination. Raises StoreErrors, or Stopped.
+
+    *crc*: the source's where it was read before, which counts as its first reading.
+    """
+    route, tools = job.route, job.tools
+    given = [] if crc is None else [crc]
 
     def both() -> tuple[int, int]:
-        return given.pop() if given else mine(), theirs()
+        reading = readback.Reading(route.destination, job.entry.target, there.size, route.destination_pin(there.etag))
+        theirs = partial(readback.crc_of, reading, tools.buffers, tools.gave_up)
+        return given.pop() if given else _read_source(job), theirs()
 
-    ours, other = readback.settled(both, lambda pair: pair[0] == pair[1])
-    return _Compared("" if ours == other else "content", ours)
+    return readback.settled(both, lambda pair: pair[0] == pair[1])
 
 
 def proven_equal(route: Route, source: ObjectHead, destination: ObjectHead, *, crc: int | None) -> bool | None:

@@ -7,6 +7,7 @@ passes through this process, so the ledger gets no checksum of ours; ETags prove
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, NamedTuple
 
 from executor.carry import carriage, integrity
@@ -14,8 +15,10 @@ from executor.carry.carriage import Source
 from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
 from executor.copy.layout import PartRange
+from executor.copy.reconcile import read_both
 from executor.ledger.values import PartRecord
 from executor.route import Route
+from schema import checksums
 from schema.errors import (
     DestinationChanged,
     DigestMismatch,
@@ -29,6 +32,7 @@ from schema.errors import (
 from schema.facts import Fact, Setting
 from schema.objects import ObjectHead
 from schema.plan import Entry
+from schema.storage_classes import readable
 from storage.port import ByteRange, CopySource
 
 REPLACE = (("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE"))
@@ -87,12 +91,28 @@ def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
         require_unchanged(route, entry, source.head)
     except ObjectChanged as error:
         return job.failed(error, CHANGED_MEANWHILE)
-    _check_copied(route, entry, source.head, etag=answer.etag)
     version = job.version_of(answer)
+    try:
+        _check_copied(route, entry, source.head, etag=answer.etag)
+        checksum = b""
+    except DigestMismatch:
+        checksum = _read_to_compare(job, version)
+        if not checksum:
+            write.replace(answer.etag)
+            raise
     tags = carried.tags_after
     if tags is not None:
         job.tools.shown(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
-    return job.copied(Stored(answer.etag, version))
+    return job.copied(Stored(answer.etag, version, checksum))
+
+
+def _read_to_compare(job: Job, version: str | None) -> bytes:
+    """The checksum of both sides' bytes where they are read to be equal: an ETag was no MD5 then. b'': they differ."""
+    there = job.tools.shown(partial(job.route.destination.head, job.entry.target, version_id=version))
+    if there.size != job.entry.size or not readable(there):
+        return b""
+    ours, theirs = read_both(job, there)
+    return checksums.crc_bytes(ours) if ours == theirs else b""
 
 
 def read_planned(route: Route, entry: Entry) -> Source:

@@ -250,8 +250,7 @@ class _Survey:
             if (entry.key, entry.version_id) in heads and (entry.storage_class not in ARCHIVED or entry.restored)
         ]
         small = sorted((entry for entry in readable if entry.size <= _SMALL), key=_reading_order)[:_READ]
-        for entry in small:
-            self._compare_bytes(entry)
+        self._judge_etags([self._compare_bytes(entry) for entry in small])
         in_parts = [entry for entry in readable if heads[entry.key, entry.version_id].in_parts]
         for entry in (*(small or readable)[:1], *in_parts[:1]):
             head = heads[entry.key, entry.version_id]
@@ -263,28 +262,31 @@ class _Survey:
         if small:
             self._count_annotations(small[0])
 
-    def _compare_bytes(self, entry: ListedObject) -> None:
-        """One object whose ETag looks like the MD5 of its bytes and is not makes all ETags of the source prove nothing.
+    def _judge_etags(self, seen: Sequence[Finding]) -> None:
+        """ETAG_IS_MD5. Where most ETags are MD5s, one that is not is a fact of its object alone, which the run finds by
+        itself; else all ETags of the source prove nothing.
+        """
+        fakes, true = seen.count(IGNORED), seen.count(ENFORCED)
+        if fakes or true:
+            self.facts[Fact.ETAG_IS_MD5] = ENFORCED if fakes < true else IGNORED
+
+    def _compare_bytes(self, entry: ListedObject) -> Finding:
+        """Whether one object's ETag is the MD5 of its bytes; UNKNOWN: it is not meant to be.
 
         It is read twice, because bytes may be damaged in transit.
         """
-        into, store, facts = memoryview(bytearray(entry.size)), self.canary.store, self.facts
+        into, store = memoryview(bytearray(entry.size)), self.canary.store
         digests = []
         for _ in range(2):
             head = self.canary.ask(lambda: store.get(entry.key, into, pin=Pin(version_id=entry.version_id)))
-            if isinstance(head, StoreError) or etag_is_opaque(head.headers):
-                return
-            if head.etag is None or not _MD5.fullmatch(head.etag):
-                if head.etag is not None and not head.in_parts:
-                    facts[Fact.ETAG_IS_MD5] = IGNORED
-                return
+            if isinstance(head, StoreError) or head.etag is None or head.in_parts or etag_is_opaque(head.headers):
+                return UNKNOWN
+            if not _MD5.fullmatch(head.etag):
+                return IGNORED
             digests.append(hashlib.md5(into, usedforsecurity=False).hexdigest())
             if digests[-1] == head.etag:
-                if facts[Fact.ETAG_IS_MD5] == UNKNOWN:
-                    facts[Fact.ETAG_IS_MD5] = ENFORCED
-                return
-        if digests[0] == digests[1]:
-            facts[Fact.ETAG_IS_MD5] = IGNORED
+                return ENFORCED
+        return IGNORED if digests[0] == digests[1] else UNKNOWN
 
     def _reads_part_numbers(self, entry: ListedObject) -> Finding:
         query = [("partNumber", "1"), *([("versionId", entry.version_id)] if entry.version_id else [])]

@@ -331,6 +331,21 @@ class FakesEtags(Quirk):
         return answer
 
 
+class FakesOneSide(FakesEtags):
+    """The same in one bucket: what the endpoint writes itself has true ETags."""
+
+    def __init__(self, key: str, bucket: str) -> None:
+        super().__init__(key)
+        self._bucket = bucket
+
+    def asked(self, call: Asked) -> Answered | None:
+        call.drop(lambda name: name == "x-amz-copy-source-if-match")
+        return super().asked(call) if call.request.bucket == self._bucket else None
+
+    def answered(self, call: Asked, answer: Answered) -> Answered:
+        return super().answered(call, answer) if call.request.bucket == self._bucket else answer
+
+
 @pytest.mark.parametrize("declared", [False, True])
 def test_fake_md5_etag(on_moto: Operator, seed: int, declared: bool) -> None:
     fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject(k, 10, seed) for k in ("fake-a", "b", "c")])
@@ -342,7 +357,24 @@ def test_fake_md5_etag(on_moto: Operator, seed: int, declared: bool) -> None:
                 "credentials": {"env": "OLD"}, "etags": "opaque",
             })  # fmt: skip
         moved(on_moto)
+        assert ("etag_is_md5: ignored" in on_moto.plan_path.read_text()) is declared
+
+
+def test_fake_md5_etags_of_most_are_a_fact_of_the_source(on_moto: Operator, seed: int) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject(k, 10, seed) for k in ("fake-a", "fake-b", "c")])
+    with through(on_moto, "source", FakesEtags("fake")):
+        moved(on_moto)
         assert "etag_is_md5: ignored" in on_moto.plan_path.read_text()
+
+
+@pytest.mark.parametrize("key", ["fake", "none such"], ids=["faulty", "control"])
+def test_a_fake_md5_etag_does_not_keep_the_endpoint_from_copying(on_moto: Operator, seed: int, key: str) -> None:
+    fill(on_moto.source.client(), on_moto.source_bucket, [CorpusObject(k, 10, seed) for k in ("fake-a", "b", "c")])
+    with through(on_moto, "source", FakesOneSide(key, on_moto.source_bucket)) as proxy:
+        on_moto.destination_url = proxy.endpoint_url
+        on_moto.declare(policy={"transfer": "auto"})
+        moved(on_moto)
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
 @pytest.mark.parametrize("faulty", [False, True])
