@@ -87,6 +87,8 @@ class Fact(StrEnum):
     """A name with '_' arrives unchanged; some proxies drop it or turn it into '-'."""
     METADATA_DOT = "metadata_dot"
     """The same of '.'."""
+    METADATA_HYPHEN = "metadata_hyphen"
+    """The same of '-', of which servers that keep metadata as names of a language make '_'."""
     METADATA_2KB = "metadata_2kb"
     """All that S3 lets an object have: names and values of 2,048 bytes together."""
     METADATA_4KB = "metadata_4kb"

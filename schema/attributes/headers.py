@@ -114,11 +114,12 @@ class UserMetadata(Attribute):
     size_loss: Final = "metadata-size"
     losses = (loss, text_loss, names_loss, size_loss)
     features = (
-        Feature(Fact.USER_METADATA, ((f"{_META}s3migrate-probe", "Plain Text"),)),
-        Feature(_UTF8, ((f"{_META}s3migrate-utf8", "h\u00e9 \u6587".encode().decode("latin-1")),)),
+        Feature(Fact.USER_METADATA, ((f"{_META}s3migrateprobe", "Plain Text"),)),
+        Feature(_UTF8, ((f"{_META}s3migrateutf8", "h\u00e9 \u6587".encode().decode("latin-1")),)),
         Feature(Fact.METADATA_UNDERSCORE, ((f"{_META}s3migrate_low", "underscore"),)),
         Feature(Fact.METADATA_DOT, ((f"{_META}s3migrate.dot", "dot"),)),
-        Feature(Fact.USER_METADATA_RFC2047, ((f"{_META}s3migrate-words", "=?UTF-8?B?aMOpIOaWhw==?="),)),
+        Feature(Fact.METADATA_HYPHEN, ((f"{_META}s3migrate-hyphen", "hyphen"),)),
+        Feature(Fact.USER_METADATA_RFC2047, ((f"{_META}s3migratewords", "=?UTF-8?B?aMOpIOaWhw==?="),)),
     )
 
     def asked(self, preserve: Preserve) -> bool:
@@ -198,7 +199,7 @@ class UserMetadata(Attribute):
             yield FoundLoss(self.text_loss, text, missing)
 
 
-_DROPPED: Final = ((Fact.METADATA_UNDERSCORE, "_"), (Fact.METADATA_DOT, "."))
+_DROPPED: Final = ((Fact.METADATA_UNDERSCORE, "_"), (Fact.METADATA_DOT, "."), (Fact.METADATA_HYPHEN, "-"))
 _CHARACTERS: Final = frozenset(character for _, character in _DROPPED)
 _SIZES: Final = ((Fact.METADATA_2KB, 1024), (Fact.METADATA_4KB, 2048))
 """The fact, and the size that is certainly accepted where it does not hold: half of what was tried."""

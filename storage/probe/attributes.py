@@ -19,7 +19,7 @@ from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, r
 from storage.wire.documents import AccessControlPolicy, access_control
 
 TAGS: Final = (("probe", "a b+c"), ("s3migrate", ""))
-_ODD: Final = frozenset({Fact.USER_METADATA_UTF8, Fact.METADATA_UNDERSCORE, Fact.METADATA_DOT})
+_ODD: Final = frozenset({Fact.USER_METADATA_UTF8, Fact.METADATA_UNDERSCORE, Fact.METADATA_DOT, Fact.METADATA_HYPHEN})
 TAGGING: Final = ("x-amz-tagging", "probe=a%20b%2Bc&s3migrate=")
 
 

@@ -13,7 +13,7 @@ import pytest
 from support.operator import Operator
 from support.oracle import compare
 from support.probes import probe
-from support.quirk_catalogue import BY_NAME, Redirects
+from support.quirk_catalogue import BY_NAME, Redirects, Renames
 from support.quirk_proxy import EVERY, Asked, Drops, Quirk, QuirkProxy, Refuses, ShowsLate, Tells, Which
 from support.servers import ACCESS_KEY, SECRET_KEY, MotoServer
 
@@ -193,3 +193,27 @@ def test_redirects_to_the_same_service_are_followed_bodies_and_all(on_moto: Oper
         on_moto.verify("--level", "content").ok()
         assert any(request.status == 307 for request in proxy.history) is faulty
     assert compare(on_moto.source_side, on_moto.destination_side) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        (str.lower, set()),
+        (str.upper, set()),
+        ("metadata_hyphen", {"metadata_hyphen"}),
+        ("metadata_underscore", {"metadata_underscore"}),
+    ],
+)
+def test_names_of_metadata_that_come_back_otherwise(opening: Opening, change: Any, lost: set[str]) -> None:
+    """Case tells nothing in a header; of '-' and '_' the one that is changed is left out, and no other metadata."""
+    old, new = "-_" if change == "metadata_hyphen" else "_-"
+
+    def renamed(name: str) -> str:
+        if callable(change):
+            return change(name)
+        head, meta, rest = name.lower().partition("x-amz-meta-")
+        return head + meta + rest.replace(old, new)
+
+    facts = probe(opening(Renames(renamed)), "p/").facts
+    names = ("user_metadata", "user_metadata_utf8", "metadata_dot", "metadata_hyphen", "metadata_underscore")
+    assert {name for name in names if facts[name] != "enforced"} == lost

@@ -34,7 +34,8 @@ MOTO = {
     "content_md5": "ignored", "copy_if_none_match": "ignored", "copy_metadata": "enforced",
     "copy_source_if_match": "ignored", "copy_if_match": "ignored", "crc32": "ignored",
     "delete_if_match": "enforced", "get_if_match": "enforced", "metadata_2kb": "enforced",
-    "metadata_4kb": "enforced", "metadata_dot": "enforced", "metadata_underscore": "enforced",
+    "metadata_4kb": "enforced", "metadata_dot": "enforced", "metadata_hyphen": "enforced",
+    "metadata_underscore": "enforced",
     "crc32c": "ignored", "crc64nvme": "ignored", "etag_is_md5": "enforced", "folds_double_slash": "ignored",
     "folds_leading_slash": "ignored", "if_match": "enforced", "if_none_match": "enforced", "key_case": "enforced",
     "key_characters": "enforced", "key_control": "enforced", "key_dot_segments": "enforced",
@@ -236,7 +237,7 @@ class Without(Through):
 
 def test_a_server_that_refuses_what_it_does_not_know(moto: ObjectStore) -> None:
     poor = Without(moto, "x-amz-checksum", "content-md5", "if-", "x-amz-tagging", "x-amz-website",
-                   "x-amz-storage-class", "x-amz-meta-s3migrate-utf8")  # fmt: skip
+                   "x-amz-storage-class", "x-amz-meta-s3migrateutf8")  # fmt: skip
     facts = probe(poor, storage_classes=["GLACIER"]).facts
     for name in ("content_md5", "crc64nvme", "crc32c", "crc32", "multipart_crc64nvme", "if_none_match", "if_match",
                  "tagging_header", "tagging", "website_redirect", "storage_class_glacier",
@@ -271,7 +272,7 @@ def test_a_case_insensitive_server_is_found_out(moto: ObjectStore) -> None:
 
 
 def test_a_server_that_chokes_on_raw_utf8_only(moto: ObjectStore) -> None:
-    facts = probe(Without(moto, "x-amz-meta-s3migrate-utf8")).facts
+    facts = probe(Without(moto, "x-amz-meta-s3migrateutf8")).facts
     assert facts["user_metadata_utf8"] == "rejected"
     for name in ("user_metadata", "user_metadata_rfc2047", "system_headers", "tagging_header", "website_redirect"):
         assert facts[name] == "enforced", name
