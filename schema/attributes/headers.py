@@ -135,7 +135,7 @@ class UserMetadata(Attribute):
         for name in source:
             if _META not in name or not name.startswith(_META):  # `in` alone costs a third of the call
                 continue
-            if dropped and not dropped.isdisjoint(name):
+            if dropped and not dropped.isdisjoint(name[len(_META) :]):
                 write.dropped.append((self.names_loss, f"metadata {name[11:]}"))
                 continue
             value = source[name]

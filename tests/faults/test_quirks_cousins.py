@@ -217,3 +217,17 @@ def test_names_of_metadata_that_come_back_otherwise(opening: Opening, change: An
     facts = probe(opening(Renames(renamed)), "p/").facts
     names = ("user_metadata", "user_metadata_utf8", "metadata_dot", "metadata_hyphen", "metadata_underscore")
     assert {name for name in names if facts[name] != "enforced"} == lost
+
+
+def test_metadata_whose_names_stay_arrives_beside_metadata_whose_names_change(on_moto: Operator) -> None:
+    put = on_moto.source.client().put_object
+    put(Bucket=on_moto.source_bucket, Key="k", Body=b"1", Metadata={"plain": "1", "low_line": "2", "hy-phen": "3"})
+    renamed = Renames(lambda name: name[:11] + name[11:].replace("-", "_") if "meta-" in name.lower() else name)
+    with QuirkProxy(on_moto.destination.endpoint_url, renamed) as proxy:
+        on_moto.destination_url = proxy.endpoint_url
+        on_moto.declare(accept_loss=["metadata-names"])
+        on_moto.plan().ok()
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+    there = on_moto.destination.client().head_object(Bucket=on_moto.destination_bucket, Key="k")
+    assert there["Metadata"] == {"plain": "1", "low_line": "2"}
