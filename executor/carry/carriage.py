@@ -139,8 +139,9 @@ def attribute_differences(route: Route, entry: Entry, source: Source, *, there: 
         document = _acl_document(route.destination, entry.target, version)
         missing = missing_grants(source.acl_document, document, route.plan.preserve.acl_grantees) + source.unmapped
     now_ms = int(time.time() * 1000)
-    own = (kept.source_own.of(source.head.headers), kept.destination_own.of(there.headers), kept.changed_headers)
-    return differences(Sides(source.head, there, source.tags, tags, missing, accepted, now_ms, *own), kept)
+    own = (kept.source_own.of(source.head.headers), kept.destination_own.of(there.headers))
+    unkept = (kept.changed_headers, kept.dropped_characters)
+    return differences(Sides(source.head, there, source.tags, tags, missing, accepted, now_ms, *own, *unkept), kept)
 
 
 def accepted_losses(route: Route) -> frozenset[str]:

@@ -104,6 +104,8 @@ class Sides:
     """System headers that the destination was seen not to keep: under the accepted loss that names them, they are not
     compared.
     """
+    dropped_characters: frozenset[str] = NOBODY
+    """Of names of metadata that were left out, where that loss is accepted."""
     found: list[Difference] = field(default_factory=list)
 
     def compare(self, field: str, expected: str, actual: str, *, loss: str = "") -> None:

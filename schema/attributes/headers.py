@@ -165,7 +165,7 @@ class UserMetadata(Attribute):
                 continue
             if text_given_up and want is not None and not decode_text(want).isascii():
                 continue
-            if have is None and (all_given_up or (names_given_up and not _CHARACTERS.isdisjoint(name))):
+            if have is None and (all_given_up or (names_given_up and not sides.dropped_characters.isdisjoint(name))):
                 continue
             if have is None and size_given_up and not actual:
                 continue
@@ -200,7 +200,6 @@ class UserMetadata(Attribute):
 
 
 _DROPPED: Final = ((Fact.METADATA_UNDERSCORE, "_"), (Fact.METADATA_DOT, "."), (Fact.METADATA_HYPHEN, "-"))
-_CHARACTERS: Final = frozenset(character for _, character in _DROPPED)
 _SIZES: Final = ((Fact.METADATA_2KB, 1024), (Fact.METADATA_4KB, 2048))
 """The fact, and the size that is certainly accepted where it does not hold: half of what was tried."""
 

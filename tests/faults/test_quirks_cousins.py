@@ -14,7 +14,7 @@ from support.operator import Operator
 from support.oracle import compare
 from support.probes import probe
 from support.quirk_catalogue import BY_NAME, Redirects, Renames
-from support.quirk_proxy import EVERY, Asked, Drops, Quirk, QuirkProxy, Refuses, ShowsLate, Tells, Which
+from support.quirk_proxy import EVERY, Asked, Drops, Hides, Quirk, QuirkProxy, Refuses, ShowsLate, Tells, Which
 from support.servers import ACCESS_KEY, SECRET_KEY, MotoServer
 
 from schema.declaration import Side
@@ -229,5 +229,7 @@ def test_metadata_whose_names_stay_arrives_beside_metadata_whose_names_change(on
         on_moto.plan().ok()
         on_moto.apply().ok()
         on_moto.verify("--level", "content").ok()
+        proxy.quirks = (renamed, Hides("x-amz-meta-low_line"))
+        assert "x-amz-meta-low_line" in on_moto.verify("--level", "content").err, "the loss is of names with '-'"
     there = on_moto.destination.client().head_object(Bucket=on_moto.destination_bucket, Key="k")
     assert there["Metadata"] == {"plain": "1", "low_line": "2"}
