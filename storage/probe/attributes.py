@@ -164,7 +164,8 @@ def check_server_headers(canary: Canary) -> Facts:
     head = canary.ask(lambda: canary.store.head(canary.key("base")))
     if isinstance(head, StoreError):
         return {}
-    own = ServerHeaders.seen(head.headers, frozenset(SYSTEM_HEADERS) - {"content-type"})
+    metadata = {name for name in head.headers if name.startswith("x-amz-meta-")}
+    own = ServerHeaders.seen(head.headers, frozenset(SYSTEM_HEADERS) - {"content-type"} | metadata)
     return {Setting.SERVER_HEADERS: own.text() or ABSENT}
 
 

@@ -173,6 +173,8 @@ BY_STATUS: dict[int, type[StoreError]] = {
     411: FeatureUnsupported,
     413: ObjectRefused,
     414: ObjectRefused,
+    421: ConnectionFailed,
+    425: ServerFault,
     429: Throttled,
     431: ObjectRefused,
     499: ConnectionFailed,

@@ -233,3 +233,17 @@ def test_metadata_whose_names_stay_arrives_beside_metadata_whose_names_change(on
         assert "x-amz-meta-low_line" in on_moto.verify("--level", "content").err, "the loss is of names with '-'"
     there = on_moto.destination.client().head_object(Bucket=on_moto.destination_bucket, Key="k")
     assert there["Metadata"] == {"plain": "1", "low_line": "2"}
+
+
+@pytest.mark.parametrize("faulty", [True, False], ids=["added", "control"])
+def test_metadata_that_the_destination_adds_is_its_own(on_moto: Operator, faulty: bool) -> None:
+    put = on_moto.source.client().put_object
+    put(Bucket=on_moto.source_bucket, Key="k", Body=b"1", Metadata={"a": "1"})
+    told = [Tells("x-amz-meta-server", lambda: "7", Which(("get", "head")))] if faulty else []
+    with QuirkProxy(on_moto.destination.endpoint_url, *told) as proxy:
+        on_moto.destination_url = proxy.endpoint_url
+        on_moto.plan().ok()
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+        proxy.quirks = (Tells("x-amz-meta-stranger", lambda: "7", Which(("get", "head"))),)
+        assert "x-amz-meta-stranger" in on_moto.verify("--level", "content").err

@@ -115,6 +115,8 @@ ANSWERS = [
     (301, "PermanentRedirect", R, False, errors.WrongRegion),
     (307, "", R, False, errors.WrongRegion),
     (400, "AuthorizationHeaderMalformed", R, False, errors.WrongRegion),
+    (421, "", W, False, errors.ConnectionFailed),
+    (425, "", W, False, errors.ServerFault),
     (100, "", R, False, errors.ResponseUnreadable),
 ]
 
