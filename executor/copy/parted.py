@@ -33,6 +33,7 @@ from executor.ledger.values import Completion, PartRecord
 from schema import checksums
 from schema.errors import (
     DestinationChanged,
+    DigestMismatch,
     LeaseLost,
     MigrationError,
     ObjectChanged,
@@ -167,7 +168,10 @@ class PartedCopy:
         anew = cut_again(job, parts, upload.parts) if route.keeps_layout(entry) else None
         if anew is not None:
             return self._restart(anew)
-        crc = self._combined(parts)
+        try:
+            crc = self._combined(parts)
+        except DigestMismatch as damaged:
+            return self._restart(upload.parts, damaged)  # a part changed on the way here: no answer tells which
         ended = None if route.completion_guarded(entry) else _already_there(job, self._source)
         if ended is not None:
             return self._abort_and_end(ended)
@@ -252,7 +256,7 @@ class PartedCopy:
         return self._end(ended)
 
     def _restart(self, parts: list[PartRange], refused: StoreError | None = None) -> Next:
-        """The upload is gone or spoiled (409): begin a new one, all parts again. *refused*: what the server said."""
+        """The upload is gone or spoiled (409): begin a new one, all parts again. *refused*: why."""
         job = self._job
         self._restarts += 1
         if self._restarts > MOST_RESTARTS:

@@ -131,7 +131,8 @@ def test_a_source_whose_key_is_wrong_or_missing_is_no_plan(
     monkeypatch.setenv("OLD_SSE_C", OTHER)
     ran = on_strict.plan()
     assert (ran.code, f"HTTP {status}" in ran.err, "sse_customer_key_env" in ran.err) == (77, True, True), ran.err
-    assert len(ran.err.splitlines()) == 1
+    doing, said = ran.err.splitlines()
+    assert doing.strip().startswith("probing") and said.startswith("s3migrate: no object of "), ran.err
     assert not on_strict.plan_path.exists()
     assert keys(theirs) == []
 
