@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,22 @@ from support.operator import Operator
 from support.oracle import compare
 from support.probes import probe
 from support.quirk_catalogue import BY_NAME, Redirects, Renames
-from support.quirk_proxy import EVERY, Asked, Drops, Hides, Quirk, QuirkProxy, Refuses, ShowsLate, Tells, Which
+from support.quirk_proxy import (
+    EVERY,
+    Answered,
+    Asked,
+    Drops,
+    Hides,
+    Quirk,
+    QuirkProxy,
+    Refuses,
+    ShowsLate,
+    Tells,
+    Which,
+)
 from support.servers import ACCESS_KEY, SECRET_KEY, MotoServer
 
+from schema.checksums import crc64nvme, crc_text
 from schema.declaration import Side
 from schema.errors import AccessRefused
 from storage.open_store import open_store
@@ -247,3 +261,34 @@ def test_metadata_that_the_destination_adds_is_its_own(on_moto: Operator, faulty
         on_moto.verify("--level", "content").ok()
         proxy.quirks = (Tells("x-amz-meta-stranger", lambda: "7", Which(("get", "head"))),)
         assert "x-amz-meta-stranger" in on_moto.verify("--level", "content").err
+
+
+class FlipsOnce(Quirk):
+    """One bit of the first ranged answer for the key "large"."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def answered(self, call: Asked, answer: Answered) -> Answered:
+        if call.request.key != "large" or answer.status != 206 or len(answer.body) < 2 or not self.left:
+            return answer
+        self.left -= 1
+        return replace(answer, body=bytes([answer.body[0] ^ 1]) + answer.body[1:])
+
+
+@pytest.mark.parametrize("flips", [1, 0], ids=["flipped", "control"])
+def test_a_part_that_changed_on_the_way_begins_its_object_again(on_moto: Operator, flips: int) -> None:
+    """The source states a checksum of the whole alone, so nothing tells which part it was."""
+    body = bytes(9 << 20)
+    on_moto.source.client().put_object(Bucket=on_moto.source_bucket, Key="large", Body=body)
+    stated, flipping = crc_text(crc64nvme(body)), FlipsOnce()
+    told = Tells("x-amz-checksum-crc64nvme", lambda: stated, Which(("get", "head")))
+    kind = Tells("x-amz-checksum-type", lambda: "FULL_OBJECT", Which(("get", "head")))
+    with QuirkProxy(on_moto.source.endpoint_url, told, kind, flipping) as proxy:
+        on_moto.source_url = proxy.endpoint_url
+        on_moto.declare(limits={"memory": "12MiB"})
+        on_moto.plan().ok()
+        flipping.left = flips
+        on_moto.apply().ok()
+        assert flipping.left == 0
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
