@@ -24,14 +24,19 @@ def ways(on_moto: Operator, seed: int) -> Iterator[tuple[FaultProxy, FaultProxy]
         yield one, two
 
 
+def in_use_first(operator: Operator, ways: tuple[FaultProxy, FaultProxy]) -> tuple[FaultProxy, FaultProxy]:
+    """*ways*, the one that the plan chose first."""
+    planned = yaml.safe_load(operator.plan_path.read_text())["sections"][0]["destination"]["endpoint_url"]
+    one, two = ways
+    return (one, two) if planned == one.endpoint_url else (two, one)
+
+
 @pytest.mark.parametrize("lost", [True, False], ids=["lost", "control"])
 def test_the_endpoint_in_use_is_lost_after_the_plan(
     on_moto: Operator, ways: tuple[FaultProxy, FaultProxy], lost: bool
 ) -> None:
-    one, two = ways
     on_moto.plan().ok()
-    planned = yaml.safe_load(on_moto.plan_path.read_text())["sections"][0]["destination"]["endpoint_url"]
-    gone, other = (one, two) if planned == one.endpoint_url else (two, one)
+    gone, other = in_use_first(on_moto, ways)
     gone.rules = [Rule(Reset())] if lost else []
     for ran in (on_moto.apply(), on_moto.verify("--level", "content")):
         assert ran.code == 0, ran.err
@@ -44,10 +49,8 @@ def test_the_endpoint_in_use_is_lost_while_verify_reads(
     on_moto: Operator, ways: tuple[FaultProxy, FaultProxy], lost: bool
 ) -> None:
     """After the LISTs: each object is read through the other one, and counts as proven."""
-    one, two = ways
     on_moto.plan().ok()
-    planned = yaml.safe_load(on_moto.plan_path.read_text())["sections"][0]["destination"]["endpoint_url"]
-    gone, other = (one, two) if planned == one.endpoint_url else (two, one)
+    gone, other = in_use_first(on_moto, ways)
     on_moto.apply().ok()
     gone.rules = [Rule(Reset(), operations=("head", "get"))] if lost else []
     ran = on_moto.verify("--level", "content").ok()
