@@ -273,7 +273,10 @@ def test_a_part_damaged_on_its_way_is_sent_again(bench: Setting) -> None:
     assert made.destination.count("UploadPart") == 5
 
 
-def test_parts_that_combine_to_another_checksum_are_never_completed(ledger: Ledger, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("times", "ends"), [(1, RunState.COMPLETE), (99, RunState.FAILED)], ids=["once", "each time"])
+def test_parts_that_combine_to_another_checksum_are_never_completed(
+    ledger: Ledger, tmp_path: Path, times: int, ends: RunState
+) -> None:
     source, destination = (
         MemoryStore("from", side=WhichSide.SOURCE, returns_checksums=True),
         MemoryStore("to", side=WhichSide.DESTINATION),
@@ -282,12 +285,17 @@ def test_parts_that_combine_to_another_checksum_are_never_completed(ledger: Ledg
     facts = {"etag_is_md5": "enforced", "checksums_returned": "enforced", "crc64nvme": "enforced"}
     plan, manifests = plan_of(source, destination, tmp_path, source_facts=facts)
     made = Bench(source, destination, plan, manifests, ledger, Told())
-    source.damaged_get = flipped(1, "GetObject")
-    made.run()
-    assert destination.objects == {}
-    assert destination.count("CompleteMultipartUpload") == 0
+    source.damaged_get = flipped(times, "GetObject")
+    assert made.run().state is ends
     assert made.left_over() == 0
-    assert "CRC64NVME" in next(t.message for t in made.told.troubles if t.final)
+    if ends is RunState.COMPLETE:
+        arrived(made)
+        assert destination.count("CreateMultipartUpload") == 2
+        assert destination.count("CompleteMultipartUpload") == 1
+    else:
+        assert destination.objects == {}
+        assert destination.count("CompleteMultipartUpload") == 0
+        assert "CRC64NVME" in next(t.message for t in made.told.troubles if t.final)
 
 
 # --- uploads ------------------------------------------------------------------------------------------------
