@@ -147,6 +147,11 @@ def cpu_of(pid: int) -> float:
     return _cpu_ticks(pid, reaped=False) / TICK
 
 
+def tree_cpu_of(pid: int) -> float:
+    """CPU seconds of a process and its living descendants so far."""
+    return sum(cpu_of(each) for each in (pid, *_descendants(pid)))
+
+
 def _cpu_ticks(pid: int, *, reaped: bool) -> int:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()

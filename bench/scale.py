@@ -29,7 +29,7 @@ import yaml
 
 from bench.beds import Ends, LeanServer
 from bench.contestants import declaration, environment, losses_of, ours
-from bench.measure import EmbeddedLedger, Measured, MemoryWatch, run_or_fail
+from bench.measure import EmbeddedLedger, Measured, MemoryWatch, run_or_fail, tree_cpu_of
 from bench.workloads import BUCKET, GB, KB, MB, Group, Workload
 
 MIB = 1 << 20
@@ -37,12 +37,23 @@ KEPT_BODIES = 1200
 """More than the canary and the probe write: these are read back."""
 
 
+class Reached(NamedTuple):
+    """How far an apply was at one moment."""
+
+    seconds: float
+    """Since its start."""
+    objects: int
+    """Done."""
+    cpu: float
+    """Seconds that its processes had used."""
+
+
 class Applied(NamedTuple):
     """What an apply did."""
 
     measured: Measured
-    progress: list[tuple[float, int]]
-    """Seconds since its start, and objects done, about once a second."""
+    progress: list[Reached]
+    """About once a second."""
 
 
 def workload(kind: str, argument: str | None) -> Workload:
@@ -84,7 +95,7 @@ def planned(ends: Ends, folder: Path, words: Mapping[str, str], *, limits: dict[
 
 def applied(folder: Path, words: Mapping[str, str], *, kill_after: float | None = None) -> Applied:
     """Apply, watched; killed after so many seconds when told to."""
-    started, progress = time.perf_counter(), []
+    started, progress = time.perf_counter(), list[Reached]()
     process = subprocess.Popen(
         [ours(), "apply", "bench.plan.yaml", "--json"],
         cwd=folder,
@@ -100,7 +111,7 @@ def applied(folder: Path, words: Mapping[str, str], *, kill_after: float | None 
     for line in process.stdout or ():
         told = json.loads(line)
         if "done" in told:
-            progress.append((time.perf_counter() - started, int(told["done"])))
+            progress.append(Reached(time.perf_counter() - started, int(told["done"]), tree_cpu_of(process.pid)))
     _, status, usage = os.wait4(process.pid, 0)
     killer.cancel()
     memory.stop()
@@ -110,14 +121,14 @@ def applied(folder: Path, words: Mapping[str, str], *, kill_after: float | None 
     return Applied(Measured(process.returncode, wall, cpu, memory.peak), progress)
 
 
-def rates(progress: Sequence[tuple[float, int]], objects: int) -> list[float]:
-    """Objects a second in each tenth of the run, by the progress that came next to each tenth's end."""
-    found, before = [], (0.0, 0)
+def tenths(progress: Sequence[Reached], objects: int) -> list[tuple[Reached, Reached]]:
+    """Beginning and end of each tenth of the run, by the progress that came next to each."""
+    found, before = [], Reached(0.0, 0, 0.0)
     for tenth in range(1, 11):
-        reached = next((at for at in progress if at[1] >= objects * tenth // 10), None)
-        if reached is None or reached[0] <= before[0]:
+        reached = next((at for at in progress if at.objects >= objects * tenth // 10), None)
+        if reached is None or reached.seconds <= before.seconds:
             continue
-        found.append((reached[1] - before[1]) / (reached[0] - before[0]))
+        found.append((before, reached))
         before = reached
     return found
 
@@ -146,8 +157,11 @@ def measured(work: Workload, folder: Path, *, kill: bool) -> Iterator[tuple[str,
                 yield "apply, killed", _told(applied(folder, words, kill_after=seconds).measured)
             done = applied(folder, words)
             yield "apply", _told(done.measured)
-            per_second = rates(done.progress, work.objects)
+            parts = tenths(done.progress, work.objects)
+            per_second = [(end.objects - start.objects) / (end.seconds - start.seconds) for start, end in parts]
             yield "objects/s by tenth", ", ".join(f"{rate:,.0f}" for rate in per_second)
+            spent = [1000 * (end.cpu - start.cpu) / (end.objects - start.objects) for start, end in parts]
+            yield "ms of CPU an object by tenth", ", ".join(f"{each:.3f}" for each in spent)
             yield "ledger's CPU", f"{ledger.cpu():.1f} s"
             yield "ledger's folder", f"{folder_size(folder / '.s3migrate') / MIB:,.0f} MiB"
             command = [ours(), "verify", "bench.plan.yaml", "--level", "listing"]
