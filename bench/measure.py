@@ -148,8 +148,8 @@ def cpu_of(pid: int) -> float:
 
 
 def tree_cpu_of(pid: int) -> float:
-    """CPU seconds of a process and its living descendants so far."""
-    return sum(cpu_of(each) for each in (pid, *_descendants(pid)))
+    """CPU seconds of a process so far: its own, its living descendants' and those of children it has waited for."""
+    return _cpu_ticks(pid, reaped=True) / TICK + sum(cpu_of(each) for each in _descendants(pid))
 
 
 def _cpu_ticks(pid: int, *, reaped: bool) -> int:
