@@ -1,6 +1,7 @@
 """The border to PostgreSQL: connections, transactions, statements, and errors translated into ours.
 
-Nothing outside this file knows that SQLAlchemy keeps the connections and psycopg2 speaks to the server.
+Nothing outside this file knows that SQLAlchemy keeps the connections and psycopg2 speaks to the server. SQLAlchemy is
+imported by the functions that use it: it takes longer to load than all else, and `--help` and `show` open no ledger.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg2
 from psycopg2.extras import execute_values
-from sqlalchemy import Connection, TextClause, create_engine, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schema.errors import LedgerError, LedgerSchemaError, LedgerUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, TextClause
+    from sqlalchemy.engine import URL
 
 DRIVER = "postgresql+psycopg2"
 """Pinned: SQLAlchemy 2.1 takes `postgresql://` to mean psycopg 3."""
@@ -54,6 +55,9 @@ INSERTED_ROWS = 1000
 
 def ledger_url(url: str) -> URL:
     """*url* with the pinned driver. Raises UsageError, which never repeats the URL: it may hold a password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -65,6 +69,9 @@ def ledger_url(url: str) -> URL:
 
 def translated(error: BaseException, password: str | None = None) -> LedgerError | None:
     """Our error for what *error* means to the operator; None for what can only be a bug."""
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import TimeoutError as PoolTimeout
+
     original = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(original, PoolTimeout):
         return LedgerUnavailable("every connection to the ledger is in use; wait, or run fewer threads")
@@ -95,6 +102,8 @@ class Database:
     """
 
     def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:
+        from sqlalchemy import create_engine
+
         self._missed = missed
         parsed = ledger_url(url)
         self._password = None if parsed.password is None else str(parsed.password)
@@ -109,6 +118,9 @@ class Database:
         Raises LedgerUnavailable (also when the answer to COMMIT was lost: it may have happened) and
         LedgerSchemaError; psycopg2's own errors pass when a statement was wrong or broke a constraint.
         """
+        from sqlalchemy.exc import DBAPIError
+        from sqlalchemy.exc import TimeoutError as PoolTimeout
+
         try:
             with self._engine.connect() as connection, connection.begin():
                 try:
@@ -203,6 +215,8 @@ def by_name(row: Row) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=256)
 def _parsed(sql: str) -> TextClause:
+    from sqlalchemy import text
+
     return text(sql)
 
 
@@ -213,6 +227,8 @@ def _raw(connection: Connection) -> psycopg2.extensions.connection:
 
 def _original(error: BaseException) -> BaseException:
     """psycopg2's error without SQLAlchemy's wrapping, which repeats the statement's values; it keeps the statement."""
+    from sqlalchemy.exc import DBAPIError
+
     if not isinstance(error, DBAPIError) or error.orig is None:
         return error
     error.orig.add_note(f"in the statement: {error.statement}")
