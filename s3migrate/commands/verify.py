@@ -31,13 +31,12 @@ from s3migrate.commands.common import (
 )
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
-from s3migrate.views.plan_progress import VerifyLines
+from s3migrate.views.proof_progress import ProofLines, expected_of
 from s3migrate.views.verify_report import ReportFile
 from s3migrate.wiring import open_ledger, open_readers, preflight, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
-from schema.plan import Plan
 
 FINDINGS_SHOWN = 20
 """Of each verdict, to people."""
@@ -74,6 +73,7 @@ def verify_command(  # click passes one argument for each option
     stores = open_readers(plan, say)
     budget = plan.limits.memory or default_budget()
     emit = emitter(as_json)
+    expected = expected_of(plan, deep=level != Depth.LISTING, sample=sample)
     ledger = open_ledger(settings)
     calm_collector()
     schedule_as_batch()
@@ -92,7 +92,7 @@ def verify_command(  # click passes one argument for each option
                 level=Depth(level),
                 tools=reading_tools(budget, stop),
                 sample=sample,
-                on_progress=_ignored if quiet or as_json else _lines(plan, live=live).tell,
+                on_progress=_ignored if quiet or as_json else _lines(expected, live=live).tell,
             )
             tallies = verification.run(_teller(emit, report, many=len(plan.sections) > 1))
             report.conclude(tallies)
@@ -104,9 +104,8 @@ def verify_command(  # click passes one argument for each option
     return _conclude(tallies, level, emit)
 
 
-def _lines(plan: Plan, *, live: bool) -> VerifyLines:
-    total = sum(batch.objects for batch in plan.batches)
-    return VerifyLines(partial(click.echo, err=True), time.monotonic, live, total)
+def _lines(expected: Looked, *, live: bool) -> ProofLines:
+    return ProofLines(partial(click.echo, err=True), time.monotonic, live, expected)
 
 
 def _ignored(_looked: Looked) -> None:

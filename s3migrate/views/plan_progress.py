@@ -1,19 +1,15 @@
-"""How far plan and verify are: a line at once, then one a second; on a terminal a bar in place of the line before."""
+"""How far plan is: a line at once, then one a second; on a terminal a bar in place of the line before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from planner.inputs import PlanProgress
-from s3migrate.console import output
-from s3migrate.views.progress_rows import bar, drawn, row
+from s3migrate.views.progress_rows import show_bar
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, duration_text
-
-if TYPE_CHECKING:
-    from executor.verify.run import Looked
 
 BETWEEN_SECONDS = 1.0
 
@@ -76,39 +72,3 @@ def _left(seconds: float, progress: PlanProgress, total: int | None) -> list[str
     if total is None or not 0 < progress.source_listed < total or seconds < BETWEEN_SECONDS:
         return []
     return [f"  about {duration_text(seconds * (total - progress.source_listed) / progress.source_listed)} left"]
-
-
-def show_bar(title: str, done: int, total: int | None, *, words: Sequence[str]) -> None:
-    """A bar over the rows *words*, on the terminal, in place of the one before."""
-    rows = drawn([bar(title, done, total), *map(row, words)], columns=output.columns_of_stderr() - 1)
-    output.progress("\n".join(rows), err=True)
-
-
-@dataclass(slots=True)
-class VerifyLines:
-    """Prints how far a verify is, at most once in BETWEEN_SECONDS."""
-
-    say: Callable[[str], None]
-    clock: Callable[[], float]
-    """Seconds, monotonic."""
-    live: bool
-    total: int
-    """Objects of the plan."""
-    _began: float | None = None
-    _said: float | None = None
-
-    def tell(self, looked: Looked) -> None:
-        """The totals so far, the rate and what is left."""
-        now = self.clock()
-        self._began = now if self._began is None else self._began
-        if self._said is not None and now - self._said < BETWEEN_SECONDS:
-            return
-        self._said = now
-        words = f"  {count_text(looked.listed)} keys listed, {count_text(looked.objects)} objects compared"
-        seconds = now - self._began
-        if looked.objects and seconds >= BETWEEN_SECONDS:
-            words += f", {count_text(round((looked.listed + looked.objects) / seconds))}/s"
-        if self.live:
-            show_bar("Verify", looked.objects, self.total, words=[words])
-        else:
-            self.say(words)

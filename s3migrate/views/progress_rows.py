@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from s3migrate.console import output
 from schema.formats.escape import one_line
 
 if TYPE_CHECKING:
@@ -51,3 +52,9 @@ def bar(title: str, done: int, total: int | None) -> RenderableType:
         Text(one_line(title), style="bold"), ProgressBar(total=whole, completed=part), Text(f"{percent:.1f} %")
     )
     return grid
+
+
+def show_bar(title: str, done: int, total: int | None, *, words: Sequence[str]) -> None:
+    """A bar over the rows *words*, on the terminal, in place of the one before."""
+    rows = drawn([bar(title, done, total), *map(row, words)], columns=output.columns_of_stderr() - 1)
+    output.progress("\n".join(rows), err=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,13 +21,25 @@ from executor.machine.memory import calm_collector, default_budget, set_malloc_a
 from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.certify import UNDONE, WRONG, Certification, require_ended
-from s3migrate.commands.common import PLAN_PLACE, chosen_run, emitter, json_option, plan_of_run, say, told_as_json
+from executor.verify.run import TOLD_EACH, Looked
+from s3migrate.commands.common import (
+    PLAN_PLACE,
+    chosen_run,
+    emitter,
+    follow_output,
+    json_option,
+    plan_of_run,
+    quiet_option,
+    say,
+    told_as_json,
+)
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
+from s3migrate.views.proof_progress import ProofLines, keys_of
 from s3migrate.wiring import open_ledger, open_readers, reading_tools
 from schema.ends import server_of
 from schema.errors import FinishedWithFailures, IntegrityRefused, VerifyFailed
-from schema.files.certificate import Checkpoint, EvidenceLevel, Leaf
+from schema.files.certificate import Checkpoint, EvidenceLevel, Leaf, NotCertified
 from schema.files.certificate_files import CertificateFolder, TreeWriter
 from schema.files.manifest import ManifestStore, manifest_complaints
 from schema.files.signed_note import signed
@@ -59,6 +73,7 @@ if TYPE_CHECKING:
     help="What is checked again: nothing, the listing, every HEAD, all bytes.",
 )
 @click.option("--sign", "key_path", type=click.Path(path_type=Path, dir_okay=False), help="An Ed25519 key, PEM.")
+@quiet_option
 @json_option
 @told_as_json
 def certify_command(
@@ -68,6 +83,7 @@ def certify_command(
     output: Path | None,
     level: str,
     key_path: Path | None,
+    quiet: bool,
     as_json: bool,
 ) -> int:
     """Write down, for every object that RUN (default: the latest) has put in place, what proves it; hash it all.
@@ -75,11 +91,13 @@ def certify_command(
     docs/verify_certificate.py checks the result against the bucket's own listing without a line of ours. A key that
     is not certified is listed with the reason.
     """
+    settings = read_settings()
+    live = follow_output(settings, silent=quiet or as_json)
     set_malloc_arenas()
     stop = Stop()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop.request)
-    ledger = open_ledger(read_settings())
+    ledger = open_ledger(settings)
     calm_collector()
     try:
         run = chosen_run(ledger, run_id)
@@ -101,8 +119,16 @@ def certify_command(
                 level=deep,
                 tools=reading_tools(budget, stop),
             )
+            lines = None if quiet or as_json else _lines(plan, live=live)
+            looked = Looked()
+            note = _Note(plan, run, deep, key_path)
             written = [
-                _written(certification, section, folder.tree(section.id), note=_Note(run, deep, key_path))
+                _written(
+                    _followed(certification.records(section), looked, lines),
+                    section,
+                    folder.tree(section.id),
+                    note=note,
+                )
                 for section in plan.sections
             ]
     finally:
@@ -129,6 +155,7 @@ def _stores(plan: Plan, level: EvidenceLevel) -> Iterator[Mapping[str, tuple[S3S
 class _Note:
     """What a checkpoint says besides its tree."""
 
+    plan: Plan
     run: Run
     level: EvidenceLevel
     key_path: Path | None
@@ -167,17 +194,39 @@ def _origin(plan: Plan, section: Section) -> str:
     return f"{place}@{plan.plan_id.removeprefix('sha256:')[:16]}"
 
 
-def _written(certification: Certification, section: Section, tree: TreeWriter, *, note: _Note) -> _Written:
+def _lines(plan: Plan, *, live: bool) -> ProofLines:
+    return ProofLines(
+        partial(click.echo, err=True),
+        time.monotonic,
+        live,
+        Looked(objects=keys_of(plan)),
+        title="Certify",
+        verb="looked at",
+    )
+
+
+def _followed(
+    records: Iterable[Leaf | NotCertified], looked: Looked, lines: ProofLines | None
+) -> Iterator[Leaf | NotCertified]:
+    """*records*, counted in *looked*, of which *lines* tell now and then."""
+    for record in records:
+        looked.objects += 1
+        if lines is not None and looked.objects % TOLD_EACH == 1:
+            lines.tell(looked)
+        yield record
+
+
+def _written(records: Iterable[Leaf | NotCertified], section: Section, tree: TreeWriter, *, note: _Note) -> _Written:
     evidence: Counter[str] = Counter()
     not_certified: Counter[str] = Counter()
     with tree:
-        for record in certification.records(section):
+        for record in records:
             tree.add(record)
             if isinstance(record, Leaf):
                 evidence[record.evidence.value] += 1
             else:
                 not_certified[record.kind] += 1
-        checkpoint = tree.finish(_origin(certification.plan, section), note.facts())
+        checkpoint = tree.finish(_origin(note.plan, section), note.facts())
         text = checkpoint.text()
         if note.key_path is None:
             tree.write_note(text)

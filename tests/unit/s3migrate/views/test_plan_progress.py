@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from executor.verify.run import Looked
 from planner.inputs import PlanProgress
 from s3migrate.console import output
-from s3migrate.views.plan_progress import PlanLines, VerifyLines
+from s3migrate.views.plan_progress import PlanLines
 
 
 def test_a_line_at_once_then_one_a_second_and_the_last_word_always() -> None:
@@ -66,20 +65,3 @@ def test_on_a_terminal_a_bar_and_what_is_left_where_the_plan_before_tells(shown:
     assert "%" not in shown[-1], "how many keys there are is not known"
     lines.tell(PlanProgress("photos", 4_000, 0, finished=True))
     assert len(said) == 1 and "listed 4,000" in said[0]
-
-
-def test_verify_tells_once_a_second_how_far_it_is(shown: list[str]) -> None:
-    said: list[str] = []
-    now = [0.0]
-    for live in (False, True):
-        lines = VerifyLines(said.append, lambda: now[0], live, 400)
-        looked = Looked()
-        for _step in range(21):
-            now[0] += 0.125
-            looked.listed += 20
-            looked.objects += 10
-            lines.tell(looked)
-
-    assert len(said) == len(shown) == 3
-    assert said[-1] == "  340 keys listed, 170 objects compared, 255/s"
-    assert "42.5 %" in shown[-1]
