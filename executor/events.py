@@ -9,6 +9,9 @@ from executor.ledger.values import Progress
 from schema.errors import MigrationError
 from schema.process_view import ProcessView
 
+CALENDAR = "calendar"
+"""What `waiting` names while the run's calendar is closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectTrouble:
@@ -40,7 +43,7 @@ class Events(Protocol):
         """An object failed, drifted or is retried."""
 
     def waiting(self, what: str, error: MigrationError | None) -> None:
-        """Work waits until *what* (ledger, endpoint) is back; error None: it is back."""
+        """Work waits until *what* (ledger, endpoint, calendar) is back; error None: it is back."""
 
     def moved(self, what: str, url: str) -> None:
         """Work that waited for *what* goes on at *url*, which is well."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from schema.formats.plain import TextValue
@@ -61,6 +62,17 @@ class Hours(TextValue):
             return today in self.days and self.start <= minute < self.end
         yesterday = (local - timedelta(days=1)).weekday()
         return (today in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
+
+    def edges(self, day: date) -> Iterator[datetime]:
+        """Every moment of *day* in the zone at which `hold` may change, and some more; in UTC, in no order."""
+        before, after = (self._moment(day + timedelta(days=n), 0).utcoffset() for n in (0, 1))
+        clocks_change = range(0, _MINUTES_A_DAY, 30) if before != after else ()
+        for minute in {self.start, self.end, *clocks_change}:
+            moment = self._moment(day, minute)
+            yield from {moment.replace(fold=fold).astimezone(UTC) for fold in (0, 1)}
+
+    def _moment(self, day: date, minute: int) -> datetime:
+        return datetime.combine(day, time(), self.zone) + timedelta(minutes=minute)  # on the clock on the wall
 
 
 def _minutes(hour: str, minute: str) -> int:

@@ -179,6 +179,10 @@ class RunPaused(Stopped):
     """A person paused the run; it goes on when one resumes it."""
 
 
+class RunClosed(Stopped):
+    """The run's calendar lets nothing run now; it goes on by itself when the calendar opens."""
+
+
 class RunUnfinished(MigrationError):
     """The question can only be answered for a run that has ended."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
@@ -19,6 +19,10 @@ from schema.calendar import Hours
 from schema.formats.quantities import parse_rate, rate_text
 
 MOST_AT_ONCE = 100_000
+A_MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+"""For questions about any week."""
+LOOKED_AHEAD = timedelta(days=8)
+"""A week, and the hour that a change of clocks may add."""
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 
 
@@ -111,6 +115,38 @@ class CalendarRow:
     bandwidth: int | None = None
     requests_per_second: float | None = None
     concurrent_requests: int | None = None
+    closed: bool | None = None
+    """True: nothing runs. None: something may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A time in which nothing runs."""
+
+    begins: datetime
+    ends: datetime
+    """Excluded."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return (self.ends - self.begins).total_seconds()
+
+
+def closed_at(closures: Iterable[Closure], at: datetime) -> Closure | None:
+    """The one of *closures* that *at* lies in, if any."""
+    return next((closure for closure in closures if closure.begins <= at < closure.ends), None)
+
+
+def through_closures(seconds: float, at: datetime, closures: Iterable[Closure]) -> float:
+    """Seconds from *at* until *seconds* of open hours have passed. *closures*: in order."""
+    open_at, left = at, seconds
+    for closure in closures:
+        if (opened := (closure.begins - open_at).total_seconds()) >= left:
+            break
+        left -= max(0.0, opened)
+        open_at = max(open_at, closure.ends)
+    return (open_at - at).total_seconds() + left
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +168,39 @@ class Limits:
         """The calendar's row that holds at *at*, if any. ValueError for a time without a zone."""
         return next((row for row in self.calendar if row.when.hold(at)), None)
 
+    def closed_until(self, at: datetime) -> datetime | None:
+        """When the calendar opens again, in UTC, LOOKED_AHEAD later at most; None: it is open at *at*."""
+        row = self.row_at(at)
+        if row is None or not row.closed:
+            return None
+        return next(self.closures(at, at + LOOKED_AHEAD)).ends
+
+    @property
+    def always_closed(self) -> bool:
+        """No hour of a week is open."""
+        return self.closed_until(A_MONDAY) == A_MONDAY + LOOKED_AHEAD
+
+    def closures(self, begins: datetime, ends: datetime) -> Iterator[Closure]:
+        """The times between *begins* and *ends* in which nothing runs, in order, cut off at both."""
+        since: datetime | None = None
+        for moment in self._edges(begins, ends) if any(row.closed for row in self.calendar) else ():
+            row = self.row_at(moment)
+            if row is not None and row.closed:
+                since = since or moment
+            elif since is not None:
+                yield Closure(since, moment)
+                since = None
+        if since is not None:
+            yield Closure(since, ends)
+
+    def _edges(self, begins: datetime, ends: datetime) -> Iterator[datetime]:
+        """*begins*, and every moment after it and before *ends* at which another row may hold; in order."""
+        first, last = (moment.astimezone(UTC).date() for moment in (begins, ends))
+        days = [first + timedelta(days=n) for n in range(-2, (last - first).days + 3)]
+        edges = {edge for row in self.calendar for day in days for edge in row.when.edges(day)}
+        yield begins.astimezone(UTC)
+        yield from sorted(edge for edge in edges if begins < edge < ends)
+
 
 def figure_of(limits: Limits | CalendarRow | None, name: str) -> float | None:
     """The figure *limits* gives the limit *name*; None: it sets none."""
@@ -147,25 +216,42 @@ class RunLimits:
     """Limit name -> figure; a limit that is not in it does not bound the run."""
     why: Mapping[str, str] = field(default_factory=dict)
     """Limit name -> where its figure, or its absence, comes from: plan | calendar | set while running."""
+    closed_until: datetime | None = None
+    """The calendar lets nothing run before; None: it is open."""
 
     def to_json(self) -> dict[str, Any]:
-        """Every limit by its name, null where there is none, and "why"."""
-        return {**{name: self.figures.get(name) for name in LIMITS}, "why": dict(self.why)}
+        """Every limit by its name, null where there is none, "why", and "closed_until"."""
+        until = None if self.closed_until is None else self.closed_until.isoformat()
+        return {**{name: self.figures.get(name) for name in LIMITS}, "why": dict(self.why), "closed_until": until}
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> RunLimits:
         """What `to_json` wrote, also of a version that knows other limits."""
-        return cls({name: said[name] for name in LIMITS if said.get(name)}, said.get("why") or {})
+        until = said.get("closed_until")
+        return cls(
+            {name: said[name] for name in LIMITS if said.get(name)},
+            said.get("why") or {},
+            None if until is None else datetime.fromisoformat(until),
+        )
+
+
+CLOSED = "closed"
+"""What a calendar's row says in place of limits, and the name by which a person opens it for a run that goes on."""
+
+
+def closed_text(until: datetime) -> str:
+    """Of a closed calendar, for people; *until* is in UTC."""
+    return f"{CLOSED} until {until:%a %Y-%m-%d %H:%M} UTC"
 
 
 _ROW = "a row is: mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s"
-_ROW_WITHOUT_LIMIT = f"the row names no limit; give it one of {', '.join(LIMITS)}"
+_ROW_WITHOUT_LIMIT = f"the row names no limit; give it one of {', '.join(LIMITS)}, or say {CLOSED}"
 
 
 def parse_row(row: str | Mapping[str, Any]) -> CalendarRow:
     """A row as a declaration writes it: text ('mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s') or a map of one key.
 
-    A rate alone is bandwidth; a map names its limits. ValueError.
+    A rate alone is bandwidth; a map names its limits; the word "closed": nothing runs. ValueError.
     """
     if isinstance(row, str):
         when, colon, figures = row.rpartition(": ")
@@ -175,6 +261,8 @@ def parse_row(row: str | Mapping[str, Any]) -> CalendarRow:
         ((when, figures),) = row.items()
     else:
         raise ValueError(_ROW_WITHOUT_LIMIT)  # an empty value counts as an absent key
+    if figures == CLOSED:
+        return CalendarRow(Hours.parse(when), closed=True)
     named: Mapping[str, Any] = figures if isinstance(figures, Mapping) else {BANDWIDTH.name: figures}
     if not named:
         raise ValueError(_ROW_WITHOUT_LIMIT)

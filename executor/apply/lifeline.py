@@ -26,7 +26,7 @@ FRESH_SHARE = 0.6
 
 
 class Lifeline:
-    """Called by the runner's thread only; `fresh` may be read from any thread."""
+    """Called by the runner's thread only; `fresh` and `closed` may be read from any thread."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Lifeline:
         self._process = settings.place
         self._who = settings.who
         self._share = 1.0
+        self._closed = False
         self._renewed = clock()
         self._next_renewal = clock() + settings.lease_seconds / 4
         self._next_reap = clock()
@@ -55,6 +56,11 @@ class Lifeline:
     def fresh(self) -> bool:
         """The leases were renewed recently enough to begin a write."""
         return self._clock() - self._renewed < self._lease_seconds * FRESH_SHARE
+
+    @property
+    def closed(self) -> bool:
+        """The calendar lets nothing run."""
+        return self._closed
 
     def renew(self, held: Sequence[OpenChunk]) -> frozenset[int]:
         """Renew the leases that are due. Returns the numbers of the chunks whose lease is lost."""
@@ -89,7 +95,9 @@ class Lifeline:
     def limits(self, progress: Progress, *, holding: bool) -> RunLimits:
         """The run's limits now; this process may use `share` of them. *holding*: it has work of the run in hand."""
         self._share = 1.0 / max(1, progress.working if holding else progress.workers)
-        return limits_at(self._declared, progress.now, progress.limits)
+        limits = limits_at(self._declared, progress.now, progress.limits)
+        self._closed = limits.closed_until is not None
+        return limits
 
     @property
     def share(self) -> float:

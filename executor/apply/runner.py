@@ -8,11 +8,13 @@ from functools import partial
 from executor.apply.chunking import chunks_of
 from executor.apply.surroundings import Membership, RunSurroundings, join
 from executor.apply.workshop import Workshop, open_workshop
+from executor.events import CALENDAR, Events
 from executor.flow.governor import Governor
+from executor.flow.limits import limits_at
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, Progress, RunState
-from schema.errors import MigrationError, RunPaused, Stopped, UsageError
-from schema.limits import RunLimits
+from schema.errors import MigrationError, RunClosed, RunPaused, Stopped, UsageError
+from schema.limits import RunLimits, closed_text
 from schema.plan import Plan
 
 TICK_SECONDS = 0.1
@@ -30,20 +32,22 @@ def apply(given: RunSurroundings) -> Progress:
     progress = ledger.reports.progress(run.run_id)
     given.events.run_accepted(run.run_id, run.resumed, progress)
     refuse_paused(ledger, progress)
-    if progress.state in ENDED or (settings.leave_when_idle and not ledger.leases.claimable(run, batches)):
+    closed = limits_at(plan.limits, progress.now, progress.limits).closed_until is not None
+    if progress.state in ENDED or (settings.leave_when_idle and (closed or not ledger.leases.claimable(run, batches))):
         return progress
     member = join(given, run, batches)
     workshop = open_workshop(given, member)
+    closed = False
     try:
-        _work(given, member, workshop, accepted=progress)
+        closed = _work(given, member, workshop, accepted=progress)
     except MigrationError as error:
         member.crash.met(error)
     finally:
         drained = workshop.close()
         workshop.sample(given.clock())
-        member.lifeline.leave(workshop.writer.open_chunks(), 0 if not stop.draining else Stopped.exit_code)
+        member.lifeline.leave(workshop.writer.open_chunks(), 0 if closed or not stop.draining else Stopped.exit_code)
     member.crash.reraise()
-    if stop.draining:
+    if stop.draining and not (closed and drained):
         raise Stopped(
             "stopped; everything finished is in the ledger, apply the same plan again to go on"
             if drained
@@ -52,20 +56,24 @@ def apply(given: RunSurroundings) -> Progress:
     return ledger.reports.progress(run.run_id)
 
 
-def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, accepted: Progress) -> None:
+def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, accepted: Progress) -> bool:
     """Tick until the run, or this process's part in it, has ended, or a stop came in.
 
-    *accepted*: read before this process joined.
+    *accepted*: read before this process joined. Returns whether it leaves because the calendar is closed.
     """
     leaves_early = member.batches is not None or given.settings.leave_when_idle
     governor, lifeline, run_id = given.governor, member.lifeline, member.run.run_id
     limits = lifeline.limits(replace(accepted, workers=accepted.workers + 1), holding=False)
+    tell_calendar(given.events, RunLimits(), limits)
     hold_to(governor, limits, lifeline.share)
     workshop.start()
     while True:
         given.stop.propagate()
         if given.stop.draining:
-            return
+            return False
+        if limits.closed_until is not None and given.settings.leave_when_idle:
+            given.stop.request()
+            return True
         now = given.clock()
         governor.tick(now, workshop.pool.busy)
         member.watch.tick(now)
@@ -76,13 +84,14 @@ def _work(given: RunSurroundings, member: Membership, workshop: Workshop, *, acc
         progress = lifeline.progress_due(run_id)
         if progress is not None:
             refuse_paused(given.ledger, progress)
-            limits = lifeline.limits(progress, holding=bool(workshop.writer.open_chunks()))
+            before, limits = limits, lifeline.limits(progress, holding=bool(workshop.writer.open_chunks()))
+            tell_calendar(given.events, before, limits)
             hold_to(governor, limits, lifeline.share)
             given.events.progress(progress, governor.snapshot(now))
         lifeline.show(partial(workshop.seen, now, limits))
         ledger_says = lifeline.finish(run_id) if workshop.nothing_left() else None
         if ledger_says in ENDED or (ledger_says is not None and leaves_early and workshop.starved):
-            return
+            return False
         workshop.wait(TICK_SECONDS)
 
 
@@ -94,6 +103,15 @@ def refuse_paused(ledger: Ledger, progress: Progress) -> None:
             f"finished is in the ledger. `s3migrate resume {progress.run_id}` lets it go on; then apply the same plan "
             "again"
         )
+
+
+def tell_calendar(events: Events, before: RunLimits, now: RunLimits) -> None:
+    """Tell that the calendar has closed, or opened again."""
+    if before.closed_until is None and now.closed_until is not None:
+        text = f"it is {closed_text(now.closed_until)}; the run goes on by itself when it opens"
+        events.waiting(CALENDAR, RunClosed(text))
+    elif before.closed_until is not None and now.closed_until is None:
+        events.waiting(CALENDAR, None)
 
 
 def hold_to(governor: Governor, limits: RunLimits, share: float) -> None:

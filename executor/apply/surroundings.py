@@ -24,7 +24,7 @@ from schema.plan import Plan
 from schema.process_view import ProcessView
 
 STALE_SECONDS = 0.2
-"""How long a worker whose leases were not renewed in time waits before it checks again."""
+"""How long a worker whose leases were not renewed in time, or whose calendar is closed, waits before the next look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Membership:
 
     def blocked(self, now: float) -> float:
         """Seconds until it is worth checking again whether work may be started; 0.0: now."""
-        return self.watch.blocked(now) or (0.0 if self.lifeline.fresh else STALE_SECONDS)
+        return self.watch.blocked(now) or (0.0 if self.lifeline.fresh and not self.lifeline.closed else STALE_SECONDS)
 
 
 def join(given: RunSurroundings, run: Run, batches: Sequence[int] | None) -> Membership:

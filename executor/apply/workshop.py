@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from executor.activity import waiting
@@ -22,8 +23,9 @@ from executor.flow.endpoint import EndpointRetries
 from executor.machine.buffers import BufferPool, ByteBudget
 from executor.machine.memory import IdleMemory, trim
 from executor.stop import Stop
+from schema.errors import RunClosed
 from schema.flow.samples import Activity
-from schema.limits import RunLimits
+from schema.limits import CLOSED, RunLimits, closed_text
 from schema.process_view import ProcessView
 
 SLICE_SECONDS = 0.2
@@ -89,7 +91,7 @@ class Workshop:
         return replace(
             self.given.governor.snapshot(now),
             busy=self.pool.busy,
-            waiting=self.member.watch.waiting(now),
+            waiting=_closed_text(limits) or self.member.watch.waiting(now),
             moved=self.member.watch.moved(),
             limits=limits,
             share=self.member.lifeline.share,
@@ -134,6 +136,18 @@ class Workshop:
         return ended and flushed
 
 
+def _closed_text(limits: RunLimits) -> str | None:
+    until = limits.closed_until
+    return None if until is None else f"the calendar is {closed_text(until)}"
+
+
+def _waiting_for(member: Membership) -> AbstractContextManager[None]:
+    """What a thread does whose next attempt may not begin."""
+    if member.lifeline.closed:
+        return waiting(Activity.LIMIT, CLOSED)
+    return waiting(Activity.THROTTLING if member.lifeline.fresh else Activity.LEDGER)
+
+
 def _in_slices(step: Callable[[float], bool], seconds: float, stop: Stop) -> bool:
     """Repeat *step(slice)* until it returns True, *seconds* have passed, or a second stop abandons the work."""
     for _ in range(max(1, round(seconds / SLICE_SECONDS))):
@@ -151,8 +165,10 @@ def open_workshop(given: RunSurroundings, member: Membership) -> Workshop:
 
     def ready(stopping: Stop) -> None:
         while not stopping.draining and (blocked := member.blocked(clock())):
-            with waiting(Activity.THROTTLING if member.lifeline.fresh else Activity.LEDGER):
+            with _waiting_for(member):
                 stopping.wait(min(max(blocked, SLICE_SECONDS), READY_POLL))
+        if stopping.draining and member.lifeline.closed:
+            raise RunClosed("stopped while the calendar was closed")
 
     # A drain keeps the declared limits; only a second stop goes past them.
     governor.heed(lambda: stop.draining, stop.wait_abandoned)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from schema.limits import LIMITS, Limits, RunLimits, figure_of
+from schema.limits import CLOSED, LIMITS, Limits, RunLimits, figure_of
 
 LIFTED = 0.0
 """Value of a limit that was lifted, whatever the plan says."""
@@ -26,4 +26,5 @@ def limits_at(declared: Limits, at: datetime, set_while_running: Mapping[str, fl
             figure, why[name] = chosen, "set while running"
         if figure:
             figures[name] = figure
-    return RunLimits(figures, why)
+    closed_until = declared.closed_until(at) if set_while_running.get(CLOSED, AS_PLANNED) != LIFTED else None
+    return RunLimits(figures, why, closed_until)

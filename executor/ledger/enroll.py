@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from itertools import islice
 
 from executor.ledger import audit
@@ -14,9 +15,12 @@ from executor.ledger.locks import hold_scopes
 from executor.ledger.values import BatchState, ChunkKind, ChunkSpec, ChunkState, StageState
 from schema.formats.canonical import canonical_json
 from schema.formats.plain import plain
+from schema.limits import Limits
 from schema.plan import Gate, Plan
 
 CHUNK_COLUMNS = "run_id, chunk_no, batch_no, kind, lane, lo, hi, priority, state"
+CLOSURES_AHEAD = timedelta(weeks=5)
+"""Whoever resumes the run writes those that come after."""
 COPY_ROWS = 10_000
 """Chunk rows sent at a time, so that a plan of a million chunks needs little memory."""
 
@@ -53,6 +57,14 @@ def enroll(transaction: Transaction, plan: Plan, chunks: Iterable[ChunkSpec], *,
     if not chunks_left:
         complete(transaction, run_id)
     return run_id
+
+
+def write_closed_hours(transaction: Transaction, run_id: int, limits: Limits) -> None:
+    """When the run's calendar lets nothing run, from now on, in place of what was written before."""
+    transaction.run("DELETE FROM ledger.closed_hours WHERE run_id = :run_id", run_id=run_id)
+    now = transaction.value("SELECT now()")
+    closures = limits.closures(now, now + CLOSURES_AHEAD)
+    transaction.insert("closed_hours", [{"run_id": run_id, "begins": c.begins, "ends": c.ends} for c in closures])
 
 
 class _Rows:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from datetime import UTC
 from typing import Any
 
 from executor.ledger import audit
 from executor.ledger.advance import complete, end_run
 from executor.ledger.audit import Event
 from executor.ledger.database import Database, Row, Transaction, by_name
-from executor.ledger.enroll import enroll
+from executor.ledger.enroll import enroll, write_closed_hours
 from executor.ledger.leases import reap
 from executor.ledger.locks import ACCEPT_LOCK, drop_scopes, hold_scopes
 from executor.ledger.sql import NO_LEASE, RUN_UNFINISHED, UNLEASED, one_of
 from executor.ledger.values import UNFINISHED, ChunkKind, ChunkSpec, ChunkState, Pause, Run, RunState
 from schema.errors import StalePlan
 from schema.formats.plain import build
+from schema.limits import CLOSED, Closure
 from schema.plan import Plan
 
 RUN_COLUMNS = ", ".join(field.name for field in fields(Run) if field.name != "resumed")
@@ -46,9 +48,11 @@ class Runs:
             if known is not None:
                 if known.state in UNFINISHED:
                     hold_scopes(transaction, known.run_id, plan, who=who, tool_version=tool_version)
+                    write_closed_hours(transaction, known.run_id, plan.limits)
                 return replace(known, resumed=True)
             _supersede_older(transaction, plan, who=who)
             run_id = enroll(transaction, plan, chunks, who=who, tool_version=tool_version)
+            write_closed_hours(transaction, run_id, plan.limits)
             return run_of(transaction.one(f"SELECT {RUN_COLUMNS} FROM ledger.run WHERE run_id = :id", id=run_id))
 
     def finish(self, run_id: int) -> RunState:
@@ -134,6 +138,24 @@ class Runs:
                 kind=_TURNED[RunState.PAUSED],
             )
         return None if row is None else Pause(row.actor, row.at)
+
+    def closures(self, run_id: int) -> list[Closure]:
+        """When the run's calendar lets nothing run, from now on for some weeks, in order; none for an ended run.
+
+        One whose `begins` has passed holds now.
+        """
+        with self._database.transaction() as transaction:
+            rows = transaction.rows(
+                f"""
+                SELECT c.begins, c.ends FROM ledger.closed_hours c JOIN ledger.run r USING (run_id)
+                 WHERE c.run_id = :run_id AND c.ends > now() AND {RUN_UNFINISHED}
+                   AND NOT EXISTS (SELECT 1 FROM ledger.run_limit l
+                                    WHERE l.run_id = c.run_id AND l.name = :closed AND l.value = 0)
+                 ORDER BY c.begins""",
+                run_id=run_id,
+                closed=CLOSED,
+            )
+        return [Closure(row.begins.astimezone(UTC), row.ends.astimezone(UTC)) for row in rows]
 
     def all(self) -> list[Run]:
         """Every run, newest first."""

@@ -275,7 +275,7 @@ class Scaling(NamedTuple):
     workers: int
     """Processes heard of within the last minute."""
     reason: str
-    """paused | waiting | restoring | nothing ready | throttled | working"""
+    """paused | closed | waiting | restoring | nothing ready | throttled | working"""
     desired_workers: int
     """In total, including those already there."""
 

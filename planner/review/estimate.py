@@ -3,10 +3,11 @@
 Time, per tier: the longer of objects (or parts) x latency / concurrency and bytes / throughput; tiers are added up.
 Where the probe measured latencies, they take the place of the constants, and the processor's time for each request is
 reckoned with as well. A limit of requests a second holds at each endpoint.
-`low` is 7/10 of it and `high` twice it. What the endpoint copies moves no bytes through this machine and holds none in
-memory. Memory of a worker process: concurrency (or the number of units of work, where that is less) x the most one unit
-holds (schema.tiers.held_bytes: a whole object, a part, or a window of it), but never more than the byte budget, and 150
-MiB for the program itself. No floats anywhere: figures with decimals are quoted text, so the plan has one spelling.
+`low` is 7/10 of it and `high` twice it; hours in which the calendar is closed come on top (planner.review.week). What
+the endpoint copies moves no bytes through this machine and holds none in memory. Memory of a worker process:
+concurrency (or the number of units of work, where that is less) x the most one unit holds (schema.tiers.held_bytes: a
+whole object, a part, or a window of it), but never more than the byte budget, and 150 MiB for the program itself. No
+floats anywhere: figures with decimals are quoted text, so the plan has one spelling.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from planner.review.calibration import UNMEASURED, Calibration, measured_document
 from planner.review.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.review.requests import LISTING_PASSES, requests_of
+from planner.review.week import WeekHours
 from planner.review.workload import TierWork
 from schema.declaration import Declaration
 from schema.formats.quantities import duration_text, size_text
@@ -53,7 +55,9 @@ def estimate(
     largest = max(item.largest.size for item in work)
     total = sum(tier.tally.objects for tier in tiers.values())
     unit = _largest_unit(tiers, largest, budget)
-    low, high = seconds * 7 // 10, seconds * 2
+    week = WeekHours.of(declaration.limits)
+    low, high = week.at_best(seconds * 7 // 10), week.at_worst(seconds * 2)
+    seconds = week.at_best(seconds)
     units = sum(tier.whole + tier.parts.parts for name, tier in tiers.items() if name != DELETES)
     memory = min(budget, min(concurrency, units) * unit) + BASE_MEMORY
     document: dict[str, Any] = {
@@ -86,6 +90,7 @@ def estimate(
             "largest_unit_held": size_text(unit),
             "not_counted": "retries, HEAD of verify, and tags (but where each object is asked for them)",
             **_assumed_latencies(work),
+            **week.assumed,
         },
     }
     charged = cost(work, requests.by_kind, declaration)

@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from executor.apply.runner import tell_calendar
 from executor.events import Events
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import ENDED, Progress, Scaling
+from executor.ledger.values import ENDED, Progress, RunState, Scaling
 from executor.stop import Stop
 from s3migrate.applying.crew import REPLACED_EACH
 from s3migrate.applying.engines.engine import Engine, WorkerEnd
 from schema.errors import LedgerUnavailable
 from schema.exit_codes import AfterExit, ExitCode
+from schema.limits import RunLimits, closed_at
 from schema.process_view import ProcessView
 
 ROUND_SECONDS = 1.0
@@ -53,15 +55,20 @@ class Fleet:
     """Workers that broke and were replaced."""
     deaths: list[float] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
+    limits: RunLimits = field(default_factory=RunLimits)
+    """Only whether the calendar is closed."""
 
     def run(self) -> FleetEnd:
-        """Until the run has ended and so has every worker, a stop has drained them, or one was refused."""
+        """Until the run has ended or is paused and every worker has ended, a stop has drained them, or one was refused.
+
+        While the run's calendar is closed there are no workers.
+        """
         stopped = False
         while True:
             for end in self.engine.ended():
                 self._judge(end)
             progress = self._progress()
-            over = progress is not None and progress.state in ENDED
+            over = progress is not None and (progress.state in ENDED or progress.state is RunState.PAUSED)
             if (self.refused or over or self.stop.draining) and not stopped:
                 stopped = True
                 self.engine.stop()
@@ -90,8 +97,11 @@ class Fleet:
             if not self.engine.placed():
                 self.ledger.runs.finish(self.run_id)
             progress = self.ledger.reports.progress(self.run_id)
+            closed = closed_at(self.ledger.runs.closures(self.run_id), progress.now)
         except LedgerUnavailable:
             return None
+        before, self.limits = self.limits, RunLimits(closed_until=None if closed is None else closed.ends)
+        tell_calendar(self.events, before, self.limits)
         self.events.progress(progress, ProcessView(0, f"{self.engine.placed()} workers placed"))
         return progress
 

@@ -25,7 +25,13 @@ def advise_command(run_id: int | None, shape: str) -> None:
         run = chosen_run(ledger, run_id)
         progress = ledger.reports.progress(run.run_id)
         why = why_of(ledger, progress)
-        found = advise(progress, ledger.workers.scaling(run.run_id), why, history=ledger.samples.history(run.run_id))
+        found = advise(
+            progress,
+            ledger.workers.scaling(run.run_id),
+            why,
+            history=ledger.samples.history(run.run_id),
+            closures=ledger.runs.closures(run.run_id),
+        )
     finally:
         ledger.close()
     if shape == "json":

@@ -304,13 +304,15 @@ def _place(
     emit: Callable[[dict[str, Any]], None] | None,
 ) -> Progress | int:
     """Let the engine run as many workers as the run can use; its progress at the end, or a refusal's exit code."""
+    run_id = _accepted(asked).run_id
+    refuse_paused(asked.ledger, asked.ledger.reports.progress(run_id))
     engine = engine_of(engine_name, most)
     fleet = Fleet(
         engine,
         [*_words(asked, plan_path), "--leave-when-idle"],
         most,
         ledger=asked.ledger,
-        run_id=_accepted(asked).run_id,
+        run_id=run_id,
         events=asked.events,
         stop=asked.stop,
         note=partial(_note, emit=emit),
@@ -322,6 +324,8 @@ def _place(
     if end.refused is not None:
         click.echo("s3migrate: a worker was refused: " + one_line(end.refused.said), err=True)
         return end.refused.code if end.refused.code > 0 else 1
+    if end.progress is not None:
+        refuse_paused(asked.ledger, end.progress)
     if end.progress is None or end.progress.state not in ENDED:
         raise Stopped("stopped; everything finished is in the ledger, apply the same plan again to go on")
     return end.progress

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
 from executor.flow.limits import AS_PLANNED
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import ENDED, FailedObject
+from executor.ledger.values import ENDED, FailedObject, Pause
 from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.settings import read_settings
@@ -22,7 +22,7 @@ from s3migrate.views.worker_view import scaling_text, worker_figures, worker_lin
 from s3migrate.wiring import open_ledger
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text, size_text
-from schema.limits import LIMITS
+from schema.limits import CLOSED, LIMITS, Closure, closed_at, closed_text
 
 WATCH_SECONDS = 2.0
 FAILURES_SHOWN = 20
@@ -94,11 +94,13 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
     workers = ledger.workers.present(run_id) if progress.state not in ENDED else []
     scaling = ledger.workers.scaling(run_id)
     pause = ledger.runs.paused_by(run_id)
+    closed = closed_at(ledger.runs.closures(run_id), progress.now)
     why = why_of(ledger, progress)
     if lines is not None:
         wanted = scaling._asdict() if scaling is not None else None
         paused = {"who": pause.who, "since": pause.since.isoformat()} if pause is not None else None
-        extra = {"limits": dict(progress.limits), "scaling": wanted, "paused": paused}
+        until = None if closed is None else closed.ends.isoformat()
+        extra = {"limits": dict(progress.limits), "scaling": wanted, "paused": paused, "closed_until": until}
         lines.emit({"type": "status", **figures(progress), **extra})
         for worker in workers:
             lines.emit({"type": "process", "run_id": run_id, **worker_figures(worker)})
@@ -113,11 +115,8 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
             f"run {run_id} ({one_line(progress.name)}) is {progress.state.name.lower()}: "
             + progress_line(progress, None, rate)
         )
-        if pause is not None:
-            click.echo(
-                f"  paused by {one_line(pause.who)} at {pause.since:%Y-%m-%d %H:%M:%S} UTC; "
-                f"`s3migrate resume {run_id}` lets it go on"
-            )
+        for line in _standing_still(run_id, pause, closed):
+            click.echo(f"  {line}")
         outcomes = ", ".join(f"{o.name.lower()} {count_text(n)}" for o, n in progress.by_outcome.items() if n)
         if outcomes:
             click.echo(f"  outcomes: {outcomes}")
@@ -141,6 +140,17 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
         _echo_objects("failed", failures, max(progress.failed + progress.verify_failed, len(failures)))
         _echo_objects("drifted", drifted, progress.drifted)
     return progress.state in ENDED
+
+
+def _standing_still(run_id: int, pause: Pause | None, closed: Closure | None) -> Iterator[str]:
+    """Why nothing runs, and what a person can do about it."""
+    if pause is not None:
+        yield (
+            f"paused by {one_line(pause.who)} at {pause.since:%Y-%m-%d %H:%M:%S} UTC; "
+            f"`s3migrate resume {run_id}` lets it go on"
+        )
+    if closed is not None:
+        yield f"its calendar is {closed_text(closed.ends)}; `s3migrate limit {run_id} {CLOSED}=none` opens it"
 
 
 def _echo_objects(what: str, found: Sequence[FailedObject], total: int) -> None:

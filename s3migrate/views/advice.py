@@ -15,6 +15,7 @@ from executor.ledger.values import ENDED, Progress, Scaling
 from s3migrate.views.why import Bottleneck, Why
 from schema.flow.samples import SIDES, FlowPoint
 from schema.formats.quantities import counted_text, duration_text
+from schema.limits import Closure, closed_at, closed_text, through_closures
 
 REFUSED_SHARE = 0.02
 """Of a step's requests: from here on the endpoints did not bear the step's rate."""
@@ -41,7 +42,7 @@ class Advice:
     expected: float | None
     """Objects a second with `advised` workers; None: unknown."""
     seconds_left: float | None
-    """At `rate`."""
+    """At `rate`; hours in which the calendar is closed are counted in, as in `seconds_then`."""
     seconds_then: float | None
     """At `expected`."""
     sentence: str
@@ -55,19 +56,31 @@ class _Step:
     refused: bool
 
 
-def advise(progress: Progress, scaling: Scaling | None, why: Why, *, history: Sequence[FlowPoint]) -> Advice:
-    """The advice for a run with this *history*, oldest first."""
-    steps = [_step(point) for point in history if point.counts.seconds > 0]
+def advise(
+    progress: Progress,
+    scaling: Scaling | None,
+    why: Why,
+    *,
+    history: Sequence[FlowPoint],
+    closures: Sequence[Closure] = (),
+) -> Advice:
+    """The advice for a run with this *history*, oldest first, and these *closures* of its calendar before it."""
+    steps = [_step(point) for point in history if point.counts.seconds > 0 and not point.counts.closed]
     recent = [step.rate for step in steps[-RECENT_STEPS:]]
     rate = sum(recent) / len(recent) if recent else None
     borne = max((step.rate for step in steps if not step.refused), default=None)
     workers = progress.workers
     advised, reason = _advised(scaling, why, steps, workers=workers)
+    if (closed := closed_at(closures, progress.now)) is not None:
+        advised, reason = 0, f"The calendar is {closed_text(closed.ends)}: no worker is of use before"
     if progress.state in ENDED:
         advised, reason = 0, f"The run is {progress.state.name.lower()}: no worker is of use to it"
     expected = _expected(rate, borne, steps, now=workers, then=advised)
     left = max(0, progress.objects - progress.done - progress.failed)
-    seconds_left, seconds_then = _seconds(left, rate), _seconds(left, expected)
+    seconds_left, seconds_then = (
+        None if seconds is None else through_closures(seconds, progress.now, closures)
+        for seconds in (_seconds(left, rate), _seconds(left, expected))
+    )
     return Advice(
         why.bottleneck,
         workers,

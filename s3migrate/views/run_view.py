@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from executor.events import ObjectTrouble
+from executor.events import CALENDAR, ObjectTrouble
 from executor.ledger.values import Progress, RunState
 from s3migrate.console import output
 from schema.errors import MigrationError
@@ -146,7 +146,8 @@ class HumanRun:
 
     def waiting(self, what: str, error: MigrationError | None) -> None:
         """Why nothing moves."""
-        self._say(f"The {what} is back." if error is None else f"Waiting for the {what}: {one_line(str(error))}")
+        back = "open again" if what == CALENDAR else "back"
+        self._say(f"The {what} is {back}." if error is None else f"Waiting for the {what}: {one_line(str(error))}")
 
     def moved(self, what: str, url: str) -> None:
         """Where the run goes on."""

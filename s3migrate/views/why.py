@@ -16,7 +16,7 @@ from schema.errors import WhichSide
 from schema.flow.samples import SIDES, Activity, FlowCounts, FlowSample
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text, size_text
-from schema.limits import CONCURRENT_REQUESTS, LIMITS
+from schema.limits import CLOSED, CONCURRENT_REQUESTS, LIMITS
 from schema.process_view import BreakerState, ProcessView
 
 RECENT_SECONDS = 60.0
@@ -203,6 +203,10 @@ def _limit(facts: _Facts) -> str:
         threads = counted_text(sum(view.workers for view in facts.views), "thread")
         return f"The limit {_limit_text(name, facts)} holds all processes to {threads}{_lift(name)}"
     name = max(held, key=lambda name: held[name])
+    if name == CLOSED:
+        share = facts.percent(Activity.LIMIT)
+        opens = f"`s3migrate limit RUN {CLOSED}=none` opens it"
+        return f"{share} of thread time waited for the calendar, which is closed; {opens}"
     return f"The limit {_limit_text(name, facts)} held {facts.percent(Activity.LIMIT)} of thread time back{_lift(name)}"
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from executor.ledger.values import Progress
 from schema.flow.samples import FlowPoint
+from schema.limits import Closure, through_closures
 
 LEAST_POINTS = 3
 """Steps with progress that are needed for an estimate."""
@@ -24,7 +25,13 @@ class Eta(NamedTuple):
     """As slow as in the slower quarter."""
 
 
-def eta_of(progress: Progress, history: Sequence[FlowPoint]) -> Eta | None:
+def eta_of(progress: Progress, history: Sequence[FlowPoint], closures: Sequence[Closure] = ()) -> Eta | None:
+    """The open hours that are left, and the *closures* between them."""
+    left = _open_eta(progress, [point for point in history if not point.counts.closed])
+    return left and Eta(*(through_closures(seconds, progress.now, closures) for seconds in left))
+
+
+def _open_eta(progress: Progress, history: Sequence[FlowPoint]) -> Eta | None:
     """By objects or by bytes, whichever takes longer. None: too little is known, or nothing is left.
 
     Steps in which nothing ended count as well: a run that stands still half of the time takes twice as long.

@@ -10,6 +10,7 @@ from s3migrate.views.run_view import restoring_text
 from s3migrate.views.worker_view import SILENT_SECONDS
 from s3migrate.watching.snapshot import RunSnapshot
 from schema.formats.quantities import counted_text, duration_text
+from schema.limits import CLOSED, closed_text
 
 
 class Need(NamedTuple):
@@ -25,7 +26,10 @@ def needs_of(snapshot: RunSnapshot) -> Iterator[Need]:
     progress = snapshot.progress
     run_id = progress.run_id
     working = progress.state is RunState.OPEN
-    if working and progress.workers == 0:
+    if snapshot.closed is not None:
+        command = f"s3migrate limit {run_id} {CLOSED}=none"
+        yield Need(f"The calendar is {closed_text(snapshot.closed.ends)}: to run all the same, open it.", command)
+    elif working and progress.workers == 0:
         yield Need("No process works on this run: start one, with the plan's file.", "s3migrate apply PLAN")
     for worker in snapshot.workers:
         if worker.silent_seconds > SILENT_SECONDS and working:

@@ -35,7 +35,12 @@ _COUNTER, _GAUGE, _HISTOGRAM = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.
 
 RUN_METRICS = (
     Metric("s3migrate_run_info", _GAUGE, "1, for each run of the ledger.", (*_RUN, "plan_id", "serial", "version")),
-    Metric("s3migrate_run_state", _GAUGE, "1 for the state the run is in, 0 for the others.", (*_RUN, "state")),
+    Metric(
+        "s3migrate_run_state",
+        _GAUGE,
+        "1 for the state the run is in, 0 for the others; closed: open, but not by its calendar.",
+        (*_RUN, "state"),
+    ),
     Metric("s3migrate_objects", _GAUGE, "Objects of the run by where they stand.", (*_RUN, "state")),
     Metric("s3migrate_bytes", _GAUGE, "Bytes of the run's objects, planned and done.", (*_RUN, "state")),
     Metric("s3migrate_ended_objects_total", _COUNTER, "Objects that came to their end, by how.", (*_RUN, "outcome")),

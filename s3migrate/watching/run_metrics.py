@@ -13,6 +13,7 @@ from s3migrate.watching.families import Samples, family
 from s3migrate.watching.registry import RUN_METRICS
 from s3migrate.watching.snapshot import RunSnapshot
 from schema.flow.samples import SIDES
+from schema.limits import CLOSED
 
 Figures = Iterable[tuple[tuple[str, ...], float | None]]
 """Labels after run and name, and the value; None: not known, and then not exported."""
@@ -37,8 +38,10 @@ def _samples(name: str, snapshot: RunSnapshot) -> Samples:
 
 
 def _state(snapshot: RunSnapshot) -> Figures:
+    closed = snapshot.closed is not None and snapshot.progress.state is RunState.OPEN
     for state in RunState:
-        yield (state.name.lower(),), float(snapshot.progress.state is state)
+        yield (state.name.lower(),), float(snapshot.progress.state is state and not closed)
+    yield (CLOSED,), float(closed)
 
 
 def _objects(snapshot: RunSnapshot) -> Figures:

@@ -20,6 +20,7 @@ from executor.ledger.values import (
 from s3migrate.views.why import Why, why_of
 from s3migrate.watching.eta import Eta, eta_of
 from schema.flow.samples import FlowCounts, FlowPoint
+from schema.limits import Closure, closed_at
 
 POINTS = 120
 """Of the charts."""
@@ -51,6 +52,8 @@ class RunSnapshot:
     history: Sequence[FlowPoint]
     why: Why
     eta: Eta | None
+    closed: Closure | None = None
+    """Of the calendar, now; None: it is open."""
 
     @property
     def ended(self) -> bool:
@@ -62,6 +65,7 @@ def snapshot_of(ledger: Ledger, run: Run) -> RunSnapshot:
     """Read it. Raises LedgerErrors."""
     run_id = run.run_id
     progress = ledger.reports.progress(run_id)
+    closures = ledger.runs.closures(run_id)
     history = ledger.samples.history(run_id, points=POINTS)
     failures = ledger.reports.failures(run_id, FAILURES_SHOWN)
     return RunSnapshot(
@@ -78,5 +82,6 @@ def snapshot_of(ledger: Ledger, run: Run) -> RunSnapshot:
         total=ledger.samples.total(run_id),
         history=history,
         why=why_of(ledger, progress),
-        eta=None if progress.state in ENDED else eta_of(progress, history),
+        eta=None if progress.state in ENDED else eta_of(progress, history, closures),
+        closed=closed_at(closures, progress.now),
     )

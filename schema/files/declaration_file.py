@@ -175,7 +175,10 @@ def _limits(document: Mapping[str, Any], said: Complaints) -> Limits:
         said.parsed(parse_row, row, ("limits", "calendar", index))
         for index, row in enumerate(document.get("calendar", ()))
     ]
-    return Limits(calendar=tuple(row for row in rows if row is not None), **figures)
+    limits = Limits(calendar=tuple(row for row in rows if row is not None), **figures)
+    if limits.always_closed:
+        said.say(("limits", "calendar"), "is closed at every hour of the week: nothing could ever run")
+    return limits
 
 
 def _timeouts(document: Mapping[str, Any], said: Complaints) -> Timeouts:

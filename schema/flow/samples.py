@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from schema.errors import WhichSide
 from schema.flow.request_classes import RequestClass
+from schema.limits import CLOSED
 from schema.process_view import ProcessView
 
 SIDES = (WhichSide.SOURCE, WhichSide.DESTINATION)
@@ -99,8 +100,13 @@ class FlowCounts:
     threads: Mapping[Activity, float] = field(default_factory=dict)
     """Thread-seconds of the worker threads that were wanted, by what they were doing (sampled ten times a second)."""
     limit_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Of the thread-seconds in Activity.LIMIT, by the limit's name in schema.limits.LIMITS."""
+    """Of the thread-seconds in Activity.LIMIT, by the limit's name in schema.limits.LIMITS, or CLOSED."""
     sides: Mapping[WhichSide, SideCounts] = field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        """For most of it the run's calendar was closed."""
+        return 2 * self.limit_seconds.get(CLOSED, 0.0) > sum(self.threads.values())
 
     def of(self, side: WhichSide) -> SideCounts:
         """The requests to *side*."""

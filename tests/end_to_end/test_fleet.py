@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from shutil import rmtree
 
@@ -19,9 +20,9 @@ from executor.ledger.values import Chunk, Lane, Worker
 Sql = Callable[..., list[tuple[object, ...]]]
 
 
-def planned(operator: Operator, seed: int, objects: int = 12) -> None:
+def planned(operator: Operator, seed: int, objects: int = 12, **limits: object) -> None:
     fill(operator.source.client(), operator.source_bucket, mixed(seed, objects, largest=2_000, tags=False))
-    operator.declare()
+    operator.declare(limits=limits)
     operator.plan().ok()
 
 
@@ -107,7 +108,8 @@ def test_a_paused_run_lets_nobody_begin_until_it_is_resumed(on_rclone: Operator,
     assert sql("SELECT count(*) FROM ledger.chunk WHERE state = 2") == [(0,)]
     again = on_rclone.run("apply", on_rclone.plan_path)
     assert (again.code, "was paused by" in again.err) == (75, True)
-    assert on_rclone.run("apply", on_rclone.plan_path, "--processes", "2").code == 75
+    for more in (("--processes", "2"), ("--engine", "local")):
+        assert on_rclone.run("apply", on_rclone.plan_path, *more).code == 75
     assert sql("SELECT count(*) FROM ledger.completion") == [done], "nobody has moved anything since"
     assert "paused by" in on_rclone.run("status").ok().out
     on_rclone.run("resume", "1").ok()
@@ -115,3 +117,35 @@ def test_a_paused_run_lets_nobody_begin_until_it_is_resumed(on_rclone: Operator,
     on_rclone.run("apply", on_rclone.plan_path).ok()
     assert arrived(on_rclone)
     assert on_rclone.run("pause", "1").code == 64, "it has ended"
+
+
+def test_while_its_calendar_is_closed_a_run_waits_and_a_worker_that_may_leave_does(
+    on_rclone: Operator, seed: int, sql: Sql
+) -> None:
+    hours = [f"{(datetime.now(UTC) + timedelta(hours=n)):%H}:00" for n in (-6, 6)]
+    row = f"mon-sun {hours[0]}-{hours[1]} UTC: closed"
+    planned(on_rclone, seed, 60, calendar=[row], requests_per_second=15, workers=2)
+    on_rclone.run("apply", on_rclone.plan_path, "--leave-when-idle").ok()
+    assert sql("SELECT count(*) FROM ledger.worker") == [(0,)]
+    status = on_rclone.run("status").ok().out
+    assert "its calendar is closed until" in status and "`s3migrate limit 1 closed=none` opens it" in status
+    assert "The calendar is closed until" in on_rclone.run("advise").ok().out
+
+    on_rclone.run("limit", "1", "closed=none").ok()
+    with on_rclone.background("apply", on_rclone.plan_path, "--json", "--leave-when-idle") as worker:
+        Lines(worker).until(lambda said: said["type"] == "progress" and said["done"] > 10)
+        on_rclone.run("limit", "1", "closed=plan").ok()
+        assert worker.wait(PATIENCE) == 0
+    done = sql("SELECT count(*) FROM ledger.completion")
+    assert sql("SELECT count(*) FROM ledger.chunk WHERE state = 2") == [(0,)]
+
+    on_rclone.run("limit", "1", "requests_per_second=none").ok()
+    with on_rclone.background("apply", on_rclone.plan_path, "--json") as worker:
+        lines = Lines(worker)
+        assert not lines.until(lambda said: said["type"] == "waiting" and said["for"] == "calendar")["back"]
+        lines.until(lambda said: said["type"] == "progress")
+        assert sql("SELECT count(*) FROM ledger.completion") == done
+        on_rclone.run("limit", "1", "closed=none").ok()
+        assert lines.until(lambda said: said["type"] == "waiting" and said["for"] == "calendar")["back"]
+        assert worker.wait(PATIENCE) == 0
+    assert arrived(on_rclone)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from support.ledger_plan import chunk_specs, ledger_plan, report
 
+from executor.flow.limits import AS_PLANNED, LIFTED
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Lane, Run, Scaling
+from schema.limits import Limits, parse_row
 from schema.process_view import EndpointView, ProcessView
 
 Sql = Callable[..., list[tuple[object, ...]]]
@@ -63,6 +66,23 @@ def test_a_paused_run_wants_nobody_and_says_who_paused_it(ledger: Ledger) -> Non
     assert (ledger.runs.resume(run.run_id, who="bob"), ledger.runs.resume(run.run_id, who="bob")) == (True, False)
     assert asked(ledger, run).desired_workers > 0
     assert ledger.runs.paused_by(run.run_id) is None
+
+
+def test_a_closed_calendar_wants_nobody_until_it_opens_or_somebody_opens_it(ledger: Ledger, sql: Sql) -> None:
+    calendar = (parse_row("mon-sun 00:00-24:00 UTC: closed"),)  # no declaration may say that, but now is in it
+    plan = replace(ledger_plan([("bulk", 40_000)]), limits=Limits(calendar=calendar))
+    run = ledger.runs.accept(plan, chunk_specs(plan, 500), who="ann", tool_version="0")
+    assert asked(ledger, run)[-2:] == ("closed", 0)
+    (closure,) = ledger.runs.closures(run.run_id)
+    assert (closure.ends - closure.begins) == timedelta(weeks=5)
+    ledger.runs.set_limit(run.run_id, "closed", LIFTED)
+    assert (asked(ledger, run).desired_workers, ledger.runs.closures(run.run_id)) == (8, [])
+    ledger.runs.set_limit(run.run_id, "closed", AS_PLANNED)
+    assert asked(ledger, run).desired_workers == 0
+    sql("UPDATE ledger.closed_hours SET begins = now() - interval '2 h', ends = now() WHERE run_id = %s", run.run_id)
+    assert (asked(ledger, run).desired_workers, ledger.runs.closures(run.run_id)) == (8, [])
+    ledger.runs.accept(plan, [], who="ann", tool_version="0")
+    assert asked(ledger, run).desired_workers == 0, "whoever resumes the run writes what comes next"
 
 
 def test_while_every_worker_waits_for_an_endpoint_nobody_else_is_wanted(ledger: Ledger) -> None:

@@ -49,6 +49,7 @@ TABLES = {
     " n_done, n_verified, bytes_done, outcomes",
     "chunk": f"{CHUNK_COLUMNS}, token, epoch, lease_id, worker_id, lease_until, not_before, n_done, n_bad, n_own,"
     " bytes_done, outcomes, digest",
+    "closed_hours": "run_id, begins, ends",
     "completion": f"{COMPLETION_COLUMNS}, finished_at",
     "failure": f"{', '.join(Failure._fields)}, at, run_id, token, kind, worker_id",
     "flow_sample": "run_id, worker_id, number, at, seconds, objects, failed, bytes, processor_seconds,"

@@ -43,7 +43,7 @@ preserve: {system_headers: false, user_metadata: false, tags: false, website_red
 limits: {memory: 64MiB, workers: 7, requests_per_second: 10.5, bandwidth: 200MiB/s, concurrent_requests: 9,
   calendar: [mon-fri 08:00-18:00 Europe/Berlin: 50MiB/s, "sat,sun 00:00-24:00 UTC: 1 MB/s",
     tue 22:00-06:00 UTC: {bandwidth: 2MiB/s, requests_per_second: 2.5, concurrent_requests: 3}, wed 00:00-24:00 UTC:
-    {requests_per_second: "7"}]}
+    {requests_per_second: "7"}, "thu 09:00-10:00 UTC: closed"]}
 timeouts: {connect: 5, list: 10min, head: 90s, get: 2 min, put: "45", complete: 1h, copy: 20min, other: 7s}
 guards: {max_objects: 1, max_bytes: 2TiB, max_overwrites: 3, max_deletes: 4}
 accept_loss: [acl]

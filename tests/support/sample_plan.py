@@ -41,6 +41,7 @@ def sample_plan(**changes: Any) -> Plan:
             calendar=(
                 CalendarRow(Hours.parse("mon-fri 08:00-18:00 UTC"), 5_000_000),
                 CalendarRow(Hours.parse("sat 00:00-24:00 UTC"), requests_per_second=2.5, concurrent_requests=7),
+                CalendarRow(Hours.parse("sun 08:00-12:00 UTC"), closed=True),
             ),
         ),
         guards=Guards(max_objects=100, max_bytes=10_000, max_overwrites=2),

@@ -29,7 +29,7 @@ OF_PARTITIONS = {
     "verification": f"NOT x.ok AND {PROVEN}",
 }
 """Table with a partition for each run -> which of its rows (x) are removed."""
-OF_TABLES = {"intent": COMPLETED, "flow_sample": "true", "run_limit": "true"}
+OF_TABLES = {"intent": COMPLETED, "flow_sample": "true", "run_limit": "true", "closed_hours": "true"}
 """Table of all runs -> which of its rows (x) are removed."""
 
 

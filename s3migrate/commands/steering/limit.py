@@ -10,7 +10,7 @@ from s3migrate.commands.common import chosen_run, json_lines, json_option, told_
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 from schema.errors import UsageError
-from schema.limits import LIMITS
+from schema.limits import CLOSED, LIMITS
 
 _WORDS = {"none": LIFTED, "plan": AS_PLANNED}
 
@@ -19,7 +19,7 @@ _EXAMPLES = ", ".join(f"{name}={limit.example}" for name, limit in LIMITS.items(
 _LIMIT_HELP = f"""Change a limit of RUN while it is running: {_EXAMPLES}.
 
 The limit is the whole run's, at each endpoint; its processes share it. It overrides the plan's limit and its calendar
-until NAME=plan restores the plan's value. NAME=none lifts the limit.
+until NAME=plan restores the plan's value. NAME=none lifts the limit; {CLOSED}=none opens a closed calendar.
 """
 
 
@@ -53,10 +53,12 @@ def _when(state: RunState) -> str:
 def limit_of(setting: str) -> tuple[str, float]:
     """NAME=VALUE as the ledger keeps it. Raises UsageError."""
     name, _, value = setting.partition("=")
-    if name not in LIMITS:
-        raise UsageError(f"{name!r} is not a limit; there are: {', '.join(LIMITS)}")
+    if name not in LIMITS and name != CLOSED:
+        raise UsageError(f"{name!r} is not a limit; there are: {', '.join([*LIMITS, CLOSED])}")
     if value in _WORDS:
         return name, _WORDS[value]
+    if name == CLOSED:
+        raise UsageError(f"{setting!r}: a run is not closed by hand; `s3migrate pause` lets nothing run")
     try:
         return name, float(LIMITS[name].parse(value))
     except ValueError as error:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema.calendar import DAYS, Hours
-from schema.limits import CalendarRow, Limits, parse_row
+from schema.limits import CalendarRow, Limits, closed_at, parse_row, through_closures
 from schema.tiers import MIB
 
 OFFICE = Limits(calendar=(CalendarRow(Hours.parse("mon-fri 08:00-18:00 Europe/Berlin"), 50 * MIB),))
@@ -128,6 +128,7 @@ def test_days_come_as_ranges_and_lists(days: str, names: str) -> None:
         ("mon 08:00-18:00 ../../etc/passwd", 1, "is not a time zone this machine knows"),
         ("mon 08:00-18:00 UTC", 0, "a rate of 0 would never end"),
         ("mon 08:00-18:00 UTC", {}, "the row names no limit"),
+        ("mon 08:00-18:00 UTC", "shut", "shut"),
     ],
 )
 def test_a_wrong_row_is_named_with_its_mistake(row: str, limit: object, why: str) -> None:
@@ -154,6 +155,72 @@ def test_each_limit_of_a_row_must_be_one(limits: dict[str, Any]) -> None:
 def test_a_moment_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         OFFICE.row_at(datetime(2026, 11, 20, 12))  # noqa: DTZ001  the point of the test
+
+
+def closed(*rows: str) -> Limits:
+    return Limits(calendar=tuple(parse_row(row) for row in rows))
+
+
+def test_a_closed_row_says_until_when_and_what_stands_before_it_opens_some_of_its_hours() -> None:
+    office = closed("wed 12:00-13:00 Europe/Berlin: 1MiB/s", "mon-fri 08:00-18:00 Europe/Berlin: closed")
+
+    assert office.closed_until(at("2026-11-25T06:59:59")) is None
+    assert office.closed_until(at("2026-11-25T07:00")) == at("2026-11-25T11:00"), "Wednesday's lunch is open"
+    assert office.closed_until(at("2026-11-25T11:30")) is None
+    assert office.closed_until(at("2026-11-25T12:00")) == at("2026-11-25T17:00")
+    assert office.closed_until(at("2026-11-28T12:00")) is None, "a Saturday"
+    assert OFFICE.closed_until(at("2026-11-25T12:00")) is None, "control: a limit does not close"
+
+
+def test_closed_hours_that_meet_are_one_closure() -> None:
+    weekend = closed("sat,sun 00:00-24:00 UTC: closed", "fri 20:00-24:00 UTC: closed", "mon 00:00-06:00 UTC: closed")
+
+    found = list(weekend.closures(at("2026-11-23T12:00"), at("2026-12-05T12:00")))
+
+    assert [(c.begins, c.ends) for c in found] == [
+        (at("2026-11-27T20:00"), at("2026-11-30T06:00")),
+        (at("2026-12-04T20:00"), at("2026-12-05T12:00")),
+    ], "the last one is cut off where the question ends"
+
+
+@given(
+    st.lists(
+        st.builds(
+            "{} {:02}:{:02}-{:02}:{:02} {}: {}".format,
+            st.sampled_from(["mon", "sun", "fri-mon", "mon-sun", "sat,sun"]),
+            st.integers(0, 11),
+            st.sampled_from([0, 7, 30]),
+            st.integers(12, 23),
+            st.sampled_from([0, 20, 59]),
+            st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]),
+            st.sampled_from(["closed", "1MiB/s"]),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from(["2026-03-28", "2026-10-24", "2026-10-31", "2026-04-04", "2026-11-25"]),
+)
+def test_closures_are_the_minutes_whose_row_is_closed(rows: list[str], day: str) -> None:
+    """Also where clocks change."""
+    limits = closed(*rows)
+    begins, ends = at(day), at(day) + timedelta(days=2)
+
+    closures = list(limits.closures(begins, ends))
+
+    for minute in range(0, 2 * 24 * 60, 10):
+        moment = begins + timedelta(minutes=minute)
+        row = limits.row_at(moment)
+        assert (closed_at(closures, moment) is not None) == bool(row and row.closed), moment
+
+
+def test_open_hours_pass_only_while_it_is_open() -> None:
+    nights = list(closed("mon-sun 08:00-20:00 UTC: closed").closures(at("2026-11-23T07:00"), at("2026-11-26T00:00")))
+
+    assert through_closures(3600, at("2026-11-23T07:00"), nights) == 3600, "it ends when the day begins"
+    assert through_closures(2 * 3600, at("2026-11-23T07:00"), nights) == 14 * 3600
+    assert through_closures(60, at("2026-11-23T12:00"), nights) == 8 * 3600 + 60
+    assert through_closures(14 * 3600, at("2026-11-23T07:00"), nights) == 38 * 3600
+    assert through_closures(50, at("2026-11-23T12:00"), []) == 50
 
 
 @given(st.text(max_size=60))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from executor.flow.limits import AS_PLANNED, LIFTED
 from s3migrate.commands.init import example
 from s3migrate.commands.steering.limit import limit_of
 from schema.errors import DeclarationError, UsageError
@@ -34,7 +36,7 @@ def of(definition: str, schema: dict[str, Any]) -> Draft202012Validator:
 
 
 def test_declaration_plan_and_calendar_rows_have_a_field_for_each_limit_and_no_other() -> None:
-    row = {field.name for field in dataclasses.fields(CalendarRow)} - {"when"}
+    row = {field.name for field in dataclasses.fields(CalendarRow)} - {"when", "closed"}
     run = {field.name for field in dataclasses.fields(Limits)} - {"memory", "workers", "calendar"}
     declared = MIGRATION["properties"]["limits"]["properties"]
     planned = PLAN["$defs"]["limits"]["properties"]
@@ -42,7 +44,7 @@ def test_declaration_plan_and_calendar_rows_have_a_field_for_each_limit_and_no_o
     planned_row = PLAN["$defs"]["calendar_row"]["properties"]
 
     assert row == run == set(LIMITS)
-    assert set(declared_row) == set(planned_row) - {"when"} == set(LIMITS)
+    assert set(declared_row) == set(planned_row) - {"when", "closed"} == set(LIMITS)
     for name in LIMITS:
         places = [places[name] for places in (declared, declared_row, planned, planned_row)]
         assert places == 4 * [{"$ref": f"#/$defs/{name}"}]
@@ -98,9 +100,22 @@ def test_a_plan_that_would_allow_nothing_is_no_plan(figure: object) -> None:
 
 
 def test_limits_of_a_run_come_back_from_json() -> None:
-    limits = RunLimits({"bandwidth": 5.0}, {"bandwidth": "calendar", "requests_per_second": "plan"})
+    why = {"bandwidth": "calendar", "requests_per_second": "plan"}
+    limits = RunLimits({"bandwidth": 5.0}, why, datetime(2026, 11, 30, 18, tzinfo=UTC))
 
     said = json.loads(json.dumps(limits.to_json()))
 
-    assert said == {**dict.fromkeys(LIMITS), "bandwidth": 5.0, "why": limits.why}
+    assert said == {
+        **dict.fromkeys(LIMITS),
+        "bandwidth": 5.0,
+        "why": limits.why,
+        "closed_until": "2026-11-30T18:00:00+00:00",
+    }
     assert RunLimits.from_json({**said, "of_a_newer_version": 3}) == limits
+    assert RunLimits.from_json({"bandwidth": 5.0, "why": why}).closed_until is None, "of an older version"
+
+
+def test_a_calendar_may_be_opened_but_not_closed_while_running() -> None:
+    assert [limit_of(f"closed={word}") for word in ("none", "plan")] == [("closed", LIFTED), ("closed", AS_PLANNED)]
+    with pytest.raises(UsageError, match="s3migrate pause"):
+        limit_of("closed=true")

@@ -173,6 +173,20 @@ def test_a_limit_that_the_row_does_not_name_stays_as_declared_or_set() -> None:
     assert second.figures == {"bandwidth": 7, "requests_per_second": 8, "concurrent_requests": 9}
 
 
+def test_a_closed_calendar_closes_until_its_hours_are_over_or_somebody_opens_it() -> None:
+    declared = Limits(calendar=(CalendarRow(Hours.parse("mon-fri 08:00-18:00 Europe/Berlin"), closed=True),))
+    line = lifeline(Notebook(), Clock(), declared)
+    assert not line.closed
+    limits = line.limits(PROGRESS, holding=True)
+    assert (line.closed, limits.closed_until) == (True, MONDAY_NOON.replace(hour=17))
+    line.limits(dataclasses.replace(PROGRESS, now=MONDAY_NOON.replace(hour=17)), holding=True)
+    assert not line.closed
+    line.limits(dataclasses.replace(PROGRESS, limits={"closed": LIFTED}), holding=True)
+    assert not line.closed
+    line.limits(dataclasses.replace(PROGRESS, limits={"closed": AS_PLANNED}), holding=True)
+    assert line.closed
+
+
 def fail(endpoint: EndpointGovernor, times: int) -> None:
     for _ in range(times):
         endpoint.before("GetObject", 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.snapshots import snapshot
@@ -13,7 +13,8 @@ from s3migrate.views.advice import Advice, advice_figures, advise
 from s3migrate.views.why import Bottleneck, Why
 from schema.errors import WhichSide
 from schema.flow.request_classes import RequestClass
-from schema.flow.samples import FlowCounts, FlowPoint, SideCounts
+from schema.flow.samples import Activity, FlowCounts, FlowPoint, SideCounts
+from schema.limits import Closure
 
 
 def history(*steps: tuple[int, float], knee: float = 1e9) -> list[FlowPoint]:
@@ -86,3 +87,20 @@ def test_what_is_unknown_is_not_a_number() -> None:
     found = asked(2, [], bottleneck=Bottleneck.UNKNOWN)
     assert (found.advised, found.rate, found.expected, found.seconds_left) == (2, None, None, None)
     assert advice_figures(found)["objects_per_second"] is None
+
+
+def test_closed_hours_are_counted_in_and_while_it_is_closed_no_worker_is_advised() -> None:
+    running = progress(4)
+    scaling = Scaling(1, "", "", 20, 0, 1, 1, 4, "working", 20)
+    hours = [timedelta(minutes=5), timedelta(minutes=65)]
+    closure = Closure(*(running.now + hour for hour in hours))
+    why = Why(Bottleneck.LEDGER, {}, "It is the ledger.")
+    later = advise(running, scaling, why, history=history((4, 200)), closures=[closure])
+    assert later.seconds_left == 90_000 / 200 + 3600
+    now = advise(replace(running, now=closure.begins), scaling, why, history=history((4, 200)), closures=[closure])
+    assert now.advised == 0
+    assert "The calendar is closed until" in now.sentence
+    waited = FlowPoint(running.now, 10.0, FlowCounts(40.0, threads={Activity.LIMIT: 10}, limit_seconds={"closed": 9}))
+    assert advise(running, scaling, why, history=[*history((4, 200)), waited]).rate == 200, (
+        "it tells nothing of the rate"
+    )

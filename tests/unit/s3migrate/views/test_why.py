@@ -18,14 +18,19 @@ CALM = ProcessView(10, "fewer gave less goodput")
 
 
 def counts(
-    threads: dict[Activity, float], *, cores: float = 0.3, starved: float = 0.0, throttled: int = 0
+    threads: dict[Activity, float],
+    *,
+    cores: float = 0.3,
+    starved: float = 0.0,
+    throttled: int = 0,
+    limit: str = "bandwidth",
 ) -> FlowCounts:
     """A minute of one process."""
     sides = {
         WhichSide.SOURCE: SideCounts({RequestClass.GET: 1000}, 0, 0, 1, 300.0),
         WhichSide.DESTINATION: SideCounts({RequestClass.PUT: 1000 + throttled}, throttled, 0, 1, 20.0),
     }
-    held = {"bandwidth": threads[A.LIMIT]} if A.LIMIT in threads else {}
+    held = {limit: threads[A.LIMIT]} if A.LIMIT in threads else {}
     return FlowCounts(60.0, 1000, 0, 1000, 60 * cores, starved, 0.0, threads, held, sides)
 
 
@@ -103,6 +108,13 @@ def test_a_limit_is_told_with_its_figure_and_where_it_comes_from() -> None:
     why = why_not_faster(counts({A.LIMIT: 90, A.SOURCE: 10}), samples(ProcessView(4, "trying more", limits=limits)))
     assert "The limit bandwidth (8.0 MiB/s, plan) held 90 % of thread time back" in why.sentence
     assert "s3migrate limit RUN bandwidth=" in why.sentence
+
+
+def test_a_closed_calendar_is_told_with_what_opens_it() -> None:
+    closed = counts({A.LIMIT: 90, A.SOURCE: 10}, limit="closed")
+    why = why_not_faster(closed, samples(ProcessView(4, "trying more")))
+    assert why.sentence.startswith("90 % of thread time waited for the calendar, which is closed")
+    assert "`s3migrate limit RUN closed=none` opens it" in why.sentence
 
 
 def test_an_endpoint_that_is_away_is_named() -> None:

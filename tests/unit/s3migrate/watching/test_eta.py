@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.snapshots import snapshot
@@ -11,6 +11,7 @@ from support.snapshots import snapshot
 from executor.ledger.values import Progress
 from s3migrate.watching.eta import eta_of
 from schema.flow.samples import FlowCounts, FlowPoint
+from schema.limits import Closure
 
 
 def history(*objects: int, size: int = 1) -> list[FlowPoint]:
@@ -45,3 +46,10 @@ def test_nothing_is_foretold_of_a_run_that_has_hardly_begun_or_is_done() -> None
     assert eta_of(left(1000, 1000), history(100, 100)) is None
     assert eta_of(left(1000, 1000), history(0, 0, 0, 0)) is None
     assert eta_of(left(0, 0), history(100, 100, 100)) is None
+
+
+def test_closed_hours_come_on_top() -> None:
+    progress = left(1000, 1000)
+    closure = Closure(progress.now + timedelta(seconds=50), progress.now + timedelta(hours=1))
+    eta = eta_of(progress, history(100, 100, 100, 100), [closure])
+    assert eta == pytest.approx((3650.0, 3650.0, 3650.0))

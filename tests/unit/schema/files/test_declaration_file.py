@@ -33,6 +33,7 @@ CALENDAR = (
     CalendarRow(Hours.parse("sat,sun 00:00-24:00 UTC"), bandwidth=1_000_000),
     CalendarRow(Hours.parse("tue 22:00-06:00 UTC"), 2_097_152, 2.5, 3),
     CalendarRow(Hours.parse("wed 00:00-24:00 UTC"), requests_per_second=7.0),
+    CalendarRow(Hours.parse("thu 09:00-10:00 UTC"), closed=True),
 )
 
 
@@ -219,9 +220,13 @@ def test_every_complaint_is_listed_in_line_order() -> None:
         ),
         (
             "limits: {calendar: [mon 08:00-09:00 UTC: [1MiB]]}",
-            "limits.calendar[0].'mon 08:00-09:00 UTC': must be bytes a second (200MiB/s, 10 MB/s) or a map of limits",
+            "limits.calendar[0].'mon 08:00-09:00 UTC': must be bytes a second (200MiB/s, 10 MB/s), closed, or a map",
         ),
         ("limits: {calendar: [mon 08:00-09:00 UTC: {bandwidth: 0B}]}", "limits.calendar[0]: bandwidth: a rate of 0"),
+        (
+            "limits: {calendar: ['mon-fri 00:00-24:00 UTC: closed', 'sat,sun 00:00-24:00 UTC: closed']}",
+            "m.yaml:6: limits.calendar: is closed at every hour of the week",
+        ),
         ("limits: {calendar: ['noon 08:00-09:00 UTC: 1MiB']}", "limits.calendar[0]: 'noon' is not a day"),
         ("preserve: {storage_class: map}", "preserve.storage_class: map needs storage_class_map"),
         ("preserve: {storage_class_map: {A: B}}", "preserve.storage_class_map: has no effect"),
