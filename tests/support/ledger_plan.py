@@ -16,6 +16,7 @@ from executor.ledger.values import (
     RunState,
     Verification,
 )
+from schema.limits import Limits
 from schema.plan import DELETES, Batch, Gate, Method, Plan, Section, Stage
 from support.sample_plan import digest, sample_plan
 
@@ -31,12 +32,13 @@ def ledger_plan(
     lineage: str = "11111111-1111-4111-8111-111111111111",
     sections: tuple[Section, ...] | None = None,
 ) -> Plan:
-    """A plan of (stage, objects) batches."""
+    """A plan of (stage, objects) batches, without limits."""
     if sections is None:
         sections = sample_plan().sections[:1]
     return sample_plan(
         serial=serial,
         lineage=lineage,
+        limits=Limits(),
         sections=sections,
         stages=stages,
         batches=tuple(
