@@ -45,20 +45,7 @@ if os.getppid() != int(sys.argv[1]):
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
-# moto's own server but for three things: it takes a free port and prints it; Nagle is off (headers and body
-# are two writes, and the delayed ACK between them costs 40 ms on a kept-alive connection); nothing is logged.
-_MOTO = """
-import logging, threading
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-from moto.moto_server.werkzeug_app import MotoRequestHandler
-logging.getLogger("werkzeug").setLevel(logging.ERROR)
-MotoRequestHandler.disable_nagle_algorithm = True
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print("http://%s:%s" % server.get_host_and_port(), flush=True)
-threading.Event().wait()
-"""
-
+_MOTO = Path(__file__).with_name("moto_program.py")
 _ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
 
 
@@ -222,12 +209,12 @@ class S3Server:
 
 
 class MotoServer(S3Server):
-    """moto: nearly all of S3, nothing enforced by checksum, no signature checked, about 300 requests/s."""
+    """moto: nearly all of S3, nothing enforced by checksum, no signature checked, some hundreds of requests/s."""
 
     kind = "moto"
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-c", _MOTO]
+        return [sys.executable, "-P", str(_MOTO)]
 
     def reset(self) -> None:
         """Forget all buckets."""
