@@ -1,6 +1,8 @@
 """Does the estimate hold? Six workloads between two lean servers: what the plan expected of apply, and what it took.
 
-python -m bench.estimates [SCALE]       SCALE 1: about a minute each on an idle machine of two cores
+python -m bench.estimates [SCALE [WORKLOAD ...]]
+
+SCALE 1: about a minute each on an idle machine of two cores. WORKLOAD: the first word of a name below; all, if none.
 """
 
 from __future__ import annotations
@@ -52,25 +54,54 @@ def row(case: Case, scale: float, folder: Path) -> str:
             planned(ends, folder, words, limits={} if limited is None else {"requests_per_second": limited})
             estimate: dict[str, Any] = yaml.safe_load((folder / "bench.plan.yaml").read_text())["estimate"]
             run_or_fail([ours(), "ledger", "migrate"], folder, words, folder / "ledger.log")
+            served, stored = ends.cpu(), ledger.cpu()
             done = run_or_fail([ours(), "apply", "bench.plan.yaml"], folder, words, folder / "apply.log")
+            served, stored = ends.cpu() - served, ledger.cpu() - stored
         finally:
             ledger.stop()
-    expected = int(estimate["figures"]["seconds"])
-    measured = estimate["assumptions"].get("measured", {}).get("bench", {})
-    told = f"{measured.get('read_ms', '-')} / {measured.get('write_ms', '-')} ms"
-    return (
-        f"| {work.name} | {work.objects:,} | {told} | {expected} s | {done.wall:.1f} s | {done.wall / expected:.2f} | "
-        f"{done.cpu:.1f} s | {estimate['duration']['bound_by']} |"
-    )
+    figures, assumed = estimate["figures"], estimate["assumptions"]
+    expected, processor = int(figures["seconds"]), int(figures["processor_ms"]) / 1000
+    seen, machine = assumed["measured"]["bench"], assumed["machine"]
+    cells = [
+        work.name,
+        f"{work.objects:,}",
+        f"{seen['read_us']} / {seen['write_us']} us",
+        f"{machine['request_us']} / {machine['mib_us']} us",
+        f"{assumed['worker_processes']}",
+        f"{expected} s",
+        f"{done.wall:.1f} s",
+        f"{done.wall / expected:.2f}",
+        f"{processor:.1f} s",
+        f"{done.cpu:.1f} + {stored:.1f} + {served:.1f} s",
+        f"{done.cpu / processor:.2f}",
+        str(estimate["duration"]["bound_by"]),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+HEADINGS = (
+    "workload",
+    "objects",
+    "read / write seen",
+    "CPU of a request / MiB",
+    "processes",
+    "expected",
+    "took",
+    "ratio",
+    "CPU expected of apply",
+    "CPU of apply + ledger + servers",
+    "ratio",
+    "bound by",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     """The table."""
     scale = float(arguments[0]) if arguments else 1.0
+    named = [case for case in CASES if not arguments[1:] or case.name.split()[0].strip(":") in arguments[1:]]
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start, scale {scale:g}\n")
-    print("| workload | objects | read / write seen | expected | took | ratio | CPU of apply | bound by |")
-    print("|---|--:|--:|--:|--:|--:|--:|---|")
-    for case in CASES:
+    print(f"| {' | '.join(HEADINGS)} |\n|---{'|--:' * (len(HEADINGS) - 2)}|---|")
+    for case in named:
         folder = Path(tempfile.mkdtemp(prefix="s3m-estimate-"))
         try:
             print(row(case, scale, folder), flush=True)

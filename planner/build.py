@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from planner.batches import named
 from planner.inputs import PairInputs, PlanInputs
 from planner.lineage import lineage_of, refuse_manifests_inside
-from planner.review.calibration import UNMEASURED, Calibration, measured_in
+from planner.review.calibration import UNMEASURED, Calibrated, measured_in
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
 from planner.review.expectations import refuse_unexpected
@@ -61,11 +61,12 @@ def _assembled(
     inputs: PlanInputs,
     lineage: str,
     *,
-    measured: Mapping[str, Calibration] | None = None,
+    measured: Calibrated | None = None,
 ) -> Plan:
-    """*measured*: instead of what the probes of *inputs* took."""
+    """*measured*: instead of what the probes of *inputs* took on this machine."""
     declaration, budget = inputs.declaration, inputs.budget
-    calibrations = {name: pair.calibration for name, pair in inputs.pairs.items()} if measured is None else measured
+    if measured is None:
+        measured = Calibrated(inputs.machine, {name: pair.calibration for name, pair in inputs.pairs.items()})
     sections = tuple(
         _section(pair, inputs.pairs[pair.id], outcome, accepted=declaration.accept_loss)
         for pair, outcome in zip(declaration.pairs, outcomes, strict=True)
@@ -86,7 +87,7 @@ def _assembled(
             outcome.delivered.largest,
             outcome.unclear_order,
             outcome.remarks,
-            calibrations.get(section.id, UNMEASURED),
+            measured.pairs.get(section.id, UNMEASURED),
         )
         for section, outcome in zip(sections, outcomes, strict=True)
     ]
@@ -106,7 +107,7 @@ def _assembled(
         sections=sections,
         tiers=tier_rows(tiers, budget),
         risks=risks_of(work, declaration, budget=budget),
-        estimate=estimate(tiers, work, declaration, budget=budget),
+        estimate=estimate(tiers, work, declaration, budget=budget, machine=measured.machine),
         stages=stages_for({draft.stage for draft in drafts}),
         batches=named(drafts),
         manifest_store=declaration.manifests,

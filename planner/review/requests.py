@@ -26,7 +26,7 @@ class Requests(NamedTuple):
     by_kind: Mapping[str, int]
     """GET (tags and ACLs among them), PUT-class, DELETE, LIST and, where there are any, HEAD and restore requests."""
     by_endpoint: Mapping[str, int]
-    """As limits count them: each endpoint for itself."""
+    """Those of apply, as limits count them: each endpoint for itself."""
 
 
 def requests_of(work: Sequence[SectionWork], declaration: Declaration) -> Requests:
@@ -35,9 +35,12 @@ def requests_of(work: Sequence[SectionWork], declaration: Declaration) -> Reques
     ends: Counter[str] = Counter()
     for item in work:
         source, destination = _of_section(item, declaration)
+        section = item.section
+        ends[endpoint_of(section.source)] += source.total()
+        ends[endpoint_of(section.destination)] += destination.total()
+        source += _listings(section.source_inventory, section.source_capabilities)
+        destination += _listings(section.destination_inventory, section.destination_capabilities)
         kinds += source + destination
-        ends[endpoint_of(item.section.source)] += source.total()
-        ends[endpoint_of(item.section.destination)] += destination.total()
     return Requests({name: kinds[name] for name in ("get", "put", "delete", "list")} | _rare(kinds), ends)
 
 
@@ -46,7 +49,7 @@ def _rare(kinds: Counter[str]) -> dict[str, int]:
 
 
 def _of_section(item: SectionWork, declaration: Declaration) -> tuple[Counter[str], Counter[str]]:
-    """At the source and at the destination."""
+    """At the source and at the destination, during apply."""
     section, classes = item.section, item.classes.values()
     objects = sum(carried.objects for carried in classes)
     read_back = sum(carried.read_back for carried in classes)
@@ -64,8 +67,6 @@ def _of_section(item: SectionWork, declaration: Declaration) -> tuple[Counter[st
     )
     if declaration.policy.versions == "all" and section.destination_capabilities.denies(Fact.VERSIONS_TOLD):
         destination["list"] += objects  # of the key just written
-    source += _listings(section.source_inventory, section.source_capabilities)
-    destination += _listings(section.destination_inventory, section.destination_capabilities)
     return source, destination
 
 

@@ -26,7 +26,6 @@ from executor.ledger.values import Progress
 from executor.stop import Stop
 from schema.errors import ConnectionFailed, FinishedWithFailures, LedgerUnavailable, Stopped
 from schema.formats.quantities import counted_text
-from schema.limits import Limits
 from schema.process_view import EndpointView, ProcessView
 
 POLL_SECONDS = 0.1
@@ -38,24 +37,6 @@ _DIED = frozenset({1})
 """Exit codes that, like a signal, mean the process broke, not that the run was refused."""
 _ENDED = frozenset({0, FinishedWithFailures.exit_code})
 _PR_SET_PDEATHSIG = 1
-
-
-MOST = 64
-OBJECTS_EACH = 7_500
-"""A process takes 0.7 s of processor time to start; fewer objects are not worth one."""
-MEMORY_EACH = 512 * 1024 * 1024
-"""Of the limit on this machine or container: 85 MiB to begin with, and buffers."""
-
-
-def processes_for(objects: int, limits: Limits, *, cores: int, memory: int) -> int:
-    """What `--processes auto` means: one for each core, where there are objects and bytes of *memory* enough for it.
-
-    One where the declaration bounds what a process takes: two would take twice as much. A few large objects keep all
-    cores busy from one process, for their bytes pass without the interpreter's lock; many small ones do not.
-    """
-    if limits.memory is not None or limits.workers is not None:
-        return 1
-    return max(1, min(MOST, cores, objects // OBJECTS_EACH, memory // MEMORY_EACH))
 
 
 def end_with_parent(parent: int) -> None:

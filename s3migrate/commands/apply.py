@@ -30,7 +30,7 @@ from executor.machine.processor import ProcessorLoad, schedule_as_batch, usable_
 from executor.route import routes_of
 from executor.stop import Stop
 from s3migrate import __version__
-from s3migrate.applying.crew import MOST, Crew, end_with_parent, patient_progress, processes_for
+from s3migrate.applying.crew import Crew, end_with_parent, patient_progress
 from s3migrate.applying.endpoint_care import care_for
 from s3migrate.applying.engines.choice import engine_of
 from s3migrate.applying.fleet import Fleet
@@ -51,6 +51,7 @@ from schema.files.plan_checks import check_guards
 from schema.flow.samples import SIDES
 from schema.formats.escape import one_line
 from schema.plan import Plan
+from schema.processes import MOST, processes_for
 from storage.s3.store import S3Store
 
 MAX_WORKERS = 512

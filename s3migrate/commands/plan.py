@@ -33,7 +33,7 @@ from s3migrate.planning.checkpoints import LISTINGS_FOLDER, CheckpointPlace, lis
 from s3migrate.planning.completed_before import completed_before
 from s3migrate.planning.endpoint_choices import with_chosen_endpoints
 from s3migrate.planning.inventories import InventoryReader
-from s3migrate.planning.probing import ListingTerms, probe_pair
+from s3migrate.planning.probing import ListingTerms, probe_pair, this_machine
 from s3migrate.settings import Settings, read_settings
 from s3migrate.views.plan_progress import PlanLines
 from s3migrate.views.plan_text import plan_text, summary_of
@@ -179,6 +179,7 @@ def _planned(
             manifests,
             staging,
             planned_budget(declaration),
+            machine=this_machine(asked.settings.host),
             base=asked.base,
             memory=memory.of_section,
             provenance=provenance,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
+from executor.machine.memory import memory_limit
+from executor.machine.processor import usable_cores
 from planner.inputs import PairInputs
 from planner.methods import choose_method, settle_method
-from planner.review.calibration import Calibration
+from planner.review.calibration import Calibration, PlanningMachine
 from planner.review.losses import find_losses
 from planner.stages import exercising
 from s3migrate.planning.checkpoints import ListingCheckpoints
@@ -29,6 +33,7 @@ from schema.timeouts import Timeouts
 from storage.open_store import open_store
 from storage.port import Believe, ObjectStore, believing
 from storage.probe.destination import Questions, probe_destination
+from storage.probe.processor import processor_cost
 from storage.probe.sample import sample_of
 from storage.probe.source import survey_source
 from storage.probe.timing import Timing
@@ -105,8 +110,31 @@ def calibration_of(pair: Pair, timings: Mapping[str, Timing]) -> Calibration:
     """What reads at the pair's source and writes at its destination took."""
     source, destination = timings.get(endpoint_of(pair.source)), timings.get(endpoint_of(pair.destination))
     return Calibration(
-        None if source is None else source.read_ms, None if destination is None else destination.write_ms
+        None if source is None else source.read_us,
+        None if destination is None else destination.write_us,
+        sum(map(is_here, (pair.source, pair.destination))),
     )
+
+
+def is_here(side: Side) -> bool:
+    """Whether *side* is served by this machine: an address of its own can be bound, another's cannot."""
+    host = urlsplit(side.endpoint_url or "").hostname
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM) if host else []
+        with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
+            probe.bind((found[0][4][0], 0))
+    except (OSError, IndexError):
+        return False
+    return True
+
+
+def this_machine(host: str) -> PlanningMachine | None:
+    """What this machine can do, timed now; None where it cannot be timed."""
+    try:
+        cost = processor_cost()
+    except OSError:
+        return None
+    return PlanningMachine(host, usable_cores(), memory_limit().bytes, cost.request_us, cost.mib_us, cost.md5_us)
 
 
 @contextmanager

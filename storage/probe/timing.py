@@ -35,15 +35,15 @@ class Timing:
                 self._writes.append(sample.seconds)
 
     @property
-    def read_ms(self) -> int | None:
-        """The median of small reads in milliseconds, at least 1; None: there were none."""
-        return _median_ms(self._reads)
+    def read_us(self) -> int | None:
+        """The median of small reads in microseconds, at least 1; None: there were none."""
+        return _median_us(self._reads)
 
     @property
-    def write_ms(self) -> int | None:
+    def write_us(self) -> int | None:
         """The same of small writes."""
-        return _median_ms(self._writes)
+        return _median_us(self._writes)
 
 
-def _median_ms(seconds: list[float]) -> int | None:
-    return max(1, round(statistics.median(seconds) * 1000)) if seconds else None
+def _median_us(seconds: list[float]) -> int | None:
+    return max(1, round(statistics.median(seconds) * 1e6)) if seconds else None

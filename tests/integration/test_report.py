@@ -89,6 +89,19 @@ def test_a_run_that_goes_on_has_a_report(ledger: Ledger) -> None:
     assert {row.actual for row in report.comparisons if row.unit is Unit.REQUESTS} == {None}
 
 
+def test_a_run_on_another_machine_than_the_estimates_is_named(ledger: Ledger, ended: RunReport) -> None:
+    def note_of(host: str) -> str:
+        estimate = {"assumptions": {"machine": {"host": host}}}
+        plan = dataclasses.replace(reported_plan(), plan_id=f"sha256:{host}", lineage=host, estimate=estimate)
+        run, _ = reported_run(ledger, plan)
+        ledger.runs.finish(run.run_id)
+        return next(row.note for row in report_of(ledger, run.run_id).comparisons if row.name == "time")
+
+    (here,) = {process.host for process in ended.processes}
+    assert note_of("planner-1") == f"estimated for planner-1, carried out on {here}"
+    assert note_of(here) == ""
+
+
 class Page(HTMLParser):
     """What a browser would see of a page."""
 

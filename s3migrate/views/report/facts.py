@@ -304,7 +304,8 @@ def _ends(sections: Iterable[Section]) -> Iterable[End]:
 def _comparisons(plan: Plan, account: RunAccount, flow: FlowCounts, *, elapsed: float) -> Iterable[Foretold]:
     foretold: Mapping[str, Any] = plan.estimate
     figures = foretold.get("figures", {})
-    yield Foretold("time", Unit.SECONDS, figures.get("seconds"), elapsed, _band(figures))
+    note = "; ".join(filter(None, (_band(figures), _elsewhere(foretold, account))))
+    yield Foretold("time", Unit.SECONDS, figures.get("seconds"), elapsed, note)
     yield Foretold("objects moved", Unit.OBJECTS, plan.transfer.objects,
                      sum(sum(stage.by_outcome.values()) for stage in account.stages))  # fmt: skip
     yield Foretold("bytes moved", Unit.BYTES, plan.transfer.bytes, sum(stage.bytes_done for stage in account.stages))
@@ -338,6 +339,17 @@ _CLASSES = {
 def _band(figures: Mapping[str, Any]) -> str:
     low, high = figures.get("seconds_low"), figures.get("seconds_high")
     return "" if low is None or high is None else f"the plan's band: {duration_text(low)} to {duration_text(high)}"
+
+
+def _elsewhere(foretold: Mapping[str, Any], account: RunAccount) -> str:
+    """Where other machines, or more of them, carried the run out than the one it was estimated for."""
+    machine = foretold.get("assumptions", {}).get("machine")
+    hosts = sorted({process.host for process in account.processes})
+    if not isinstance(machine, dict) or not hosts or hosts == [machine.get("host")]:
+        return ""
+    return (
+        f"estimated for {machine.get('host')}, carried out on {', '.join(hosts[:3])}{' and others' * (len(hosts) > 3)}"
+    )
 
 
 def _money(foretold: Mapping[str, Any], flow: FlowCounts) -> Iterable[Foretold]:

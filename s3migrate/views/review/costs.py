@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from schema.facts import Fact
+from schema.formats.quantities import counted_text
 from schema.plan import Plan
 
 
@@ -40,8 +41,13 @@ def _time(duration: Mapping[str, Any], assumed: Mapping[str, Any]) -> str:
     low, expected, high = (duration.get(name, "unknown") for name in ("low", "expected", "high"))
     bound = str(duration.get("bound_by", "unknown")).replace("_", " ")
     waits = "; waiting for restores from archives" if "restore_wait" in assumed else ""
-    without = f"{assumed.get('not_counted', 'unknown')}{waits}; no probe of the network was made"
-    return f"{expected} expected ({low} to {high}), bound by {bound}. Not in it: {without}."
+    processes = counted_text(assumed.get("worker_processes", 1), "process")
+    machine = assumed.get("machine")
+    where = f" on a machine like {machine.get('host')}" if isinstance(machine, dict) else ""
+    measured = "measured" in assumed
+    unseen = "an endpoint's own rate limits, other jobs" if measured else "no probe of the network was made"
+    without = f"{assumed.get('not_counted', 'unknown')}{waits}; {unseen}"
+    return f"{expected} expected ({low} to {high}) with {processes}{where}, bound by {bound}. Not in it: {without}."
 
 
 def _money(cost: Mapping[str, Any], assumed: Mapping[str, Any]) -> str:

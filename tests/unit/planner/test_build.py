@@ -492,7 +492,7 @@ def test_part_limit_outside_the_sample(bench, etag: str, size: int, named: bool)
     assert bench.plan(declare(), source, facts=facts).sections[0].losses == ()
 
 
-def test_other_milliseconds_of_the_probe_do_not_make_another_plan(tmp_path) -> None:
+def test_other_microseconds_of_the_probe_do_not_make_another_plan(tmp_path) -> None:
     declaration, manifests = declare(), MemoryManifests()
 
     def planned(calibration: Calibration, keys: int, base: Plan | None = None) -> Plan:
@@ -503,4 +503,7 @@ def test_other_milliseconds_of_the_probe_do_not_make_another_plan(tmp_path) -> N
     first = planned(Calibration(3, 5), 4)
     assert planned(Calibration(7, 9), 4, base=first) is first
     more = planned(Calibration(7, 9), 5, base=first)
-    assert (more.serial, more.estimate["assumptions"]["measured"]) == (2, {"main": {"read_ms": 7, "write_ms": 9}})
+    assert (more.serial, more.estimate["assumptions"]["measured"]) == (
+        2,
+        {"main": {"read_us": 7, "write_us": 9, "ends_on_this_machine": 0}},
+    )

@@ -8,7 +8,7 @@ import pytest
 from support.planning import DESTINATION, POLICY, SOURCE, declare
 
 from planner.batches import DraftBatch
-from planner.review.calibration import Calibration, measured_in
+from planner.review.calibration import Calibrated, Calibration, PlanningMachine, measured_in
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
 from planner.review.risks import risks_of
@@ -96,39 +96,86 @@ def test_time_is_bound_by_what_is_slowest() -> None:
     assert made([draft("tiny", 64_000, 64_000)])["duration"]["bound_by"] == "latency"
     assert made([draft("tiny", 64_000, 64_000)])["duration"]["expected"] == "1 min 30 s"
     bandwidth = made([draft("small", 1, 300 * MIB * 3600)])["duration"]
-    assert bandwidth == {"expected": "1 h", "low": "42 min", "high": "2 h", "bound_by": "bandwidth"}
+    assert bandwidth == {"expected": "1 h", "low": "42 min", "high": "2 h", "bound_by": "bandwidth", "processes": 1}
     limited = made([draft("small", 1, 300 * MIB * 60)], limits=Limits(bandwidth=30 * MIB))["duration"]
     assert limited["expected"] == "10 min"
     classes = {"STANDARD": ClassWork(1_000, 1, 1_000, 1_000)}
     throttled = made([draft("tiny", 1_000, 1_000)], limits=Limits(requests_per_second=10.0), classes=classes)
     assert throttled["duration"]["bound_by"] == "requests_per_second"
-    assert throttled["duration"]["expected"] == "1 min 41 s", "each endpoint has its own limit"
+    assert throttled["duration"]["expected"] == "1 min 40 s", "each endpoint has its own limit"
     one = [section(SOURCE, dataclasses.replace(DESTINATION, endpoint_url=SOURCE.endpoint_url, region=SOURCE.region))]
     throttled = made(
         [draft("tiny", 1_000, 1_000)], sections=one, limits=Limits(requests_per_second=10.0), classes=classes
     )
-    assert throttled["duration"]["expected"] == "3 min 21 s", "and one endpoint one"
+    assert throttled["duration"]["expected"] == "3 min 20 s", "and one endpoint one"
     assert made([])["duration"]["bound_by"] == "nothing to do"
 
 
-def measured(drafts, read_ms: int, write_ms: int, limits: Limits = NO_LIMITS):
+MACHINE = PlanningMachine("host-a", 2, 8 * GIB, request_us=40, mib_us=200, md5_us=1_500)
+
+
+def measured(
+    drafts, *calibration: int, limits: Limits = NO_LIMITS, machine: PlanningMachine | None = MACHINE, requests: int = 0
+):
+    """*calibration*: microseconds of a read and a write, and how many ends are on the machine that plans."""
     objects = sum(each.manifest.objects for each in drafts)
     one = section(summary={"transfer": Tally(objects, 0)})
-    work = [SectionWork(one, {}, Largest(1), calibration=Calibration(read_ms, write_ms))]
-    return estimate(work_by_tier(drafts, [{}]), work, declare(limits=limits), budget=BUDGET)
+    classes = {"STANDARD": ClassWork(requests, 1, requests, requests)} if requests else {}
+    work = [SectionWork(one, classes, Largest(1), calibration=Calibration(*calibration))]
+    return estimate(work_by_tier(drafts, [{}]), work, declare(limits=limits), budget=BUDGET, machine=machine)
 
 
-def test_what_the_probe_took_takes_the_place_of_constants() -> None:
-    near = measured([draft("tiny", 100_000, 100_000)], 1, 2)
-    assert near["figures"]["seconds"] == 30, "100,000 x 0.28 ms of processor, and the start"
-    far = measured([draft("tiny", 100_000, 100_000)], 50, 100)
-    assert far["figures"]["seconds"] == 31, "512 at once hide 150 ms nearly"
-    few = measured([draft("tiny", 100_000, 100_000)], 50, 100, Limits(workers=16))
-    assert few["figures"]["seconds"] == 939, "16 at once hide nothing"
-    assert near["assumptions"]["measured"] == {"main": {"read_ms": 1, "write_ms": 2}}
-    assert measured_in(near) == {"main": Calibration(1, 2)}
-    assert "latency_ms" not in near["assumptions"]
-    assert measured_in(made([draft("tiny", 1, 1)])) == {}
+TINY = draft("tiny", 1_000_000, 1_000_000_000)
+
+
+def test_it_reckons_with_the_processes_that_apply_starts() -> None:
+    one, two, four = (
+        measured([TINY], 1_000, 2_000, machine=MACHINE._replace(cores=cores))["duration"] for cores in (1, 2, 4)
+    )
+    assert [each["processes"] for each in (one, two, four)] == [1, 2, 4]
+    assert [each["expected"] for each in (one, two, four)] == ["5 min 22 s", "2 min 42 s", "1 min 22 s"]
+    assert measured([TINY], 1_000, 2_000, limits=Limits(workers=64))["duration"]["processes"] == 1, "as declared"
+    assert measured([draft("tiny", 9_000, 9)], 1_000, 2_000)["duration"]["processes"] == 1, "too few for two"
+
+
+def test_a_slower_machine_and_ends_on_it_take_longer() -> None:
+    fast, slow = (measured([TINY], 1_000, 2_000, machine=MACHINE._replace(request_us=us)) for us in (40, 80))
+    assert slow["figures"]["seconds"] == pytest.approx(2 * fast["figures"]["seconds"], rel=0.02)
+    assert slow["figures"]["processor_ms"] == 2 * fast["figures"]["processor_ms"] - 381, "but for the bytes"
+    beside = measured([TINY], 1_000, 2_000, 2)
+    assert beside["figures"]["seconds"] == pytest.approx(1.25 * fast["figures"]["seconds"], rel=0.05)
+    assert beside["figures"]["processor_ms"] == fast["figures"]["processor_ms"], "theirs, not apply's"
+
+
+def test_each_bound_holds() -> None:
+    near = measured([TINY], 1_000, 2_000)
+    assert near["duration"]["bound_by"] == "processor"
+    far = measured([TINY], 50_000, 100_000)
+    assert (far["duration"]["bound_by"], far["figures"]["seconds"]) == ("processor", 164), "many at once hide 150 ms"
+    few = measured([TINY], 50_000, 100_000, limits=Limits(concurrent_requests=16))
+    assert (few["duration"]["bound_by"], few["figures"]["seconds"]) == ("latency", 9_377), "16 of all processes do not"
+    large = measured([draft("small", 1_000, 60 * 300 * MIB)], 1_000, 2_000)
+    assert (large["duration"]["bound_by"], large["figures"]["seconds"]) == ("bandwidth", 62)
+    at_hand = measured([draft("small", 1_000, 60 * 300 * MIB)], 1_000, 2_000, 2)
+    assert (at_hand["duration"]["bound_by"], at_hand["figures"]["seconds"]) == ("processor", 9), "without a network"
+    limited = measured(
+        [draft("tiny", 20_000, 20_000)], 1_000, 2_000, limits=Limits(requests_per_second=500.0), requests=20_000
+    )
+    assert (limited["duration"]["bound_by"], limited["figures"]["seconds"]) == ("requests_per_second", 42)
+    assert limited["duration"]["processes"] == 2, "which share the limit"
+
+
+def test_what_was_measured_is_told_and_read_again() -> None:
+    found = measured([TINY], 1_000, 2_000, 1)
+    assert found["assumptions"]["measured"] == {
+        "main": {"read_us": 1_000, "write_us": 2_000, "ends_on_this_machine": 1}
+    }
+    assert found["assumptions"]["worker_processes"] == 2
+    assert measured_in(found) == Calibrated(MACHINE, {"main": Calibration(1_000, 2_000, 1)})
+    assert "latency_ms" not in found["assumptions"]
+    assert measured_in(made([draft("tiny", 1, 1)])) == Calibrated(None, {})
+    assert measured_in({"assumptions": {"measured": {"main": {"read_ms": 1, "write_ms": 2}}}}) == Calibrated(None, {})
+    canonical_json(found)
 
 
 def test_memory_is_the_budget_at_most() -> None:

@@ -6,10 +6,11 @@ import click
 import pytest
 
 from executor.events import ObjectTrouble
-from s3migrate.applying.crew import MEMORY_EACH, MOST, OBJECTS_EACH, processes_for, trouble_of
+from s3migrate.applying.crew import trouble_of
 from s3migrate.commands.apply import asked_for
 from s3migrate.views.run_view import JsonRun
 from schema.limits import Limits
+from schema.processes import MEMORY_EACH, MOST, OBJECTS_EACH, processes_for
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from storage.probe.timing import Timing
 
 def test_medians_of_small_reads_and_writes() -> None:
     timing = Timing()
-    assert (timing.read_ms, timing.write_ms) == (None, None)
+    assert (timing.read_us, timing.write_us) == (None, None)
     for operation, seconds, size, error in (
         ("HeadObject", 0.010, 0, None),
         ("GetObject", 0.030, 100, None),
@@ -21,4 +21,4 @@ def test_medians_of_small_reads_and_writes() -> None:
     ):
         timing.before(operation, size)
         timing.after(RequestSample(operation, seconds, seconds, size, error))
-    assert (timing.read_ms, timing.write_ms) == (20, 1)
+    assert (timing.read_us, timing.write_us) == (20_000, 100)

@@ -54,7 +54,7 @@ def test_the_first_screen_decides(tmp_path: Path) -> None:
         "`s3migrate show plans/p.yaml --action delete`",
         "- 1 destination object replaced; whether old versions are kept there is not known, e.g. `photos/b`; all: ",
         "`s3migrate show plans/p.yaml --action overwrite`",
-        "- **Time** 1.0 s expected (0.0 s to 2.0 s), bound by latency. Not in it: retries, HEAD of verify",
+        "- **Time** 1.0 s expected (0.0 s to 2.0 s) with 1 process, bound by latency. Not in it: retries, HEAD",
         "- **Money** not known",
         "- **Memory** 150.0 MiB a process",
         "- **Other writers** may lose",

@@ -1,0 +1,183 @@
+"""How long `apply` will take, and what bounds it.
+
+Per tier the longest of four, for tiers follow one another:
+waiting      units of work x latency of a read and a write / requests at once, of all processes
+interpreter  units x processor time of one / processes: whatever Python does between two requests is done one at a time
+processor    that, the ledger's part, moving the bytes and the ends on this machine / the cores that are to be had
+bandwidth    bytes / throughput
+A declared rate of requests holds at each endpoint. In front of it all stand starting the processes and the canary with
+its gate. The machine is taken to have nothing else to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from planner.review.calibration import MS, Calibration, PlanningMachine
+from planner.review.workload import TierWork
+from schema.limits import Limits
+from schema.plan import DELETES
+from schema.tiers import MIB
+
+CONCURRENCY = 64
+MOST_CONCURRENT = 512
+FIRST_CONCURRENT = 16
+LATENCY_MS = {"tiny": 90, "small": 140, "parts": 400}
+"""GET and PUT of one object, or of one part, end to end, where no probe measured them."""
+THROUGHPUT_MIB = 300
+"""Per second, of a network that nobody measured."""
+REFERENCE = PlanningMachine("", 1, 0, request_us=40, mib_us=150, md5_us=1_500)
+"""What figures are made of where no machine was timed: one process on an idle machine."""
+OBJECT_REQUESTS = 7
+"""A unit of work costs its process as much processor time as so many small requests."""
+LEDGER_REQUESTS = 1
+"""And PostgreSQL, with its share of a batch's commit."""
+END_REQUESTS = 1
+"""And an end that is on the same machine."""
+START_REQUESTS = 15_000
+"""And starting a process: 0.7 s."""
+GATE_MS = 500
+"""The canary is read back, its gate opens, and the end of the run is noticed."""
+_SHORT = ("tiny", "markers", DELETES)
+
+
+class Duration(NamedTuple):
+    """Of one apply."""
+
+    seconds: int
+    bound_by: str
+    processes: int
+    processor_ms: int
+    """Of all processes together, without the ledger's; of their start, too."""
+
+
+class Rates(NamedTuple):
+    """What a run of a plan meets."""
+
+    measured: Calibration
+    """Of all sections together."""
+    machine: PlanningMachine | None
+    """None: none was timed."""
+    requests: int
+    """Of the endpoint asked most during apply: each has its own limit."""
+    parts_hashed: bool = False
+    """A destination enforces no CRC of parts, so they are proven by their MD5."""
+
+
+def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Duration:
+    """Of a plan of *tiers*."""
+    machine = rates.machine or REFERENCE
+    processes = machine.processes(sum(tier.tally.objects for tier in tiers.values()), limits) if rates.machine else 1
+    if not tiers:
+        return Duration(0, "nothing to do", processes, 0)
+    crew = _Crew(limits, rates, machine, processes)
+    spent: dict[str, int] = {}
+    total = 0
+    for name, tier in tiers.items():
+        takes = crew.takes(name, tier)
+        bound = max(takes, key=takes.__getitem__)
+        spent[bound] = spent.get(bound, 0) + takes[bound]
+        total += takes[bound]
+    bound_by = max(spent, key=spent.__getitem__)
+    if limits.requests_per_second:
+        by_requests = int(rates.requests * 1000 * MS / limits.requests_per_second)
+        if by_requests > total:
+            total, bound_by = by_requests, "requests_per_second"
+    total += crew.start()
+    return Duration(
+        -(-total // (1000 * MS)),
+        bound_by,
+        processes,
+        sum(crew.spends(tier) for tier in tiers.values()) // MS + crew.starts() // MS,
+    )
+
+
+class _Crew(NamedTuple):
+    """The processes of one apply; times in microseconds."""
+
+    limits: Limits
+    rates: Rates
+    machine: PlanningMachine
+    processes: int
+
+    @property
+    def measured(self) -> Calibration:
+        """What the probe found."""
+        return self.rates.measured
+
+    def takes(self, name: str, tier: TierWork) -> dict[str, int]:
+        """How long tier *name* takes by each bound."""
+        parts = tier.parts.parts + tier.copied_parts.parts
+        units = tier.whole + parts
+        streamed = tier.tally.bytes - tier.copied.bytes if name != DELETES else 0
+        return {
+            "latency": self._waiting(tier.whole, self._latency(name)) + self._waiting(parts, self._latency("parts")),
+            "bandwidth": streamed * 1000 * MS // self._throughput(),
+            "processor": self._processor(units, streamed, self._mib(tier)) if self.measured.known else 0,
+        }
+
+    def spends(self, tier: TierWork) -> int:
+        """Processor time for a tier."""
+        streamed = tier.tally.bytes - tier.copied.bytes
+        units = tier.whole + tier.parts.parts + tier.copied_parts.parts
+        return units * self._unit() + streamed * self._mib(tier) // MIB
+
+    def _mib(self, tier: TierWork) -> int:
+        """Processor time for a MiB: received, sent, and hashed where it travels in parts that have no other proof."""
+        hashed = self.rates.parts_hashed and tier.parts.objects
+        return 2 * self.machine.mib_us + (self.machine.md5_us if hashed else 0)
+
+    def starts(self) -> int:
+        """Processor time for starting the processes, and the one that watches over several."""
+        return START_REQUESTS * self.machine.request_us * (self.processes + (self.processes > 1))
+
+    def start(self) -> int:
+        """From the command to the canary's gate, and from the last object to the command's end."""
+        if not self.measured.known:
+            return 0
+        one = START_REQUESTS * self.machine.request_us
+        others = one * self.processes // min(self.processes, self.machine.cores) if self.processes > 1 else 0
+        return one + others + GATE_MS * MS + self._slow_start()
+
+    def _latency(self, name: str) -> int:
+        """Microseconds from the first request of a unit to its last answer."""
+        if self.measured.read_us is None or self.measured.write_us is None:
+            return LATENCY_MS["tiny" if name in _SHORT else "small" if name != "parts" else name] * MS
+        return self.measured.read_us + self.measured.write_us
+
+    def _waiting(self, units: int, latency: int) -> int:
+        return units * latency // (self._concurrency(latency) * self.processes)
+
+    def _concurrency(self, latency: int) -> int:
+        """How many units are under way at once in a process: as declared, else as many as keep a processor busy."""
+        if self.limits.workers:
+            return self.limits.workers
+        useful = -(-latency // self._unit()) if self.measured.known else CONCURRENCY
+        most = min(max(useful, CONCURRENCY), MOST_CONCURRENT)
+        at_once = self.limits.concurrent_requests
+        return max(1, min(most, int(at_once) // self.processes)) if at_once else most
+
+    def _unit(self) -> int:
+        return OBJECT_REQUESTS * self.machine.request_us
+
+    def _processor(self, units: int, streamed: int, mib: int) -> int:
+        """By the interpreters of all processes, or by the cores, which the ledger and ends of this machine use, too."""
+        machine, here = self.machine, self.measured.here
+        interpreter = units * self._unit() // self.processes
+        each = OBJECT_REQUESTS + LEDGER_REQUESTS + here * END_REQUESTS
+        moving = streamed * (mib + here * machine.mib_us) // MIB
+        return max(interpreter, (units * each * machine.request_us + moving) // machine.cores)
+
+    def _throughput(self) -> int:
+        """Bytes a second."""
+        network = THROUGHPUT_MIB * MIB if self.measured.here < 2 else 1000 * THROUGHPUT_MIB * MIB
+        return int(min(network, self.limits.bandwidth) if self.limits.bandwidth else network)
+
+    def _slow_start(self) -> int:
+        """What is lost while requests at once double, each doubling taking two round trips."""
+        if self.limits.workers:
+            return 0
+        latency = self._latency("small")
+        doublings = (self._concurrency(latency) // FIRST_CONCURRENT).bit_length() - 1
+        return 2 * latency * max(0, doublings - 1)
