@@ -7,16 +7,14 @@ from functools import partial
 from executor.apply.object_tasks import ObjectTasks
 from executor.apply.pool import Task
 from executor.apply.present import present_targets
+from executor.apply.proof_on_the_way import ProofOnTheWay
 from executor.apply.surroundings import RunSurroundings
 from executor.apply.writer import LedgerWriter
-from executor.copy.blame import is_own
 from executor.copy.job import Job, OpenChunk
-from executor.ledger.values import DRIFTED, Chunk, ChunkKind, Completion, Lane, Verification
+from executor.ledger.values import Chunk, ChunkKind, Lane
 from executor.route import Route
-from executor.verify.objects import Depth, ObjectProver
-from schema.errors import Scope, Stopped, StoreError
 from schema.files.manifest import read_entries, verify_manifest
-from schema.plan import WRITE_ACTIONS, Action, Batch
+from schema.plan import Action, Batch
 from storage.retrying import Retry
 
 
@@ -72,32 +70,5 @@ class ChunkLoader:
     def _verify_tasks(self, chunk: Chunk, jobs: list[Job]) -> list[Task]:
         rows = self._ledger.reports.completions(chunk.run_id, chunk.batch_no, lo=chunk.lo, hi=chunk.hi)
         completions = {row.ord: row for row in rows}
-        return [partial(self._verify, job, completions.get(job.ord)) for job in jobs]
-
-    def _verify(self, job: Job, completion: Completion | None) -> None:
-        if job.work.lost or job.tools.stop.draining:
-            return
-        if completion is not None and completion.outcome in DRIFTED:
-            # Left alone on purpose and reported as drift: we wrote nothing that could be proven, so it blocks no gate.
-            self._writer.put(job.work, Verification(job.ord, True, f"left alone: {completion.outcome.name.lower()}"))
-            return
-        key = job.entry.key
-        if completion is None:
-            # Its copy failed by its own fault, or its stage would not be verified yet; `retry` brings both back.
-            self._writer.put(job.work, Verification(job.ord, False, "not there to be verified", key, own=True))
-            return
-        level = Depth.CONTENT if job.entry.action in WRITE_ACTIONS else Depth.HEAD
-        # A key that ends in / is a folder to many servers, which keep neither content nor tags of it.
-        own = key.endswith("/")
-        try:
-            found = ObjectProver(job.route, level, job.tools).prove(job.entry, completion).differences
-        except Stopped:
-            return
-        except StoreError as error:
-            if error.scope is Scope.RUN:
-                raise
-            found, own = (str(error),), is_own(error)
-        if found:
-            self._writer.put(job.work, Verification(job.ord, False, "; ".join(found), key, own=own))
-        else:
-            self._writer.put(job.work, Verification(job.ord, True))
+        prover = ProofOnTheWay(self._writer)
+        return [partial(prover.prove, job, completions.get(job.ord)) for job in jobs]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from executor.apply.writer import LedgerWriter, Postponed
 from executor.copy.deletion import delete_extraneous, lay_marker
 from executor.copy.history import KeyHistory
 from executor.copy.job import CopyTools, Ended, Job, OpenChunk
-from executor.copy.parted import Next, open_parted
+from executor.copy.parted import Next, copy_in_parts, open_parted
 from executor.copy.reconcile import look_and_reconcile
 from executor.copy.restore import ARCHIVED_STAGE, unreadable
 from executor.copy.server import Refused, copy_by_server
@@ -142,14 +141,10 @@ class ObjectTasks:
 
     def _end_in_parts(self, job: Job) -> Ended | None:
         """The same for an object in parts, all of them in this thread, one after the other."""
-        steps: deque[Callable[[], Next]] = deque([partial(open_parted, job)])
-        while steps and not self._skip(job.work):
-            following = steps.popleft()()
-            if isinstance(following, Ended):
-                self._end_parted(job, following)
-                return following
-            steps.extend(following)
-        return None
+        ended = copy_in_parts(job)
+        if ended is not None:
+            self._end_parted(job, ended)
+        return ended
 
     def _end_parted(self, job: Job, ended: Ended) -> None:
         if ended.error is not None:

@@ -285,6 +285,22 @@ class Job:
             own=True,
         )
 
+    def written_again(self, why: str, attempt: int) -> Failure:
+        """For the ledger: a proof found *why* what was written is wrong, for the *attempt*-th time. Reports it."""
+        message = f"written again: {why}"
+        self.report("WrittenAgain", message, attempt=attempt, final=False)
+        return Failure(
+            batch_no=self.work.chunk.batch_no,
+            ord=self.ord,
+            attempt=attempt,
+            terminal=False,
+            http_status=0,
+            error_code="WrittenAgain",
+            message=message,
+            key=self.entry.key,
+            own=True,
+        )
+
     def held_back(self) -> Ended:
         """An older version of the key did not arrive, so this one may not be written."""
         failure = Failure(

@@ -102,10 +102,10 @@ def end_run(transaction: Transaction, run_id: int, state: RunState, *, event: Ev
 class Advance:
     """One flush's finished chunks. Events are kept back until the run's row may be locked: last."""
 
-    def __init__(self, transaction: Transaction, run_id: int) -> None:
+    def __init__(self, transaction: Transaction, run_id: int, events: Iterable[Event] = ()) -> None:
         self._transaction = transaction
         self._run_id = run_id
-        self._events: list[Event] = []
+        self._events = list(events)
 
     def finish(self, chunks: Iterable[Chunk]) -> None:
         """Mark *chunks*, whose rows are locked and all of whose objects are recorded, done or parked.

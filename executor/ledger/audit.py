@@ -60,7 +60,7 @@ COMPLAINTS = {
         SELECT k.chunk_no FROM ledger.chunk k LEFT JOIN (
                SELECT DISTINCT ON (1) substring(body FROM '"chunk":([0-9]+)')::int AS chunk_no,
                       substring(body FROM '"digest":"([0-9a-f]+)"') AS digest
-                 FROM ledger.audit WHERE run_id = :run_id AND kind IN ('chunk-done', 'chunk-parked')
+                 FROM ledger.audit WHERE run_id = :run_id AND kind IN ('chunk-done', 'chunk-parked', 'object-rewritten')
                 ORDER BY 1, seq DESC) e USING (chunk_no)
          WHERE k.run_id = :run_id AND {FINISHED} AND e.digest IS DISTINCT FROM encode(k.digest, 'hex')
          ORDER BY k.chunk_no""",

@@ -12,7 +12,9 @@ from uuid import UUID
 
 from psycopg2.errors import CheckViolation, UniqueViolation
 
+from executor.ledger import audit
 from executor.ledger.advance import Advance
+from executor.ledger.audit import Event
 from executor.ledger.database import Database, Transaction
 from executor.ledger.leases import fence, require_lease
 from executor.ledger.sql import FENCED, FINISHED
@@ -46,6 +48,7 @@ COMPLETION_COLUMNS = (
     "size, run_id, batch_no, ord, token, outcome, attempts, destination_etag, checksum, destination_version"
 )
 """In the order of `_copy_completions`' lines."""
+OF_OBJECT = "run_id = :run_id AND batch_no = :batch_no AND ord = :ord"
 IN_CHUNK = "run_id = :run_id AND batch_no = :batch_no AND ord >= :lo AND ord < :hi"
 
 
@@ -82,11 +85,15 @@ class Checkpoints:
             _copy_completions(transaction, worker.run_id, alive)
             _insert_failures(transaction, worker, alive)
             _insert_verifications(transaction, worker.run_id, alive)
+            rewritten = _replace_completions(transaction, worker.run_id, alive)
             finished = [filing.chunk for filing in alive if filing.finished]
             lost = [claimed for claimed in filings if (claimed.chunk_no, claimed.token) not in kept]
             lost_unfinished = frozenset(c.chunk_no for c in lost) - _finished_before(transaction, worker.run_id, lost)
             if finished:
-                Advance(transaction, worker.run_id).finish(finished)
+                Advance(transaction, worker.run_id, rewritten).finish(finished)
+            else:
+                for event in rewritten:
+                    audit.append(transaction, worker.run_id, event)
         return lost_unfinished
 
     def recorded(self, chunk: Chunk) -> frozenset[int]:
@@ -243,6 +250,46 @@ def _copy_completions(transaction: Transaction, run_id: int, filings: Iterable[F
             )
     if lines:
         transaction.copy(f"completion_r{run_id:d}", COMPLETION_COLUMNS, "".join(lines))
+
+
+def _replace_completions(transaction: Transaction, run_id: int, filings: Iterable[Filing]) -> list[Event]:
+    """The completions of objects that were written again, and the digests of their chunks; an event for each.
+
+    The only change that a completion ever sees; the audit chain keeps what it said before.
+    """
+    return [
+        _replace_completion(transaction, run_id, filing.chunk.batch_no, new=found.rewritten)
+        for filing in filings
+        for found in filing.verifications
+        if found.rewritten is not None
+    ]
+
+
+def _replace_completion(transaction: Transaction, run_id: int, batch_no: int, *, new: Completion) -> Event:
+    place = {"run_id": run_id, "batch_no": batch_no, "ord": new.ord}
+    old = transaction.one(f"SELECT destination_etag, checksum FROM ledger.completion WHERE {OF_OBJECT}", **place)
+    transaction.run(
+        f"""
+        UPDATE ledger.completion SET destination_etag = :etag, checksum = :checksum, destination_version = :version
+         WHERE {OF_OBJECT}""",
+        **place,
+        etag=new.destination_etag,
+        checksum=new.checksum,
+        version=new.destination_version,
+    )
+    body = {"batch": batch_no, "ord": new.ord, "etag": new.destination_etag}
+    body |= {"replaced_etag": old.destination_etag, "replaced_checksum": bytes(old.checksum).hex()}
+    chunk = transaction.row(
+        f"""
+        UPDATE ledger.chunk k SET digest = ledger.completion_digest(k.run_id, k.batch_no, k.lo, k.hi)
+         WHERE k.run_id = :run_id AND k.batch_no = :batch_no AND k.kind = {ChunkKind.OBJECTS:d}
+           AND k.lo <= :ord AND :ord < k.hi AND {FINISHED}
+        RETURNING k.chunk_no, k.digest""",
+        **place,
+    )
+    if chunk is not None:
+        body |= {"chunk": chunk.chunk_no, "digest": bytes(chunk.digest).hex()}
+    return Event("object-rewritten", body)
 
 
 def _insert_failures(transaction: Transaction, worker: Worker, filings: Iterable[Filing]) -> None:

@@ -187,11 +187,12 @@ class Verification(NamedTuple):
     ord: int
     ok: bool
     detail: str = ""
-    """What differs; '' when ok."""
     key: str = ""
-    """The source's; '' when ok."""
+    """Like `detail`, which says what differs, '' when ok."""
     own: bool = False
     """It is not ok by this object's own fault, as a failure may be."""
+    rewritten: Completion | None = None
+    """Replaces the object's completion: our write was found wrong, and the object was written again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ _Crcs = tuple[int | None, int | None]
 """CRC64NVME of the source's bytes and of the destination's."""
 
 
+_OF_BYTES = ("content:", "size:", "etag:")
+"""How differences begin that are not in what travels besides the bytes."""
+
+
 class _Seen(NamedTuple):
     """An object as one request showed it."""
 
@@ -85,6 +89,11 @@ class Proof(NamedTuple):
     """The destination's head, where one was seen."""
     crc: int | None = None
     """Depth content: CRC64NVME of the bytes that both sides were read to hold."""
+
+    @property
+    def bytes_differ(self) -> bool:
+        """Whether other bytes are there than at the source, or not those that the ledger has recorded."""
+        return any(found.startswith(_OF_BYTES) for found in self.differences)
 
 
 @dataclass(frozen=True, slots=True)
