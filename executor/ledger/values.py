@@ -182,17 +182,16 @@ class Failure(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """What was found of one object of a VERIFY chunk."""
+    """What was found of one object of a VERIFY chunk. `detail` says what differs at `key`; both are '' when ok."""
 
     ord: int
     ok: bool
     detail: str = ""
     key: str = ""
-    """Like `detail`, which says what differs, '' when ok."""
     own: bool = False
     """It is not ok by this object's own fault, as a failure may be."""
     rewritten: Completion | None = None
-    """Replaces the object's completion: our write was found wrong, and the object was written again."""
+    """Replaces the completion of an object that was written again."""
 
 
 @dataclass(frozen=True, slots=True)
