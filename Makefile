@@ -10,8 +10,12 @@ STRICT_STAMP := $(STRICT)/.installed
 PY := $(BIN)/python
 PYTEST ?=
 WORKERS ?= 3
+unexport PYTHONDONTWRITEBYTECODE  # each process that a test starts, and each pytest, would compile all anew
 
-.PHONY: help venv test lint unit demo bench bench-quick soak strict clean
+# $(call passes,what,command): names what is looked at; what the command says only when it fails.
+passes = @said=$$($(2) 2>&1) && echo '== $(1)' || { code=$$?; echo '== $(1): failed'; echo "$$said"; exit $$code; } >&2
+
+.PHONY: help venv test lint lint-types lint-rest lint-tests unit demo bench bench-quick soak strict clean
 
 help:
 	@echo 'make test     lint, type check, import rules, all fast tests'
@@ -42,15 +46,19 @@ $(STRICT_STAMP): tests/strict/requirements.txt
 	@touch $@
 
 lint: $(STAMP)
-	@echo '== ruff'
-	@$(PY) -m ruff check .
-	@echo '== mypy --strict'
-	@$(PY) -m mypy
-	@echo '== import rules'
-	@$(BIN)/lint-imports --no-logo
-	@echo '== dead code, unused dependencies'
-	@$(BIN)/vulture
-	@$(BIN)/deptry . >$(VENV)/deptry.log 2>&1 || { cat $(VENV)/deptry.log >&2; exit 1; }
+	@$(MAKE) --no-print-directory --jobs 2 lint-types lint-rest lint-tests
+
+lint-types: $(STAMP)
+	$(call passes,mypy --strict,$(PY) -m mypy)
+
+lint-rest: $(STAMP)
+	$(call passes,ruff,$(PY) -m ruff check .)
+	$(call passes,import rules,$(BIN)/lint-imports --no-logo)
+	$(call passes,dead code,$(BIN)/vulture)
+	$(call passes,unused dependencies,$(BIN)/deptry .)
+
+lint-tests: $(STAMP)
+	$(call passes,tests can be read,$(PY) -m pytest --collect-only -qq)
 
 unit: $(STAMP)
 	@echo '== tests, $(WORKERS) at a time'
