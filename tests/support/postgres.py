@@ -66,7 +66,7 @@ class PostgresServer:
     def clone(self, template: str = TEMPLATE) -> str:
         """A new database's name; *template* `template0` gives an empty one."""
         name = f"t{uuid.uuid4().hex[:12]}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")  # half the time of wal_log here
         return name
 
     def drop(self, database: str) -> None:
