@@ -8,15 +8,14 @@ Together that is two thirds of a request's time. Nothing is logged.
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import threading
 from collections.abc import Iterable
 
-from moto import backends
 from moto.core import errors
-from moto.moto_server import threaded_moto_server
-from moto.moto_server.werkzeug_app import MotoRequestHandler
+from moto.moto_server import threaded_moto_server, werkzeug_app
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import InternalServerError
 from werkzeug.test import run_wsgi_app
@@ -24,7 +23,7 @@ from werkzeug.test import run_wsgi_app
 BODILESS = frozenset({204, 304})
 
 
-class KeptConnections(MotoRequestHandler):
+class KeptConnections(werkzeug_app.MotoRequestHandler):
     """A handler that reads each request to its end before it answers, so that the next one can follow."""
 
     protocol_version = "HTTP/1.1"
@@ -66,9 +65,10 @@ class KeptConnections(MotoRequestHandler):
 
 def look_up_once() -> None:
     """Keep what moto would list and build for each request."""
-    modules, lookups = frozenset(backends.list_of_moto_modules()), errors.ErrorLookupFactory()
-    backends.list_of_moto_modules = lambda: modules
+    dispatcher, lookups = werkzeug_app.DomainDispatcherApplication, errors.ErrorLookupFactory()
+    dispatcher.get_backend_for_host = functools.cache(dispatcher.get_backend_for_host)
     errors.ErrorLookupFactory = lambda: lookups
+    werkzeug_app.DISABLE_GLOBAL_CORS = True  # no browser asks here
 
 
 def main() -> None:

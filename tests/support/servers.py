@@ -9,6 +9,7 @@ What each does not do, measured with moto 5.2.5 and rclone 1.75.2, is told in do
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -46,6 +47,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 _MOTO = Path(__file__).with_name("moto_program.py")
+_SESSIONS = threading.Lock()
 _ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
 
 
@@ -101,13 +103,21 @@ def s3_client(
     **config: Any,
 ) -> Any:
     """A boto3 S3 client with boto3's defaults; *config* goes to botocore's Config. Close it."""
-    import boto3
     from botocore.config import Config
 
     trusted = None if certificate is None else str(certificate)
-    return boto3.Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=REGION).client(
-        "s3", endpoint_url=endpoint_url, config=Config(**config), verify=trusted
-    )
+    with _SESSIONS:  # a session makes one client at a time
+        return _session(access_key, secret_key).client(
+            "s3", endpoint_url=endpoint_url, config=Config(**config), verify=trusted
+        )
+
+
+@functools.cache
+def _session(access_key: str, secret_key: str) -> Any:
+    """Kept: what botocore knows of S3 takes a tenth of a second to read."""
+    import boto3
+
+    return boto3.Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=REGION)
 
 
 class S3Server:
