@@ -16,9 +16,9 @@ from support.oracle import RCLONE_FIELDS, compare, fill
 
 @pytest.fixture
 def limited(on_rclone: Operator, seed: int) -> Operator:
-    """300 small objects at 10 requests a second at each end: half a minute of work, until the limit is lifted."""
-    fill(on_rclone.source.client(), on_rclone.source_bucket, mixed(seed, 300, largest=2_000, tags=False))
-    on_rclone.declare(limits={"requests_per_second": 10, "workers": 4})
+    """150 small objects at 5 requests a second at each end: half a minute of work, until the limit is lifted."""
+    fill(on_rclone.source.client(), on_rclone.source_bucket, mixed(seed, 150, largest=2_000, tags=False))
+    on_rclone.declare(limits={"requests_per_second": 5, "workers": 4})
     on_rclone.plan().ok()
     return on_rclone
 
@@ -71,7 +71,7 @@ def test_several_processes_share_a_run_and_a_killed_one_is_replaced(
         lift(limited)
         complete = lines.until(lambda said: said["type"] == "run_complete")
         assert crew.wait(PATIENCE) == 0
-    assert complete["done"] == 300
+    assert complete["done"] == 150
     arrived(limited)
     assert workers(sql) == 4, "three, and the one in place of the dead"
     assert sql("SELECT count(*) FROM ledger.audit WHERE kind = 'worker-died'") == [(1,)]

@@ -25,9 +25,9 @@ def proxies(on_rclone: Operator, seed: int) -> Iterator[tuple[FaultProxy, FaultP
 
 
 def begun(operator: Operator, seed: int) -> None:
-    """300 small objects at 40 a second, planned."""
-    fill(operator.source.client(), operator.source_bucket, mixed(seed, 300, largest=2_000, tags=False))
-    operator.declare(limits={"requests_per_second": 40})
+    """150 small objects at 20 a second, planned."""
+    fill(operator.source.client(), operator.source_bucket, mixed(seed, 150, largest=2_000, tags=False))
+    operator.declare(limits={"requests_per_second": 20})
     operator.plan().ok()
 
 
@@ -73,8 +73,8 @@ def test_the_run_waits_for_its_endpoint(
         lift(on_rclone)
         complete = lines.until(lambda said: said["type"] == "run_complete")
         assert applying.wait(PATIENCE) == 0
-    assert (complete["done"], complete["failed"]) == (300, 0)
-    assert stood < 300 and len(status) == 1
+    assert (complete["done"], complete["failed"]) == (150, 0)
+    assert stood < 150 and len(status) == 1
     arrived(on_rclone, sql)
 
 
@@ -115,8 +115,8 @@ def test_the_run_moves_on_to_the_next_endpoint(
         lift(on_rclone)
         complete = lines.until(lambda said: said["type"] == "run_complete")
         assert applying.wait(PATIENCE) == 0
-    assert complete["done"] == 300
-    assert far.count("put") > 60, "what was left went there"
+    assert complete["done"] == 150
+    assert far.count("put") > 30, "what was left went there"
     arrived(on_rclone, sql)
 
 

@@ -22,6 +22,8 @@ from schema.tiers import MIB
 
 OBJECTS = 6
 """Four whole ones, one of them overwritten, and two in parts."""
+STEP = 23
+"""Calls between two deaths; `make soak` dies at every call."""
 
 
 @functools.cache
@@ -150,7 +152,7 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_death_at_some_calls(postgres_server: PostgresServer, tmp_path: Path, seed: int, acted: bool) -> None:
     calls = calls_of_a_run(postgres_server, tmp_path, seed)
     assert calls > 30
-    for at in range(1 + random.Random(f"{seed}{acted}").randrange(11), calls, 11):
+    for at in range(1 + random.Random(f"{seed}{acted}").randrange(STEP), calls, STEP):
         survive(postgres_server, tmp_path, seed, at, acted=acted, workers=1)
 
 

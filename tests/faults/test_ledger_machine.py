@@ -305,18 +305,17 @@ def told(chunk: Chunk, good: list[int], bad: list[int], *, finished: bool) -> Ch
     return ChunkReport(chunk, completed(chunk, good), [failed(chunk, n) for n in bad], finished)
 
 
+@pytest.mark.parametrize("trials", [10, pytest.param(200, marks=pytest.mark.soak)])
 def test_every_interleaving_keeps_the_ledger_whole(
-    ledger: Ledger, sql: Callable[..., list[tuple[object, ...]]]
+    ledger: Ledger, sql: Callable[..., list[tuple[object, ...]]], trials: int
 ) -> None:
     machine: Callable[[], RuleBasedStateMachine] = type(
         "Machine", (LedgerMachine,), {"ledger": ledger, "sql": staticmethod(sql)}
     )
-    profile = settings()
     run_state_machine_as_test(
         machine,
         settings=settings(
-            profile,
-            max_examples=profile.max_examples * 2 // 3,
+            max_examples=trials,
             stateful_step_count=40,
             suppress_health_check=list(HealthCheck),
         ),
