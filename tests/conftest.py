@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import uuid
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 from support.servers import MotoServer, RcloneServer
+
+from s3migrate.planning import probing
 
 pytest_plugins = ["support.postgres", "support.migrations"]
 
@@ -53,6 +56,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_timed_once() -> Iterator[None]:
+    """Hundreds of plans are made here, on one machine: what its processor takes is timed for the first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probing, "processor_cost", functools.cache(probing.processor_cost))
+        yield
 
 
 @pytest.fixture(scope="session")
