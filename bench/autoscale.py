@@ -24,9 +24,10 @@ from pathlib import Path
 
 import psycopg2
 
-from bench.contestants import environment, ours
-from bench.measure import EmbeddedLedger, run_or_fail
-from bench.scale import planned, servers, workload
+from bench.contestants import ours
+from bench.measure import run_or_fail
+from bench.run_bed import PLAN, RunBed, end_of, planned_run
+from bench.scale import servers, workload
 from s3migrate.views.charts import Chart, Point, line_chart
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "autoscaler.svg"
@@ -38,17 +39,13 @@ FLEET = """
     SELECT (SELECT coalesce(max(desired_workers), 0) FROM ledger.scaling),
            (SELECT count(*) FROM ledger.run WHERE state IN (1, 2, 3)),
            (SELECT coalesce(sum(n_done), 0) FROM ledger.chunk WHERE kind = 0)"""
-WHOLE = """
-    SELECT count(*), count(DISTINCT (batch_no, ord)), (SELECT count(*) FROM ledger.worker),
-           (SELECT sum(n_bad) FROM ledger.chunk) FROM ledger.completion"""
 
 
 @dataclass(slots=True)
 class Scaler:
     """The loop's memory."""
 
-    folder: Path
-    words: dict[str, str]
+    bed: RunBed
     most: int
     kills: int
     chance: random.Random
@@ -63,9 +60,9 @@ class Scaler:
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         """One more apply."""
-        command = [ours(), "apply", "bench.plan.yaml", "--json", "--processes", "1", *options]
-        log = (self.folder / "workers.log").open("ab")
-        return subprocess.Popen(command, cwd=self.folder, env=self.words, stdout=subprocess.DEVNULL, stderr=log)
+        command = [ours(), "apply", PLAN, "--json", "--processes", "1", *options]
+        log = (self.bed.folder / "workers.log").open("ab")
+        return subprocess.Popen(command, cwd=self.bed.folder, env=self.bed.words, stdout=subprocess.DEVNULL, stderr=log)
 
     def round(self, wanted: int, share: float) -> None:
         """Scale as KEDA's default strategy does, then kill one, if the run is so far that it is time for it."""
@@ -87,10 +84,10 @@ class Scaler:
                 self.killed += 1
 
 
-def scaled(scaler: Scaler, url: str, objects: int) -> None:
+def scaled(scaler: Scaler, objects: int) -> None:
     """Until the run has ended and every process with it."""
     scaler.leader = scaler.start()
-    connection = psycopg2.connect(url)
+    connection = psycopg2.connect(scaler.bed.url)
     connection.autocommit = True
     begun = False
     with connection, connection.cursor() as cursor:
@@ -105,10 +102,9 @@ def scaled(scaler: Scaler, url: str, objects: int) -> None:
         for process in [scaler.leader, *scaler.workers]:
             process.wait()
             scaler.ends[process.returncode] = scaler.ends.get(process.returncode, 0) + 1
-        cursor.execute(WHOLE)
-        completions, distinct, workers, bad = cursor.fetchone() or (0, 0, 0, 0)
-    print(f"| completions | {completions:,}, distinct {distinct:,}, failed {bad} |")
-    print(f"| workers | {workers} joined, {scaler.worst} at once at the most, {scaler.killed} killed |")
+    end = end_of(scaler.bed)
+    print(f"| completions | {end.completions:,}, distinct {end.distinct:,}, failed {end.failed} |")
+    print(f"| workers | {end.workers} joined, {scaler.worst} at once at the most, {scaler.killed} killed |")
     print(f"| exit codes | {json.dumps({str(code): count for code, count in sorted(scaler.ends.items())})} |")
 
 
@@ -130,25 +126,15 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="s3m-autoscale-"))
     print(f"| {work.name} | {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start |\n|---|---|")
     try:
-        with servers(work) as ends:
-            words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
-            ledger = EmbeddedLedger(folder / ".s3migrate")
-            try:
-                planned(ends, folder, words)
-                run_or_fail([ours(), "ledger", "migrate"], folder, words, folder / "ledger.log")
-                url = subprocess.run(
-                    [ours(), "ledger", "url"], cwd=folder, env=words, capture_output=True, text=True, check=True
-                )
-                scaler = Scaler(folder, words, most, kills, random.Random(7))
-                began = time.perf_counter()
-                scaled(scaler, url.stdout.strip(), objects)
-                print(f"| apply | {time.perf_counter() - began:.0f} s |")
-                command = [ours(), "verify", "bench.plan.yaml", "--level", "listing"]
-                verified = run_or_fail(command, folder, words, folder / "verify.log")
-                print(f"| verify, listing | {verified.wall:.0f} s, exit {verified.exit_code} |")
-                draw(scaler)
-            finally:
-                ledger.stop()
+        with servers(work) as ends, planned_run(ends, folder) as bed:
+            scaler = Scaler(bed, most, kills, random.Random(7))
+            began = time.perf_counter()
+            scaled(scaler, objects)
+            print(f"| apply | {time.perf_counter() - began:.0f} s |")
+            draw(scaler)
+            command = [ours(), "verify", PLAN, "--level", "listing"]
+            verified = run_or_fail(command, folder, bed.words, folder / "verify.log")
+            print(f"| verify, listing | {verified.wall:.0f} s, exit {verified.exit_code} |")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0

@@ -153,6 +153,26 @@ class FarServer(S3Server):
         return address.replace("http://", "https://") if self.tls is not None else address
 
 
+class CountedServer(S3Server):
+    """A server behind bench.write_counter."""
+
+    kind = "counter"
+
+    def __init__(self, behind: S3Server) -> None:
+        super().__init__(None)
+        self._behind = behind
+
+    def _command(self) -> list[str]:
+        program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import bench.write_counter as s; s.main()"
+        return [sys.executable, "-c", program, "--upstream", self._behind.endpoint_url]
+
+    def writes(self) -> dict[str, int]:
+        """See bench.write_counter."""
+        with urllib.request.urlopen(f"{self.endpoint_url}/?writes") as answer:  # noqa: S310 - ours
+            found: dict[str, int] = json.load(answer)
+        return found
+
+
 class Beds:
     """Makes beds for one workload at one place; what can be kept between runs is kept until closed."""
 

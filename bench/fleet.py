@@ -5,6 +5,8 @@
 ENGINE is local, dask, ray or slurm; for the last three a cluster of this one machine is started. 50,000 objects of
 1 KB, 4 workers and 10 kills unless said otherwise. The kills are spread over the run. At the end each object must have
 one completion, `ledger check` must find its rows as they were written, and `verify --level content` no difference.
+Before the destination stands bench.write_counter: a key that was written twice is told apart from a write that a later
+worker tried again after a kill, and that was refused because the object was there (If-None-Match), or not at all.
 """
 
 from __future__ import annotations
@@ -18,19 +20,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import psycopg2
 from support.clusters import dask_cluster, local, ray_cluster
 from support.slurm import slurm_cluster
 
-from bench.autoscale import WHOLE
-from bench.beds import Ends, LeanServer
-from bench.contestants import environment, ours
-from bench.measure import EmbeddedLedger, run_or_fail
-from bench.scale import planned, workload
+from bench.beds import CountedServer, Ends, LeanServer
+from bench.contestants import ours
+from bench.measure import run_or_fail
+from bench.run_bed import PLAN, RunBed, end_of, planned_run
+from bench.scale import workload
 from bench.workloads import BUCKET
 
 CLUSTERS: Mapping[str, Callable[[dict[str, str]], AbstractContextManager[str]]] = {
@@ -65,32 +67,30 @@ def killed_at_random(fleet: subprocess.Popen[bytes], url: str, *, objects: int, 
     return killed
 
 
-def moved(ends: Ends, folder: Path, name: str, *, objects: int, most: int, kills: int) -> None:
+def moved(bed: RunBed, name: str, *, objects: int, most: int, kills: int, counter: CountedServer) -> Iterator[str]:
     """One run by the engine *name*, told as rows of a table."""
-    words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
-    planned(ends, folder, words)
-    run_or_fail([ours(), "ledger", "migrate"], folder, words, folder / "ledger.log")
-    url = subprocess.check_output([ours(), "ledger", "url"], cwd=folder, env=words, text=True).strip()
-    words["S3MIGRATE_LEDGER"] = url
+    folder, words = bed.folder, bed.words
     with CLUSTERS[name](words) as engine:
         began = time.perf_counter()
-        plan = str(folder / "bench.plan.yaml")
-        command = [ours(), "apply", plan, "--json", "--engine", engine, "--processes", str(most)]
-        surroundings = dict(os.environ) | words
+        command = [ours(), "apply", str(folder / PLAN), "--json", "--engine", engine, "--processes", str(most)]
         with (folder / "apply.log").open("ab") as log, (folder / "apply.json").open("wb") as told:
-            fleet = subprocess.Popen(command, cwd=folder, env=surroundings, stdout=told, stderr=log)
-            killed = killed_at_random(fleet, url, objects=objects, kills=kills)
+            fleet = subprocess.Popen(command, cwd=folder, env=dict(os.environ) | words, stdout=told, stderr=log)
+            killed = killed_at_random(fleet, bed.url, objects=objects, kills=kills)
         wall = time.perf_counter() - began
-    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute(WHOLE)
-        completions, distinct, workers, bad = cursor.fetchone() or (0, 0, 0, 0)
+    end, writes = end_of(bed), counter.writes()
     last = json.loads((folder / "apply.json").read_text().splitlines()[-1])
-    verified = run_or_fail([ours(), "verify", plan, "--level", "content"], folder, words, folder / "verify.log")
-    run_or_fail([ours(), "ledger", "check"], folder, words, folder / "check.log")
-    print(f"| {name}: apply | exit {fleet.returncode} in {wall:.0f} s, {last.get('done')} of {objects:,} done |")
-    print(f"| {name}: completions | {completions:,}, distinct {distinct:,}, failed {bad} |")
-    print(f"| {name}: workers | {workers} joined, {killed} killed |")
-    print(f"| {name}: verify content | exit {verified.exit_code} in {verified.wall:.0f} s |", flush=True)
+    yield f"apply | exit {fleet.returncode} in {wall:.0f} s, {last.get('done')} of {objects:,} done"
+    yield f"completions | {end.completions:,}, distinct {end.distinct:,}, failed {end.failed}"
+    yield f"workers | {end.workers} joined, {killed} killed"
+    yield (
+        f"the destination | {writes['keys']:,} keys in {writes['writes']:,} writes, {writes['written_twice']} keys "
+        f"twice, {writes['refused_of_written']} tried again after a kill and refused since the object was there"
+    )
+    verify = [ours(), "verify", str(folder / PLAN), "--level", "content"]
+    verified = run_or_fail(verify, folder, words, folder / "verify.log")
+    yield f"verify content | exit {verified.exit_code} in {verified.wall:.0f} s"
+    checked = run_or_fail([ours(), "ledger", "check"], folder, words, folder / "check.log")
+    yield f"ledger check | exit {checked.exit_code}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -101,13 +101,14 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="s3m-fleet-"))
     print(f"| {name}, {work.name} | {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start |\n|---|---|")
     preload = [word for group in work.groups for word in ("--preload", f"{group.objects}:{group.size}")]
-    ledger = EmbeddedLedger(folder / ".s3migrate")
     try:
-        with LeanServer(preload, None) as source, LeanServer(["--bucket", BUCKET], None) as destination:
-            try:
-                moved(Ends(source, destination, None), folder, name, objects=objects, most=most, kills=kills)
-            finally:
-                ledger.stop()
+        with ExitStack() as stack:
+            source = stack.enter_context(LeanServer(preload, None))
+            kept = stack.enter_context(LeanServer(["--bucket", BUCKET], None))
+            counter = stack.enter_context(CountedServer(kept))
+            bed = stack.enter_context(planned_run(Ends(source, counter, None), folder))
+            for row in moved(bed, name, objects=objects, most=most, kills=kills, counter=counter):
+                print(f"| {row} |", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0

@@ -1,0 +1,62 @@
+"""A planned run for benches that start its processes themselves: planned, its ledger ready; and what became of it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg2
+
+from bench.beds import Ends
+from bench.contestants import environment, ours
+from bench.measure import EmbeddedLedger, run_or_fail
+from bench.scale import planned
+
+PLAN = "bench.plan.yaml"
+ENDED = """
+    SELECT count(*), count(DISTINCT (batch_no, ord)), (SELECT count(*) FROM ledger.worker),
+           (SELECT coalesce(sum(n_bad), 0) FROM ledger.chunk) FROM ledger.completion"""
+
+
+class RunBed(NamedTuple):
+    """A plan in a folder, and where its ledger is."""
+
+    folder: Path
+    words: dict[str, str]
+    """The environment of its processes."""
+    url: str
+    """The ledger's, for psycopg2."""
+
+
+class RunEnd(NamedTuple):
+    """What became of a run's objects, by the ledger."""
+
+    completions: int
+    distinct: int
+    workers: int
+    """That have joined."""
+    failed: int
+
+
+@contextmanager
+def planned_run(ends: Ends, folder: Path) -> Iterator[RunBed]:
+    """A plan between *ends*; the embedded PostgreSQL is stopped at the end."""
+    words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
+    ledger = EmbeddedLedger(folder / ".s3migrate")
+    try:
+        planned(ends, folder, words)
+        run_or_fail([ours(), "ledger", "migrate"], folder, words, folder / "ledger.log")
+        url = subprocess.check_output([ours(), "ledger", "url"], cwd=folder, env=words, text=True).strip()
+        yield RunBed(folder, words | {"S3MIGRATE_LEDGER": url}, url)
+    finally:
+        ledger.stop()
+
+
+def end_of(bed: RunBed) -> RunEnd:
+    """Counted now."""
+    with psycopg2.connect(bed.url) as connection, connection.cursor() as cursor:
+        cursor.execute(ENDED)
+        return RunEnd(*(cursor.fetchone() or (0, 0, 0, 0)))
