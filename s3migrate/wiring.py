@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from executor.ledger.ledger import Ledger
     from executor.stop import Stop
     from schema.timeouts import Timeouts
+    from storage.endpoint_trials import EndpointTrials
+    from storage.failover import Movable
     from storage.port import RequestObserver
     from storage.s3.store import S3Store
 
@@ -145,6 +148,8 @@ class Governors:
 
         self.by_name: dict[str, EndpointGovernor] = {}
         self.sides = {side: SideCounters() for side in SIDES}
+        self._trials: list[EndpointTrials] = []
+        """Of the sides with several declared endpoints, in the order in which their stores are opened."""
         self._meters = meters
         self._clock = clock
         self._wait = wait
@@ -162,10 +167,25 @@ class Governors:
         """Observes the requests of one store of *side*, which is *which* of its pair's."""
         from executor.flow.meters import MeteredObserver
         from executor.flow.side_counters import SideObserver
+        from storage.endpoint_trials import EndpointTrials
 
         waits_for = Activity.SOURCE if which is WhichSide.SOURCE else Activity.DESTINATION
-        observer = SideObserver(self.of(side), self.sides[which], waits_for)
-        return observer if self._meters is None else MeteredObserver(observer, self._meters[which])
+        counted = SideObserver(self.of(side), self.sides[which], waits_for)
+        observer = counted if self._meters is None else MeteredObserver(counted, self._meters[which])
+        if len(side.endpoint_candidates) < 2:
+            return observer
+        self._trials.append(EndpointTrials(observer, side, clock=self._clock))
+        return self._trials[-1]
+
+    def attach(self, opened: Iterable[tuple[Side, S3Store]]) -> Mapping[S3Store, EndpointTrials]:
+        """Let each store whose side declares several endpoints move between them, as its transfers show.
+
+        *opened*: with the observers from here, in the order of these.
+        """
+        stores = [store for side, store in opened if len(side.endpoint_candidates) > 1]
+        for trials, store in zip(self._trials, stores, strict=True):
+            trials.store = store
+        return dict(zip(stores, self._trials, strict=True))
 
 
 def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3Store]]) -> None:
@@ -179,11 +199,17 @@ def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3
     keep_open(2 * workers)
 
 
-def preflight(stores: Mapping[str, tuple[S3Store, S3Store]], plan: Plan, note: Callable[[str], None]) -> None:
+def preflight(
+    stores: Mapping[str, tuple[S3Store, S3Store]],
+    plan: Plan,
+    note: Callable[[str], None],
+    *,
+    movers: Mapping[S3Store, Movable] = MappingProxyType({}),
+) -> None:
     """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it starts.
 
     Where the endpoint that the plan uses does not answer and another is declared that does, its store moves there;
-    *note* is told.
+    *note* is told. *movers*: who moves a store, where it is not the store itself.
     """
 
     sides = [
@@ -193,12 +219,12 @@ def preflight(stores: Mapping[str, tuple[S3Store, S3Store]], plan: Plan, note: C
     ]
     with ThreadPoolExecutor(min(8, len(sides)) or 1, thread_name_prefix="preflight") as threads:
         # In order, so that the same mistake gives the same message whichever side answers first.
-        for answer in [threads.submit(_reach, store, side) for store, side in sides]:
+        for answer in [threads.submit(_reach, store, side, movers.get(store, store)) for store, side in sides]:
             if moved := answer.result():
                 note(moved)
 
 
-def _reach(store: S3Store, side: Side) -> str:
+def _reach(store: S3Store, side: Side, mover: Movable) -> str:
     """LIST at the first of the side's endpoints that answers; what to say of it, '' where it is the planned one.
 
     From now on the store is no probe's any more: what it refuses of single objects it is asked for without.
@@ -210,7 +236,7 @@ def _reach(store: S3Store, side: Side) -> str:
     except (ConnectionFailed, RequestTimedOut) as away:
         for url in side.endpoint_candidates:
             if url != side.endpoint_url:
-                store.move_to(url)
+                mover.move_to(url)
                 with suppress(ConnectionFailed, RequestTimedOut):
                     store.ask_listing(side.prefix)
                     return f"{side.endpoint_url} does not answer ({away}); {url} is used instead"

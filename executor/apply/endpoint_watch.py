@@ -25,6 +25,8 @@ class EndpointCare:
     """One small request through the endpoint's observer; StoreErrors are answers too."""
     move: Callable[[], str | None] = lambda: None
     """Send what follows to the next declared candidate; its URL, None: there is only this one."""
+    in_use: Callable[[], str | None] = lambda: None
+    """The candidate in use, which transfers may have shown to be the best; None: the planned one."""
 
 
 ASK_SECONDS = 0.5
@@ -51,6 +53,7 @@ class EndpointWatch:
     def tick(self, now: float) -> None:
         """Check every endpoint. At most one probe per endpoint is in flight."""
         for name, endpoint in self._endpoints.items():
+            self._see_choice(name)
             if endpoint.well:
                 if self._away.pop(name, None) is not None:
                     self._tell_well(name)
@@ -96,6 +99,17 @@ class EndpointWatch:
     def moved(self) -> dict[str, str]:
         """Endpoint -> the URL used instead of the planned one."""
         return dict(self._at)
+
+    def _see_choice(self, name: str) -> None:
+        """Tell where an endpoint that is well has been left for a quicker one."""
+        care = self._care.get(name)
+        if care is None or name in self._away or (url := care.in_use()) == self._at.get(name):
+            return
+        if url is None:
+            del self._at[name]
+        else:
+            self._at[name] = url
+        self._events.moved(f"endpoint {name}", url or name)
 
     def _tell_well(self, name: str) -> None:
         url = self._at.get(name)

@@ -8,22 +8,26 @@ from itertools import cycle
 from executor.apply.endpoint_watch import EndpointCare
 from schema.declaration import Side
 from schema.ends import endpoint_of, server_of
+from storage.endpoint_trials import EndpointTrials
 from storage.s3.store import S3Store
 
 PROBE_KEY = ".s3migrate-probe/is-the-endpoint-back"
 """A working endpoint answers its HEAD with 404 or 403. Nothing is ever written there."""
 
 
-def care_for(pairs: Iterable[tuple[Side, S3Store]]) -> Mapping[str, EndpointCare]:
+def care_for(
+    pairs: Iterable[tuple[Side, S3Store]], trials: Mapping[S3Store, EndpointTrials]
+) -> Mapping[str, EndpointCare]:
     """By endpoint name, over every store of the run and the side it was opened for."""
     by_name: dict[str, list[tuple[Side, S3Store]]] = {}
     for side, store in pairs:
         by_name.setdefault(endpoint_of(side), []).append((side, store))
-    return {name: _care(members) for name, members in by_name.items()}
+    return {name: _care(members, trials) for name, members in by_name.items()}
 
 
-def _care(members: list[tuple[Side, S3Store]]) -> EndpointCare:
+def _care(members: list[tuple[Side, S3Store]], trials: Mapping[S3Store, EndpointTrials]) -> EndpointCare:
     probe_store = members[0][1]
+    tried = next((trials[store] for _, store in members if store in trials), None)
 
     def probe() -> object:
         return probe_store.head(PROBE_KEY)
@@ -41,7 +45,7 @@ def _care(members: list[tuple[Side, S3Store]]) -> EndpointCare:
             # The same server may be spelled otherwise in another pair.
             own = [candidate for candidate in side.endpoint_candidates if server_of(candidate) == server_of(url)]
             if own:
-                store.move_to(own[0])
+                trials.get(store, store).move_to(own[0])
         return url
 
-    return EndpointCare(probe, move)
+    return EndpointCare(probe, move, lambda: None if tried is None else tried.url)

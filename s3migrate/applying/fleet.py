@@ -52,7 +52,8 @@ class Fleet:
     note: Callable[[str], None]
     refused: WorkerEnd | None = None
     broken: int = 0
-    """Workers that broke and were replaced."""
+    """Workers that broke and were replaced since an object last came to its end: a long run may lose any number."""
+    done: int = 0
     deaths: list[float] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
     limits: RunLimits = field(default_factory=RunLimits)
@@ -100,6 +101,8 @@ class Fleet:
             closed = closed_at(self.ledger.runs.closures(self.run_id), progress.now)
         except LedgerUnavailable:
             return None
+        if progress.done > self.done:
+            self.done, self.broken = progress.done, 0
         before, self.limits = self.limits, RunLimits(closed_until=None if closed is None else closed.ends)
         tell_calendar(self.events, before, self.limits)
         self.events.progress(progress, ProcessView(0, f"{self.engine.placed()} workers placed"))

@@ -45,6 +45,7 @@ from s3migrate.watching.address import Address
 from s3migrate.watching.live_run import LiveRun, QuietRun
 from s3migrate.watching.metered import CountedEvents, Metered
 from s3migrate.wiring import Governors, open_ledger, open_sections, preflight, share_descriptors
+from schema.declaration import Side
 from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped, UsageError
 from schema.files.manifest import ManifestStore
 from schema.files.plan_checks import check_guards
@@ -52,6 +53,7 @@ from schema.flow.samples import SIDES
 from schema.formats.escape import one_line
 from schema.plan import Plan
 from schema.processes import MOST, processes_for
+from storage.endpoint_trials import EndpointTrials
 from storage.s3.store import S3Store
 
 MAX_WORKERS = 512
@@ -112,9 +114,10 @@ def apply_command(  # click passes one argument for each option
     metered, governors = _metered(metrics_at, processes)
     ends = ((s.id, s.source, s.destination) for s in plan.sections)
     stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
+    trials = governors.attach(_sides(plan, stores))
     blamed = NOBODY
     try:
-        preflight(stores, plan, say)
+        preflight(stores, plan, say, movers=trials)
         with closing_but_abandoned(open_ledger(settings), stop) as ledger:
             told = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
             events = _counted(metered, told)
@@ -128,7 +131,7 @@ def apply_command(  # click passes one argument for each option
             else:
                 budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
                 window = metered.window if metered else Window()
-                progress = _work(asked, manifests, _Ends(stores, governors, window), budget=budget)
+                progress = _work(asked, manifests, _Ends(stores, governors, window, trials), budget=budget)
             if not isinstance(progress, int) and progress.untried:
                 blamed = ledger.reports.blamed(progress.run_id, NAMED)
     finally:
@@ -217,6 +220,13 @@ class _Ends(NamedTuple):
     governors: Governors
     window: Window
     """Through which the process may be looked into."""
+    trials: Mapping[S3Store, EndpointTrials]
+    """Of the stores with several declared endpoints."""
+
+
+def _sides(plan: Plan, stores: Mapping[str, tuple[S3Store, S3Store]]) -> list[tuple[Side, S3Store]]:
+    """Every store, in the order in which they were opened, and the side it was opened for."""
+    return [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]
 
 
 def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) -> Progress:
@@ -231,7 +241,6 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
     share_descriptors(governor, stores)
     calm_collector()
     schedule_as_batch()
-    sides = [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]
     try:
         return apply(
             RunSurroundings(
@@ -245,7 +254,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
                 stop=asked.stop,
                 sides=ends.governors.sides,
                 window=ends.window,
-                care=care_for(sides),
+                care=care_for(_sides(plan, stores), ends.trials),
             )
         )
     except Stopped as stopped:

@@ -25,12 +25,15 @@ class Scripted:
     or when the calendar has closed.
     """
 
-    def __init__(self, script: Sequence[tuple[RunState, bool]]) -> None:
+    def __init__(self, script: Sequence[tuple[RunState, bool]], *, kills: bool = False, progress: int = 0) -> None:
+        """*kills*: every worker dies in the round after it was placed, while each round ends *progress* objects."""
+        self.kills = kills
+        self.each = progress
         self.leases = self.runs = self.reports = self.workers = self
         self.script = list(script)
         self.now = WORKING.now
         self.there = 0
-        self.most = 0
+        self.rounds = 0
         self.placed_in: list[int] = []
         self.ends: list[WorkerEnd] = []
         self.closed = False
@@ -43,7 +46,8 @@ class Scripted:
 
     def progress(self, _run_id: int) -> Progress:
         state, self.closed = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        return replace(WORKING, state=state)
+        self.rounds += 1
+        return replace(WORKING, state=state, done=self.rounds * self.each)
 
     def closures(self, _run_id: int) -> list[Closure]:
         return [Closure(self.now, self.now + timedelta(hours=1))] if self.closed else []
@@ -59,8 +63,8 @@ class Scripted:
         return self.there
 
     def ended(self) -> list[WorkerEnd]:
-        if self.closed:
-            self.stop(0)
+        if self.closed or self.kills:
+            self.stop(-9 if self.kills else 0)
         ends, self.ends = self.ends, []
         return ends
 
@@ -99,3 +103,12 @@ def test_while_the_calendar_is_closed_the_fleet_waits_without_workers() -> None:
     assert end.progress is not None and end.progress.state is RunState.COMPLETE
     assert len(scripted.placed_in) == 6, "three before, three after"
     assert [(what, error is None) for what, error in told.waits] == [("calendar", False), ("calendar", True)]
+
+
+def test_a_fleet_may_lose_any_number_of_workers_as_long_as_it_moves_on() -> None:
+    rounds = [OPEN] * 30
+    moving = Scripted([*rounds, (RunState.COMPLETE, False)], kills=True, progress=5)
+    assert fleet(moving, Told()).run().refused is None
+    assert len(moving.placed_in) > 3 * 5
+    stuck = Scripted([*rounds, (RunState.COMPLETE, False)], kills=True)
+    assert fleet(stuck, Told()).run().refused == WorkerEnd(-9), "control: nothing ends, and all die"
