@@ -1,9 +1,9 @@
 """A TCP forwarder that makes the way to a server longer: what a client sends arrives DELAY seconds later.
 
-So every request takes that much longer, whatever its size; bodies keep their bandwidth, as over a long line.
-It does not look into the bytes, and holds several hundred connections in one thread.
+So every request takes that much longer, whatever its size; bodies keep their bandwidth, as over a long line, or share
+what --bytes-per-second says. It does not look into the bytes, and holds several hundred connections in one thread.
 
-    python -m bench.delay_server --upstream http://127.0.0.1:9000 --delay 0.05
+    python -m bench.delay_server --upstream http://127.0.0.1:9000 --delay 0.05 [--bytes-per-second 5e6]
 """
 
 from __future__ import annotations
@@ -18,10 +18,24 @@ from urllib.parse import urlsplit
 HIGH_WATER = 4 << 20
 
 
-class _Side(asyncio.Protocol):
-    """One end of a forwarded connection; what it hears goes to `other`, `delay` seconds later."""
+class Line:
+    """What all connections share in one direction: so many bytes a second."""
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, bytes_per_second: float) -> None:
+        self._rate = bytes_per_second
+        self._free_at = 0.0
+
+    def sent(self, size: int, now: float) -> float:
+        """When *size* more bytes have passed that are there now."""
+        self._free_at = max(self._free_at, now) + size / self._rate
+        return self._free_at
+
+
+class _Side(asyncio.Protocol):
+    """One end of a forwarded connection; what it hears goes to `other`, `delay` seconds after it has passed *line*."""
+
+    def __init__(self, delay: float, line: Line) -> None:
+        self._line = line
         self._loop = asyncio.get_running_loop()
         self._delay = delay
         self._waiting: deque[tuple[float, bytes]] = deque()
@@ -38,10 +52,12 @@ class _Side(asyncio.Protocol):
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        if self._delay == 0.0 and not self._waiting:
+        now = self._loop.time()
+        due = self._line.sent(len(data), now) + self._delay
+        if due <= now and not self._waiting:
             self._pass_on(data)
             return
-        self._waiting.append((self._loop.time() + self._delay, data))
+        self._waiting.append((due, data))
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - its name is asyncio's
@@ -90,13 +106,14 @@ class _Side(asyncio.Protocol):
 class _Front(_Side):
     """The client's side: opens the server's when a client comes."""
 
-    def __init__(self, delay: float, host: str, port: int) -> None:
-        super().__init__(delay)
-        self._address = (host, port)
+    def __init__(self, delay: float, lines: tuple[Line, Line], address: tuple[str, int]) -> None:
+        super().__init__(delay, lines[0])
+        self._back = lines[1]
+        self._address = address
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.other = _Side(0.0)
+        self.other = _Side(0.0, self._back)
         self.other.other = self
         self._opening = self._loop.create_task(self._open(self.other))
 
@@ -108,12 +125,13 @@ class _Front(_Side):
                 self.transport.abort()
 
 
-async def serve(upstream: str, delay: float) -> None:
+async def serve(upstream: str, delay: float, bytes_per_second: float) -> None:
     """Forward until cancelled; prints the endpoint."""
     where = urlsplit(upstream)
     host, port = where.hostname or "127.0.0.1", where.port or 80
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Front(delay, host, port), "127.0.0.1", 0, backlog=2048)
+    lines = Line(bytes_per_second), Line(bytes_per_second)
+    server = await loop.create_server(lambda: _Front(delay, lines, (host, port)), "127.0.0.1", 0, backlog=2048)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
@@ -123,8 +141,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.delay_server")
     parser.add_argument("--upstream", required=True)
     parser.add_argument("--delay", type=float, required=True, help="seconds")
+    parser.add_argument("--bytes-per-second", type=float, default=float("inf"), help="of all connections, each way")
     options = parser.parse_args()
-    asyncio.run(serve(options.upstream, options.delay))
+    asyncio.run(serve(options.upstream, options.delay, options.bytes_per_second))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -42,12 +42,14 @@ class RunEnd(NamedTuple):
 
 
 @contextmanager
-def planned_run(ends: Ends, folder: Path) -> Iterator[RunBed]:
-    """A plan between *ends*; the embedded PostgreSQL is stopped at the end."""
+def planned_run(
+    ends: Ends, folder: Path, *, limits: dict[str, object] | None = None, ways: Sequence[str] = ()
+) -> Iterator[RunBed]:
+    """A plan between *ends*, see bench.scale.planned; the embedded PostgreSQL is stopped at the end."""
     words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
     ledger = EmbeddedLedger(folder / ".s3migrate")
     try:
-        planned(ends, folder, words)
+        planned(ends, folder, words, limits=limits, ways=ways)
         run_or_fail([ours(), "ledger", "migrate"], folder, words, folder / "ledger.log")
         url = subprocess.check_output([ours(), "ledger", "url"], cwd=folder, env=words, text=True).strip()
         yield RunBed(folder, words | {"S3MIGRATE_LEDGER": url}, url)

@@ -77,14 +77,22 @@ def servers(work: Workload, *options: str) -> Iterator[Ends]:
         yield Ends(source, destination, None)
 
 
-def planned(ends: Ends, folder: Path, words: Mapping[str, str], *, limits: dict[str, object] | None = None) -> Measured:
-    """Plan, accepting what the destination cannot keep."""
+def planned(
+    ends: Ends,
+    folder: Path,
+    words: Mapping[str, str],
+    *,
+    limits: dict[str, object] | None = None,
+    ways: Sequence[str] = (),
+) -> Measured:
+    """Plan, accepting what the destination cannot keep; *ways*: URLs that all lead to it, besides its own."""
     measured = Measured(0, 0.0, 0.0, 0)
     accepted: list[str] = []
     for _ in range(2):
-        (folder / "migration.yaml").write_text(
-            yaml.safe_dump(declaration(ends, limits or {}, accepted), sort_keys=False)
-        )
+        declared: dict[str, Any] = declaration(ends, limits or {}, accepted)
+        if ways:
+            declared["destination"]["endpoint_url"] = [ends.destination.endpoint_url, *ways]
+        (folder / "migration.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
         command = [ours(), "plan", "migration.yaml", "-o", "bench.plan.yaml"]
         measured = run_or_fail(command, folder, words, folder / "plan.log")
         if set(losses := losses_of(folder / "bench.plan.yaml")) <= set(accepted):

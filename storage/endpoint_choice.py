@@ -23,7 +23,10 @@ from storage.port import ObjectStore
 ASKED = 5
 """Small requests per endpoint, for the median round trip."""
 NOTHING_THERE = ".s3migrate-probe/no-such-object"
-SAMPLE_BYTES = 1 << 20
+SAMPLE_BYTES = 4 << 20
+MOST_REQUEST_BYTES = 16 << 20
+UNKNOWN_BYTES = 1 << 20
+"""Of a request, where the bucket is empty."""
 LEAST_SAMPLE_BYTES = 64 << 10
 """Smaller objects say nothing of throughput."""
 LISTED = 50
@@ -44,7 +47,7 @@ class CandidateProbe:
     seconds: float = 0.0
     """Median round trip of a HEAD."""
     bytes_per_second: float | None = None
-    """Of one read of up to 1 MiB; None: there was nothing to read."""
+    """Of one read of up to SAMPLE_BYTES; None: there was nothing to read."""
     error: StoreError | None = None
     """Why it cannot be used."""
     listed: tuple[tuple[str, int], ...] = ()
@@ -55,10 +58,9 @@ class CandidateProbe:
         """It answered as an S3 endpoint of this bucket does."""
         return self.error is None
 
-    @property
-    def score(self) -> float:
-        """Seconds that one request with 1 MiB would take; smaller is better."""
-        return max(self.seconds, LEAST_SECONDS) + (SAMPLE_BYTES / self.bytes_per_second if self.bytes_per_second else 0)
+    def score(self, size: float) -> float:
+        """Seconds that one request with *size* bytes would take; smaller is better."""
+        return max(self.seconds, LEAST_SECONDS) + (size / self.bytes_per_second if self.bytes_per_second else 0)
 
     def figures(self) -> dict[str, Any]:
         """For the plan's provenance, which is not part of its identity."""
@@ -107,12 +109,19 @@ def choose(probes: Sequence[CandidateProbe], before: str | None = None) -> str:
             if probe.error is not None:
                 raise probe.error
         raise ValueError("no endpoints to choose from")
+    size = _request_bytes(reachable[0])
     comparable = all(probe.bytes_per_second for probe in reachable)
-    scores = {probe.url: probe.score if comparable else max(probe.seconds, LEAST_SECONDS) for probe in reachable}
+    scores = {probe.url: probe.score(size) if comparable else max(probe.seconds, LEAST_SECONDS) for probe in reachable}
     best = min(scores.values())
     if before is not None and scores.get(before, float("inf")) <= best * STILL_GOOD:
         return before
     return next(url for url, score in scores.items() if score <= best * NEARLY_BEST)
+
+
+def _request_bytes(probe: CandidateProbe) -> float:
+    """Of a request of this bucket, by the keys looked at: a large object takes one for each part."""
+    sizes = [min(size, MOST_REQUEST_BYTES) for _, size in probe.listed]
+    return sum(sizes) / len(sizes) if sizes else UNKNOWN_BYTES
 
 
 def strangers(probes: Sequence[CandidateProbe]) -> tuple[str, str] | None:

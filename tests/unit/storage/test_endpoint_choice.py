@@ -15,6 +15,7 @@ from schema.tiers import MIB
 from storage.endpoint_choice import CandidateProbe, choose, chosen_side, probe_candidate
 from storage.port import ObjectStore
 
+SMALL, LARGE = (("k", 10_000), ("l", 90_000)), (("k", 10_000), ("l", 90 * MIB))
 A, B, C = "http://a:1", "http://b:2", "http://c:3"
 
 
@@ -34,6 +35,8 @@ def away(url: str) -> CandidateProbe:
         ([CandidateProbe(A, 0.010, 1e6), CandidateProbe(B, 0.012, 100e6)], None, B),
         ([CandidateProbe(A, 0.010), CandidateProbe(B, 0.030, 100e6)], None, A),
         ([CandidateProbe(A, 0.010), CandidateProbe(B, 0.010)], C, A),
+        ([CandidateProbe(A, 0.001, 5e6, None, SMALL), CandidateProbe(B, 0.06, 100e6, None, SMALL)], None, A),
+        ([CandidateProbe(A, 0.001, 5e6, None, LARGE), CandidateProbe(B, 0.06, 100e6, None, LARGE)], None, B),
     ],
     ids=[
         "faster",
@@ -45,6 +48,8 @@ def away(url: str) -> CandidateProbe:
         "throughput",
         "throughput of one alone says nothing",
         "the earlier one is declared no more",
+        "small objects: latency",
+        "large ones: throughput",
     ],
 )
 def test_choice(probes: list[CandidateProbe], before: str | None, expected: str) -> None:
@@ -91,7 +96,7 @@ def test_round_trip_and_throughput_are_measured() -> None:
     assert probed(SlowBucket(0.05)) == CandidateProbe(A, pytest.approx(0.05), None)
     found = probed(SlowBucket(0.05, size=5 * MIB))
     assert found.bytes_per_second == pytest.approx(10e6)
-    assert found.score == pytest.approx(0.05 + MIB / 10e6)
+    assert found.score(MIB) == pytest.approx(0.05 + MIB / 10e6)
     assert probed(SlowBucket(0.05, size=1000)).bytes_per_second is None, "too small to tell"
 
 
