@@ -173,17 +173,15 @@ class EndpointTrials:
         self._inner = inner
         self._urls: Sequence[str] = side.endpoint_candidates
         at = self._urls.index(side.endpoint_url) if side.endpoint_url in self._urls else 0
-        self._planned = self._sent_to = at
+        self._sent_to = at
         self._trials = Trials(len(self._urls), at)
         self._clock = clock
         self._lock = threading.Lock()
         self._local = threading.local()
 
-    @property
-    def url(self) -> str | None:
-        """The endpoint in use; None: the planned one."""
-        at = self._trials.at
-        return None if at == self._planned else self._urls[at]
+    def in_use(self) -> str:
+        """The URL of the endpoint that most requests go to."""
+        return self._urls[self._trials.at]
 
     def move_to(self, endpoint_url: str) -> None:
         """Send what follows there: the one in use is away."""

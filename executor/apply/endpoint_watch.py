@@ -25,8 +25,8 @@ class EndpointCare:
     """One small request through the endpoint's observer; StoreErrors are answers too."""
     move: Callable[[], str | None] = lambda: None
     """Send what follows to the next declared candidate; its URL, None: there is only this one."""
-    in_use: Callable[[], str | None] = lambda: None
-    """The candidate in use, which transfers may have shown to be the best; None: the planned one."""
+    in_use: Callable[[], str] | None = None
+    """The URL of the candidate in use, which transfers may have shown to be the best; None: nobody chooses."""
 
 
 ASK_SECONDS = 0.5
@@ -103,13 +103,12 @@ class EndpointWatch:
     def _see_choice(self, name: str) -> None:
         """Tell where an endpoint that is well has been left for a quicker one."""
         care = self._care.get(name)
-        if care is None or name in self._away or (url := care.in_use()) == self._at.get(name):
+        if care is None or care.in_use is None or name in self._away:
             return
-        if url is None:
-            del self._at[name]
-        else:
+        url, before = care.in_use(), self._at.get(name)
+        if url != before and (before is not None or server_of(url) != name):
             self._at[name] = url
-        self._events.moved(f"endpoint {name}", url or name)
+            self._events.moved(f"endpoint {name}", url)
 
     def _tell_well(self, name: str) -> None:
         url = self._at.get(name)

@@ -48,4 +48,4 @@ def _care(members: list[tuple[Side, S3Store]], trials: Mapping[S3Store, Endpoint
                 trials.get(store, store).move_to(own[0])
         return url
 
-    return EndpointCare(probe, move, lambda: None if tried is None else tried.url)
+    return EndpointCare(probe, move, None if tried is None else tried.in_use)

@@ -40,6 +40,7 @@ class Told(Silent):
         self.troubles: list[ObjectTrouble] = []
         self.waits: list[tuple[str, str | None]] = []
         """What for, and why; None: it is back."""
+        self.moves: list[tuple[str, str]] = []
 
     def object_trouble(self, trouble: ObjectTrouble) -> None:
         """Kept."""
@@ -48,3 +49,7 @@ class Told(Silent):
     def waiting(self, what: str, error: MigrationError | None) -> None:
         """Kept."""
         self.waits.append((what, None if error is None else str(error)))
+
+    def moved(self, what: str, url: str) -> None:
+        """Kept."""
+        self.moves.append((what, url))

@@ -133,11 +133,11 @@ def test_the_store_is_moved_for_a_trial_and_stays_where_it_was_better() -> None:
         return 0.05 if store.urls[-1:] == ["http://b"] else 0.5
 
     transfer(trials, MEASURED, now, seconds=seconds)
-    assert (store.urls, trials.url) == ([], None)
+    assert (store.urls, trials.in_use()) == ([], "http://a")
     transfer(trials, 2 * MEASURED, now, seconds=seconds)
-    assert (store.urls, trials.url) == (["http://b"], "http://b")
+    assert (store.urls, trials.in_use()) == (["http://b"], "http://b")
     trials.move_to("http://a")
-    assert (store.urls[-1], trials.url) == ("http://a", None), "the one in use was away"
+    assert (store.urls[-1], trials.in_use()) == ("http://a", "http://a"), "the one in use was away"
 
 
 @pytest.mark.parametrize("operation", ["HeadObject", "ListObjectsV2"])

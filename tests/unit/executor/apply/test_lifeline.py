@@ -230,6 +230,19 @@ def test_an_endpoint_that_is_away_is_asked_until_it_is_back_and_told_of_once() -
     assert told.waits[0][1] is not None and told.waits[1][1] is None
 
 
+def test_a_choice_among_candidates_is_told_once_each_way() -> None:
+    clock, told, at = Clock(), Told(), ["http://A:1/"]
+    endpoint = EndpointGovernor("a:1", clock=clock)
+    watch = EndpointWatch({"a:1": endpoint}, {"a:1": EndpointCare(lambda: None, in_use=lambda: at[0])}, told)
+    until(watch, clock, 1)
+    assert (told.moves, watch.moved()) == ([], {}), "the planned one, however it is spelled"
+    for url in ("http://b:2", "http://A:1/"):
+        at[0] = url
+        until(watch, clock, 1)
+    assert told.moves == [("endpoint a:1", "http://b:2"), ("endpoint a:1", "http://A:1/")]
+    assert watch.moved() == {"a:1": "http://A:1/"}
+
+
 def test_with_candidates_the_run_moves_on_each_time_the_breaker_opens() -> None:
     clock, told = Clock(), Told()
     endpoint = EndpointGovernor("a:1", clock=clock)
