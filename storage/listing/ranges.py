@@ -6,6 +6,10 @@ are not laid out beforehand: an idle thread cuts one off the remainder of the ea
 A wrong guess costs requests, never correctness: a range that turns out fat is cut again, one page that shows a gap
 closes every range inside the gap at once, and nothing is cut while empty answers exceed half of the useful ones.
 
+What a server answers to start-after is held against what it sends anyway: the page that leads across a range's end
+shows the key with which the next range must begin. Where that begins otherwise (a gateway that skips to the next
+folder, or a key written or removed meanwhile), the chain of continuations counts and goes on through the next range.
+
 Memory: at most 2 x PAGES_PER_RANGE x workers pages, and the one being consumed.
 """
 
@@ -17,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import NamedTuple
 
 from schema.errors import ListingRefused
 from storage.listing.entry import ShownEntry
@@ -26,6 +31,8 @@ from storage.port import PageTally
 
 PAGES_PER_RANGE = 4
 """How far ahead of a known key a new range begins."""
+MOST_DOUBTS = 3
+"""Ranges that may begin with another key than the page before shows; then no more are cut."""
 MOST_EMPTY = 10_000
 """Pages without an entry in a row: delete markers and tombstones make some servers send very many."""
 _CLOSE_SECONDS = 5.0
@@ -87,6 +94,13 @@ class Span:
     """One key may come several times (versions)."""
 
 
+class Overlap(NamedTuple):
+    """What the page that led across a range's end shows of the next one."""
+
+    entries: list[ShownEntry]
+    following: Query
+
+
 @dataclass(slots=True, eq=False)
 class Range:
     """Keys in (start, end]; end None: to the last key. Read up to *cursor*. Belongs to its `Ranges`."""
@@ -99,13 +113,19 @@ class Range:
     following: Query = ()
     pages: deque[list[ShownEntry]] = field(default_factory=deque)
     loop: TokenLoop = field(default_factory=TokenLoop)
+    first: str | None = None
+    """The key that its first answer with keys began with."""
+    overlap: Overlap | None = None
+    """What is to be held against its first answer."""
     fetching: bool = False
     done: bool = False
+    joined: bool = False
+    """The range before goes on through it."""
 
     @property
     def untouched(self) -> bool:
-        """Nothing has been received yet."""
-        return not self.pages and not self.following and self.cursor == self.start
+        """Nothing is known of it yet."""
+        return self.overlap is None and not self.pages and not self.following and self.cursor == self.start
 
 
 class Ranges:
@@ -122,7 +142,7 @@ class Ranges:
         self._repeats = span.repeats
         self._ranges = [Range(span.start_after, None, span.start_after)]
         self._space = KeySpace()
-        self._useful = self._wasted = 0
+        self._useful = self._wasted = self._doubts = 0
 
     @property
     def complete(self) -> bool:
@@ -176,7 +196,7 @@ class Ranges:
             if not each.done and not each.fetching:
                 return each
             near.append(each)
-        if self._workers == 1 or self._wasted > self._useful // 2 + 2 * self._workers:
+        if self._workers == 1 or self._doubts >= MOST_DOUBTS or self._wasted > self._useful // 2 + 2 * self._workers:
             return None
         return self._cut(near)
 
@@ -208,15 +228,38 @@ class Ranges:
             taken.loop.check(page.following, len(entries))
         if not page.ascending:
             raise OutOfOrder
+        if taken.joined:
+            self._tally.set_aside += len(entries)
+            return
         if entries and not self._after_cursor(taken, entries[0].key):
             entries = self._without_ignored_start(taken, entries)
         self._learn(taken, entries)
+        self._place(taken, *self._as_shown_before(taken, entries, page.following))
+
+    def _as_shown_before(
+        self, taken: Range, entries: list[ShownEntry], following: Query
+    ) -> tuple[list[ShownEntry], Query]:
+        """The answer, or what the page before shows of *taken* where its first answer is another."""
+        shown = taken.overlap
+        if shown is not None and (entries or not following):
+            taken.overlap = None
+            self._doubts += not entries or entries[0].key != shown.entries[0].key
+            if not entries or entries[0].key > shown.entries[0].key:
+                self._tally.set_aside += len(entries) - len(shown.entries)
+                entries, following = shown
+        if entries and taken.first is None:
+            taken.first = entries[0].key
+        return entries, following
+
+    def _place(self, taken: Range, entries: list[ShownEntry], following: Query) -> None:
+        """Keep what belongs to *taken*."""
         beyond: str | None = None
-        if taken.end is not None and entries and entries[-1].key > taken.end:
+        while beyond is None and taken.end is not None and entries and entries[-1].key > taken.end:
             kept = bisect_right(entries, taken.end, key=_key)
-            beyond = entries[kept].key
-            self._tally.set_aside += sum(entry.key > taken.end for entry in entries[kept:])
-            entries = entries[:kept]
+            if taken.done or self._begins(taken, Overlap(entries[kept:], following)):
+                beyond = entries[kept].key
+                self._tally.set_aside += len(entries) - kept
+                entries = entries[:kept]
         if entries and not taken.done:
             self._useful += 1
             taken.pages.append(entries)
@@ -224,11 +267,37 @@ class Ranges:
         else:
             self._wasted += 1
             self._tally.set_aside += len(entries)
-        if beyond is not None or not page.following:
+        if beyond is not None or not following:
             taken.done = True
             self._close_gap(taken, beyond)
         else:
-            taken.following = page.following
+            taken.following = following
+
+    def _begins(self, taken: Range, shown: Overlap) -> bool:
+        """Whether the range behind *taken* begins, or is yet to begin, as *shown*; else *taken* now goes on through it.
+
+        Raises OutOfOrder when each shows keys that the other does not.
+        """
+        beyond = shown.entries[0].key
+        at = self._ranges.index(taken) + 1
+        last = next(n for n in range(at, len(self._ranges)) if (end := self._ranges[n].end) is None or end >= beyond)
+        follower = self._ranges[last]
+        if follower.first == beyond:
+            return True
+        if follower.first is None and not follower.done:
+            follower.overlap = shown
+            return True
+        self._doubts += 1
+        if follower.first is not None and follower.first < beyond:
+            return True  # it shows more
+        if any(each.first is not None for each in self._ranges[at:last]):
+            raise OutOfOrder
+        for each in self._ranges[at : last + 1]:
+            each.joined = True
+            self._tally.set_aside += sum(map(len, each.pages))
+        taken.end = follower.end
+        del self._ranges[at : last + 1]
+        return False
 
     def _after_cursor(self, taken: Range, key: str) -> bool:
         return key > taken.cursor or (self._repeats and bool(taken.following) and key == taken.cursor)
