@@ -62,6 +62,8 @@ class Fact(StrEnum):
     MULTIPART_ETAG = "multipart_etag"
     """The ETag of an object written in parts is the MD5 of their MD5s, '-' and their number."""
 
+    WRITTEN_ETAG = "written_etag"
+    """The answer to a write states the ETag that HEAD shows afterwards. Found only where it does not."""
     LISTED_ETAG = "listed_etag"
     """Listings show the size and the ETag that HEAD answers."""
 

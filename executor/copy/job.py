@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from executor.activity import waiting
 from executor.attempts import AttemptCounter, Retrier
@@ -23,12 +23,14 @@ from executor.machine.buffers import BufferPool
 from executor.route import Route
 from executor.stop import Stop
 from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError, WhichSide
+from schema.facts import Fact
 from schema.flow.samples import Activity
 from schema.objects import WriteResult
 from schema.plan import Action, Batch, Entry
 from storage.port import ObjectStore, Pin
 
 T = TypeVar("T")
+_WRITTEN_ETAG: Final = Fact.WRITTEN_ETAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +209,18 @@ class Job:
         if told is not None or not self.route.keeps_history:
             return told
         newest = self.repeat(lambda: newest_version(self.route.destination, self.entry.target))
-        if newest is None or newest.delete_marker is not marker or (not marker and newest.etag != answer.etag):
+        if newest is None or newest.delete_marker is not marker:
             return None
-        return newest.version_id
+        other = not marker and newest.etag != answer.etag and not self.route.destination_facts.denies(_WRITTEN_ETAG)
+        return None if other else newest.version_id
+
+    def etag_of(self, answer: WriteResult) -> str:
+        """The ETag that HEAD and listings show of what a write made: asked for where answers state another one."""
+        if not self.route.destination_facts.denies(_WRITTEN_ETAG):
+            return answer.etag
+        version = self.route.version(answer.version_id)
+        head = self.tools.shown(lambda: self.route.destination.head(self.entry.target, version_id=version))
+        return head.etag or answer.etag
 
     # How it ends
 

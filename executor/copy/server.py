@@ -98,12 +98,12 @@ def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
     except DigestMismatch:
         checksum = _read_to_compare(job, version)
         if not checksum:
-            write.replace(answer.etag)
+            write.replace(job.etag_of(answer))
             raise
     tags = carried.tags_after
     if tags is not None:
         job.tools.shown(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
-    return job.copied(Stored(answer.etag, version, checksum))
+    return job.copied(Stored(job.etag_of(answer), version, checksum))
 
 
 def _read_to_compare(job: Job, version: str | None) -> bytes:

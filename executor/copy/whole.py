@@ -59,10 +59,10 @@ def _written(job: Job, write: GuardedWrite, body: memoryview, *, head: ObjectHea
     try:
         integrity.check_written(answer, proof, route.destination_facts, key=entry.target)
     except DigestMismatch:
-        write.replace(answer.etag)
+        write.replace(job.etag_of(answer))
         raise
     version = job.version_of(answer)
     tags = carried.tags_after
     if tags is not None:
         job.tools.shown(lambda: route.destination.put_tags(entry.target, tags, version_id=version))
-    return job.copied(Stored(answer.etag, version, checksums.crc_bytes(proof.crc64nvme)))
+    return job.copied(Stored(job.etag_of(answer), version, checksums.crc_bytes(proof.crc64nvme)))

@@ -17,6 +17,7 @@ from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused
 from schema.facts import Capabilities, Fact
+from schema.formats.header_values import same_value
 from schema.formats.metadata_text import same_text
 from schema.objects import ObjectHead
 from schema.server_headers import NOBODY, ServerHeaders
@@ -33,7 +34,8 @@ class Feature(NamedTuple):
 
     def lost(self, head: ObjectHead) -> list[str]:
         """Names of the headers that a HEAD of the probe's object does not show as they were sent."""
-        return [name for name, value in self.headers if not same_text(head.headers.get(name, ""), value)]
+        shown = [(name, value, head.headers.get(name, "")) for name, value in self.headers]
+        return [name for name, sent, seen in shown if not (same_text(seen, sent) or same_value(name, seen, sent))]
 
 
 class WriteRequest(Enum):

@@ -11,6 +11,7 @@ from schema.attributes.evidence import Evidence, FoundLoss, SampledObject
 from schema.declaration import Preserve
 from schema.errors import ObjectRefused
 from schema.facts import Capabilities, Fact, Setting
+from schema.formats.header_values import same_value
 from schema.formats.metadata_text import decode_text, encode_for, same_text
 from schema.objects import ObjectHead
 
@@ -93,7 +94,8 @@ class SystemHeaders(Attribute):
                 continue  # the source has none, none was sent, and the destination fills it in
             if name == "content-encoding":
                 expected, actual = stored_encoding(expected), stored_encoding(actual)
-            sides.compare(name, expected, actual, loss=self.loss)
+            if not same_value(name, expected, actual):
+                sides.compare(name, expected, actual, loss=self.loss)
 
     def find_losses(self, evidence: Evidence) -> Iterator[FoundLoss]:
         facts = evidence.destination_facts

@@ -90,6 +90,8 @@ def _judge_head(canary: Canary, features: Sequence[Feature]) -> Facts:
         facts[Setting.SYSTEM_HEADERS_LOST] = ", ".join(lost[Fact.SYSTEM_HEADERS])
     returned = any(n.startswith("x-amz-checksum-") and n != "x-amz-checksum-type" for n in head.headers)
     facts[Fact.CHECKSUMS_RETURNED] = ENFORCED if returned else REJECTED if refused else IGNORED
+    if head.etag is not None and canary.etags.get(key, head.etag) != head.etag:
+        facts[Fact.WRITTEN_ETAG] = facts[Fact.ETAG_IS_MD5] = IGNORED
     return facts
 
 

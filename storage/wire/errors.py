@@ -44,7 +44,7 @@ from schema.errors import (
     descriptors_exhausted,
 )
 from storage.wire.codes import BY_CODE, BY_FAULT, BY_STATUS
-from storage.wire.exchange import ExchangeFailed, Fault
+from storage.wire.exchange import Answer, ExchangeFailed, Fault
 
 _CODE = re.compile(rb"<Code>\s*([^<]{1,200}?)\s*</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{0,2000})</Message>")
@@ -308,6 +308,15 @@ def _by_status(status: int, headers: Mapping[str, str], call: Call) -> type[Stor
     if status >= 500:
         return ServerFault
     return ObjectRefused if 400 <= status < 500 else ResponseUnreadable
+
+
+def is_foreign(answer: Answer) -> bool:
+    """Whether a 400 or 403 is not S3's own word: the page of something on the way, or a document without a code."""
+    if answer.status not in (400, 403) or "x-amz-error-code" in answer.headers or _asks_for_tls(answer.body):
+        return False
+    if answer.headers.get("content-type", "").lower().startswith("text/html"):
+        return True
+    return bool(answer.body.strip()) and not _CODE.search(answer.body)
 
 
 def is_error_document(body: bytes) -> bool:

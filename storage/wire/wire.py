@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from schema.errors import (
     AccessRefused,
+    ClockSkewed,
     CredentialsExpired,
     FeatureUnsupported,
     ObjectRefused,
@@ -43,6 +44,8 @@ _REDIRECTS = (307, 308)
 """The same request is sent again. A 301 of S3 names a wrong region, of which the plan's prices are."""
 _HOPS = 3
 """Redirects followed for one operation."""
+_PASSING = 2
+"""Times that a refusal which S3 did not word, or which is about a clock, is asked again at once."""
 _PAYLOAD_REFUSALS = (AccessRefused, FeatureUnsupported, ObjectRefused)
 _UNSENDABLE = re.compile(r"[\x00\r\n]|[^\x00-\xff]")
 
@@ -149,6 +152,10 @@ class Wire:
         operation.sign_payload = self._signs_payload
         attempt = self._attempt(operation)
         if attempt.error is not None and self._may_repeat(operation, attempt):
+            attempt = self._attempt(operation)
+        for _ in range(_PASSING):
+            if attempt.error is None or not self._may_pass(operation, attempt):
+                break
             attempt = self._attempt(operation)
         if attempt.error is not None and self._may_sign_payload(operation, attempt):
             attempt = self._with_signed_payload(operation, attempt)
@@ -269,6 +276,12 @@ class Wire:
             return False
         # A body from a reader has been consumed; its caller starts again with the new credentials.
         return self._credentials.refresh(attempt.keys) and operation.read is None
+
+    def _may_pass(self, operation: Operation, attempt: Attempt) -> bool:
+        """Whether the refusal may be gone at once: a page of some proxy on the way, or one server's wrong clock."""
+        if operation.read is not None or attempt.answer is None:
+            return False
+        return isinstance(attempt.error, ClockSkewed) or errors.is_foreign(attempt.answer)
 
     def _refusal(self, operation: Operation, answer: Answer, keys: Keys | None) -> StoreError | None:
         """The error in an answer, as far as it does not depend on the operation; None: no error."""

@@ -218,3 +218,59 @@ def test_signed_only_when_the_observer_lets_go_and_every_before_has_its_after() 
             store.put("k", b"x", [("x-amz-meta-n", "a\nb")])
     assert order == ["before", "keys"] * 3
     assert len(observer.begun) == len(observer.samples) == 3
+
+
+PAGE = answer("403 Forbidden", b"<html><body>Request blocked</body></html>", Content_Type="text/html")
+BARE_PAGE = answer("403 Forbidden", Content_Type="text/html; charset=utf-8")
+XML = answer("400 Bad Request", b"<fault><reason>odd</reason></fault>", Content_Type="text/xml")
+SKEWED = answer("403 Forbidden", b"<Error><Code>RequestTimeTooSkewed</Code></Error>")
+DENIED = answer("403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>")
+FORGED = answer("403 Forbidden", b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
+
+
+@pytest.mark.parametrize("passing", [PAGE, XML, SKEWED], ids=["page", "xml", "clock"])
+def test_a_refusal_that_s3_did_not_word_or_of_a_clock_is_asked_again(passing: bytes) -> None:
+    with scripted(passing, passing, answer(ETag='"e"')) as server, store_at(server) as store:
+        assert store.put("k", b"hello", []).etag == "e"
+        assert [request.body for request in server.requests] == [b"hello"] * 3
+
+
+def test_a_page_in_place_of_a_head_is_asked_again() -> None:
+    with scripted(BARE_PAGE, answer(ETag=EMPTY)) as server, store_at(server) as store:
+        assert store.head("k").size == 0
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("lasting", [PAGE, SKEWED], ids=["page", "clock"])
+def test_one_that_lasts_is_final(lasting: bytes) -> None:
+    with scripted(*[lasting] * 3) as server, store_at(server) as store:
+        with pytest.raises((errors.AccessRefused, errors.ClockSkewed)):
+            store.get_tags("k")
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("refusal", [DENIED, FORGED], ids=["denied", "wrong key"])
+def test_a_refusal_in_s3s_words_is_final_at_once(refusal: bytes) -> None:
+    with scripted(refusal) as server, store_at(server) as store:
+        with pytest.raises((errors.AccessRefused, errors.CredentialsRefused)):
+            store.get_tags("k")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        answer("301 Moved", b"<Error><Code>PermanentRedirect</Code></Error>", x_amz_bucket_region="eu-west-3"),
+        answer(
+            "400 Bad Request",
+            b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-3</Region></Error>",
+        ),
+        answer("400 Bad Request", x_amz_bucket_region="eu-west-3"),
+    ],
+    ids=["301", "malformed", "bare"],
+)
+def test_a_refusal_that_names_a_region_says_which_to_declare(refusal: bytes) -> None:
+    with scripted(refusal) as server, store_at(server) as store:
+        with pytest.raises(errors.WrongRegion, match="the bucket is in region eu-west-3; correct region"):
+            store.get_tags("k")
+        assert len(server.requests) == 1
