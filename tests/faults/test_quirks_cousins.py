@@ -294,19 +294,13 @@ def test_a_part_that_changed_on_the_way_begins_its_object_again(on_moto: Operato
     assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
-class StatesAnotherEtag(Quirk):
-    """Answers of writes state an ETag that is never seen again."""
-
-    def answered(self, call: Asked, answer: Answered) -> Answered:
-        written = call.request.operation in ("put", "copy") and answer.status == 200
-        return answer.having("ETag", '"0123456789abcdef0123456789abcdef"') if written else answer
-
-
 @pytest.mark.parametrize("faulty", [True, False], ids=["another", "control"])
 def test_a_write_that_states_another_etag_than_heads(on_moto: Operator, faulty: bool) -> None:
     for key in ("a", "b"):
         on_moto.source.client().put_object(Bucket=on_moto.source_bucket, Key=key, Body=key.encode())
-    with QuirkProxy(on_moto.destination.endpoint_url, *([StatesAnotherEtag()] if faulty else [])) as proxy:
+    with QuirkProxy(
+        on_moto.destination.endpoint_url, *([BY_NAME["write-etag-other"].make()] if faulty else [])
+    ) as proxy:
         on_moto.destination_url = proxy.endpoint_url
         on_moto.plan().ok()
         assert ("written_etag: ignored" in on_moto.plan_path.read_text()) is faulty
@@ -316,23 +310,13 @@ def test_a_write_that_states_another_etag_than_heads(on_moto: Operator, faulty: 
     assert compare(on_moto.source_side, on_moto.destination_side) == []
 
 
-class RespellsTypes(Quirk):
-    """Content-Type comes back without blanks, its charset in upper case."""
-
-    def answered(self, call: Asked, answer: Answered) -> Answered:
-        kind = answer.header("content-type")
-        if call.request.operation not in ("get", "head") or kind is None or "charset" not in kind:
-            return answer
-        return answer.having("Content-Type", kind.replace("; charset=utf-8", ";charset=UTF-8"))
-
-
 @pytest.mark.parametrize("charset", ["UTF-8", "latin-1"])
 def test_a_content_type_that_is_spelt_otherwise_is_the_same(on_moto: Operator, charset: str) -> None:
     """Control: another charset is another type."""
     on_moto.source.client().put_object(
         Bucket=on_moto.source_bucket, Key="k", Body=b"1", ContentType="text/plain; charset=utf-8"
     )
-    with QuirkProxy(on_moto.destination.endpoint_url, RespellsTypes()) as proxy:
+    with QuirkProxy(on_moto.destination.endpoint_url, BY_NAME["charset-respelt"].make()) as proxy:
         on_moto.destination_url = proxy.endpoint_url
         on_moto.plan().ok()
         on_moto.apply().ok()

@@ -226,6 +226,11 @@ def unquoted(value: str) -> str:
     return value.strip('"')
 
 
+def respelt(kind: str) -> str:
+    """A media type without blanks, its charset in capitals."""
+    return kind.replace("; charset=utf-8", ";charset=UTF-8")
+
+
 def weak(value: str) -> str:
     """A weak ETag."""
     return f"W/{value}"
@@ -297,10 +302,12 @@ CATALOGUE: tuple[Row, ...] = (
     _row("head-no-date", "A", _hides("last-modified|date", HEADS)),
     _row("head-length-zero", "A", lambda: Recodes("content-length", lambda _: "0", HEADS)),
     _row("write-no-etag", "A", _hides("etag", Which(("put", "part")))),
+    _row("write-etag-other", "A", lambda: Tells("ETag", lambda: f'"{"0123456789abcdef" * 2}"', Which(("put", "copy"))), sides="d"),
     _row("no-version", "A", _hides("x-amz-version-id", Which(("put", "copy", "complete", "delete")))),
     _row("version-null", "A", lambda: Tells("x-amz-version-id", lambda: "null", READS)),
     _row("no-content-type", "A", _hides("content-type", READS), blinds="ContentType"),
     _row("charset-added", "A", lambda: Recodes("content-type", "{}; charset=UTF-8".format, READS), blinds="ContentType"),
+    _row("charset-respelt", "A", lambda: Recodes("content-type", respelt, READS), blinds="ContentType"),
     _row("cache-control-told", "A", lambda: Tells("Cache-Control", lambda: "no-cache", READS), blinds="CacheControl"),
     _row("disposition-told", "A", lambda: Tells("Content-Disposition", lambda: "inline", READS), blinds="ContentDisposition"),
     _row("expires-zero", "A", lambda: Tells("Expires", lambda: "0", READS), blinds="ExpiresString"),
