@@ -23,11 +23,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import yaml
 from markdown_it import MarkdownIt
+from support.chromium import Chromium, Look
 from support.fault_process import FaultProxyProcess
-from support.fault_relay import Exchange
 from support.fault_rules import Rule, slow_down
 from support.servers import RcloneServer, S3Server
 
@@ -35,14 +34,15 @@ from bench import ROOT
 from bench.beds import Ends
 from bench.contestants import environment
 from bench.measure import EmbeddedLedger
+from bench.report_check import HEADINGS, Row, Seen, compared
 from bench.workloads import BUCKET, KB, Group, Workload
 
 THROTTLED_SHARE = 0.003
 KILL_AT = 0.45
 """Share of the objects after which the first apply is killed."""
-SAMPLE_SECONDS = 10.0
-"""A killed process takes with it what it counted since its last sample."""
 WIDTH = 1280
+LOOKS = Path(tempfile.gettempdir()) / "s3migrate-looks"
+"""Further pictures: to be looked at, not kept."""
 COMMENT = """<!doctype html><meta charset="utf-8"><title>Pull request</title><style>
 body{font:16px/1.5 sans-serif;max-width:62rem;margin:2rem auto;padding:1rem 2rem;border:1px solid #ccc}
 table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3rem .7rem}code{background:#eee;padding:0 .2rem}
@@ -84,14 +84,14 @@ class Operator:
         return said
 
 
-def picture(page: str, to: Path, *, height: int) -> None:
-    """What Chromium draws of the page at this address."""
-    with tempfile.TemporaryDirectory(prefix="s3migrate-chromium-") as profile:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
-        flags += ["--disable-background-networking", f"--user-data-dir={profile}", f"--window-size={WIDTH},{height}"]
-        chromium = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
-        command = [chromium, *flags, f"--screenshot={to}", page]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+def looked_at(browser: Chromium, page: str, to: Path, *, height: int) -> None:
+    """The picture that docs/ shows, and beside it in LOOKS how a telephone and a dark screen show the page."""
+    with browser.page(page, Look(WIDTH)) as shown:
+        shown.picture(to, height=height)
+    for look in (Look(390), Look(390, dark=True), Look(WIDTH, dark=True)):
+        with browser.page(page, look) as shown:
+            LOOKS.mkdir(exist_ok=True)
+            shown.picture(LOOKS / f"{to.stem}-{look.width}-{'dark' if look.dark else 'light'}.png")
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def killed(operator: Operator, plan: str) -> float:
     raise SystemExit(f"the run ended before it could be killed: {(operator.folder / 'log').read_text()[-1500:]}")
 
 
-def resumed(operator: Operator, plan: str, to: Path) -> None:
+def resumed(operator: Operator, plan: str, browser: Chromium, to: Path) -> None:
     """Apply *plan* to its end, with the live page drawn in the middle of it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -151,7 +151,7 @@ def resumed(operator: Operator, plan: str, to: Path) -> None:
             told = json.loads(line)
             seen += told["type"] == "progress"
             if seen == 5:
-                picture(f"http://127.0.0.1:{port}/run/1", to / "live.png", height=1900)
+                looked_at(browser, f"http://127.0.0.1:{port}/run/1", to / "live.png", height=1900)
                 seen += 1
         if applying.wait():
             raise SystemExit(f"apply: exit code {applying.returncode}")
@@ -160,37 +160,9 @@ def resumed(operator: Operator, plan: str, to: Path) -> None:
         serving.wait()
 
 
-def differences(operator: Operator, near: S3Server, proxied: list[Exchange], *, killed_at: float) -> list[str]:
-    """What the report says otherwise than SQL, the destination or the proxy."""
-    report = json.loads((operator.folder / "report.json").read_text())
-    url = operator.run("ledger", "url").strip()
-    ledger = psycopg2.connect(url)
-    with ledger.cursor() as cursor:
-        cursor.execute("SELECT count(*), sum(size) FROM ledger.completion")
-        rows = cursor.fetchone()
-        cursor.execute("SELECT sum(objects), sum(bytes), sum(destination_throttled) FROM ledger.flow_sample")
-        sums = cursor.fetchone()
-    ledger.close()
-    pages = near.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-    sizes = [entry["Size"] for page in pages for entry in page.get("Contents", ())]
-    print(f"SQL: completions {rows}, samples {sums}; listed at the destination: {len(sizes)}, {sum(sizes)} bytes")
-    flow = report["flow"]
-    refused = sum(exchange.status == 503 for exchange in proxied)
-    lost = sum(e.status == 503 and killed_at - SAMPLE_SECONDS - 2 < e.started < killed_at for e in proxied)
-    print(f"503s: the proxy gave {refused}, the report has {flow['destination']['throttled']}, {lost} may be lost")
-    found = []
-    if rows is None or sums is None:
-        return ["the ledger is empty"]
-    if (flow["objects"], flow["bytes"], flow["destination"]["throttled"]) != tuple(map(int, sums)):
-        found.append("the report's flow is not the sum of the samples")
-    if not refused - lost <= flow["destination"]["throttled"] <= refused:
-        found.append("the report's 503s are not those that the proxy gave")
-    return found
-
-
-def story(work: Workload, folder: Path, to: Path) -> list[str]:
-    """The whole of it; what differs."""
-    with bed(work) as (ends, near, proxy):
+def story(work: Workload, folder: Path, to: Path) -> list[Row]:
+    """The whole of it; the report's figures beside SQL's and the destination's."""
+    with bed(work) as (ends, near, proxy), Chromium() as browser:
         operator = Operator(folder, ends)
         try:
             (folder / "migration.yaml").write_text(declared(ends))
@@ -200,16 +172,19 @@ def story(work: Workload, folder: Path, to: Path) -> list[str]:
             (folder / "pull-request.md").write_text(text)
             rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
             (folder / "pull-request.html").write_text(COMMENT + rendered)
-            picture((folder / "pull-request.html").as_uri(), to / "pull-request.png", height=1500)
+            looked_at(browser, (folder / "pull-request.html").as_uri(), to / "pull-request.png", height=1500)
             proxy.set_rules([Rule(slow_down(), operations=("put",), probability=THROTTLED_SHARE)])
+            before = len(proxy.history())
             killed_at = killed(operator, plan)
-            resumed(operator, plan, to)
-            proxied = proxy.history()
+            resumed_at = time.monotonic()
+            resumed(operator, plan, browser, to)
+            seen = Seen(proxy.history()[before:], killed_at, resumed_at)
             print(operator.run("verify", plan, "--level", "listing"), end="")
             operator.run("report", "-o", "report.html")
             operator.run("report", "-o", "report.json")
-            picture((folder / "report.html").as_uri(), to / "report.png", height=2600)
-            return differences(operator, near, proxied, killed_at=killed_at)
+            looked_at(browser, (folder / "report.html").as_uri(), to / "report.png", height=2600)
+            report = json.loads((folder / "report.json").read_text())
+            return compared(report, operator.run("ledger", "url").strip(), near, seen)
         finally:
             EmbeddedLedger(folder / "home").stop()
 
@@ -218,17 +193,18 @@ def main() -> int:
     """Draw, compare, take down."""
     objects = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     to = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "docs" / "pictures"
+    to.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="s3migrate-pictures-"))
     os.nice(5)
     try:
-        found = story(Workload(f"{objects:,} x 1 KB", (Group(objects, KB),)), folder, to.absolute())
+        rows = story(Workload(f"{objects:,} x 1 KB", (Group(objects, KB),)), folder, to.absolute())
     finally:
         if os.environ.get("KEEP"):
             print(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    print("\n".join(found) or "Every figure agrees.")
-    return 1 if found else 0
+    print(HEADINGS, *rows, sep="\n")
+    return 0 if all(row.agrees for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -12,20 +11,12 @@ from support.fault_proxy import FaultProxy
 from support.fault_rules import Rule, slow_down
 from support.operator import Operator
 from support.oracle import fill
+from support.request_classes import requests_in
 
 from executor.ledger.ledger import Ledger
 from schema.errors import WhichSide
-from schema.flow.request_classes import RequestClass
 from schema.flow.samples import FlowCounts
 from schema.tiers import MIB
-
-CLASSES = {
-    RequestClass.GET: ("get", "head"),
-    RequestClass.PUT: ("put", "copy", "create", "part", "part-copy", "complete"),
-    RequestClass.DELETE: ("delete", "abort"),
-    RequestClass.LIST: ("list", "list-versions", "list-uploads", "list-parts"),
-}
-OPERATION_CLASS = {operation: kind for kind, operations in CLASSES.items() for operation in operations}
 
 
 @pytest.fixture
@@ -37,11 +28,6 @@ def proxies(on_rclone: Operator, seed: int) -> Iterator[tuple[FaultProxy, FaultP
     ):
         on_rclone.source_url, on_rclone.destination_url = source.endpoint_url, destination.endpoint_url
         yield source, destination
-
-
-def seen_by(proxy: FaultProxy) -> dict[RequestClass, int]:
-    """Requests that arrived, by priced class."""
-    return dict(Counter(OPERATION_CLASS[exchange.operation] for exchange in proxy.history))
 
 
 def history(operator: Operator, run_id: int = 1) -> FlowCounts:
@@ -72,8 +58,8 @@ def test_requests_are_counted_as_the_servers_count_them(
 
     counts = history(on_rclone)
     assert (counts.objects, counts.bytes, counts.failed) == (21, sum(o.size for o in objects), 0)
-    assert counts.of(WhichSide.SOURCE).requests == seen_by(source)
-    assert counts.of(WhichSide.DESTINATION).requests == seen_by(destination)
+    assert counts.of(WhichSide.SOURCE).requests == requests_in(source.history)
+    assert counts.of(WhichSide.DESTINATION).requests == requests_in(destination.history)
     assert counts.of(WhichSide.DESTINATION).throttled == destination.count(status=503)
     assert (destination.count(status=503) > 0) is (share > 0)
     assert 0 < counts.seconds <= took
