@@ -40,6 +40,8 @@ from bench.workloads import BUCKET, KB, Group, Workload
 THROTTLED_SHARE = 0.003
 KILL_AT = 0.45
 """Share of the objects after which the first apply is killed."""
+DRAW_AT = 0.5
+"""Share after which the live page is drawn: the processes of the second apply are at work."""
 WIDTH = 1280
 LOOKS = Path(tempfile.gettempdir()) / "s3migrate-looks"
 """Further pictures: to be looked at, not kept."""
@@ -146,13 +148,12 @@ def resumed(operator: Operator, plan: str, browser: Chromium, to: Path) -> None:
     serving = operator.start("status", f"--serve={port}")
     try:
         applying = operator.start("apply", plan, "--json")
-        seen = 0
+        drawn = False
         for line in applying.stdout or ():
             told = json.loads(line)
-            seen += told["type"] == "progress"
-            if seen == 5:
+            if told["type"] == "progress" and not drawn and told["done"] >= DRAW_AT * told["objects"]:
                 looked_at(browser, f"http://127.0.0.1:{port}/run/1", to / "live.png", height=1900)
-                seen += 1
+                drawn = True
         if applying.wait():
             raise SystemExit(f"apply: exit code {applying.returncode}")
     finally:

@@ -229,7 +229,7 @@ class ConcurrencyController:
     def _cut(self, stats: WindowStats, now: float) -> None:
         refused = stats.throttles + stats.timeouts
         share = refused / (refused + stats.count)
-        word = f"{'throttled' if stats.throttles else 'timeouts'}: {share:.0%} of requests refused"
+        word = f"{'throttled' if stats.throttles else 'timeouts'}: {100 * share:.0f} % of requests refused"
         self._cool_until = now + COOL_OFF_SECONDS
         if self._phase is _Phase.PROBING and self._upward and refused <= stats.count:
             self._reject(word, now)

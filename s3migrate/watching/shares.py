@@ -36,7 +36,7 @@ def parts_bar(parts: Sequence[Part]) -> Markup:
 
 def heat_map(cells: Sequence[tuple[float, bool]]) -> Markup:
     """(share done, something failed) of neighbouring batches, in order."""
-    each = 60
+    each = 40
     rows = -(-len(cells) // each) or 1
     rects = [
         Markup('<rect class="{}" fill-opacity="{:.2f}" x="{}" y="{}" width="9" height="9"/>').format(

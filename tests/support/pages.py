@@ -27,9 +27,9 @@ SERIOUS = ("serious", "critical")
 
 
 def write_pages(ledger: Ledger, objects: int, folder: Path) -> list[Path]:
-    """live.html, running-report.html, runs.html, report.html, plan.html, verify.html: of one run, half-way and ended."""
+    """The pages of one run, half-way and ended, of a plan and of a verify: NAME.html each, for the names below."""
     plan, step = reported_plan(objects), max(5, objects // CHUNKS)
-    half, _ = reported_run(ledger, plan, step=step, until=CHUNKS // 2)
+    half, _ = reported_run(ledger, plan, step=step, until=max(1, min(CHUNKS, objects // step) // 2))
     pages = {
         "live": run_page(snapshot_of(ledger, half)),
         "running-report": report_html(report_of(ledger, half.run_id)),

@@ -315,7 +315,8 @@ def _comparisons(plan: Plan, account: RunAccount, flow: FlowCounts, *, elapsed: 
         planned = foretold.get("requests", {}).get(name)
         actual = sum(flow.of(side).requests.get(kind, 0) for side in SIDES)
         if planned or actual:
-            note = "the plan counts the listings of plan and verify, too" if kind is RequestClass.LIST else ""
+            proven = account.proofs.verified + account.proofs.not_verified
+            note = _NOTES.get(kind, "") if kind is not RequestClass.GET or proven else ""
             yield Foretold(f"{_CLASSES[kind]} requests", Unit.REQUESTS, planned, actual if known else None, note)
     yield from _money(foretold, flow)
     yield Foretold(
@@ -333,6 +334,10 @@ _CLASSES = {
     RequestClass.DELETE: "DELETE",
     RequestClass.LIST: "LIST",
     RequestClass.RESTORE: "restore",
+}
+_NOTES = {
+    RequestClass.GET: "the plan leaves out the HEADs that prove objects again before a later stage begins",
+    RequestClass.LIST: "the plan counts the listings of plan and verify, too",
 }
 
 

@@ -125,7 +125,7 @@ _NEXT = {
 def shares_of(report: RunReport) -> list[TimeShare]:
     """The threads' time, most first."""
     shares = sorted(report.thread_shares.items(), key=lambda item: -item[1])
-    return [TimeShare(ACTIVITY_WORDS[name], share, f"{share:.1%}") for name, share in shares]
+    return [TimeShare(ACTIVITY_WORDS[name], share, f"{100 * share:.1f} %") for name, share in shares]
 
 
 def limits_text(report: RunReport) -> list[tuple[str, str]]:
@@ -155,7 +155,7 @@ def ratio_text(row: Foretold) -> str:
     """Actual as a share of what was planned."""
     if row.planned is None or row.actual is None or not float(row.planned):
         return "–"
-    return f"{float(row.actual) / float(row.planned):.0%}"
+    return f"{100 * float(row.actual) / float(row.planned):,.0f} %"
 
 
 def process_ending(process: ProcessRecord) -> str:
@@ -179,7 +179,7 @@ def _drawn(chart: Any) -> Markup:
 
 def _bar(part: float, whole: float) -> Markup:
     share = part / whole if whole else 0.0
-    return Markup(share_bar(share, f"{share:.1%}"))  # noqa: S704 - as above
+    return Markup(share_bar(share, f"{100 * share:.1f} %"))  # noqa: S704 - as above
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {

@@ -256,7 +256,7 @@ def test_slow_start_ends_where_doubling_gives_nothing() -> None:
 def test_throttling_cuts_once_then_cools_off() -> None:
     controller = ConcurrencyController(512, initial=200)
     first = controller.on_window(stats(90, throttles=10), 1.0)
-    assert first == Decision(100, "throttled: 10% of requests refused")
+    assert first == Decision(100, "throttled: 10 % of requests refused")
 
     assert controller.on_window(stats(90, throttles=10), 1.25).target == 100
     assert controller.on_window(stats(90, throttles=10), 1.5).target == 70
@@ -268,7 +268,7 @@ def test_a_lost_packet_in_a_hundred_cuts_nothing_one_in_ten_does() -> None:
 
     assert calm.on_window(stats(99, timeouts=1), 1.0).target == 200
     assert calm.on_window(stats(196, timeouts=4), 2.0).target == 400
-    assert hurt.on_window(stats(90, timeouts=10), 1.0) == Decision(50, "timeouts: 10% of requests refused")
+    assert hurt.on_window(stats(90, timeouts=10), 1.0) == Decision(50, "timeouts: 10 % of requests refused")
 
 
 def test_cuts_stop_where_the_pace_takes_over() -> None:
