@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from executor.flow.enough import QUICK_BYTES
+
 INITIAL = 16
 CUT = 0.7
 DEEP_CUT = 0.5
@@ -54,7 +56,8 @@ NEAR_STEP = 1.1
 FAR_SECONDS = 0.05
 FAR_INITIAL = 64
 """Where a request takes longer than that, slow start begins here as soon as this is known: a canary of few objects is
-enough, and 16 in flight would be 150 objects/s.
+enough, and 16 in flight would be 150 objects/s. Only requests of few bytes tell it: a part of 16 MiB takes that long
+anywhere.
 """
 REQUEST_WORK = 64 * 1024
 """What a request weighs besides its bytes, so that small and large objects add up to one goodput."""
@@ -126,6 +129,11 @@ class _Tally:
 
 def _work(stats: WindowStats) -> float:
     return stats.bytes + REQUEST_WORK * stats.count
+
+
+def _quick(stats: WindowStats) -> bool:
+    """Its requests took as long as their endpoint is away, and not as long as their bytes take."""
+    return stats.bytes <= QUICK_BYTES * stats.count
 
 
 class ConcurrencyController:
@@ -200,7 +208,7 @@ class ConcurrencyController:
         if stats.in_use < BUSY_SHARE * self.target:
             self._last = None
             if self._phase is _Phase.SLOW_START:
-                if stats.latency > FAR_SECONDS and self._target < self._far:
+                if _quick(stats) and stats.latency > FAR_SECONDS and self._target < self._far:
                     self._move(self._far, "starting far away", now)
             elif self._phase is _Phase.PROBING:
                 self._move(self._base, "too little work to tell", now)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.flow_simulation import Endpoint, Pacer, Simulation
 
 from executor.flow.concurrency import ConcurrencyController, Decision, WindowStats
+from schema.tiers import MIB
 
 LAN = Endpoint(rtt=0.0003, service=0.002, slots=2)
 WIDE_LAN = Endpoint(rtt=0.0003, service=0.002, slots=8)
@@ -243,6 +244,14 @@ def test_a_canary_of_few_objects_is_enough_to_know_that_an_endpoint_is_far(laten
 
     assert [controller.on_window(few, window * 0.25).target for window in range(3)] == [expected] * 3
     assert controller.on_window(replace(stats(400), latency=latency), 1.0).target == 2 * expected
+
+
+@pytest.mark.parametrize(("size", "expected"), [(100_000, 64), (16 * MIB, 16)])
+def test_a_part_that_takes_long_for_its_bytes_does_not_make_its_endpoint_far(size: int, expected: int) -> None:
+    controller = ConcurrencyController(512)
+    few = replace(stats(5, in_use=3.0), latency=0.3, bytes=5 * size)
+
+    assert controller.on_window(few, 0.25).target == expected
 
 
 def test_slow_start_ends_where_doubling_gives_nothing() -> None:
