@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import subprocess
 import sys
@@ -55,6 +56,12 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """A file of the product, read once."""
+    return ast.parse(path.read_text())
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
     """Top-level names of the packages a file imports, wherever in it."""
     for node in ast.walk(tree):
@@ -84,7 +91,7 @@ def test_no_room_holds_more_files_than_fit_in_one_look() -> None:
 
 def test_every_room_says_what_lives_in_it() -> None:
     rooms = [path for path in product_files() if path.name == "__init__.py"]
-    silent = [name_of(path) for path in rooms if not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [name_of(path) for path in rooms if not ast.get_docstring(tree_of(path))]
     assert silent == []
 
 
@@ -104,7 +111,7 @@ def test_a_public_class_has_one_name_of_its_own() -> None:
     named = Counter(
         node.name
         for path in product_files()
-        for node in ast.parse(path.read_text()).body
+        for node in tree_of(path).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert [name for name, classes in named.items() if classes > 1] == []
@@ -132,7 +139,7 @@ def test_third_party_packages_stay_in_their_place() -> None:
     strays = [
         f"{name_of(path)} imports {package}"
         for path in product_files()
-        for package in sorted(set(imported(ast.parse(path.read_text()))))
+        for package in sorted(set(imported(tree_of(path))))
         if package in PLACES and not name_of(path).startswith(PLACES[package])
     ]
     assert strays == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -51,12 +52,19 @@ def functions(
             yield from functions(child, in_class=isinstance(child, ast.ClassDef))
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """A file of the product, read once."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def signatures() -> list[Signature]:
     """Of every function of the product."""
     found = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            for function, bound in functions(ast.parse(path.read_text())):
+            for function, bound in functions(tree(path)):
                 words = function.args
                 by_position = len(words.posonlyargs) + len(words.args) - bound
                 place = f"{path.relative_to(ROOT).as_posix()}:{function.name}"
@@ -90,7 +98,7 @@ def test_results_are_returned_and_not_left_in_an_outer_variable() -> None:
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Nonlocal)
     }
     assert strays == set()
