@@ -64,6 +64,8 @@ class Fact(StrEnum):
 
     WRITTEN_ETAG = "written_etag"
     """The answer to a write states the ETag that HEAD shows afterwards. Found only where it does not."""
+    HEAD_STORAGE_CLASS = "head_storage_class"
+    """HEAD shows the storage class that listings show. Found only where it does not."""
     LISTED_ETAG = "listed_etag"
     """Listings show the size and the ETag that HEAD answers."""
 

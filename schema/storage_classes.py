@@ -7,6 +7,7 @@ from schema.facts import ClassFact
 from schema.objects import ObjectHead
 
 STANDARD = "STANDARD"
+CLASS_HEADER = "x-amz-storage-class"
 ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Classes whose objects must be restored before they can be read."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -16,12 +17,14 @@ from schema.attributes.tags import Tags as TagSet
 from schema.errors import ObjectRefused, ResponseUnreadable, ServerFault
 from schema.facts import Capabilities, Fact
 from schema.formats.quantities import counted_text
-from schema.objects import ObjectHead
+from schema.objects import ListedObject, ObjectHead
 from schema.plan import Entry
+from schema.storage_classes import CLASS_HEADER, STANDARD, target_storage_class
 from storage.port import ObjectStore
 
 Tags = tuple[tuple[str, str], ...]
 _TAG_COUNT: Final = Fact.TAG_COUNT
+_HEAD_STORAGE_CLASS: Final = Fact.HEAD_STORAGE_CLASS
 
 
 class Source(NamedTuple):
@@ -56,6 +59,8 @@ class AskTags(Enum):
 def read_source(route: Route, entry: Entry, head: ObjectHead, *, ask: AskTags = AskTags.WHERE_SHOWN) -> Source:
     """The extra calls that *head* makes necessary: none for most objects."""
     preserve = route.plan.preserve
+    if route.source_facts.denies(_HEAD_STORAGE_CLASS):
+        head = _classed(head, entry.storage_class)
     tags: Tags = ()
     given_up = route.source_facts.denies(Fact.TAGS_READABLE) and TagSet.loss in accepted_losses(route)
     if preserve.tags and not given_up and ask.asks(head, route.source_facts):
@@ -139,9 +144,30 @@ def attribute_differences(route: Route, entry: Entry, source: Source, *, there: 
         document = _acl_document(route.destination, entry.target, version)
         missing = missing_grants(source.acl_document, document, route.plan.preserve.acl_grantees) + source.unmapped
     now_ms = int(time.time() * 1000)
+    wanted = target_storage_class(source.head.storage_class, route.plan.preserve)
+    if wanted != STANDARD and facts.denies(_HEAD_STORAGE_CLASS):
+        there = _classed(there, _listed_class(route.destination, entry.target, version))
     own = (kept.source_own.of(source.head.headers), kept.destination_own.of(there.headers))
     unkept = (kept.changed_headers, kept.dropped_characters)
     return differences(Sides(source.head, there, source.tags, tags, missing, accepted, now_ms, *own, *unkept), kept)
+
+
+def _classed(head: ObjectHead, listed: str) -> ObjectHead:
+    """*head* with the storage class that a listing showed, where it shows none itself."""
+    if CLASS_HEADER in head.headers or listed in ("", STANDARD):
+        return head
+    return replace(head, headers={**head.headers, CLASS_HEADER: listed})
+
+
+def _listed_class(store: ObjectStore, key: str, version: str | None) -> str:
+    """The storage class that a listing shows of *key*. Raises StoreErrors."""
+    # Keys ascend, so the key itself comes before all that only begin with it.
+    for found in store.list_objects(key) if version is None else store.list_versions(key):
+        if found.key != key:
+            break
+        if isinstance(found, ListedObject) and version in (None, found.version_id):
+            return found.storage_class
+    return STANDARD
 
 
 def accepted_losses(route: Route) -> frozenset[str]:

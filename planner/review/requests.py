@@ -67,6 +67,8 @@ def _of_section(item: SectionWork, declaration: Declaration) -> tuple[Counter[st
     )
     if declaration.policy.versions == "all" and section.destination_capabilities.denies(Fact.VERSIONS_TOLD):
         destination["list"] += objects  # of the key just written
+    if section.destination_capabilities.denies(Fact.WRITTEN_ETAG):
+        destination["head"] += objects  # of what was just written
     return source, destination
 
 

@@ -137,11 +137,12 @@ def judge_storage_classes(
         if class_fact(name) in facts:
             continue
         found = listed.get(f"class-{name}") if listed is not None else None
+        head = canary.ask(partial(canary.store.head, canary.key(f"class-{name}")))
+        shown = not isinstance(head, StoreError) and head.storage_class == name
         if found is not None and found.storage_class == name:
             facts[class_fact(name)] = ENFORCED
-            continue
-        head = canary.ask(partial(canary.store.head, canary.key(f"class-{name}")))
-        facts[class_fact(name)] = (
-            UNKNOWN if isinstance(head, StoreError) else ENFORCED if head.storage_class == name else IGNORED
-        )
+            if not (shown or isinstance(head, StoreError)):
+                facts[Fact.HEAD_STORAGE_CLASS] = IGNORED
+        else:
+            facts[class_fact(name)] = UNKNOWN if isinstance(head, StoreError) else ENFORCED if shown else IGNORED
     return facts

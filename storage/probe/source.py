@@ -17,7 +17,7 @@ from schema.errors import AccessRefused, ObjectArchived, ResponseUnreadable, Sto
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Finding, Setting
 from schema.objects import ListedObject, ObjectHead, etag_is_opaque
 from schema.server_headers import ServerHeaders, age_of
-from schema.storage_classes import ARCHIVED
+from schema.storage_classes import ARCHIVED, CLASS_HEADER, STANDARD
 from schema.tiers import MAX_PART, WHOLE_MAX
 from storage.port import ObjectStore, Pin
 from storage.probe.bucket import read_requester_pays, read_versioning, reader
@@ -154,6 +154,8 @@ class _Survey:
         if isinstance(head, StoreError):
             return head
         self._hold_against_listing(entry, head)
+        if CLASS_HEADER not in head.headers and entry.storage_class not in ("", STANDARD):
+            self.facts[Fact.HEAD_STORAGE_CLASS] = IGNORED
         tags: tuple[tuple[str, str], ...] | None = None
         # A count of 0 may mean that the tags may not be read, so one object is always asked for its tags.
         # So is any whose head states none, or no count, which alone need not mean that there are none.

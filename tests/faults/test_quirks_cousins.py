@@ -5,6 +5,7 @@ The rows are those of support.quirk_catalogue. The oracle reads behind the proxy
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from support.quirk_proxy import (
     Quirk,
     QuirkProxy,
     Refuses,
+    Rewrites,
     ShowsLate,
     Tells,
     Which,
@@ -322,3 +324,45 @@ def test_a_content_type_that_is_spelt_otherwise_is_the_same(on_moto: Operator, c
         on_moto.apply().ok()
         proxy.quirks = (Tells("Content-Type", lambda: f"text/plain;charset={charset}", Which(("get", "head"))),)
         assert on_moto.verify("--level", "content").code == (0 if charset == "UTF-8" else 8)
+
+
+LISTED_STANDARD = Rewrites(
+    lambda body: re.sub(rb"<StorageClass>[^<]*<", b"<StorageClass>STANDARD<", body), Which(("list", "list-versions"))
+)
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+@pytest.mark.parametrize(
+    ("quirk", "untold"),
+    [(Hides("x-amz-storage-class", Which(("get", "head"))), True), (LISTED_STANDARD, False), (None, False)],
+    ids=["not by HEAD", "not by listings", "control"],
+)
+def test_a_storage_class_that_is_shown_in_one_place_only(
+    on_moto: Operator, *, quirk: Quirk | None, side: str, untold: bool
+) -> None:
+    put = on_moto.source.client().put_object
+    put(Bucket=on_moto.source_bucket, Key="a", Body=b"1", StorageClass="STANDARD_IA")
+    put(Bucket=on_moto.source_bucket, Key="b", Body=b"1")
+    with QuirkProxy(on_moto.source.endpoint_url, *([quirk] if quirk else [])) as proxy:
+        setattr(on_moto, f"{side}_url", proxy.endpoint_url)
+        on_moto.plan().ok()
+        assert ("head_storage_class: ignored" in on_moto.plan_path.read_text()) is untold
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+    assert compare(on_moto.source_side, on_moto.destination_side) == []
+    client, place = on_moto.destination.client(), {"Bucket": on_moto.destination_bucket}
+    assert [client.head_object(Key=key, **place).get("StorageClass") for key in "ab"] == ["STANDARD_IA", None]
+
+
+@pytest.mark.parametrize(("change", "name"), [(lambda name: name.upper().replace("_", "-"), "a-b"), (str, "a_b")])
+def test_names_that_the_source_changes_arrive_as_it_shows_them(on_moto: Operator, change: Any, name: str) -> None:
+    """Case means nothing in a header's name. `str` is the control."""
+    put = on_moto.source.client().put_object
+    put(Bucket=on_moto.source_bucket, Key="k", Body=b"1", Metadata={"a_b": "1"})
+    with QuirkProxy(on_moto.source.endpoint_url, Renames(change)) as proxy:
+        on_moto.source_url = proxy.endpoint_url
+        on_moto.plan().ok()
+        on_moto.apply().ok()
+        on_moto.verify("--level", "content").ok()
+    head = on_moto.destination.client().head_object(Bucket=on_moto.destination_bucket, Key="k")
+    assert head["Metadata"] == {name: "1"}

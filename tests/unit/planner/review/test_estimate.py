@@ -70,6 +70,13 @@ def test_requests() -> None:
     assert found["ledger"]["rows"] == 1_012
 
 
+@pytest.mark.parametrize(("fact", "heads"), [("ignored", 1_000), ("enforced", None)])
+def test_where_writes_misstate_etags_each_object_is_looked_at(fact: str, heads: int | None) -> None:
+    one = section(destination_capabilities=Capabilities({"written_etag": fact}))
+    classes = {"STANDARD": ClassWork(1_000, 1, 1_003, 1_007)}
+    assert made([draft("tiny", 1_000, 1_000)], sections=[one], classes=classes)["requests"].get("head") == heads
+
+
 def test_server_copies_read_nothing_hold_nothing_and_wait_for_no_bandwidth() -> None:
     copied = draft("small", 10, 10**15, Method.SERVER_COPY)
     found = made([copied], largest=-1)
