@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.snapshots import HOSTILE, snapshot
+from support.snapshots import HOSTILE, snapshot, worker
 
 from executor.ledger.values import Run, RunState
 from s3migrate.watching.address import Address
@@ -105,11 +105,12 @@ def test_no_name_key_or_message_becomes_markup(path: str) -> None:
     shown = snapshot()
     run, progress = replace(shown.run, name=HOSTILE), replace(shown.progress, name=HOSTILE)
     stages = [shown.stages[0]._replace(stage=HOSTILE)]
+    shown = replace(shown, workers=[worker(host=HOSTILE)])
     page = get(path, Runs(replace(shown, run=run, progress=progress, stages=stages, failed_by={HOSTILE: 1}))).body
     found = Tags(page)
     assert "script" not in found.tags
     assert not {name for name in found.attributes if name.startswith("on") or name == "style"}
-    assert "\x1b" not in page and "\u202e" not in page
+    assert "\x1b" not in page and "\u202e" not in page and "\\\\x1b" not in page, "escaped once"
     assert "<script>alert(1)</script>" in found.text
 
 
