@@ -104,7 +104,8 @@ def scaled(scaler: Scaler, objects: int) -> None:
             scaler.ends[process.returncode] = scaler.ends.get(process.returncode, 0) + 1
     end = end_of(scaler.bed)
     print(f"| completions | {end.completions:,}, distinct {end.distinct:,}, failed {end.failed} |")
-    print(f"| workers | {end.workers} joined, {scaler.worst} at once at the most, {scaler.killed} killed |")
+    print(f"| workers | {end.workers} joined, {scaler.killed} killed; {scaler.worst} processes at once at the most |")
+    print(f"| at work by the ledger | {end.at_once:.1f} on average, {end.most_at_once} at most |")
     print(f"| exit codes | {json.dumps({str(code): count for code, count in sorted(scaler.ends.items())})} |")
 
 

@@ -81,7 +81,10 @@ def moved(bed: RunBed, name: str, *, objects: int, most: int, kills: int, counte
     last = json.loads((folder / "apply.json").read_text().splitlines()[-1])
     yield f"apply | exit {fleet.returncode} in {wall:.0f} s, {last.get('done')} of {objects:,} done"
     yield f"completions | {end.completions:,}, distinct {end.distinct:,}, failed {end.failed}"
-    yield f"workers | {end.workers} joined, {killed} killed"
+    yield (
+        f"workers | {end.workers} joined, {killed} killed; of {most} placed at a time {end.at_once:.1f} at work on "
+        f"average, {end.most_at_once} at most"
+    )
     yield (
         f"the destination | {writes['keys']:,} keys in {writes['writes']:,} writes, {writes['written_twice']} keys "
         f"twice, {writes['refused_of_written']} tried again after a kill and refused since the object was there"

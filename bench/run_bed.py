@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,10 @@ PLAN = "bench.plan.yaml"
 ENDED = """
     SELECT count(*), count(DISTINCT (batch_no, ord)), (SELECT count(*) FROM ledger.worker),
            (SELECT coalesce(sum(n_bad), 0) FROM ledger.chunk) FROM ledger.completion"""
+
+SPANS = """
+    SELECT extract(epoch FROM started_at)::float, extract(epoch FROM coalesce(stopped_at, last_seen))::float
+      FROM ledger.worker"""
 
 
 class RunBed(NamedTuple):
@@ -39,6 +44,9 @@ class RunEnd(NamedTuple):
     workers: int
     """That have joined."""
     failed: int
+    at_once: float
+    """Workers that had joined and not ended, on average over the run: one that an engine has placed may still start."""
+    most_at_once: int
 
 
 @contextmanager
@@ -61,4 +69,17 @@ def end_of(bed: RunBed) -> RunEnd:
     """Counted now."""
     with psycopg2.connect(bed.url) as connection, connection.cursor() as cursor:
         cursor.execute(ENDED)
-        return RunEnd(*(cursor.fetchone() or (0, 0, 0, 0)))
+        counts = cursor.fetchone() or (0, 0, 0, 0)
+        cursor.execute(SPANS)
+        average, most = side_by_side(cursor.fetchall())
+    return RunEnd(*counts, average, most)
+
+
+def side_by_side(spans: Sequence[tuple[float, float]]) -> tuple[float, int]:
+    """How many of *spans* (beginning, end) overlap: on average between the first and the last moment, and at most."""
+    if not spans:
+        return 0.0, 0
+    whole = max(end for _, end in spans) - min(begin for begin, _ in spans)
+    edges = sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans])
+    average = sum(end - begin for begin, end in spans) / whole if whole else float(len(spans))
+    return average, max(accumulate(step for _, step in edges))

@@ -17,6 +17,7 @@ from bench.contestants import BARE_WIRE, BOTO3, OURS, RCLONE_BEST, S5CMD, Contes
 from bench.listing_server import Keys, ListingServer
 from bench.measure import CommandFailed, Measured, cpu_of, run, run_or_fail
 from bench.run import one_run
+from bench.run_bed import side_by_side
 from bench.table import MARKS, publish, rows_of, table
 from bench.workloads import BUCKET, Group, Workload
 
@@ -165,3 +166,19 @@ def test_losses_are_found_wherever_they_stand(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text("sections: [{losses: [{id: tags}, {id: acl}]}, {losses: [{id: tags}]}]\n")
     assert losses_of(plan) == ["acl", "tags"]
+
+
+@pytest.mark.parametrize(
+    ("spans", "average", "most"),
+    [
+        ([], 0.0, 0),
+        ([(0.0, 10.0)], 1.0, 1),
+        ([(0.0, 5.0), (5.0, 10.0)], 1.0, 1),
+        ([(0.0, 10.0), (0.0, 10.0), (0.0, 5.0)], 2.5, 3),
+    ],
+    ids=["none", "one", "one after the other", "side by side"],
+)
+def test_workers_at_work_are_counted_by_when_they_were(
+    spans: list[tuple[float, float]], average: float, most: int
+) -> None:
+    assert side_by_side(spans) == (average, most)
