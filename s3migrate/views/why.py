@@ -27,6 +27,10 @@ ONE_CORE = 0.8
 """Share of one core's time used by a process: Python code can use at most one core."""
 STARVED = 0.25
 """Share of the threads' time spent ready but without a processor."""
+ALL_BUSY = 0.8
+"""Share of the time in which the machine had no processor to spare."""
+OWN_PART = 0.25
+"""Of one core: a process that uses less is not why its machine is busy, and is not slowed by much."""
 WORTH_TELLING = 0.05
 
 
@@ -123,6 +127,15 @@ class _Facts:
         return self.counts.processor_wait_seconds / sum(self.counts.threads.values())
 
     @property
+    def saturated(self) -> float:
+        return self.counts.saturated_seconds / self.counts.seconds
+
+    @property
+    def on_busy_machine(self) -> bool:
+        """All processors are busy, also with this: servers on the same machine answer late then."""
+        return self.saturated >= ALL_BUSY and self.cores >= OWN_PART
+
+    @property
     def views(self) -> list[ProcessView]:
         return [sample.view for sample in self.standing]
 
@@ -146,7 +159,7 @@ def _judge(facts: _Facts) -> Bottleneck:
         return most
     if facts.held_to_few:
         return Bottleneck.LIMIT
-    if facts.cores >= ONE_CORE or facts.starved >= STARVED:
+    if facts.cores >= ONE_CORE or facts.starved >= STARVED or facts.on_busy_machine:
         return Bottleneck.PROCESSOR
     sides = {
         Bottleneck.SOURCE: facts.share(Activity.SOURCE),
@@ -244,6 +257,11 @@ def _processor(facts: _Facts) -> str:
         return (
             f"{used}, and {_percent(facts.starved)} of thread time was spent ready and without one; a machine with "
             "more free cores, or a second one, would help"
+        )
+    if facts.cores < ONE_CORE and facts.on_busy_machine:
+        return (
+            f"{used}, and {_percent(facts.saturated)} of the time the machine had none to spare; one with more free "
+            "cores would help"
         )
     return f"{used}, and one is all it can use; more processes (`apply --processes auto`) would help"
 

@@ -22,6 +22,7 @@ def counts(
     *,
     cores: float = 0.3,
     starved: float = 0.0,
+    saturated: float = 0.0,
     throttled: int = 0,
     limit: str = "bandwidth",
 ) -> FlowCounts:
@@ -31,7 +32,7 @@ def counts(
         WhichSide.DESTINATION: SideCounts({RequestClass.PUT: 1000 + throttled}, throttled, 0, 1, 20.0),
     }
     held = {limit: threads[A.LIMIT]} if A.LIMIT in threads else {}
-    return FlowCounts(60.0, 1000, 0, 1000, 60 * cores, starved, 0.0, threads, held, sides)
+    return FlowCounts(60.0, 1000, 0, 1000, 60 * cores, starved, 60 * saturated, threads, held, sides)
 
 
 def samples(view: ProcessView) -> list[FlowSample]:
@@ -76,6 +77,14 @@ def samples(view: ProcessView) -> list[FlowSample]:
             "40 % of thread time was spent ready and without one",
         ),
         ({A.SOURCE: 80, A.DESTINATION: 20}, {"cores": 0.1, "starved": 20.0}, Bottleneck.SOURCE, "the source's answers"),
+        (
+            {A.SOURCE: 20, A.DESTINATION: 80},
+            {"cores": 0.45, "saturated": 0.9},
+            Bottleneck.PROCESSOR,
+            "used 0.45 of one core, and 90 % of the time the machine had none to spare",
+        ),
+        ({A.SOURCE: 20, A.DESTINATION: 80}, {"cores": 0.1, "saturated": 0.9}, Bottleneck.DESTINATION, "answers"),
+        ({A.SOURCE: 20, A.DESTINATION: 80}, {"cores": 0.45, "saturated": 0.5}, Bottleneck.DESTINATION, "answers"),
         ({A.WORKING: 90, A.SOURCE: 10}, {}, Bottleneck.PROCESSOR, "The processor is the limit"),
         ({A.IDLE: 80, A.SOURCE: 20}, {}, Bottleneck.NO_WORK, "80 % of thread time had no object"),
         ({A.LEDGER: 35, A.SOURCE: 65}, {"cores": 0.95}, Bottleneck.LEDGER, "35 % of thread time waited for the ledger"),
