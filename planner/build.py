@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from planner.batches import named
 from planner.inputs import PairInputs, PlanInputs
@@ -15,14 +15,14 @@ from planner.review.expectations import refuse_unexpected
 from planner.review.losses import with_uncut
 from planner.review.overview import overview_of
 from planner.review.risks import risks_of
-from planner.review.workload import ClassWork, tier_rows, with_tags_asked, work_by_tier
+from planner.review.workload import ClassWork, tier_rows, with_all_proven, with_tags_asked, work_by_tier
 from planner.section import SectionOutcome, SectionPlanner
 from planner.stages import ORDER, stages_for
 from schema.declaration import Pair, Preserve
 from schema.errors import StalePlan
 from schema.facts import Fact
 from schema.files.plan_document import with_plan_id
-from schema.plan import Plan, Section
+from schema.plan import DELETES, Plan, Section
 from schema.tiers import TIERS
 
 
@@ -83,7 +83,7 @@ def _assembled(
     work = [
         SectionWork(
             section,
-            _classes(section, outcome, declaration.preserve),
+            _classes(section, outcome, declaration.preserve, deleting=DELETES in tiers),
             outcome.delivered.largest,
             outcome.unclear_order,
             outcome.remarks,
@@ -118,8 +118,10 @@ def _assembled(
     )
 
 
-def _classes(section: Section, outcome: SectionOutcome, preserve: Preserve) -> dict[str, ClassWork]:
-    classes = outcome.delivered.classes
+def _classes(
+    section: Section, outcome: SectionOutcome, preserve: Preserve, *, deleting: bool
+) -> Mapping[str, ClassWork]:
+    classes = with_all_proven(outcome.delivered.classes) if deleting else outcome.delivered.classes
     asked = preserve.tags and section.source_capabilities.denies(Fact.TAG_COUNT)
     return with_tags_asked(classes) if asked else classes
 

@@ -154,8 +154,11 @@ class Delivery:
             work = self._classes[storage_class] = ClassWork()
         work.objects += 1
         work.bytes += size
+        windows = max(1, -(-size // WINDOW))
+        work.windows += windows
         if group.stage == CANARY:
-            work.read_back += max(1, -(-size // WINDOW))
+            work.read_back += windows
+            work.read_back_bytes += size
         if copied:
             work.copied += 1
         else:

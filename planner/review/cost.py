@@ -75,9 +75,12 @@ def cost(work: Sequence[SectionWork], requests: Mapping[str, int], declaration: 
             thousands += carried.writes * there.put_1k
             restore = _restore_price(name, declaration.policy)
             thousands += carried.restores * restore.request_1k
+            thousands += carried.read_back * (here.get_1k + there.get_1k)
             retrieval += carried.bytes * here.retrieve_gb / prices.GB
+            retrieval += carried.read_back_bytes * (here.retrieve_gb + there.retrieve_gb) / prices.GB
             retrieval += carried.restored_bytes * restore.gb / prices.GB
-            traffic += carried.bytes * by_traffic / prices.GB
+            # Of what is read again at both ends, one end is in another region than the workers.
+            traffic += (carried.bytes + carried.read_back_bytes) * by_traffic / prices.GB
     by_requests = thousands / 1000
     return {
         "requests": _usd(by_requests),

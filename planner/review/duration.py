@@ -5,6 +5,7 @@ waiting      units of work x latency of a read and a write / requests at once, o
 interpreter  units x processor time of one / processes: whatever Python does between two requests is done one at a time
 processor    that, the ledger's part, moving the bytes and the ends on this machine / the cores that are to be had
 bandwidth    bytes / throughput
+Before anything is deleted, every object is read at both ends, which takes as long again as to copy it.
 A declared rate of requests holds at each endpoint. In front of it all stand starting the processes and the canary with
 its gate. The machine is taken to have nothing else to do.
 """
@@ -71,7 +72,7 @@ def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Dur
     processes = machine.processes(sum(tier.tally.objects for tier in tiers.values()), limits) if rates.machine else 1
     if not tiers:
         return Duration(0, "nothing to do", processes, 0)
-    crew = _Crew(limits, rates, machine, processes)
+    crew = _Crew(limits, rates, machine, processes, DELETES in tiers)
     spent: dict[str, int] = {}
     total = 0
     for name, tier in tiers.items():
@@ -89,7 +90,7 @@ def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Dur
         -(-total // (1000 * MS)),
         bound_by,
         processes,
-        sum(crew.spends(tier) for tier in tiers.values()) // MS + crew.starts() // MS,
+        sum(crew.spends(name, tier) for name, tier in tiers.items()) // MS + crew.starts() // MS,
     )
 
 
@@ -100,6 +101,8 @@ class _Crew(NamedTuple):
     rates: Rates
     machine: PlanningMachine
     processes: int
+    deleting: bool
+    """Everything else is proven first."""
 
     @property
     def measured(self) -> Calibration:
@@ -108,20 +111,30 @@ class _Crew(NamedTuple):
 
     def takes(self, name: str, tier: TierWork) -> dict[str, int]:
         """How long tier *name* takes by each bound."""
-        parts = tier.parts.parts + tier.copied_parts.parts
-        units = tier.whole + parts
-        streamed = tier.tally.bytes - tier.copied.bytes if name != DELETES else 0
+        rounds = self._rounds(name)
+        parts = rounds * (tier.parts.parts + tier.copied_parts.parts)
+        whole = rounds * tier.whole
+        moved = self._moved(name, tier)
         return {
-            "latency": self._waiting(tier.whole, self._latency(name)) + self._waiting(parts, self._latency("parts")),
-            "bandwidth": streamed * 1000 * MS // self._throughput(),
-            "processor": self._processor(units, streamed, self._mib(tier)) if self.measured.known else 0,
+            "latency": self._waiting(whole, self._latency(name)) + self._waiting(parts, self._latency("parts")),
+            "bandwidth": moved * 1000 * MS // self._throughput(),
+            "processor": self._processor(whole + parts, moved, self._mib(tier)) if self.measured.known else 0,
         }
 
-    def spends(self, tier: TierWork) -> int:
-        """Processor time for a tier."""
-        streamed = tier.tally.bytes - tier.copied.bytes
-        units = tier.whole + tier.parts.parts + tier.copied_parts.parts
-        return units * self._unit() + streamed * self._mib(tier) // MIB
+    def spends(self, name: str, tier: TierWork) -> int:
+        """Processor time for tier *name*."""
+        units = self._rounds(name) * (tier.whole + tier.parts.parts + tier.copied_parts.parts)
+        return units * self._unit() + self._moved(name, tier) * self._mib(tier) // MIB
+
+    def _rounds(self, name: str) -> int:
+        """How often an object is in hand: to be copied, and to be proven where something is deleted after it."""
+        return 2 if self.deleting and name != DELETES else 1
+
+    def _moved(self, name: str, tier: TierWork) -> int:
+        """Bytes that pass each end: of what is streamed, and of everything when it is proven."""
+        if name == DELETES:
+            return 0
+        return tier.tally.bytes - tier.copied.bytes + (tier.tally.bytes if self.deleting else 0)
 
     def _mib(self, tier: TierWork) -> int:
         """Processor time for a MiB: received, sent, and hashed where it travels in parts that have no other proof."""

@@ -65,13 +65,22 @@ class ClassWork:
     restored_bytes: int = 0
     copied: int = 0
     """Objects that the endpoint copies."""
+    windows: int = 0
+    """GETs by which an end is asked for all of it once more."""
     read_back: int = 0
-    """GETs by which the canary is read at each end once it is written."""
+    """GETs at each end by which what was written is proven: the canary, or everything (see `with_all_proven`)."""
+    read_back_bytes: int = 0
+    """What they read at each end."""
 
 
 def with_tags_asked(classes: Mapping[str, ClassWork]) -> dict[str, ClassWork]:
     """The same where heads do not count tags: a GetObjectTagging for each object as well."""
     return {name: replace(work, reads=work.reads + work.objects) for name, work in classes.items()}
+
+
+def with_all_proven(classes: Mapping[str, ClassWork]) -> dict[str, ClassWork]:
+    """The same where the plan deletes: every object is read at both ends before anything is deleted."""
+    return {name: replace(work, read_back=work.windows, read_back_bytes=work.bytes) for name, work in classes.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,7 +336,6 @@ _CLASSES = {
     RequestClass.RESTORE: "restore",
 }
 _NOTES = {
-    RequestClass.GET: "the plan leaves out the HEADs that prove objects again before a later stage begins",
     RequestClass.LIST: "the plan counts the listings of plan and verify, too",
 }
 

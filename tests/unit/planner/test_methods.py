@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,11 +118,12 @@ def made(
     staging: Path,
     choice: MethodChoice,
     base: Plan | None = None,
+    extraneous: Sequence[str] = ("extraneous/1", "extraneous/2"),
 ) -> Plan:
     targets = dict.fromkeys(("tiny", "small", "medium", "large", "huge", "canary", "markers", "deletes"), 3)
     declaration = declare(policy=Policy(delete_extraneous="after-verify"), preserve=Preserve(part_layout=True))
     return plan(
-        declaration, source, [listed("extraneous/1"), listed("extraneous/2")], manifests=manifests, staging=staging,
+        declaration, source, [listed(key) for key in extraneous], manifests=manifests, staging=staging,
         base=base, targets=targets, choice=choice,
     )  # fmt: skip
 
@@ -159,14 +160,21 @@ def test_every_entry_is_in_one_batch_of_its_method(tmp_path_factory, inventory, 
 def test_reads_are_counted_only_of_what_is_streamed(tmp_path: Path) -> None:
     """10 copied objects: a write each, no read, no byte; one of 6 GiB in parts of 16 MiB: 384 reads, 386 writes."""
     source = [listed(f"n{number}", 3 * GIB) for number in range(10)] + [listed("sent", 6 * GIB)]
-    mixed = made(source, MemoryManifests(), tmp_path, NO_PARTS)
+    mixed = made(source, MemoryManifests(), tmp_path, NO_PARTS, extraneous=())
     assert mixed.estimate["requests"]["get"] == 384
     assert mixed.estimate["requests"]["put"] == 10 + 386
-    alone = made(source[-1:], MemoryManifests(), tmp_path, NO_PARTS)
+    alone = made(source[-1:], MemoryManifests(), tmp_path, NO_PARTS, extraneous=())
     assert mixed.estimate["duration"]["expected"] == alone.estimate["duration"]["expected"]
     rows = {row["tier"]: row["method"] for row in mixed.tiers}
     assert rows["large"] == "copied by the endpoint: whole; streamed: parts of up to 16.0 MiB"
-    copied = made(source, MemoryManifests(), tmp_path, COPIES)
+    copied = made(source, MemoryManifests(), tmp_path, COPIES, extraneous=())
     assert (copied.estimate["requests"]["get"], copied.estimate["requests"]["put"]) == (0, 10 + 98)
     assert copied.estimate["memory_per_worker"]["expected"] == "150.0 MiB"
     assert mixed.estimate["memory_per_worker"]["expected"] != "150.0 MiB"
+
+
+def test_before_deletes_what_was_copied_is_read_at_both_ends(tmp_path: Path) -> None:
+    """36 GiB in windows of 8 MiB, twice, beside the 384 reads of what is streamed."""
+    source = [listed(f"n{number}", 3 * GIB) for number in range(10)] + [listed("sent", 6 * GIB)]
+    deleting = made(source, MemoryManifests(), tmp_path, NO_PARTS)
+    assert deleting.estimate["requests"]["get"] == 384 + 2 * 36 * 128

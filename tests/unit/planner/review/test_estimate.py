@@ -12,7 +12,7 @@ from planner.review.calibration import Calibrated, Calibration, PlanningMachine,
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
 from planner.review.risks import risks_of
-from planner.review.workload import ClassWork, Largest, PartCount, tier_rows, work_by_tier
+from planner.review.workload import ClassWork, Largest, PartCount, tier_rows, with_all_proven, work_by_tier
 from schema.declaration import Policy, Preserve, Side
 from schema.facts import Capabilities
 from schema.files.manifest import ManifestSummary
@@ -75,6 +75,17 @@ def test_where_writes_misstate_etags_each_object_is_looked_at(fact: str, heads: 
     one = section(destination_capabilities=Capabilities({"written_etag": fact}))
     classes = {"STANDARD": ClassWork(1_000, 1, 1_003, 1_007)}
     assert made([draft("tiny", 1_000, 1_000)], sections=[one], classes=classes)["requests"].get("head") == heads
+
+
+def test_what_is_proven_before_deletes_is_read_at_both_ends_and_takes_as_long_again() -> None:
+    drafts = [draft("small", 100_000, 10_000)]
+    kept = made(drafts, largest=10_000)["figures"]["seconds"]
+    deletes = made([*drafts, draft("deletes", 1, 1)], largest=10_000)["figures"]["seconds"]
+    assert abs(deletes - 2 * kept) <= 1
+
+    classes = {"STANDARD": ClassWork(1_000, 10**9, 1_000, 1_000, windows=1_010)}
+    found = made([draft("tiny", 1_000, 10**6)], classes=with_all_proven(classes))
+    assert found["requests"]["get"] == 1_000 + 2 * 1_010
 
 
 def test_server_copies_read_nothing_hold_nothing_and_wait_for_no_bandwidth() -> None:
@@ -205,6 +216,8 @@ def test_costs_only_where_both_ends_are_at_aws() -> None:
     assert charged(AWS, AWS, {}) is None
     near = charged(AWS, dataclasses.replace(AWS, bucket="b"), million)
     assert near == {"requests": "5.40", "retrieval": "0.00", "traffic": "0.00", "total": "5.40"}
+    proven = charged(AWS, Side("b", region="eu-west-1"), with_all_proven(million))
+    assert proven == {"requests": "5.40", "retrieval": "0.00", "traffic": "40.00", "total": "45.40"}
     far = charged(AWS, Side("b", region="eu-west-1"), million)
     assert far == {"requests": "5.40", "retrieval": "0.00", "traffic": "20.00", "total": "25.40"}
     by_url = Side("b", endpoint_url="https://s3.eu-west-1.amazonaws.com")
