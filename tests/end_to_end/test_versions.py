@@ -35,9 +35,7 @@ TimestampSerializer._timestamp_iso8601_zeroed = lambda _self, moment: exactly(mo
 class MillisecondMoto(MotoServer):
     """moto with the times of versions and markers in milliseconds."""
 
-    def _command(self) -> list[str]:
-        *launcher, program = super()._command()
-        return [*launcher, _MILLISECONDS + program]
+    corrections = _MILLISECONDS
 
 
 @pytest.fixture(scope="module")

@@ -101,9 +101,7 @@ models.FakeMultipart.complete = joined
 class FrugalMoto(MotoServer):
     """moto that can hold an object larger than its memory."""
 
-    def _command(self) -> list[str]:
-        *launcher, program = super()._command()
-        return [*launcher, _FRUGAL + program]
+    corrections = _FRUGAL
 
 
 @pytest.fixture

@@ -223,8 +223,12 @@ class MotoServer(S3Server):
 
     kind = "moto"
 
+    corrections: ClassVar[str] = ""
+    """Python that runs in the server's process before it serves, where moto falls short of what a test needs."""
+
     def _command(self) -> list[str]:
-        return [sys.executable, "-P", str(_MOTO)]
+        program = f"{self.corrections}\nimport runpy\nrunpy.run_path({str(_MOTO)!r}, run_name='__main__')"
+        return [sys.executable, "-P", "-c", program]
 
     def reset(self) -> None:
         """Forget all buckets."""
