@@ -4,8 +4,9 @@
 --
 --   s3migrate_owner   owns everything, applies migrations. Nobody works as it.
 --   s3migrate_worker  apply, verify, retry, cleanup, limit, unlock. Owns nothing and creates nothing; may append what
---                     happened to an object and can never change or delete it; writes to the audit chain only by
---                     the function that computes the chain.
+--                     happened to an object and can never delete it, nor change it but by the function that replaces
+--                     the completion of an object that was written again, which `ledger check` finds unless the audit
+--                     chain tells of it; writes to the audit chain only by the function that computes the chain.
 --   s3migrate_reader  status, explain, report, ledger check: reads.
 
 DO $$
@@ -45,10 +46,12 @@ BEGIN
 END
 $$;
 
--- What needs the owner's rights is done by two functions and nothing else: a new run's partitions are made, and the
--- audit chain grows by one.
+-- What needs the owner's rights is done by three functions and nothing else: a new run's partitions are made, the audit
+-- chain grows by one, and a completion is replaced.
 ALTER FUNCTION ledger.open_partitions(int) SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 ALTER FUNCTION ledger.audit_append(int, text, text, text) SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+ALTER FUNCTION ledger.replace_completion(int, int, int, text, bytea, text)
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 -- Partitions made later.
 ALTER DEFAULT PRIVILEGES FOR ROLE s3migrate_owner IN SCHEMA ledger GRANT SELECT, INSERT ON TABLES TO s3migrate_worker;
@@ -74,8 +77,9 @@ GRANT UPDATE (state, copy_left, verify_left, n_done, n_verified, bytes_done, out
 GRANT UPDATE (state, token, epoch, lease_id, worker_id, lease_until, not_before, n_done, n_bad, n_own, bytes_done,
     outcomes, digest) ON ledger.chunk TO s3migrate_worker;
 
--- What is held for a time: the destination, limits, uploads in progress.
+-- What is held for a time: the destination, limits, closed hours, uploads in progress.
 GRANT INSERT, DELETE ON ledger.scope_lock TO s3migrate_worker;
 GRANT INSERT, UPDATE (value, set_at) ON ledger.run_limit TO s3migrate_worker;
+GRANT INSERT, DELETE ON ledger.closed_hours TO s3migrate_worker;
 GRANT INSERT, DELETE, UPDATE (state) ON ledger.upload TO s3migrate_worker;
 GRANT INSERT, DELETE, UPDATE (size, etag, checksum) ON ledger.upload_part TO s3migrate_worker;

@@ -269,9 +269,7 @@ def _replace_completion(transaction: Transaction, run_id: int, batch_no: int, *,
     place = {"run_id": run_id, "batch_no": batch_no, "ord": new.ord}
     old = transaction.one(f"SELECT destination_etag, checksum FROM ledger.completion WHERE {OF_OBJECT}", **place)
     transaction.run(
-        f"""
-        UPDATE ledger.completion SET destination_etag = :etag, checksum = :checksum, destination_version = :version
-         WHERE {OF_OBJECT}""",
+        "SELECT ledger.replace_completion(:run_id, :batch_no, :ord, :etag, :checksum, :version)",
         **place,
         etag=new.destination_etag,
         checksum=new.checksum,

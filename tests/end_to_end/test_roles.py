@@ -71,7 +71,7 @@ FORBIDDEN = [
 ]
 
 
-def test_a_whole_run_as_the_worker(on_moto: Operator, worker_url: str, reader_url: str, seed: int, sql: Sql) -> None:
+def test_a_whole_run_as_the_worker(on_moto: Operator, worker_url: str, reader_url: str, seed: int) -> None:
     fill(
         on_moto.source.client(),
         on_moto.source_bucket,
@@ -93,6 +93,9 @@ def test_a_whole_run_as_the_worker(on_moto: Operator, worker_url: str, reader_ur
     assert on_moto.run("ledger", "check").code == 0
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         ask(reader_url, "INSERT INTO ledger.run_limit VALUES (1, 'bandwidth', 1)")
-    sql("UPDATE ledger.completion SET destination_etag = 'other' WHERE ord = 3")
+    replacing = "SELECT ledger.replace_completion(1, 0, 3, 'other', '\\x00', NULL)"
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        ask(reader_url, replacing)
+    ask(worker_url, replacing)  # without the audit event that a worker writes beside it
     found = on_moto.run("ledger", "check")
     assert found.code == 78 and "digest" in found.err, found.err

@@ -85,6 +85,8 @@ DIFFERENT: dict[tuple[str, str], int] = {
     # It may be the unsigned body that is refused: until one was taken, it is sent again with its SHA-256 signed.
     ("403 AccessDenied", "put"): ARRIVES,
     ("403 AccessDenied", "part"): ARRIVES,
+    # One such answer is no clock that is wrong: it is asked again at once.
+    ("clock skewed", "list"): ARRIVES,
     # A page is asked for again, with credentials read anew.
     ("credentials expired", "list"): ARRIVES,
 }

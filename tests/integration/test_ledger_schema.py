@@ -27,7 +27,6 @@ from executor.ledger.values import (
     Lane,
     RunState,
     Scaling,
-    Verification,
     Worker,
 )
 from schema.errors import LedgerSchemaError
@@ -66,7 +65,7 @@ TABLES = {
     "stage_dependency": "run_id, stage_no, needs_no",
     "upload": f"{UPLOAD_COLUMNS}, run_id, state, created_at",
     "upload_part": f"{PART_COLUMNS}, run_id, batch_no, ord, upload_id",
-    "verification": f"{', '.join(Verification._fields)}, at, run_id, batch_no, token",
+    "verification": "ord, ok, detail, key, own, at, run_id, batch_no, token",
     "worker": "worker_id, run_id, epoch, host, pid, tool_version, started_at, last_seen, stopped_at, exit_code, place,"
     " pid_started, seen",
 }

@@ -388,7 +388,7 @@ def test_the_governor_says_why_it_cut() -> None:
 
     seen = governor.snapshot(clock.now)
     assert seen.workers < 300
-    assert "throttled: 20%" in seen.why
+    assert "throttled: 20 %" in seen.why
 
 
 def test_a_fixed_number_of_workers_stays() -> None:
