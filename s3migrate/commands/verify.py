@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,15 @@ from schema.formats.quantities import count_text, counted_text
 
 FINDINGS_SHOWN = 20
 """Of each verdict, to people."""
+MOVED_BY_ANOTHER_PLAN = frozenset(
+    {
+        MismatchKind.MISSING,
+        MismatchKind.NOT_COPIED,
+        MismatchKind.DRIFTED,
+        MismatchKind.CHANGED_SINCE,
+        MismatchKind.NOT_IN_PLAN,
+    }
+)
 
 
 @click.command("verify", short_help="Prove that source and destination are equal.")
@@ -136,6 +145,19 @@ def _teller(
     return tell
 
 
+def _what_next(found: Collection[MismatchKind]) -> str:
+    """What mends findings of these kinds; "" where each has a cause of its own."""
+    steps = []
+    if MOVED_BY_ANOTHER_PLAN & set(found):
+        steps.append("plan again, and the next plan moves what is missing or has changed")
+    if MismatchKind.DIFFERENT in found:
+        steps.append(
+            "remove what is different at the destination before you plan again: a plan leaves a copy alone as long as "
+            "its ETag is the one that it was written with"
+        )
+    return "".join(f"; {step}" for step in steps)
+
+
 def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], None] | None) -> int:
     counted = ", ".join(f"{count_text(n)} {verdict}" for verdict, n in sorted(tallies.findings.items()))
     if emit is not None:
@@ -153,7 +175,8 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
             }
         )
     if tallies.differing:
-        raise VerifyFailed(f"verify ({level}) found {counted_text(tallies.differing, 'key')} not right: {counted}")
+        wrong = counted_text(tallies.differing, "key")
+        raise VerifyFailed(f"verify ({level}) found {wrong} not right: {counted}{_what_next(tallies.findings)}")
     if emit is None:
         how = (
             ""

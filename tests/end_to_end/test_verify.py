@@ -109,6 +109,19 @@ def test_all_harms_at_once_in_every_report(applied: Operator) -> None:
     assert [c for row in rows for c in row if c.startswith(("=", "+", "-", "@"))] == []
 
 
+def test_what_it_says_to_do_next_mends_it(applied: Operator) -> None:
+    """Metadata that changed behind an ETag that did not: another plan alone leaves it as it is."""
+    change_metadata(applied)
+    found = applied.verify("--level", "head")
+    assert found.code == 8 and "remove what is different at the destination" in found.err
+    assert applied.plan().code == 0
+    assert "0 planned objects" in applied.verify("--level", "head").err
+    remove(applied)
+    assert applied.plan().code == 0
+    applied.apply().ok()
+    assert applied.verify("--level", "head").code == 0
+
+
 def test_a_source_key_that_appeared_is_not_in_the_plan(applied: Operator) -> None:
     fill(applied.source.client(), applied.source_bucket, [CorpusObject("later", 1, 1)])
     ran = applied.verify("--level", "listing", "--json")
