@@ -80,7 +80,8 @@ def test_without_a_reader_the_newest_are_kept_and_the_others_counted(pipe: tuple
     assert expected == 1000, "each is seen or counted where it is missing"
     assert notices[0] >= 1
     assert notices[-1] <= PIPE // 100 + len(notices)
-    assert 1 <= len(seen) - notices[-1] - 1 <= 10, "the newest, and no more than there is room for"
+    # What came after the last notice waits in the stream, or already in the pipe where the thread was late.
+    assert 1 <= len(seen) - notices[-1] - 1 <= 10 + PIPE // 100, "the newest, and no more than there is room for"
 
 
 def test_only_the_newest_progress_waits(pipe: tuple[TextIO, TextIO]) -> None:
