@@ -29,6 +29,5 @@ def check_command(plan_path: Path | PlanUrl, as_json: bool) -> None:
     if as_json:
         json_lines().emit({"type": "check", "plan_id": plan.plan_id, **summary_of(plan)})
     else:
-        click.echo(
-            f"{plan_path} is whole: {plan.plan_id}, {counted_text(len(plan.batches), 'batch')}, every manifest checked."
-        )
+        batches = counted_text(len(plan.batches), "batch")
+        click.echo(f"{plan_path} is intact: {plan.plan_id}, {batches}, every manifest checked.")

@@ -46,7 +46,7 @@ def check(run_id: int | None) -> None:
         ledger.close()
     if complaints:
         raise LedgerSchemaError("the ledger was altered:\n" + "\n".join(complaints))
-    click.echo("The audit chain and every digest are whole.")
+    click.echo("The audit chain and every digest are intact.")
 
 
 @ledger_group.command("prune")
@@ -70,7 +70,7 @@ def prune(run_id: int, as_json: bool) -> None:
         return
     named = ", ".join(f"{count_text(rows)} of {table}" for table, rows in pruned.rows.items()) or "nothing"
     click.echo(
-        f"Run {run_id}: rows given back: {named}; {size_text(pruned.bytes)} of disk. "
+        f"Run {run_id}: rows removed: {named}; {size_text(pruned.bytes)} of disk freed. "
         f"Kept: {size_text(pruned.kept_bytes)} of completions and proofs."
     )
 

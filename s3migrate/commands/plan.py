@@ -232,7 +232,7 @@ def _base(path: Path, named: Path | PlanUrl | None, lineage: str) -> Plan | None
     try:
         plan = read_plan(path)[0]
     except IntegrityRefused as error:
-        click.echo(f"  {path} is not whole and is planned anew: {one_line(str(error))}", err=True)
+        click.echo(f"  {path} is incomplete and is planned again: {one_line(str(error))}", err=True)
         return None
     return plan if plan.lineage == lineage else None
 

@@ -273,7 +273,7 @@ class PageReader:
                     raise error
                 found = self._parsed(mended, kinds)
             except _NOT_PARSED:
-                raise self._unreadable(f"is not whole XML ({error})", body) from None
+                raise self._unreadable(f"is incomplete XML ({error})", body) from None
         if found.root == "Error":
             code, message = found.fields.get("Code", ""), found.fields.get("Message", "")
             raise ServerFault(

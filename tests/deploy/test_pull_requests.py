@@ -313,5 +313,5 @@ def test_a_fork_sees_the_plan_whose_manifests_it_has_no_key_to(stub: Path) -> No
         ["bash", GITHUB / "plan.sh"], capture_output=True, text=True, env={**os.environ, **given}, cwd=stub, check=False
     )
     assert (done.returncode, "the manifests were not proven" in done.stdout) == (0, True), done.stderr
-    assert "not whole" in (stub / "github_step_summary").read_text()
+    assert "incomplete" in (stub / "github_step_summary").read_text()
     assert "plan-id=" in (stub / "github_output").read_text()

@@ -32,7 +32,7 @@ def pause_command(run_id: int, as_json: bool) -> None:
     finally:
         ledger.close()
     if pause is None:
-        raise UsageError(f"run {run_id} came to its end, or was resumed, in this very moment; `s3migrate status` tells")
+        raise UsageError(f"run {run_id} has just ended or been resumed; `s3migrate status` shows which")
     if as_json:
         since = pause.since.isoformat()
         json_lines().emit({"type": "pause", "run_id": run_id, "changed": paused, "who": pause.who, "since": since})

@@ -194,7 +194,7 @@ def _sampled(sample: Sample) -> Iterator[str]:
         size = "" if entry.action is Action.DELETE else f", {size_text(entry.size)}"
         yield f"- {entry.action} {code(entry.key)}{target}{size}"
     if sample.missing is not None:
-        yield f"- not whole: {code(sample.missing, TEXT_BYTES)}"
+        yield f"- incomplete: {code(sample.missing, TEXT_BYTES)}"
 
 
 def _methods(plan: Plan) -> Iterator[str]:

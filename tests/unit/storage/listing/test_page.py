@@ -211,13 +211,13 @@ def test_prefixes_that_stand_for_their_keys_are_flawed_entries_in_their_place() 
     [
         (b"", "it is empty"),
         (b"<html><body>hello</body></html>", "is a <html>"),
-        (b"<!doctype html><html></html>", "not whole XML|document type"),
-        (objects_page([listed("a")])[:-1], "not whole XML"),
-        (objects_page([listed("a")])[:200], "not whole XML"),
+        (b"<!doctype html><html></html>", "incomplete XML|document type"),
+        (objects_page([listed("a")])[:-1], "incomplete XML"),
+        (objects_page([listed("a")])[:200], "incomplete XML"),
         (versions_page(), "is a <ListVersionsResult>"),
-        (b"\x00\x01", "not whole XML"),
-        (b'<?xml version="1.0" encoding="latin-99"?>' + objects_page([listed("a")])[39:], "not whole XML"),
-        (b'<?xml version="1.0" encoding="gb18030"?>' + objects_page([listed("a")])[39:], "not whole XML"),
+        (b"\x00\x01", "incomplete XML"),
+        (b'<?xml version="1.0" encoding="latin-99"?>' + objects_page([listed("a")])[39:], "incomplete XML"),
+        (b'<?xml version="1.0" encoding="gb18030"?>' + objects_page([listed("a")])[39:], "incomplete XML"),
     ],
 )
 def test_what_is_no_page_is_unreadable_and_may_be_asked_for_again(body: bytes, said: str) -> None:

@@ -177,7 +177,7 @@ def test_manifests_that_are_not_here_are_said(tmp_path: Path) -> None:
     made, _ = made_plan(tmp_path)
     sample = draw_sample(made, MemoryManifests())
     assert sample.drawn == ()
-    assert "- not whole: `sha256:" in plan_markdown(made, Path("p"), sample)
+    assert "- incomplete: `sha256:" in plan_markdown(made, Path("p"), sample)
 
 
 def test_a_destination_that_guards_writes_is_safe_from_others(tmp_path: Path) -> None:
