@@ -67,10 +67,10 @@ def every_case() -> list[Case]:
 def quick_cases() -> list[Case]:
     """What a reviewer runs: under three minutes with two rounds."""
     return [
-        _near(SMALL.scaled(0.15), Kind.LEAN, https=True, wire=True),
-        _near(SMALL.scaled(0.15), Kind.LEAN, https=False),
+        _near(SMALL.scaled(0.12), Kind.LEAN, https=True, wire=True),
+        _near(SMALL.scaled(0.12), Kind.LEAN, https=False),
         _near(ONE_MB.scaled(0.2), Kind.LEAN, https=True),
         _near(HUNDREDS.scaled(0.34), Kind.LEAN, https=True, checksums=True),
-        _far(SMALL.scaled(0.08), https=True),
-        _near(SMALL.scaled(0.05), Kind.RCLONE, https=True),
+        _far(SMALL.scaled(0.05), https=True),
+        _near(SMALL.scaled(0.03), Kind.RCLONE, https=True),
     ]
