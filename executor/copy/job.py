@@ -284,48 +284,32 @@ class Job:
 
     def left_alone(self, outcome: Outcome, why: str) -> Failure:
         """For the ledger, beside the completion that says so: which object was left alone, and why."""
-        return Failure(
-            batch_no=self.work.chunk.batch_no,
-            ord=self.ord,
-            attempt=self.attempts + 1,
-            terminal=False,
-            http_status=0,
-            error_code=outcome.name.lower(),
-            message=why,
-            key=self.entry.key,
-            own=True,
-        )
+        return self._finding(outcome.name.lower(), why, attempt=self.attempts + 1, terminal=False)
 
     def written_again(self, why: str, attempt: int) -> Failure:
         """For the ledger: a proof found *why* what was written is wrong, for the *attempt*-th time. Reports it."""
         message = f"written again: {why}"
         self.report("WrittenAgain", message, attempt=attempt, final=False)
+        return self._finding("WrittenAgain", message, attempt=attempt, terminal=False)
+
+    def held_back(self) -> Ended:
+        """An older version of the key did not arrive, so this one may not be written."""
+        message = f"an older version of {self.entry.target!r} did not arrive"
+        return Ended(self._finding("EarlierVersionFailed", message, attempt=1, terminal=True))
+
+    def _finding(self, code: str, message: str, *, attempt: int, terminal: bool) -> Failure:
+        """What no request said, and what concerns this object alone."""
         return Failure(
             batch_no=self.work.chunk.batch_no,
             ord=self.ord,
             attempt=attempt,
-            terminal=False,
+            terminal=terminal,
             http_status=0,
-            error_code="WrittenAgain",
+            error_code=code,
             message=message,
             key=self.entry.key,
             own=True,
         )
-
-    def held_back(self) -> Ended:
-        """An older version of the key did not arrive, so this one may not be written."""
-        failure = Failure(
-            batch_no=self.work.chunk.batch_no,
-            ord=self.ord,
-            attempt=1,
-            terminal=True,
-            http_status=0,
-            error_code="EarlierVersionFailed",
-            message=f"an older version of {self.entry.target!r} did not arrive",
-            key=self.entry.key,
-            own=True,
-        )
-        return Ended(failure)
 
     def _ended(
         self, outcome: Outcome, why: str = "", *, size: int = 0, attempts: int = 1, stored: Stored = NOTHING_STORED

@@ -42,8 +42,18 @@ class Looked:
     objects: int = 0
     """Compared one by one; 0 at level listing."""
 
+    def count_key(self) -> bool:
+        """One more key; whether it is time for a word."""
+        self.listed += 1
+        return self.listed % TOLD_EACH == 1
 
-def _ignore(_looked: Looked) -> None:
+    def count_object(self) -> bool:
+        """One more object; whether it is time for a word."""
+        self.objects += 1
+        return self.objects % TOLD_EACH == 1
+
+
+def ignore_progress(_looked: Looked) -> None:
     """For verifying without an observer."""
 
 
@@ -91,7 +101,7 @@ class VerifyRun:
     sample: int | None = None
     """At the deeper levels, check only this many objects of each section, chosen by the hash of their key."""
     parallel_listing: int = 4
-    on_progress: Callable[[Looked], None] = _ignore
+    on_progress: Callable[[Looked], None] = ignore_progress
     """Told in the calling thread; the record goes on changing."""
     _looked: Looked = field(default_factory=Looked)
 
@@ -121,8 +131,7 @@ class VerifyRun:
                 tallies.planned += sum(b.objects for b in self.plan.batches if b.section == section.id)
                 continue
             for proven in self._objects(route, lines, told, tallies=tallies):
-                self._looked.objects += 1
-                if self._looked.objects % TOLD_EACH == 1:
+                if self._looked.count_object():
                     self.on_progress(self._looked)
                 if proven is None:
                     tallies.proven += 1
@@ -147,8 +156,7 @@ class VerifyRun:
 
     def _counted(self, listing: Iterable[K]) -> Iterator[K]:
         for key in listing:
-            self._looked.listed += 1
-            if self._looked.listed % TOLD_EACH == 1:
+            if self._looked.count_key():
                 self.on_progress(self._looked)
             yield key
 

@@ -18,7 +18,7 @@ from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.listing import NOTES, Mismatch, MismatchKind
 from executor.verify.objects import Depth
-from executor.verify.run import Looked, Tallies, VerifyRun
+from executor.verify.run import Looked, Tallies, VerifyRun, ignore_progress
 from s3migrate.commands.common import (
     emitter,
     follow_output,
@@ -101,7 +101,7 @@ def verify_command(  # click passes one argument for each option
                 level=Depth(level),
                 tools=reading_tools(budget, stop),
                 sample=sample,
-                on_progress=_ignored if quiet or as_json else _lines(expected, live=live).tell,
+                on_progress=ignore_progress if quiet or as_json else _lines(expected, live=live).tell,
             )
             tallies = verification.run(_teller(emit, report, many=len(plan.sections) > 1))
             report.conclude(tallies)
@@ -115,10 +115,6 @@ def verify_command(  # click passes one argument for each option
 
 def _lines(expected: Looked, *, live: bool) -> ProofLines:
     return ProofLines(partial(click.echo, err=True), time.monotonic, live, expected)
-
-
-def _ignored(_looked: Looked) -> None:
-    """With --quiet and --json only findings and the outcome are reported."""
 
 
 def _teller(

@@ -21,7 +21,7 @@ from executor.machine.memory import calm_collector, default_budget, set_malloc_a
 from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.certify import UNDONE, WRONG, Certification, require_ended
-from executor.verify.run import TOLD_EACH, Looked
+from executor.verify.run import Looked
 from s3migrate.commands.common import (
     PLAN_PLACE,
     chosen_run,
@@ -210,8 +210,7 @@ def _followed(
 ) -> Iterator[Leaf | NotCertified]:
     """*records*, counted in *looked*, of which *lines* tell now and then."""
     for record in records:
-        looked.objects += 1
-        if lines is not None and looked.objects % TOLD_EACH == 1:
+        if looked.count_object() and lines is not None:
             lines.tell(looked)
         yield record
 
