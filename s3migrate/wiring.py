@@ -45,6 +45,8 @@ PLANNED_BUDGET = 1024**3
 """Bytes that part sizes are cut for when the declaration sets no limits.memory: fixed, so that a plan does not
 depend on the machine that made it."""
 EMBEDDED_FOLDER = "postgres"
+POOLED = 4
+"""Connections to the ledger that threads keep open between them."""
 
 
 def planned_budget(declaration: Declaration) -> int:
@@ -59,8 +61,8 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER, idle_seconds=settings.ledger_idle_seconds)
 
 
-def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
-    """The ledger: S3MIGRATE_LEDGER's, or the embedded one, started if need be.
+def open_ledger(settings: Settings, *, migrate: bool = True, connections: int = 1) -> Ledger:
+    """The ledger: S3MIGRATE_LEDGER's, or the embedded one, started if need be. *connections* stay open.
 
     The embedded server is started again when it dies; its schema is brought up to date. A server of yours is only
     checked.
@@ -69,10 +71,10 @@ def open_ledger(settings: Settings, *, migrate: bool = True) -> Ledger:
     from executor.ledger.ledger import Ledger
 
     if settings.ledger_url is not None:
-        ledger = Ledger(settings.ledger_url)
+        ledger = Ledger(settings.ledger_url, connections=connections)
     else:
         server = embedded(settings)
-        ledger = Ledger(server.url(), missed=Reviver(server))
+        ledger = Ledger(server.url(), connections=connections, missed=Reviver(server))
     if migrate and settings.ledger_url is None:
         ledger.schema.migrate()
     elif migrate:

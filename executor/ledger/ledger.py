@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from executor.ledger.audit import Checks
 from executor.ledger.checkpoints import Checkpoints
-from executor.ledger.database import Database
+from executor.ledger.database import database_at
 from executor.ledger.leases import Leases
 from executor.ledger.locks import DestinationLocks
 from executor.ledger.reports import Reports
@@ -27,12 +27,12 @@ from executor.ledger.workers import Workers
 class Ledger:
     """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2).
 
-    Connects on first use. *connections*: how many stay open; as many again may open briefly. *missed* is called
-    whenever the ledger is found unavailable, and must not block.
+    Connects on first use. *connections*: how many stay open; as many again may open briefly. With 1 there is no pool,
+    and no time is spent on loading it. *missed* is called whenever the ledger is found unavailable, and must not block.
     """
 
     def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:
-        self._database = database = Database(url, connections=connections, missed=missed)
+        self._database = database = database_at(url, connections=connections, missed=missed)
         self.schema = Schema(database)
         self.runs = Runs(database)
         self.locks = DestinationLocks(database)

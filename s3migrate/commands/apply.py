@@ -44,7 +44,7 @@ from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_
 from s3migrate.watching.address import Address
 from s3migrate.watching.live_run import LiveRun, QuietRun
 from s3migrate.watching.metered import CountedEvents, Metered
-from s3migrate.wiring import Governors, open_ledger, open_sections, preflight, share_descriptors
+from s3migrate.wiring import POOLED, Governors, open_ledger, open_sections, preflight, share_descriptors
 from schema.declaration import Side
 from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped, UsageError
 from schema.files.manifest import ManifestStore
@@ -118,7 +118,7 @@ def apply_command(  # click passes one argument for each option
     blamed = NOBODY
     try:
         preflight(stores, plan, say, movers=trials)
-        with closing_but_abandoned(open_ledger(settings), stop) as ledger:
+        with closing_but_abandoned(open_ledger(settings, connections=POOLED), stop) as ledger:
             told = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
             events = _counted(metered, told)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)

@@ -19,7 +19,7 @@ from s3migrate.views.ending import named_text
 from s3migrate.views.run_view import Rate, figures, progress_line
 from s3migrate.views.why import why_figures, why_of
 from s3migrate.views.worker_view import scaling_text, worker_figures, worker_lines
-from s3migrate.wiring import open_ledger
+from s3migrate.wiring import POOLED, open_ledger
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text, size_text
 from schema.limits import CLOSED, LIMITS, Closure, closed_at, closed_text
@@ -47,7 +47,7 @@ FAILURES_TOLD = 10_000
 def status_command(*, run_id: int | None, all_runs: bool, serve_at: str | None, watch: bool, as_json: bool) -> None:
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
     settings = read_settings()
-    ledger = open_ledger(settings)
+    ledger = open_ledger(settings, connections=1 if serve_at is None else POOLED)
     lines = json_lines() if as_json else None
     try:
         if serve_at is not None:

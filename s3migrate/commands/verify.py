@@ -33,7 +33,7 @@ from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.proof_progress import ProofLines, expected_of
 from s3migrate.views.verify_report import ReportFile
-from s3migrate.wiring import open_ledger, open_readers, preflight, reading_tools
+from s3migrate.wiring import POOLED, open_ledger, open_readers, preflight, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
@@ -83,7 +83,7 @@ def verify_command(  # click passes one argument for each option
     budget = plan.limits.memory or default_budget()
     emit = emitter(as_json)
     expected = expected_of(plan, deep=level != Depth.LISTING, sample=sample)
-    ledger = open_ledger(settings)
+    ledger = open_ledger(settings, connections=POOLED)
     calm_collector()
     schedule_as_batch()
     try:

@@ -9,8 +9,9 @@ import psycopg2
 import psycopg2.errorcodes
 import pytest
 from psycopg2 import errors
+from sqlalchemy import create_engine
 
-from executor.ledger.database import ledger_url, translated
+from executor.ledger.database import ledger_url, plain_keywords, translated
 from executor.ledger.ledger import Ledger
 from schema.errors import LedgerSchemaError, LedgerUnavailable, UsageError
 
@@ -30,6 +31,40 @@ def test_another_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         ledger_url(url)
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg2://postgres@/postgres?host=/a/b/postgres/socket&port=5432",
+        "postgresql://me:p%40s@db.example:5433/ledger?sslmode=verify-full",
+        "postgres://h/",
+        "postgresql:///ledger",
+        "postgresql://u:@H.example/my-ledger_2",
+        "postgresql://u:a+b@h/d?options=-clock_timeout%3D500&application_name=x+y&sslmode=",
+    ],
+)
+def test_without_a_pool_the_server_is_told_what_sqlalchemy_would_tell_it(url: str) -> None:
+    engine = create_engine(ledger_url(url))
+    told = {name: str(value) for name, value in engine.dialect.create_connect_args(engine.url)[1].items()}
+
+    assert plain_keywords(url) == told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@/d?host=a&host=b",
+        "postgresql://u@/d?host=a,b",
+        "postgresql://u@/d?host=a%3A5433",
+        "postgresql://[::1]:5433/d",
+        "postgresql://h",
+        "mysql://u:p@h/d",
+        "postgresql://u:p@h:x/d",
+    ],
+)
+def test_what_only_sqlalchemy_understands_is_left_to_it(url: str) -> None:
+    assert plain_keywords(url) is None
 
 
 @pytest.mark.parametrize(
