@@ -353,9 +353,9 @@ class SparingTransaction(Transaction):
     def stream(self, sql: str, /, **values: Any) -> Iterator[Row]:
         """See Transaction."""
         with self._connection.cursor(f"stream_{next(self._streams)}") as cursor:
-            cursor.itersize = STREAMED_ROWS
             cursor.execute(_with_placeholders(sql), values)
-            yield from cursor
+            while rows := cursor.fetchmany(STREAMED_ROWS):
+                yield from rows
 
 
 def by_name(row: Row) -> Mapping[str, Any]:
