@@ -138,8 +138,16 @@ class FarServer(S3Server):
 
     kind = "delay"
 
-    def __init__(self, near: S3Server, delay: float, *, bytes_per_second: float = float("inf")) -> None:
+    def __init__(
+        self,
+        near: S3Server,
+        delay: float,
+        *,
+        bytes_per_second: float = float("inf"),
+        listen: str = "127.0.0.1:0",
+    ) -> None:
         super().__init__(near.tls)
+        self._listen = listen
         self._rate = bytes_per_second
         self._near = near
         self._delay = delay
@@ -147,7 +155,7 @@ class FarServer(S3Server):
     def _command(self) -> list[str]:
         program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import bench.delay_server as s; s.main()"
         options = ["--upstream", self._near.endpoint_url, "--delay", str(self._delay)]
-        options += ["--bytes-per-second", str(self._rate)]
+        options += ["--bytes-per-second", str(self._rate), "--listen", self._listen]
         return [sys.executable, "-c", program, *options]
 
     def _wait_until_ready(self) -> str:

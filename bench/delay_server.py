@@ -4,6 +4,7 @@ So every request takes that much longer, whatever its size; bodies keep their ba
 what --bytes-per-second says. It does not look into the bytes, and holds several hundred connections in one thread.
 
     python -m bench.delay_server --upstream http://127.0.0.1:9000 --delay 0.05 [--bytes-per-second 5e6]
+                                 [--listen 127.0.0.2:9001]
 """
 
 from __future__ import annotations
@@ -125,14 +126,15 @@ class _Front(_Side):
                 self.transport.abort()
 
 
-async def serve(upstream: str, delay: float, bytes_per_second: float) -> None:
-    """Forward until cancelled; prints the endpoint."""
+async def serve(upstream: str, delay: float, bytes_per_second: float, listen: str) -> None:
+    """Forward until cancelled what comes to the HOST:PORT *listen*; prints the endpoint."""
+    here, _, here_port = listen.rpartition(":")
     where = urlsplit(upstream)
     host, port = where.hostname or "127.0.0.1", where.port or 80
     loop = asyncio.get_running_loop()
     lines = Line(bytes_per_second), Line(bytes_per_second)
-    server = await loop.create_server(lambda: _Front(delay, lines, (host, port)), "127.0.0.1", 0, backlog=2048)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    server = await loop.create_server(lambda: _Front(delay, lines, (host, port)), here, int(here_port), backlog=2048)
+    print(f"http://{here}:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
@@ -142,8 +144,9 @@ def main() -> None:
     parser.add_argument("--upstream", required=True)
     parser.add_argument("--delay", type=float, required=True, help="seconds")
     parser.add_argument("--bytes-per-second", type=float, default=float("inf"), help="of all connections, each way")
+    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0: a free one")
     options = parser.parse_args()
-    asyncio.run(serve(options.upstream, options.delay, options.bytes_per_second))
+    asyncio.run(serve(options.upstream, options.delay, options.bytes_per_second, options.listen))
 
 
 if __name__ == "__main__":

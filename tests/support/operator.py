@@ -152,10 +152,15 @@ class Operator:
         """Verify the plan."""
         return self.run("verify", self.plan_path, *options)
 
-    def background(self, *words: str | Path, more: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """The same command as a process of its own, *more* in its environment; stdin is empty, the others are pipes."""
+    def background(
+        self, *words: str | Path, more: Mapping[str, str] | None = None, through: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        """The same command as a process of its own, *more* in its environment; stdin is empty, the others are pipes.
+
+        *through*: a program that is given the command as its arguments, and becomes it.
+        """
         return subprocess.Popen(
-            [sys.executable, "-m", "s3migrate", *map(str, words)],
+            [*through, sys.executable, "-m", "s3migrate", *map(str, words)],
             cwd=self.folder,
             env=scrubbed_environment() | self.environment() | {"PYTHONPATH": str(ROOT)} | dict(more or {}),
             stdin=subprocess.DEVNULL,

@@ -48,7 +48,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 _MOTO = Path(__file__).with_name("moto_program.py")
 _SESSIONS = threading.Lock()
-_ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
+_ADDRESS = re.compile(r"https?://127\.\d+\.\d+\.\d+:\d+")
 
 
 class ServerFailed(RuntimeError):
