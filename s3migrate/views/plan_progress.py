@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from planner.inputs import PlanProgress
 from s3migrate.views.progress_rows import show_bar
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, duration_text
+
+if TYPE_CHECKING:
+    from planner.inputs import PlanProgress
 
 BETWEEN_SECONDS = 1.0
 

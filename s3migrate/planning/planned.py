@@ -1,0 +1,193 @@
+"""From a declaration to a written plan: choose endpoints, probe and list both ends of every pair, decide, write.
+
+Loading it takes as long as a command line needs to answer, so people are told that planning has begun before that.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from planner.build import build_plan
+from planner.inputs import PlanInputs, PlanProgress, nothing_completed
+from planner.lineage import lineage_of
+from planner.march import EarlierCopy
+from s3migrate import __version__
+from s3migrate.planning.checkpoints import LISTINGS_FOLDER, CheckpointPlace, listing_checkpoints
+from s3migrate.planning.completed_before import completed_before
+from s3migrate.planning.endpoint_choices import with_chosen_endpoints
+from s3migrate.planning.inventories import InventoryReader
+from s3migrate.planning.probing import ListingTerms, probe_pair, this_machine
+from s3migrate.settings import Settings
+from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
+from schema.declaration import Declaration
+from schema.ends import endpoint_of
+from schema.errors import ListingUnordered
+from schema.files.manifest import ManifestFolder, ManifestStore
+from schema.files.planfile import write_plan
+from schema.plan import Plan
+from storage.port import Believe, ObjectStore
+from storage.probe.timing import Timing
+
+
+class Told(Protocol):
+    """Whoever shows people how far planning is."""
+
+    expected: Mapping[str, int]
+    """Keys at the source, by pair, as the plan before found them."""
+
+    def reading(self, inventories: Mapping[str, Mapping[str, Any]]) -> None:
+        """What is read instead of a bucket, and how old it is."""
+
+    def resuming(self, resumed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Which listings go on where a plan was interrupted."""
+
+    def tell(self, progress: PlanProgress) -> None:
+        """The totals so far."""
+
+
+class Asked(NamedTuple):
+    """What is to be planned."""
+
+    declaration: Declaration
+    folder: Path
+    """Where the declaration is: inventories are named from there."""
+    base: Plan | None
+    """The plan before."""
+    parallel: int
+    """LIST requests at a time, each side."""
+    believe: Believe
+    fresh: bool
+    """List everything, also where an interrupted plan could be gone on with."""
+
+
+class Planned(NamedTuple):
+    """What came of it."""
+
+    plan: Plan
+    written: bool
+    """False: the file says the same already."""
+    inventories: Mapping[str, Mapping[str, Any]]
+    """What was read instead of buckets, by origin."""
+    resumed: Mapping[str, Mapping[str, Any]]
+    """Which listings went on where a plan was interrupted, by origin."""
+
+
+class _Means(NamedTuple):
+    """What a plan is made with."""
+
+    settings: Settings
+    terms: ListingTerms
+    stores: Mapping[str, tuple[ObjectStore, ObjectStore]]
+    """(source, destination) by pair."""
+    manifests: ManifestStore
+    endpoints: Mapping[str, Any]
+    """Measurements of the candidate endpoints, by URL."""
+
+
+def plan_into(path: Path, asked: Asked, settings: Settings, *, told: Told) -> Planned:
+    """Plan what was *asked*, and write the plan to *path* and its manifests beside it, or where the declaration says.
+
+    Raises what build_plan and write_plan raise, StoreErrors, OSError.
+    """
+    declaration, endpoints = with_chosen_endpoints(asked.declaration, asked.base, time.monotonic)
+    asked = asked._replace(declaration=declaration)
+    timings: dict[str, Timing] = {}
+    stores = open_sections(
+        ((p.id, p.source, p.destination) for p in declaration.pairs),
+        lambda side, _which: timings.setdefault(endpoint_of(side), Timing()),
+        timeouts=declaration.timeouts,
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
+        place = CheckpointPlace(settings.state_folder / LISTINGS_FOLDER, declaration.sha256, fresh=asked.fresh)
+        with (
+            closing(InventoryReader(asked.folder, declaration.timeouts, time.time)) as inventories,
+            listing_checkpoints(place, time.time()) as checkpoints,
+        ):
+            terms = ListingTerms(asked.parallel, asked.believe, inventories, timings, checkpoints)
+            plan = _planned(asked, _Means(settings, terms, stores, manifests, endpoints), told=told)
+            written = write_plan(path, plan, manifests)
+    finally:
+        for pair in stores.values():
+            for store in pair:
+                store.close()
+    return Planned(plan, written, inventories.read, checkpoints.resumed)
+
+
+def _planned(asked: Asked, means: _Means, *, told: Told) -> Plan:
+    """Probe and list every pair, and plan."""
+    declaration = asked.declaration
+    pairs = {
+        pair.id: probe_pair(declaration, pair, means.stores[pair.id], terms=means.terms) for pair in declaration.pairs
+    }
+    read = means.terms.inventories.read
+    resumed = means.terms.checkpoints.resumed
+    if asked.base is not None:
+        told.expected = {s.id: s.summary["listed"].objects for s in asked.base.sections}
+    told.reading(read)
+    told.resuming(resumed)
+    provenance = {
+        "generated_by": f"s3migrate {__version__}",
+        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": means.settings.host,
+        **({"endpoints": means.endpoints} if means.endpoints else {}),
+        **({"inventories": read} if read else {}),
+        **({"resumed_listings": resumed} if resumed else {}),
+    }
+    manifests, lineage = means.manifests, lineage_of(declaration)
+    with _staging(manifests) as staging, closing(_Memory(means.settings, manifests, lineage)) as memory:
+        inputs = PlanInputs(
+            declaration,
+            pairs,
+            manifests,
+            staging,
+            planned_budget(declaration),
+            machine=this_machine(means.settings.host),
+            base=asked.base,
+            memory=memory.of_section,
+            provenance=provenance,
+            on_progress=told.tell,
+        )
+        for _bucket in range(2 * len(means.stores)):
+            try:
+                return build_plan(inputs)
+            except ListingUnordered:
+                continue  # the store now knows that this bucket's listing is unordered, and sorts it from the start
+        return build_plan(inputs)
+
+
+@contextmanager
+def _staging(manifests: ManifestStore) -> Iterator[Path]:
+    """A folder for temporary files, beside the manifests where those are in a folder: publishing is then a rename."""
+    root = manifests.root if isinstance(manifests, ManifestFolder) else None
+    if root is not None:
+        root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=root) as folder:
+        yield Path(folder)
+
+
+class _Memory:
+    """What this lineage has copied before, by the ledger; nothing where there is no ledger."""
+
+    def __init__(self, settings: Settings, manifests: ManifestStore, lineage: str) -> None:
+        self._ledger = ledger_if_any(settings)
+        self._manifests = manifests
+        self._lineage = lineage
+
+    def of_section(self, section: str) -> Iterator[EarlierCopy]:
+        """See planner.inputs.CompletedBefore."""
+        if self._ledger is None:
+            return nothing_completed(section)
+        return completed_before(self._ledger, self._manifests, lineage=self._lineage, section=section)
+
+    def close(self) -> None:
+        """Let the ledger go."""
+        if self._ledger is not None:
+            self._ledger.close()
