@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from executor.ledger.values import Progress
-from schema.errors import MigrationError
+from schema.errors import MigrationError, RunClosed
+from schema.limits import RunLimits, closed_text
 from schema.process_view import ProcessView
 
 CALENDAR = "calendar"
@@ -53,3 +54,12 @@ class Events(Protocol):
 
     def draining(self, abandoning: bool) -> None:
         """A stop was asked for."""
+
+
+def tell_calendar(events: Events, before: RunLimits, now: RunLimits, *, who: str = "the run") -> None:
+    """Tell that the calendar that *who* heeds has closed, or opened again."""
+    if before.closed_until is None and now.closed_until is not None:
+        text = f"it is {closed_text(now.closed_until)}; {who} goes on by itself when it opens"
+        events.waiting(CALENDAR, RunClosed(text))
+    elif before.closed_until is not None and now.closed_until is None:
+        events.waiting(CALENDAR, None)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from schema.ends import endpoint_of
 from schema.errors import ConnectionFailed, RequestTimedOut, UsageError, WhichSide
 from schema.files.manifest import ManifestFolder, ManifestStore
 from schema.flow.samples import SIDES, Activity
+from schema.limits import RunLimits
 from schema.plan import Plan
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from executor.flow.meters import RequestMeter
     from executor.ledger.embedded.server import EmbeddedPostgres
     from executor.ledger.ledger import Ledger
+    from executor.ledger.values import Run
     from executor.stop import Stop
     from schema.timeouts import Timeouts
     from storage.endpoint_trials import EndpointTrials
@@ -107,23 +110,44 @@ def open_sections(
     }
 
 
-def open_readers(plan: Plan, note: Callable[[str], None]) -> dict[str, tuple[S3Store, S3Store]]:
-    """The stores of every section, to be read only: each moves to the next declared endpoint while its own is away, and
-    *note* is told.
+@contextmanager
+def open_readers(
+    plan: Plan, note: Callable[[str], None], observer: RequestObserver
+) -> Iterator[dict[str, tuple[S3Store, S3Store]]]:
+    """The stores of every section, to be read only, all with one *observer*; closed at the end. Each moves to the next
+    declared endpoint while its own is away, and *note* is told.
     """
     from storage.failover import Failover
 
     watches: list[Failover] = []
 
     def watched(side: Side, _which: WhichSide) -> Failover:
-        watches.append(Failover(side, note))
+        watches.append(Failover(side, note, observer))
         return watches[-1]
 
     ends = ((section.id, section.source, section.destination) for section in plan.sections)
     stores = open_sections(ends, watched, timeouts=plan.timeouts)
     for watch, store in zip(watches, (store for pair in stores.values() for store in pair), strict=True):
         watch.store = store
-    return stores
+    try:
+        yield stores
+    finally:
+        for pair in stores.values():
+            for store in pair:
+                store.close()
+
+
+def calendar_of(plan: Plan, ledger: Ledger, run: Run | None) -> Callable[[], RunLimits]:
+    """What says the limits of *plan* that hold now, as `limit` may have changed them for *run*."""
+    from executor.flow.limits import limits_at
+
+    def limits() -> RunLimits:
+        if run is None:
+            return limits_at(plan.limits, datetime.now(UTC), {})
+        progress = ledger.reports.progress(run.run_id)
+        return limits_at(plan.limits, progress.now, progress.limits)
+
+    return limits if plan.limits.closes else RunLimits
 
 
 def reading_tools(budget: int, stop: Stop) -> Tools:

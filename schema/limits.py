@@ -176,6 +176,11 @@ class Limits:
         return next(self.closures(at, at + LOOKED_AHEAD)).ends
 
     @property
+    def closes(self) -> bool:
+        """The calendar has a row that lets nothing run."""
+        return any(row.closed for row in self.calendar)
+
+    @property
     def always_closed(self) -> bool:
         """No hour of a week is open."""
         return self.closed_until(A_MONDAY) == A_MONDAY + LOOKED_AHEAD
@@ -183,7 +188,7 @@ class Limits:
     def closures(self, begins: datetime, ends: datetime) -> Iterator[Closure]:
         """The times between *begins* and *ends* in which nothing runs, in order, cut off at both."""
         since: datetime | None = None
-        for moment in self._edges(begins, ends) if any(row.closed for row in self.calendar) else ():
+        for moment in self._edges(begins, ends) if self.closes else ():
             row = self.row_at(moment)
             if row is not None and row.closed:
                 since = since or moment

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from schema.declaration import Side
 from schema.errors import ConnectionFailed, RequestTimedOut
-from storage.port import RequestSample
+from storage.port import UNOBSERVED, RequestObserver, RequestSample
 
 FAILURES_IN_A_ROW: Final = 3
 """After these, of requests that began since the last move and without an answer between them, the store moves."""
@@ -28,9 +28,17 @@ class Movable(Protocol):
 class Failover:
     """The observer of one store's requests; `store` is set once it is open. Usable from many threads."""
 
-    def __init__(self, side: Side, note: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        side: Side,
+        note: Callable[[str], None],
+        inner: RequestObserver = UNOBSERVED,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """*note* is told of each move."""
         self.store: Movable | None = None
+        self._inner = inner
         self._ways = side.endpoint_candidates
         self._note = note
         self._clock = clock
@@ -40,10 +48,12 @@ class Failover:
         self._lock = threading.Lock()
 
     def before(self, operation: str, size: int) -> None:
-        """Nothing: what is read for a proof has no limits of its own."""
+        """As the inner one."""
+        self._inner.before(operation, size)
 
     def after(self, sample: RequestSample) -> None:
         """Count it."""
+        self._inner.after(sample)
         if not isinstance(sample.error, ConnectionFailed | RequestTimedOut):
             self._failed = 0
             return

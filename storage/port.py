@@ -163,7 +163,7 @@ class RequestSample(NamedTuple):
 
 
 class RequestObserver(Protocol):
-    """Called for every request, in the requesting thread; must be quick and must not raise."""
+    """Called for every request, in the requesting thread; must be quick and must not raise, but for Stopped."""
 
     def before(self, operation: str, size: int) -> None:
         """May block: rate limits live here."""

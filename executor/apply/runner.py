@@ -8,13 +8,13 @@ from functools import partial
 from executor.apply.chunking import chunks_of
 from executor.apply.surroundings import Membership, RunSurroundings, join
 from executor.apply.workshop import Workshop, open_workshop
-from executor.events import CALENDAR, Events
+from executor.events import tell_calendar
 from executor.flow.governor import Governor
 from executor.flow.limits import limits_at
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, Progress, RunState
-from schema.errors import MigrationError, RunClosed, RunPaused, Stopped, UsageError
-from schema.limits import RunLimits, closed_text
+from schema.errors import MigrationError, RunPaused, Stopped, UsageError
+from schema.limits import RunLimits
 from schema.plan import Plan
 
 TICK_SECONDS = 0.1
@@ -103,15 +103,6 @@ def refuse_paused(ledger: Ledger, progress: Progress) -> None:
             f"finished is in the ledger. `s3migrate resume {progress.run_id}` lets it go on; then apply the same plan "
             "again"
         )
-
-
-def tell_calendar(events: Events, before: RunLimits, now: RunLimits) -> None:
-    """Tell that the calendar has closed, or opened again."""
-    if before.closed_until is None and now.closed_until is not None:
-        text = f"it is {closed_text(now.closed_until)}; the run goes on by itself when it opens"
-        events.waiting(CALENDAR, RunClosed(text))
-    elif before.closed_until is not None and now.closed_until is None:
-        events.waiting(CALENDAR, None)
 
 
 def hold_to(governor: Governor, limits: RunLimits, share: float) -> None:

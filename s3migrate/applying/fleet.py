@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from executor.apply.runner import tell_calendar
-from executor.events import Events
+from executor.events import Events, tell_calendar
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, Progress, RunState, Scaling
 from executor.stop import Stop

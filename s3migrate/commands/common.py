@@ -23,6 +23,7 @@ from schema.plan import Plan
 if TYPE_CHECKING:
     from executor.ledger.ledger import Ledger
     from executor.ledger.values import Run
+    from s3migrate.views.run_view import HumanRun, JsonRun
 
 P = ParamSpec("P")
 JSON_LINES = "s3migrate.json_lines"
@@ -128,6 +129,13 @@ def follow_output(settings: Settings, *, silent: bool) -> bool:
 def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:
     """Where JSON lines go, if anywhere."""
     return json_lines().emit if as_json else None
+
+
+def waits_told(emit: Callable[[dict[str, Any]], None] | None) -> HumanRun | JsonRun:
+    """Who tells what a command waits for, as `apply` does."""
+    from s3migrate.views.run_view import HumanRun, JsonRun
+
+    return HumanRun(live=False) if emit is None else JsonRun(emit)
 
 
 def json_lines() -> JsonLines:

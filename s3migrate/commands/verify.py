@@ -18,6 +18,7 @@ from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.listing import NOTES, Mismatch, MismatchKind
 from executor.verify.objects import Depth
+from executor.verify.open_hours import OpenHours
 from executor.verify.run import Looked, Tallies, VerifyRun, ignore_progress
 from s3migrate.commands.common import (
     emitter,
@@ -28,16 +29,18 @@ from s3migrate.commands.common import (
     read_plan,
     say,
     told_as_json,
+    waits_told,
 )
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.proof_progress import ProofLines, expected_of
 from s3migrate.views.verify_report import ReportFile
-from s3migrate.wiring import POOLED, open_ledger, open_readers, preflight, reading_tools
+from s3migrate.wiring import POOLED, calendar_of, open_ledger, open_readers, preflight, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
 
+NEVER_APPLIED = "This plan was not applied with this ledger: none of its objects counts as copied."
 FINDINGS_SHOWN = 20
 """Of each verdict, to people."""
 MOVED_BY_ANOTHER_PLAN = frozenset(
@@ -79,7 +82,6 @@ def verify_command(  # click passes one argument for each option
     stop = Stop()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop.request)
-    stores = open_readers(plan, say)
     budget = plan.limits.memory or default_budget()
     emit = emitter(as_json)
     expected = expected_of(plan, deep=level != Depth.LISTING, sample=sample)
@@ -87,29 +89,28 @@ def verify_command(  # click passes one argument for each option
     calm_collector()
     schedule_as_batch()
     try:
-        preflight(stores, plan, say)
         run = ledger.runs.find(plan.plan_id)
-        if run is None:
-            click.echo("This plan was not applied with this ledger: none of its objects counts as copied.", err=True)
-        with ReportFile(report_path, plan, level) as report:
-            verification = VerifyRun(
-                plan=plan,
-                routes=routes_of(plan, stores, budget),
-                manifests=manifests,
-                ledger=ledger,
-                run_id=run.run_id if run is not None else None,
-                level=Depth(level),
-                tools=reading_tools(budget, stop),
-                sample=sample,
-                on_progress=ignore_progress if quiet or as_json else _lines(expected, live=live).tell,
-            )
-            tallies = verification.run(_teller(emit, report, many=len(plan.sections) > 1))
-            report.conclude(tallies)
+        hours = OpenHours(calendar_of(plan, ledger, run), waits_told(emit), stop, "verify")
+        with open_readers(plan, say, hours) as stores:
+            preflight(stores, plan, say)
+            if run is None:
+                click.echo(NEVER_APPLIED, err=True)
+            with ReportFile(report_path, plan, level) as report:
+                verification = VerifyRun(
+                    plan=plan,
+                    routes=routes_of(plan, stores, budget),
+                    manifests=manifests,
+                    ledger=ledger,
+                    run_id=run.run_id if run is not None else None,
+                    level=Depth(level),
+                    tools=reading_tools(budget, stop),
+                    sample=sample,
+                    on_progress=ignore_progress if quiet or as_json else _lines(expected, live=live).tell,
+                )
+                tallies = verification.run(_teller(emit, report, many=len(plan.sections) > 1))
+                report.conclude(tallies)
     finally:
         ledger.close()
-        for pair in stores.values():
-            for store in pair:
-                store.close()
     return _conclude(tallies, level, emit)
 
 

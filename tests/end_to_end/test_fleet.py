@@ -149,3 +149,15 @@ def test_while_its_calendar_is_closed_a_run_waits_and_a_worker_that_may_leave_do
         assert lines.until(lambda said: said["type"] == "waiting" and said["for"] == "calendar")["back"]
         assert worker.wait(PATIENCE) == 0
     assert arrived(on_rclone)
+
+    on_rclone.run("limit", "1", "closed=plan").ok()
+    with (
+        on_rclone.background("verify", on_rclone.plan_path, "--json") as verifying,
+        on_rclone.background("certify", "1", "--json") as certifying,
+    ):
+        waits = [Lines(process).until(lambda said: said["type"] == "waiting") for process in (verifying, certifying)]
+        assert [said["for"] for said in waits] == ["calendar", "calendar"] and "verify goes on" in waits[0]["message"]
+        certifying.terminate()
+        assert certifying.wait(PATIENCE) == 75
+        assert "verifies or certifies" in on_rclone.run("limit", "1", "closed=none").ok().out
+        assert verifying.wait(PATIENCE) == 0

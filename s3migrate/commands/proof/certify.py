@@ -21,6 +21,7 @@ from executor.machine.memory import calm_collector, default_budget, set_malloc_a
 from executor.route import routes_of
 from executor.stop import Stop
 from executor.verify.certify import UNDONE, WRONG, Certification, require_ended
+from executor.verify.open_hours import OpenHours
 from executor.verify.run import Looked
 from s3migrate.commands.common import (
     PLAN_PLACE,
@@ -32,11 +33,12 @@ from s3migrate.commands.common import (
     quiet_option,
     say,
     told_as_json,
+    waits_told,
 )
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.proof_progress import ProofLines, keys_of
-from s3migrate.wiring import open_ledger, open_readers, reading_tools
+from s3migrate.wiring import calendar_of, open_ledger, open_readers, reading_tools
 from schema.ends import server_of
 from schema.errors import FinishedWithFailures, IntegrityRefused, VerifyFailed
 from schema.files.certificate import Checkpoint, EvidenceLevel, Leaf, NotCertified
@@ -47,6 +49,7 @@ from schema.formats.quantities import count_text, counted_text
 from schema.plan import Plan, Section
 
 if TYPE_CHECKING:
+    from storage.port import RequestObserver
     from storage.s3.store import S3Store
 
 
@@ -108,7 +111,8 @@ def certify_command(
             signed("", "s3migrate", key_path)  # fails before hours of work, not after
         path = output or Path("certificates") / f"{plan.name}-run-{run.run_id}"
         deep = EvidenceLevel(level)
-        with CertificateFolder(path) as folder, _stores(plan, deep) as stores:
+        hours = OpenHours(calendar_of(plan, ledger, run), waits_told(emitter(as_json)), stop, "certify")
+        with CertificateFolder(path) as folder, _stores(plan, deep, hours) as stores:
             budget = plan.limits.memory or default_budget()
             certification = Certification(
                 plan=plan,
@@ -137,18 +141,15 @@ def certify_command(
 
 
 @contextmanager
-def _stores(plan: Plan, level: EvidenceLevel) -> Iterator[Mapping[str, tuple[S3Store, S3Store]]]:
+def _stores(
+    plan: Plan, level: EvidenceLevel, observer: RequestObserver
+) -> Iterator[Mapping[str, tuple[S3Store, S3Store]]]:
     """Both ends of every section; empty where no object is checked again."""
     if level is EvidenceLevel.RECORDED:
         yield {}
         return
-    stores = open_readers(plan, say)
-    try:
+    with open_readers(plan, say, observer) as stores:
         yield stores
-    finally:
-        for pair in stores.values():
-            for store in pair:
-                store.close()
 
 
 @dataclass(frozen=True, slots=True)

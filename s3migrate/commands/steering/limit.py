@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import click
 
 from executor.flow.limits import AS_PLANNED, LIFTED
@@ -41,10 +43,12 @@ def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None
     if as_json:
         json_lines().emit({"type": "limit", "run_id": run_id, "limits": wanted})
     else:
-        click.echo(f"Run {run_id}: " + ", ".join(settings) + _when(run.state))
+        click.echo(f"Run {run_id}: " + ", ".join(settings) + _when(run.state, wanted))
 
 
-def _when(state: RunState) -> str:
+def _when(state: RunState, wanted: Collection[str]) -> str:
+    if state in ENDED and CLOSED in wanted:
+        return f"; the run is {state.name.lower()}, and who verifies or certifies it follows within a second or two."
     if state in ENDED:
         return f"; but the run is {state.name.lower()}: nothing is left to be limited."
     return "; its processes follow within a second or two."

@@ -1,0 +1,56 @@
+"""What a command that only reads asks for while the run's calendar is closed: nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from executor.events import Events, tell_calendar
+from executor.stop import Stop
+from schema.errors import Stopped
+from schema.limits import RunLimits
+from storage.port import RequestSample
+
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at the limits."""
+POLL_SECONDS: Final = 0.1
+
+
+@dataclass(slots=True)
+class OpenHours:
+    """A storage.port.RequestObserver: requests wait until the calendar opens. One for all stores; for many threads."""
+
+    limits: Callable[[], RunLimits]
+    """Those that hold now."""
+    events: Events
+    """`waiting` is told."""
+    stop: Stop
+    who: str
+    """Waits, and is stopped: for people."""
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[float], None] = time.sleep
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _seen: RunLimits = field(default_factory=RunLimits)
+    _next_look: float = float("-inf")
+
+    def before(self, operation: str, size: int) -> None:  # noqa: ARG002  the port's signature
+        """Wait for the calendar. Raises Stopped once a stop was asked for."""
+        while not self.stop.draining and self._closed():
+            self.wait(POLL_SECONDS)
+        if self.stop.draining:
+            raise Stopped(f"{self.who} was stopped; nothing was changed, run it again")
+
+    def after(self, sample: RequestSample) -> None:
+        """Nothing."""
+
+    def _closed(self) -> bool:
+        with self._lock:
+            now = self.clock()
+            if now >= self._next_look:
+                before, self._seen = self._seen, self.limits()
+                self._next_look = now + LOOK_SECONDS
+                tell_calendar(self.events, before, self._seen, who=self.who)
+            return self._seen.closed_until is not None

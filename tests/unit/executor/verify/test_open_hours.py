@@ -1,0 +1,69 @@
+"""What only reads asks for nothing while the calendar is closed, goes on when it opens, and can be stopped then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+from support.silent import Told
+
+from executor.stop import Stop
+from executor.verify.open_hours import LOOK_SECONDS, OpenHours
+from schema.errors import Stopped
+from schema.limits import RunLimits
+
+CLOSED = RunLimits(closed_until=datetime(2026, 3, 1, 18, tzinfo=UTC))
+OPEN = RunLimits()
+
+
+@dataclass
+class Hands:
+    """Each wait takes its time."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def hours(limits: list[RunLimits], stop: Stop, *, told: Told, clock: Hands) -> OpenHours:
+    """The calendar is so at one look after the other."""
+    seen = iter(limits)
+    return OpenHours(lambda: next(seen), told, stop, "verify", clock, clock.wait)
+
+
+def test_a_request_waits_until_the_calendar_opens() -> None:
+    told, clock = Told(), Hands()
+    calendar = hours([CLOSED, CLOSED, OPEN], Stop(), told=told, clock=clock)
+    calendar.before("GetObject", 0)
+    assert clock.now >= 2 * LOOK_SECONDS
+    assert told.waits == [
+        ("calendar", "it is closed until Sun 2026-03-01 18:00 UTC; verify goes on by itself when it opens"),
+        ("calendar", None),
+    ]
+
+
+def test_an_open_calendar_holds_nobody_and_is_looked_at_once_a_second() -> None:
+    told, clock = Told(), Hands()
+    calendar = hours([OPEN], Stop(), told=told, clock=clock)
+    for _ in range(3):
+        calendar.before("GetObject", 0)
+    assert (clock.now, told.waits) == (0.0, [])
+
+
+def test_a_stop_ends_the_wait_and_whatever_else_is_asked() -> None:
+    stop, clock = Stop(), Hands()
+
+    def limits() -> RunLimits:
+        if clock.now > 5:
+            stop.request()
+        return CLOSED
+
+    calendar = OpenHours(limits, Told(), stop, "verify", clock, clock.wait)
+    for _ in range(2):
+        with pytest.raises(Stopped, match="verify was stopped"):
+            calendar.before("GetObject", 0)
