@@ -1,4 +1,4 @@
-"""The command line: one group, one module a command."""
+"""The command line: one group, one module per command."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ COMMANDS = {
     "schema": ("schema:schema_command", "Print a JSON Schema: migration, plan or show."),
     "plan": ("plan:plan_command", "List both sides, write plan and manifests."),
     "show": ("show:show_command", "Render a plan, or one of its batches."),
-    "diff": ("diff:diff_command", "Tell what differs between two plans."),
+    "diff": ("diff:diff_command", "Show what differs between two plans."),
     "check": ("check:check_command", "Check a plan and its manifests, offline."),
     "publish": ("publish:publish_command", "Put a plan and its manifests into a bucket."),
-    "apply": ("apply:apply_command", "Carry out a plan, or go on where it stopped."),
+    "apply": ("apply:apply_command", "Carry out a plan, or resume its run."),
     "status": ("status:status_command", "Progress, outcomes, failures, flow."),
-    "advise": ("advise:advise_command", "What more or fewer workers would bring a run."),
+    "advise": ("advise:advise_command", "What more or fewer workers would do for a run."),
     "verify": ("verify:verify_command", "Prove that source and destination are equal."),
     "certify": ("proof.certify:certify_command", "Write a certificate of what a run has put in place."),
     "report": ("proof.report:report_command", "A run in one file: verdict, figures, curves, failures."),
-    "prove": ("proof.prove:prove_command", "Show that a certificate holds a key."),
+    "prove": ("proof.prove:prove_command", "Prove that a certificate includes a key."),
     "retry": ("steering.retry:retry_command", "Make failed objects ready again; then apply."),
-    "explain": ("explain:explain_command", "Everything known of one key."),
+    "explain": ("explain:explain_command", "Everything known about one key."),
     "cleanup": ("steering.cleanup:cleanup_command", "Abort multipart uploads that a run left open."),
     "limit": ("steering.limit:limit_command", "Change a limit of a run while it works."),
-    "pause": ("steering.pause:pause_command", "Let a run's processes end, and nobody begin more."),
-    "resume": ("steering.resume:resume_command", "Let a paused run go on; then apply."),
+    "pause": ("steering.pause:pause_command", "Drain a run's processes and refuse new ones."),
+    "resume": ("steering.resume:resume_command", "Lift the pause of a run; then apply."),
     "unlock": ("steering.unlock:unlock_command", "Take the destination lock from a run."),
     "ledger": ("ledger:ledger_group", "The ledger: its schema, its state, its server."),
 }
-"""Name -> module below s3migrate.commands and the command in it, imported when it is asked for, not before; and its
-short help (a test holds it against the command's own), so that --help imports none of them.
+"""Name -> module under s3migrate.commands and the command in it, imported only when it is used; and its short help
+(a test compares it with the command's own), so that --help imports none of them.
 """
 
 EXIT_CODES = "\b\nExit codes:\n" + "".join(f"  {code:<4}{code.meaning}\n" for code in ExitCode)
@@ -46,7 +46,7 @@ EXIT_CODES = "\b\nExit codes:\n" + "".join(f"  {code:<4}{code.meaning}\n" for co
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is named: apply need not wait for the planner's libraries."""
+    """Imports a command's module only when that command runs: apply does not wait for the planner's libraries."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """In the order of the work."""
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
-        # Nothing that is imported becomes garbage: looking for it took a tenth of the start-up.
+        # Importing leaves no garbage; looking for it took a tenth of the start-up.
         gc.disable()
         found = getattr(import_module(f"s3migrate.commands.{module}"), name)
         gc.freeze()

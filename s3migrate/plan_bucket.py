@@ -3,8 +3,8 @@
     s3://BUCKET/PREFIX/<plan id>.plan.yaml
     s3://BUCKET/PREFIX/<the plan's manifest folder>/<digest>.jsonl.gz
 
-The plan's name is its id, and the id covers its content: whoever approved the id knows what will be carried out,
-whatever has happened to the bucket since.
+The plan's name is its id, and the id covers its content: whoever approved the id knows what will be carried out, no
+matter what has happened to the bucket since.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def fetch(url: PlanUrl) -> tuple[Plan, ManifestStore]:
 
 
 def publish(plan: Plan, manifests: ManifestStore, to: PlanUrl, *, staging_folder: Path) -> PlanUrl:
-    """Put *plan* and its manifests under *to*. Returns the plan's URL. What is already there is not sent again.
+    """Put *plan* and its manifests under *to*; returns the plan's URL. What is already there is not sent again.
 
-    The plan is written last: whoever sees it finds all of its manifests. Raises ManifestMissing, StoreErrors,
+    The plan is written last: once it is there, so are all of its manifests. Raises ManifestMissing, StoreErrors,
     LocalDiskError.
     """
     prefix = to.key.strip("/")

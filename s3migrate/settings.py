@@ -16,24 +16,24 @@ from schema.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The process's surroundings."""
+    """What the environment says."""
 
     ledger_url: str | None
     """S3MIGRATE_LEDGER; None: the embedded PostgreSQL under `state_folder`."""
     state_folder: Path
     """S3MIGRATE_HOME, else .s3migrate in the working directory."""
     ledger_idle_seconds: float
-    """S3MIGRATE_LEDGER_IDLE: how long the embedded server may run unused; 0: until `ledger stop`."""
+    """S3MIGRATE_LEDGER_IDLE: how long the embedded server runs unused; 0: until `ledger stop`."""
     expected_plan_id: str | None
     """S3MIGRATE_EXPECT: the plan id that was approved."""
     plan_bucket: Side
-    """Where plans named s3://BUCKET/KEY are kept, but for the bucket's name: S3MIGRATE_PLAN_ENDPOINT (default: AWS),
-    S3MIGRATE_PLAN_REGION, and S3MIGRATE_PLAN_CREDENTIALS, the PREFIX of PREFIX_AWS_ACCESS_KEY_ID and its kin (default:
+    """How plans at s3://BUCKET/KEY are reached; its bucket is empty. S3MIGRATE_PLAN_ENDPOINT (default: AWS),
+    S3MIGRATE_PLAN_REGION, and S3MIGRATE_PLAN_CREDENTIALS, the PREFIX of PREFIX_AWS_ACCESS_KEY_ID and so on (default:
     botocore's chain)."""
     restore_poll_seconds: float
-    """S3MIGRATE_RESTORE_POLL: seconds between two looks at an object that is being restored from an archive."""
+    """S3MIGRATE_RESTORE_POLL: seconds between two HEADs of an object that is being restored from an archive."""
     serve_token: str | None
-    """S3MIGRATE_SERVE_TOKEN: what `status --serve` asks for at another address than loopback; None: it makes one."""
+    """S3MIGRATE_SERVE_TOKEN: what `status --serve` demands beyond loopback; None: it makes one up."""
     who: str
     """user@host, for the ledger."""
     host: str
@@ -41,7 +41,7 @@ class Settings:
 
 
 def _seconds(env: Mapping[str, str], name: str, default: float, *, or_none: bool = False) -> float:
-    """*or_none*: 0 is allowed, and means that there is no such time."""
+    """*or_none*: 0 is allowed and means no limit."""
     said = env.get(name)
     if not said:
         return default
@@ -50,7 +50,7 @@ def _seconds(env: Mapping[str, str], name: str, default: float, *, or_none: bool
     except ValueError:
         seconds = -1.0
     if not 0.0 <= seconds < 1e6 or (seconds == 0.0 and not or_none):
-        raise UsageError(f"{name} is {said!r}; it is a number of seconds, {'0 or more' if or_none else 'more than 0'}")
+        raise UsageError(f"{name} is {said!r}; set it to {'0 or more' if or_none else 'more than 0'} seconds")
     return seconds
 
 

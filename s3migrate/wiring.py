@@ -1,6 +1,6 @@
 """The composition root: stores, ledger, manifests and governor from settings and plan.
 
-What only some commands need is imported where it is opened: `show` loads no database driver, `status` no S3 code.
+What only some commands need is imported where it is used: `show` loads no database driver, `status` no S3 code.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
     from storage.s3.store import S3Store
 
 PLANNED_BUDGET = 1024**3
-"""Bytes that part sizes are cut for when the declaration sets no limits.memory: fixed, so that a plan does not
-depend on the machine that made it."""
+"""The memory, in bytes, that part sizes are chosen for when the declaration sets no limits.memory: fixed, so that a
+plan does not depend on the machine that made it."""
 EMBEDDED_FOLDER = "postgres"
 POOLED = 4
 """Connections to the ledger that threads keep open between them."""
 
 
 def planned_budget(declaration: Declaration) -> int:
-    """The byte budget a plan is cut for."""
+    """The memory, in bytes, that a plan's part sizes are chosen for."""
     return declaration.limits.memory or PLANNED_BUDGET
 
 
@@ -65,10 +65,10 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
 
 
 def open_ledger(settings: Settings, *, migrate: bool = True, connections: int = 1) -> Ledger:
-    """The ledger: S3MIGRATE_LEDGER's, or the embedded one, started if need be. *connections* stay open.
+    """The ledger at S3MIGRATE_LEDGER, or else the embedded one; *connections* to it stay open.
 
-    The embedded server is started again when it dies; its schema is brought up to date. A server of yours is only
-    checked.
+    The embedded server is started, restarted when it dies, and its schema is brought up to date. The schema of any
+    other server is only checked.
     """
     from executor.ledger.embedded.server import Reviver
     from executor.ledger.ledger import Ledger
@@ -86,7 +86,7 @@ def open_ledger(settings: Settings, *, migrate: bool = True, connections: int = 
 
 
 def ledger_if_any(settings: Settings) -> Ledger | None:
-    """The ledger if there is one; a plan made where nothing ever ran starts no server."""
+    """The ledger if there is one; where nothing was ever applied no server is started."""
     if settings.ledger_url is None and not (settings.state_folder / EMBEDDED_FOLDER).exists():
         return None
     return open_ledger(settings)
@@ -114,8 +114,8 @@ def open_sections(
 def open_readers(
     plan: Plan, note: Callable[[str], None], observer: RequestObserver
 ) -> Iterator[dict[str, tuple[S3Store, S3Store]]]:
-    """The stores of every section, to be read only, all with one *observer*; closed at the end. Each moves to the next
-    declared endpoint while its own is away, and *note* is told.
+    """The stores of every section, for reading only, all with one *observer*; closed at the end. Each moves to the next
+    declared endpoint while its own does not answer, and *note* is called with a message.
     """
     from storage.failover import Failover
 
@@ -151,7 +151,7 @@ def calendar_of(plan: Plan, ledger: Ledger, run: Run | None) -> Callable[[], Run
 
 
 def reading_tools(budget: int, stop: Stop) -> Tools:
-    """What verification needs besides stores and ledger: *budget* bytes of buffers, and retries until *stop*."""
+    """What verification needs besides stores and ledger: *budget* bytes of buffers, retries until *stop*."""
     from executor.attempts import Retrier
     from executor.copy.job import Tools
     from executor.machine.buffers import BufferPool, ByteBudget
@@ -169,13 +169,13 @@ class Governors:
         wait: Callable[[float], bool] | None = None,
         meters: Mapping[WhichSide, RequestMeter] | None = None,
     ) -> None:
-        """*meters*: requests are counted there, too."""
+        """*meters*: requests are measured there, too."""
         from executor.flow.side_counters import SideCounters
 
         self.by_name: dict[str, EndpointGovernor] = {}
         self.sides = {side: SideCounters() for side in SIDES}
         self._trials: list[EndpointTrials] = []
-        """Of the sides with several declared endpoints, in the order in which their stores are opened."""
+        """Those of the sides with several declared endpoints, in the order in which their stores are opened."""
         self._meters = meters
         self._clock = clock
         self._wait = wait
@@ -190,7 +190,7 @@ class Governors:
         return self.by_name[name]
 
     def observer(self, side: Side, which: WhichSide) -> RequestObserver:
-        """Observes the requests of one store of *side*, which is *which* of its pair's."""
+        """Observes the requests of one store of *side*, the *which* side of its pair."""
         from executor.flow.meters import MeteredObserver
         from executor.flow.side_counters import SideObserver
         from storage.endpoint_trials import EndpointTrials
@@ -204,9 +204,9 @@ class Governors:
         return self._trials[-1]
 
     def attach(self, opened: Iterable[tuple[Side, S3Store]]) -> Mapping[S3Store, EndpointTrials]:
-        """Let each store whose side declares several endpoints move between them, as its transfers show.
+        """Let each store whose side declares several endpoints move between them, depending on how transfers go.
 
-        *opened*: with the observers from here, in the order of these.
+        *opened*: the stores that have the observers made here, in the same order.
         """
         stores = [store for side, store in opened if len(side.endpoint_candidates) > 1]
         for trials, store in zip(self._trials, stores, strict=True):
@@ -215,7 +215,7 @@ class Governors:
 
 
 def share_descriptors(governor: Governor, stores: Mapping[str, tuple[S3Store, S3Store]]) -> None:
-    """Keep *governor*'s workers, and the connections to all origins together, within what this process may open."""
+    """Keep *governor*'s workers and all connections within the number of files that this process may open."""
     from storage.wire.connections import keep_open
 
     room = descriptors()
@@ -234,8 +234,8 @@ def preflight(
 ) -> None:
     """One LIST on each side, so that wrong credentials or a missing bucket stop the run before it starts.
 
-    Where the endpoint that the plan uses does not answer and another is declared that does, its store moves there;
-    *note* is told. *movers*: who moves a store, where it is not the store itself.
+    When the endpoint in the plan does not answer but another declared one does, its store moves there and *note* is
+    called with a message. *movers*: what moves a store, if not the store itself.
     """
 
     sides = [
@@ -251,9 +251,9 @@ def preflight(
 
 
 def _reach(store: S3Store, side: Side, mover: Movable) -> str:
-    """LIST at the first of the side's endpoints that answers; what to say of it, '' where it is the planned one.
+    """LIST at the first of the side's endpoints that answers. Returns a message if it is not the planned one, or ''.
 
-    From now on the store is no probe's any more: what it refuses of single objects it is asked for without.
+    From now on the store sends a refused read again without the headers it can do without (S3Store.dispense).
     """
     store.dispense()
     try:
@@ -281,7 +281,7 @@ def manifest_store(name: str, beside: Path, destination: Side) -> ManifestStore:
 
 
 def manifest_bucket(side: Side, prefix: str) -> ManifestStore:
-    """Manifests in the bucket of *side*, under *prefix*; no credentials are looked for before one is asked for."""
+    """Manifests in the bucket of *side*, under *prefix*; looks for no credentials until a manifest is asked for."""
     from storage.manifest_bucket import ManifestBucket
     from storage.open_store import open_store
 
@@ -289,6 +289,6 @@ def manifest_bucket(side: Side, prefix: str) -> ManifestStore:
 
 
 def probe_token(declaration: Declaration) -> str:
-    """A name for this probe's canary keys; not part of the plan."""
+    """A name for this probe's canary keys; it is not part of the plan."""
     seed = f"{declaration.sha256}{time.time_ns()}{random.random()}"  # noqa: S311 - a name, not a secret
     return hashlib.sha256(seed.encode()).hexdigest()[:16]

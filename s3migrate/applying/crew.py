@@ -31,10 +31,10 @@ from schema.process_view import EndpointView, ProcessView
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0
 REPLACED_EACH = 3
-"""How often dead processes are replaced, per process asked for; beyond that something is wrong with the machine."""
+"""Replacements of dead processes, per process asked for; more deaths mean that the machine is at fault."""
 STDERR_LINES = 60
 _DIED = frozenset({1})
-"""Exit codes that, like a signal, mean the process broke, not that the run was refused."""
+"""Exit codes that, like a signal, mean that the process crashed, not that the run was refused."""
 _ENDED = frozenset({0, FinishedWithFailures.exit_code})
 _PR_SET_PDEATHSIG = 1
 
@@ -50,7 +50,7 @@ def end_with_parent(parent: int) -> None:
 
 @dataclass(slots=True)
 class Child:
-    """One process and what it said last."""
+    """One process and its latest report."""
 
     process: subprocess.Popen[str]
     flow: ProcessView | None = None
@@ -67,9 +67,9 @@ class Ending:
     ended: bool
     """One of them completed the run, or its part of it."""
     refused: Mapping[str, Any] | None = None
-    """The diagnostic of the first that was refused or met a run-wide error."""
+    """The diagnostic of the first process that was refused or met a run-wide error."""
     broken: Sequence[str] = ()
-    """The last output of the process that died once too often."""
+    """The last output of the process for which no replacement was left."""
 
 
 class Crew:
@@ -92,11 +92,11 @@ class Crew:
         self._children = [self._start() for _ in range(count)]
 
     def run(self, progress: Callable[[], Progress | None]) -> Ending:
-        """Until every process has ended. *progress* is asked for about once a second."""
+        """Return when every process has ended; *progress* is called about once a second."""
         rounds = 0
         while self._children:
             if self._stop.wait(POLL_SECONDS):
-                threading.Event().wait(POLL_SECONDS)  # from now on a stop wakes it at once
+                threading.Event().wait(POLL_SECONDS)  # once stopping, the wait above returns at once
             self._stop.propagate()
             self._pass_signals_on()
             for child in [child for child in self._children if child.process.poll() is not None]:
@@ -146,7 +146,7 @@ class Crew:
         if code in _ENDED:
             self._ended = True
         elif code == Stopped.exit_code or self._stop.draining or self._refused or self._broken:
-            return  # it left, or was told to
+            return  # it left, or was asked to
         elif code < 0 or code in _DIED:
             self._died(child, code)
         else:
@@ -154,9 +154,9 @@ class Crew:
             self._signal_all()
 
     def _died(self, child: Child, code: int) -> None:
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else "broke"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else "crashed"
         if self._replacements <= 0:
-            self._broken = [f"process {child.process.pid} {how}, and too many before it", *child.stderr]
+            self._broken = [f"process {child.process.pid} {how}; too many have died to replace it", *child.stderr]
             self._signal_all()
             return
         self._replacements -= 1
@@ -191,7 +191,7 @@ class Crew:
                 child.diagnostic = said
 
     def _heard_waiting(self, pid: int, said: Mapping[str, Any]) -> None:
-        """Reported once when the first process waits, and once when the last one no longer does."""
+        """Report once when the first process starts to wait, and once when the last one stops waiting."""
         what, back = said["for"], said["back"]
         with self._lock:
             members = self._waiting.setdefault(what, set())
@@ -220,7 +220,7 @@ def trouble_of(said: Mapping[str, Any]) -> ObjectTrouble:
 
 
 def combined(flows: Sequence[ProcessView | None]) -> ProcessView:
-    """What several governors see, as one; None: a process that has not said anything yet."""
+    """The views of several processes added up; None is a process that has not reported yet."""
     heard = [flow for flow in flows if flow is not None]
     endpoints: dict[str, EndpointView] = {}
     for flow in heard:
@@ -232,7 +232,7 @@ def combined(flows: Sequence[ProcessView | None]) -> ProcessView:
 
 
 def patient_progress(ledger: Ledger, run_id: int) -> Progress | None:
-    """The ledger's figures; None while it is unavailable."""
+    """The run's progress; None while the ledger is unavailable."""
     try:
         return ledger.reports.progress(run_id)
     except LedgerUnavailable:

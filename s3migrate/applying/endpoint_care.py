@@ -18,7 +18,7 @@ PROBE_KEY = ".s3migrate-probe/is-the-endpoint-back"
 def care_for(
     pairs: Iterable[tuple[Side, S3Store]], trials: Mapping[S3Store, EndpointTrials]
 ) -> Mapping[str, EndpointCare]:
-    """By endpoint name, over every store of the run and the side it was opened for."""
+    """What can be done about each endpoint, by its name; *pairs* are the run's stores with the sides they serve."""
     by_name: dict[str, list[tuple[Side, S3Store]]] = {}
     for side, store in pairs:
         by_name.setdefault(endpoint_of(side), []).append((side, store))
@@ -35,14 +35,14 @@ def _care(members: list[tuple[Side, S3Store]], trials: Mapping[S3Store, Endpoint
     declared = next((side.endpoint_candidates for side, _ in members if len(side.endpoint_candidates) > 1), ())
     if not declared:
         return EndpointCare(probe)
-    # The planned one is in use; what follows it comes first, and it comes round again.
+    # The planned endpoint is in use: begin with the one after it and come back to it last.
     start = declared.index(members[0][0].endpoint_url) if members[0][0].endpoint_url in declared else 0
     ring = cycle([*declared[start + 1 :], *declared[: start + 1]])
 
     def move() -> str:
         url = next(ring)
         for side, store in members:
-            # The same server may be spelled otherwise in another pair.
+            # Another pair may spell the same server differently.
             own = [candidate for candidate in side.endpoint_candidates if server_of(candidate) == server_of(url)]
             if own:
                 trials.get(store, store).move_to(own[0])

@@ -24,7 +24,7 @@ from schema.process_view import ProcessView
 
 ROUND_SECONDS = 1.0
 COUNTED_SECONDS = 60.0
-"""So long ledger.scaling counts a worker that is not heard of any more."""
+"""How long ledger.scaling goes on counting a worker that no longer reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class FleetEnd:
     """How the fleet ended."""
 
     progress: Progress | None
-    """None: the ledger was away at the end."""
+    """None: the ledger was unavailable at the end."""
     refused: WorkerEnd | None = None
-    """The first worker that ended in a way that would come again, or that was one too many."""
+    """The first worker whose failure another would repeat, or for which no replacement was left."""
 
 
 @dataclass(slots=True)
 class Fleet:
-    """The workers of run *run_id*, *most* at the same time; each is `s3migrate WORDS`."""
+    """The workers of run *run_id*, at most *most* at once; each is `s3migrate WORDS`."""
 
     engine: Engine
     words: Sequence[str]
@@ -51,17 +51,16 @@ class Fleet:
     note: Callable[[str], None]
     refused: WorkerEnd | None = None
     broken: int = 0
-    """Workers that broke and were replaced since an object last came to its end: a long run may lose any number."""
+    """Workers that crashed since an object was last completed: a long run may lose any number in all."""
     done: int = 0
     deaths: list[float] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
     limits: RunLimits = field(default_factory=RunLimits)
-    """Only whether the calendar is closed."""
+    """Only closed_until is ever set."""
 
     def run(self) -> FleetEnd:
-        """Until the run has ended or is paused and every worker has ended, a stop has drained them, or one was refused.
-
-        While the run's calendar is closed there are no workers.
+        """Return when every worker has ended, because the run has ended or is paused, a stop drained them, or one was
+        refused. While the run's calendar is closed there are no workers.
         """
         stopped = False
         while True:
@@ -85,13 +84,13 @@ class Fleet:
         if verdict is AfterExit.RETRY:
             self.broken += 1
             self.deaths.append(self.clock())
-            self.note(f"a worker ended with {end.code}: {end.said.rpartition(chr(10))[2] or 'without a word'}")
+            self.note(f"a worker ended with {end.code}: {end.said.rpartition(chr(10))[2] or 'it printed nothing'}")
         comes_again = verdict is AfterExit.PERSON and end.code != ExitCode.FAILURES
         if comes_again or self.broken > REPLACED_EACH * self.most:
             self.refused = self.refused or end
 
     def _progress(self) -> Progress | None:
-        """As the ledger knows it, shown; None while it is away. Leases that ran out are free again afterwards."""
+        """Release expired leases, then read and show the progress; None while the ledger is unavailable."""
         try:
             self.ledger.leases.reap(self.run_id)
             if not self.engine.placed():
@@ -107,8 +106,8 @@ class Fleet:
         self.events.progress(progress, ProcessView(0, f"{self.engine.placed()} workers placed"))
         return progress
 
-    def _mourned(self) -> int:
-        """Workers that broke so lately that the ledger may still count them."""
+    def _lately_dead(self) -> int:
+        """Workers that crashed so recently that the ledger may still count them."""
         now = self.clock()
         self.deaths = [at for at in self.deaths if now - at < COUNTED_SECONDS]
         return len(self.deaths)
@@ -118,20 +117,20 @@ class Fleet:
             scaling = self.ledger.workers.scaling(self.run_id)
         except LedgerUnavailable:
             return
-        for _ in range(desired(scaling, self.engine.placed(), self.most, mourned=self._mourned())):
+        for _ in range(desired(scaling, self.engine.placed(), self.most, lately_dead=self._lately_dead())):
             self.engine.place(self.words)
 
 
-def desired(scaling: Scaling | None, placed: int, most: int, *, mourned: int) -> int:
-    """How many workers to place beside the *placed* ones, which may not all have joined yet.
+def desired(scaling: Scaling | None, placed: int, most: int, *, lately_dead: int) -> int:
+    """How many workers to add to the *placed* ones, some of which may not have joined yet.
 
-    Workers that somebody else started count as well; of those the ledger counts, *mourned* may be dead.
+    Workers started by others count as well; up to *lately_dead* of those in *scaling* are dead.
     """
     if scaling is None:
         return 0
-    return max(0, min(scaling.desired_workers, most) - max(placed, scaling.workers - mourned))
+    return max(0, min(scaling.desired_workers, most) - max(placed, scaling.workers - lately_dead))
 
 
 def _after(code: int) -> AfterExit:
-    """What to do about a worker that ended with *code*; a signal, or a code of somebody else's, may not come again."""
+    """What to do about a worker that ended with *code*; after a signal or a code that is not ours, try again."""
     return {int(known): known.then for known in ExitCode}.get(code, AfterExit.RETRY)

@@ -1,24 +1,24 @@
-"""advise: what more workers, fewer, or another limit would bring a run."""
+"""advise: what more or fewer workers, or another limit, would do for a run."""
 
 from __future__ import annotations
 
 import click
 
-from s3migrate.commands.common import chosen_run, json_lines, told_as_json
+from s3migrate.commands.common import chosen_run, json_errors, json_lines
 from s3migrate.settings import read_settings
 from s3migrate.views.advice import advice_figures, advise
 from s3migrate.views.why import why_of
 from s3migrate.wiring import open_ledger
 
 
-@click.command("advise", short_help="What more or fewer workers would bring a run.")
+@click.command("advise", short_help="What more or fewer workers would do for a run.")
 @click.argument("run_id", metavar="RUN", type=int, required=False)
-@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", help="How it is told.")
-@told_as_json
+@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@json_errors
 def advise_command(run_id: int | None, shape: str) -> None:
-    """What another number of workers would bring RUN (default: the latest), by what it has been seen to do.
+    """What another number of workers would do for RUN (default: the latest), judged by how it has gone so far.
 
-    Never more workers than its endpoints were seen to bear. Exit 0 whatever the advice.
+    Never advises more workers than its endpoints have been seen to bear. Exit 0 whatever the advice.
     """
     ledger = open_ledger(read_settings())
     try:

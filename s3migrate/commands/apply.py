@@ -1,4 +1,4 @@
-"""apply: accept or resume a plan's run, work on it, say how it ended."""
+"""apply: accept or resume a plan's run, work on it, report how it ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from s3migrate.applying.crew import Crew, end_with_parent, patient_progress
 from s3migrate.applying.endpoint_care import care_for
 from s3migrate.applying.engines.choice import engine_of
 from s3migrate.applying.fleet import Fleet
-from s3migrate.commands.common import emitter, json_option, plan_argument, quiet_option, read_plan, say, told_as_json
+from s3migrate.commands.common import emitter, json_errors, json_option, plan_argument, quiet_option, read_plan, say
 from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
 from s3migrate.plan_url import PlanUrl
@@ -57,7 +57,7 @@ from storage.endpoint_trials import EndpointTrials
 from storage.s3.store import S3Store
 
 MAX_WORKERS = 512
-"""Threads one process may grow to; each costs about 100 KiB besides its buffers."""
+"""Most threads of one process; each costs about 100 KiB besides its buffers."""
 NOBODY = Blamed()
 
 
@@ -70,18 +70,18 @@ def asked_for(_context: object, _option: object, text: str) -> int | None:
     return int(text)
 
 
-@click.command("apply", short_help="Carry out a plan, or go on where it stopped.")
+@click.command("apply", short_help="Carry out a plan, or resume its run.")
 @plan_argument
 @click.option("--expect-plan-id", metavar="HEX", help="Refuse any other plan (also S3MIGRATE_EXPECT).")
-@click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches alone.")
+@click.option("--only", multiple=True, metavar="STAGE|BATCH", help="Work on these stages or batches only.")
 @click.option("--processes", callback=asked_for, default="auto", metavar="N|auto", help="Processes; auto: by cores.")
-@click.option("--engine", metavar="URL", help="Who runs the workers: local, dask://HOST:PORT, ray://HOST:PORT, slurm.")
+@click.option("--engine", metavar="URL", help="Where workers run: local, dask://HOST:PORT, ray://HOST:PORT, slurm.")
 @click.option("--leave-when-idle", is_flag=True, help="Exit 0 when nothing is left to start, even while others work.")
 @quiet_option
 @click.option("--metrics", "metrics_at", metavar="ADDR", help="Serve this process's Prometheus metrics at HOST:PORT.")
-@click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's number.")
+@click.option("--one-of", type=(click.IntRange(1), int), hidden=True, help="Processes, and the parent's PID.")
 @json_option
-@told_as_json
+@json_errors
 def apply_command(  # click passes one argument for each option
     *,
     plan_path: Path | PlanUrl,
@@ -119,8 +119,9 @@ def apply_command(  # click passes one argument for each option
     try:
         preflight(stores, plan, say, movers=trials)
         with closing_but_abandoned(open_ledger(settings, connections=POOLED), stop) as ledger:
-            told = JsonRun(emit) if emit else _told(plan, ledger, live=settings.stderr_is_terminal, quiet=quiet)
-            events = _counted(metered, told)
+            live = settings.stderr_is_terminal
+            view = JsonRun(emit) if emit else _human_view(plan, ledger, live=live, quiet=quiet)
+            events = _counted(metered, view)
             asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
             count = 1 if one_of or metrics_at else processes or _processes_for(plan)
             if engine is not None:
@@ -146,7 +147,7 @@ def _processes_for(plan: Plan) -> int:
 
 
 def _concluded(progress: Progress, blamed: Blamed, emit: Callable[[dict[str, Any]], None] | None) -> int:
-    """The last line of what was done, and its exit code. Raises what `conclude` raises."""
+    """Print the closing line; returns the exit code. Raises what `conclude` raises."""
     if emit:
         emit({"type": "run_complete", **figures(progress)})
     else:
@@ -155,12 +156,12 @@ def _concluded(progress: Progress, blamed: Blamed, emit: Callable[[dict[str, Any
 
 
 def _metered(address: str | None, processes: int | None) -> tuple[Metered | None, Governors]:
-    """What observes the requests, and with `--metrics` the place where they are served. Raises UsageError."""
+    """The governors that observe the requests and, with `--metrics`, what is served of them. Raises UsageError."""
     if address is None:
         return None, Governors()
     if processes is not None and processes > 1:
         raise UsageError("--metrics serves one process: start each with an address of its own instead of --processes")
-    from s3migrate.watching.metrics_server import serve_metrics  # and prometheus-client, which nobody else needs
+    from s3migrate.watching.metrics_server import serve_metrics  # imports prometheus-client, needed here only
 
     meters = {side: RequestMeter() for side in SIDES}
     governors = Governors(meters=meters)
@@ -175,14 +176,14 @@ def _metered(address: str | None, processes: int | None) -> tuple[Metered | None
 
 
 def _counted(metered: Metered | None, events: Events) -> Events:
-    """*events*, and with `--metrics` what they tell is counted."""
+    """*events*; with `--metrics` its retries are counted."""
     if metered is None:
         return events
     return CountedEvents(events, metered.retries)
 
 
-def _told(plan: Plan, ledger: Ledger, *, live: bool, quiet: bool) -> Events:
-    """Who shows people what happens."""
+def _human_view(plan: Plan, ledger: Ledger, *, live: bool, quiet: bool) -> Events:
+    """What shows the run to people."""
     many = len(plan.sections) > 1
     if quiet:
         return QuietRun(many=many)
@@ -207,7 +208,7 @@ class _Asked:
     ledger: Ledger
     settings: Settings
     only: tuple[str, ...]
-    """Stages or batches; empty: all."""
+    """Stages or batches; empty means all."""
     events: Events
     stop: Stop
     leave_when_idle: bool
@@ -219,7 +220,7 @@ class _Ends(NamedTuple):
     stores: Mapping[str, tuple[S3Store, S3Store]]
     governors: Governors
     window: Window
-    """Through which the process may be looked into."""
+    """What `--metrics` serves of the running process."""
     trials: Mapping[S3Store, EndpointTrials]
     """Of the stores with several declared endpoints."""
 
@@ -266,7 +267,7 @@ def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) 
 
 
 def _accepted(asked: _Asked) -> Run:
-    """The plan's run, which others will carry out: accepted or resumed, and told. Raises what Runs.accept refuses."""
+    """Accept or resume the plan's run, for other processes to carry out. Raises what Runs.accept raises."""
     plan, ledger = asked.plan, asked.ledger
     chosen_batches(plan, frozenset(asked.only) or None)
     run = ledger.runs.accept(plan, list(chunks_of(plan)), who=asked.settings.who, tool_version=__version__)
@@ -275,7 +276,7 @@ def _accepted(asked: _Asked) -> Run:
 
 
 def _words(asked: _Asked, plan_path: Path | PlanUrl) -> list[str]:
-    """What each process that carries out the run is told, after `s3migrate`."""
+    """The arguments of `s3migrate` for each process that carries out the run."""
     only = [word for name in asked.only for word in ("--only", name)]
     return ["apply", str(plan_path), "--json", "--processes", "1", "--expect-plan-id", asked.plan.plan_id, *only]
 
@@ -283,7 +284,7 @@ def _words(asked: _Asked, plan_path: Path | PlanUrl) -> list[str]:
 def _supervise(
     asked: _Asked, plan_path: Path | PlanUrl, processes: int, *, emit: Callable[[dict[str, Any]], None] | None
 ) -> Progress | int:
-    """Start the processes and watch over them; the run's progress at the end, or the exit code of a refusal."""
+    """Start the processes and supervise them; returns the run's progress at the end, or the exit code of a refusal."""
     ledger, run = asked.ledger, _accepted(asked)
     command = [sys.executable, "-m", "s3migrate", *_words(asked, plan_path)]
     command += ["--one-of", str(processes), str(os.getpid())]
@@ -313,7 +314,7 @@ def _place(
     most: int,
     emit: Callable[[dict[str, Any]], None] | None,
 ) -> Progress | int:
-    """Let the engine run as many workers as the run can use; its progress at the end, or a refusal's exit code."""
+    """Have the engine run as many workers as the run can use; returns the progress, or a refusal's exit code."""
     run_id = _accepted(asked).run_id
     refuse_paused(asked.ledger, asked.ledger.reports.progress(run_id))
     engine = engine_of(engine_name, most)
@@ -366,7 +367,9 @@ def _apply_settings(asked: _Asked, budget: int) -> ApplySettings:
 def check_approved(plan: Plan, expected: str | None) -> None:
     """Raises NotApproved for a plan other than *expected* or an unaccepted loss, GuardExceeded for its guards."""
     if expected is not None and expected.removeprefix("sha256:") != plan.plan_id.removeprefix("sha256:"):
-        raise NotApproved(f"this plan is {plan.plan_id}, approved was {expected}; apply the plan that was reviewed")
+        raise NotApproved(
+            f"this plan is {plan.plan_id}, but the approved one is {expected}; apply the plan that was reviewed"
+        )
     refused = [
         f"{section.id}: {loss.id} ({loss.text})"
         for section in plan.sections
@@ -385,7 +388,7 @@ def check_approved(plan: Plan, expected: str | None) -> None:
 def conclude(progress: Progress, blamed: Blamed = NOBODY) -> int:
     """0 when every object arrived. Raises FinishedWithFailures, StalePlan.
 
-    *blamed*: of the run, where objects were never tried.
+    *blamed*: what kept objects from being tried, if any were not.
     """
     if progress.state is RunState.SUPERSEDED:
         raise StalePlan(f"run {progress.run_id} was superseded by a newer plan; apply that one")

@@ -1,4 +1,4 @@
-"""check: whether a plan and its manifests are whole, without any network."""
+"""check: whether a plan and its manifests are intact, without any network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import json_lines, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.commands.common import json_errors, json_lines, json_option, plan_argument, read_plan
 from s3migrate.plan_url import PlanUrl
 from s3migrate.views.plan_text import summary_of
 from schema.errors import IntegrityRefused
@@ -18,7 +18,7 @@ from schema.formats.quantities import counted_text
 @click.command("check", short_help="Check a plan and its manifests, offline.")
 @plan_argument
 @json_option
-@told_as_json
+@json_errors
 def check_command(plan_path: Path | PlanUrl, as_json: bool) -> None:
     """Check PLAN offline: schema, plan_id, sums, DAG, guards, and every manifest's digest, order and counts."""
     plan, manifests = read_plan(plan_path)

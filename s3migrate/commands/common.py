@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 JSON_LINES = "s3migrate.json_lines"
-"""Its place in click's context."""
+"""The key in click's context under which the writer is kept."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 
@@ -39,7 +39,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 class PlanPlace(click.ParamType[Any]):
-    """A plan's file, or s3://BUCKET/KEY of one that was published."""
+    """A plan file, or the s3://BUCKET/KEY of a published plan."""
 
     name = "plan"
 
@@ -57,7 +57,7 @@ PLAN_PLACE = PlanPlace()
 plan_argument = click.argument("plan_path", metavar="PLAN", type=PLAN_PLACE)
 
 
-def told_as_json(command: Callable[P, int | None]) -> Callable[P, int]:
+def json_errors(command: Callable[P, int | None]) -> Callable[P, int]:
     """Report a command's MigrationErrors as a JSON line, too, when --json was given. Returns the exit code."""
 
     @wraps(command)
@@ -76,7 +76,7 @@ def read_plan(path: Path | PlanUrl) -> tuple[Plan, ManifestStore]:
         from s3migrate.plan_bucket import fetch
 
         return fetch(path)
-    from schema.files.planfile import load_plan  # and the validation with it, of which `status` has no need
+    from schema.files.planfile import load_plan  # imports the validation, which `status` does not need
 
     beside = path.absolute().parent
     plan = load_plan(path, lambda name, destination: manifest_store(name, beside, destination))
@@ -84,8 +84,8 @@ def read_plan(path: Path | PlanUrl) -> tuple[Plan, ManifestStore]:
 
 
 def plan_of_run(run: Run, path: Path | PlanUrl | None) -> tuple[Plan, ManifestStore]:
-    """The plan file of *run* with its manifests: *path*, or the one in plans/. Raises UsageError when it is another."""
-    # Others in plans/ may be damaged, or of another version: they are not read.
+    """The plan of *run* with its manifests, from *path* or from plans/. Raises UsageError when it is not there."""
+    # Other files in plans/ may be damaged or of another version: they are not parsed.
     here = sorted(Path("plans").glob("*.plan.yaml"))
     named = (each for each in here if run.plan_id in each.read_text("utf-8", "replace"))
     for candidate in named if path is None else (path,):
@@ -103,7 +103,7 @@ def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
     if run_id is None:
         latest = ledger.runs.latest()
         if latest is None:
-            raise UsageError("the ledger has no run yet; `s3migrate apply PLAN` begins one")
+            raise UsageError("the ledger has no run yet; `s3migrate apply PLAN` starts one")
         return latest
     for run in ledger.runs.all():
         if run.run_id == run_id:
@@ -127,7 +127,7 @@ def follow_output(settings: Settings, *, silent: bool) -> bool:
 
 
 def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:
-    """Where JSON lines go, if anywhere."""
+    """Writes one JSON line; None without --json."""
     return json_lines().emit if as_json else None
 
 
@@ -139,7 +139,7 @@ def waits_told(emit: Callable[[dict[str, Any]], None] | None) -> HumanRun | Json
 
 
 def json_lines() -> JsonLines:
-    """The running command's one writer of JSON lines."""
+    """The one writer of JSON lines of the running command."""
     meta = click.get_current_context().meta
     if JSON_LINES not in meta:
         meta[JSON_LINES] = JsonLines()

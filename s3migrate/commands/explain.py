@@ -1,4 +1,4 @@
-"""explain: everything known of one key."""
+"""explain: everything known about one key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ChunkKind, ChunkState, Lane, Outcome
-from s3migrate.commands.common import PLAN_PLACE, json_lines, json_option, read_plan, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, json_errors, json_lines, json_option, read_plan
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.wiring import ledger_if_any
@@ -21,15 +21,15 @@ from schema.formats.escape import from_one_line, one_line
 from schema.plan import SOURCE_ACTIONS, Entry, Plan
 
 
-@click.command("explain", short_help="Everything known of one key.")
+@click.command("explain", short_help="Everything known about one key.")
 @click.argument("key")
 @click.option("--plan", "plan_path", metavar="PLAN", type=PLAN_PLACE, help="[the only plans/*.plan.yaml]")
 @json_option
-@told_as_json
+@json_errors
 def explain_command(key: str, plan_path: Path | PlanUrl | None, as_json: bool) -> None:
-    """What the plan decided for KEY and why, and what the ledger knows of it.
+    """What the plan decided for KEY and why, and what the ledger knows about it.
 
-    KEY is a source or a destination key, whole, spelled as s3migrate shows it (\\n, \\x1b... for odd characters).
+    KEY is a complete source or destination key, spelled as s3migrate shows it (\\n, \\x1b... for control characters).
     """
     try:
         wanted = from_one_line(key)
@@ -55,7 +55,7 @@ def explain_command(key: str, plan_path: Path | PlanUrl | None, as_json: bool) -
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """For people: a line a fact; a row of the ledger on its own line, without what is empty in it."""
+    """One line per fact; a ledger row has its own line, without its empty columns."""
     for name, value in facts.items():
         rows = value if isinstance(value, list) else [value]
         for row in rows:
@@ -90,7 +90,7 @@ def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, *, keys:
                 if ledger is not None and run is not None:
                     facts |= _in_words(ledger.reports.explain(run.run_id, batch_no, ord))
                 else:
-                    facts["ledger"] = "the plan was not applied yet"
+                    facts["ledger"] = "the plan has not been applied yet"
                 yield facts
     for section in plan.sections:
         for name, digest in section.side_manifests.items():
@@ -100,7 +100,7 @@ def _known(plan: Plan, manifests: ManifestStore, ledger: Ledger | None, *, keys:
 
 
 def _in_words(facts: dict[str, Any]) -> dict[str, Any]:
-    """The ledger's rows with the names of their numbers."""
+    """The ledger's rows with names instead of enum numbers."""
     completion = facts["completion"]
     if completion is not None:
         completion = {**completion, "outcome": Outcome(completion["outcome"]).name.lower()}

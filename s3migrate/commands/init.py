@@ -17,7 +17,7 @@ _TIMEOUTS = "\n".join(f"#   {name}: {getattr(DEFAULT_TIMEOUTS, name)}s" for name
 
 
 def example() -> str:
-    """The commented declaration, with the limits and timeouts there are."""
+    """The commented declaration, with every limit and timeout."""
     text = _TEMPLATE.read_text(encoding="utf-8")
     return text.replace("# @LIMITS@", _LIMITS).replace("# @TIMEOUTS@", _TIMEOUTS)
 

@@ -8,7 +8,7 @@ from executor.ledger.database import ledger_url
 from executor.ledger.embedded.server import ServerState
 from executor.ledger.embedded.watcher import read_idle
 from executor.ledger.upkeep.migrate import ROLES, script
-from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
+from s3migrate.commands.common import chosen_run, json_errors, json_lines, json_option
 from s3migrate.settings import read_settings
 from s3migrate.wiring import embedded, open_ledger
 from schema.errors import LedgerSchemaError, LedgerUnavailable
@@ -22,7 +22,7 @@ def ledger_group() -> None:
 
 
 @ledger_group.command("migrate")
-@told_as_json
+@json_errors
 def migrate() -> None:
     """Bring the ledger's schema up to date."""
     ledger = open_ledger(read_settings(), migrate=False)
@@ -35,9 +35,9 @@ def migrate() -> None:
 
 @ledger_group.command("check")
 @click.argument("run_id", metavar="RUN", type=int, required=False)
-@told_as_json
+@json_errors
 def check(run_id: int | None) -> None:
-    """Recompute the audit chain and the digests of RUN (default: the latest); any altered row is named."""
+    """Recompute the audit chain and the digests of RUN (default: the latest); names every altered row."""
     ledger = open_ledger(read_settings(), migrate=False)
     try:
         ledger.schema.check()
@@ -52,12 +52,12 @@ def check(run_id: int | None) -> None:
 @ledger_group.command("prune")
 @click.argument("run_id", metavar="RUN", type=int)
 @json_option
-@told_as_json
+@json_errors
 def prune(run_id: int, as_json: bool) -> None:
-    """Give back the space of what RUN, which has ended, needs no more.
+    """Free the space of rows that RUN, which must have ended, no longer needs.
 
-    Kept are its plan, every completion and verification, and the audit chain: certificates, `ledger check`, `explain`
-    and later plans work as before. Gone are failed attempts of objects that arrived since, and the run's history.
+    Its plan, every completion and verification, and the audit chain are kept: certificates, `ledger check`, `explain`
+    and later plans work as before. Failed attempts at objects that arrived later and the run's history are removed.
     """
     settings = read_settings()
     ledger = open_ledger(settings)
@@ -77,14 +77,14 @@ def prune(run_id: int, as_json: bool) -> None:
 
 @ledger_group.command("sql")
 @click.option("--roles", is_flag=True, help="The roles and their rights instead: owner, worker, reader.")
-@told_as_json
+@json_errors
 def sql(roles: bool) -> None:
-    """Print the SQL of the schema, for a DBA, then that of the roles, with which a worker owns nothing."""
+    """Print the SQL of the schema, for a DBA; with --roles, of the roles under which a worker owns nothing."""
     click.echo(ROLES.read_text() if roles else script(), nl=False)
 
 
 @ledger_group.command("url")
-@told_as_json
+@json_errors
 def url() -> None:
     """Print the ledger's address, without a password."""
     settings = read_settings()
@@ -95,7 +95,7 @@ def url() -> None:
 
 
 @ledger_group.command("stop")
-@told_as_json
+@json_errors
 def stop() -> None:
     """Stop the embedded server; the next command that needs it starts it again."""
     server = embedded(read_settings())
@@ -104,12 +104,12 @@ def stop() -> None:
         return
     server.stop()
     if server.state() is not ServerState.STOPPED:
-        raise LedgerUnavailable(f"the server of the ledger in {server.data} (pid {server.process()}) does not end")
+        raise LedgerUnavailable(f"the ledger's server in {server.data} (pid {server.process()}) does not stop")
     click.echo("Stopped.")
 
 
 @ledger_group.command("status")
-@told_as_json
+@json_errors
 def status() -> None:
     """Whether the embedded server runs, and until when. Starts nothing."""
     settings = read_settings()
@@ -127,5 +127,5 @@ def status() -> None:
 _STATES = {
     ServerState.STOPPED: "Not running; the next command that needs it starts it.",
     ServerState.RUNNING: "Running (pid {pid}).",
-    ServerState.UNREACHABLE: "Running (pid {pid}), but it cannot be reached; the next command starts it anew.",
+    ServerState.UNREACHABLE: "Running (pid {pid}), but it cannot be reached; the next command restarts it.",
 }

@@ -13,10 +13,10 @@ from s3migrate.commands.common import (
     PLAN_PLACE,
     emitter,
     follow_output,
+    json_errors,
     json_option,
     quiet_option,
     read_plan,
-    told_as_json,
 )
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import Settings, read_settings
@@ -41,19 +41,19 @@ from storage.port import Believe
     type=click.IntRange(1, 64),
     default=4,
     show_default=True,
-    help="LIST requests at once, each side.",
+    help="LIST requests in flight per side.",
 )
 @click.option(
     "--believe",
     type=click.Choice([each.value for each in Believe]),
     default=Believe.LISTING.value,
     show_default=True,
-    help="Where a source object's size and ETag come from; 'head' asks each one.",
+    help="Where a source object's size and ETag come from; 'head' sends one request per object.",
 )
-@click.option("--fresh", is_flag=True, help="List everything, also where an interrupted plan could be gone on with.")
+@click.option("--fresh", is_flag=True, help="List everything again, even where an interrupted plan could be resumed.")
 @quiet_option
 @json_option
-@told_as_json
+@json_errors
 def plan_command(  # click passes one argument for each option
     *,
     declaration_path: Path,
@@ -69,7 +69,7 @@ def plan_command(  # click passes one argument for each option
     """List both sides of DECLARATION and write the plan, to be reviewed, and its manifests.
 
     Nothing is copied. The probe writes a few canary objects under .s3migrate-probe/ at the destination and removes
-    them. Planning again with nothing changed rewrites nothing. A killed plan goes on where its listings were.
+    them. Planning again with nothing changed rewrites nothing. A killed plan resumes its listings.
     """
     settings = read_settings()
     lines = _lines(settings, silent=quiet or as_json)
@@ -119,7 +119,7 @@ def _base(path: Path, named: Path | PlanUrl | None, declaration: Declaration) ->
 
 
 def _lines(settings: Settings, *, silent: bool) -> PlanLines:
-    """Who shows people how far planning is."""
+    """What shows people how far planning has come."""
     live = follow_output(settings, silent=silent)
     return PlanLines(_silent if silent else partial(click.echo, err=True), time.monotonic, live)
 

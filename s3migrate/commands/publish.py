@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import json_lines, json_option, plan_argument, read_plan, told_as_json
+from s3migrate.commands.common import json_errors, json_lines, json_option, plan_argument, read_plan
 from s3migrate.plan_bucket import publish
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
@@ -17,13 +17,14 @@ from schema.errors import UsageError
 @plan_argument
 @click.argument("to", metavar="s3://BUCKET/PREFIX")
 @json_option
-@told_as_json
+@json_errors
 def publish_command(plan_path: Path | PlanUrl, to: str, as_json: bool) -> None:
     """Put PLAN and its manifests under s3://BUCKET/PREFIX, where `apply s3://...` finds them on any machine.
 
-    The bucket is AWS's and opened by botocore's chain, unless S3MIGRATE_PLAN_ENDPOINT, S3MIGRATE_PLAN_REGION and
-    S3MIGRATE_PLAN_CREDENTIALS (the prefix of variables, as in `credentials: {env: PREFIX}`) say otherwise. The name of
-    the plan there is its id; give the id to `apply --expect-plan-id` as well, so that it is the one that was reviewed.
+    The bucket is on AWS and opened with botocore's credential chain, unless S3MIGRATE_PLAN_ENDPOINT,
+    S3MIGRATE_PLAN_REGION and S3MIGRATE_PLAN_CREDENTIALS (the prefix of variables, as in `credentials: {env: PREFIX}`)
+    say otherwise. The plan is named by its id; pass that to `apply --expect-plan-id`, too, so that only the plan that
+    was reviewed is applied.
     """
     try:
         place = PlanUrl.parse(to)

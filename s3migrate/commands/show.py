@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import PLAN_PLACE, plan_argument, read_plan, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, json_errors, plan_argument, read_plan
 from s3migrate.plan_url import PlanUrl
 from s3migrate.views.kubernetes import resources_patch
 from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_text
@@ -26,14 +26,14 @@ from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
 
 FORMS = ("text", "json", "md", "html", "gitlab", "k8s-resources")
 OBJECT_FORMS = ("text", "json")
-"""Of --batch and --action."""
-Known = tuple[Plan, ManifestStore]
+"""The formats of --batch and --action."""
+LoadedPlan = tuple[Plan, ManifestStore]
 """A plan and where its manifests are."""
 
 
 @click.command("show", short_help="Render a plan, or one of its batches.")
 @plan_argument
-@click.option("--base", "base_path", type=PLAN_PLACE, help="With md and html: the plan before.")
+@click.option("--base", "base_path", type=PLAN_PLACE, help="With md and html: the plan to compare with.")
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of stdout.")
 @click.option(
@@ -43,7 +43,7 @@ Known = tuple[Plan, ManifestStore]
 @click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="Objects shown of a batch or an action."
 )
-@told_as_json
+@json_errors
 def show_command(  # click passes one argument for each option
     *,
     plan_path: Path | PlanUrl,
@@ -54,7 +54,7 @@ def show_command(  # click passes one argument for each option
     action: str | None,
     limit: int,
 ) -> None:
-    """Render PLAN for people (text, md, html) or machines (json, gitlab: the numbers of a merge request's widget)."""
+    """Render PLAN for people (text, md, html) or machines (json; gitlab: the figures of a merge request's widget)."""
     if (action is not None or batch_id is not None) and (output is not None or form not in OBJECT_FORMS):
         raise UsageError(
             "--batch and --action list objects on stdout, with --format text or json: leave out -o and other formats"
@@ -76,8 +76,8 @@ def show_command(  # click passes one argument for each option
             raise LocalDiskError(f"cannot write {output}: {error.strerror}") from error
 
 
-def _rendered(plan: Known, path: Path | PlanUrl, before: Known | None, *, form: str) -> str:
-    """The plan at *path* in one of FORMS; *before* is the plan it is compared to, where it is."""
+def _rendered(plan: LoadedPlan, path: Path | PlanUrl, before: LoadedPlan | None, *, form: str) -> str:
+    """The plan at *path* in one of FORMS, compared with *before* if that is given."""
     if form == "json":
         return json.dumps(plan_json(plan[0]), indent=1)
     if form == "gitlab":
@@ -91,7 +91,7 @@ def _rendered(plan: Known, path: Path | PlanUrl, before: Known | None, *, form: 
     if form == "md":
         changes = None if compared is None else list(changes_markdown(compared))
         return plan_markdown(plan[0], path, sample, changes=changes)
-    from s3migrate.views.review.plan_html import plan_html  # and jinja2 with it, of which no other form has need
+    from s3migrate.views.review.plan_html import plan_html  # imports jinja2, which no other format needs
 
     return plan_html(plan[0], path, sample, changes=None if compared is None else list(changes_text(compared)))
 
@@ -133,7 +133,7 @@ def _show_action(plan: Plan, manifests: ManifestStore, action: Action, *, limit:
 
 
 def _show_entry(ord: int, entry: Entry, travels: Mapping[str, str], *, form: str) -> None:
-    """One line; *travels* is how, where that is known."""
+    """Print one line; *travels* says how the object travels, if that is known."""
     if form == "json":
         click.echo(json.dumps({"ord": ord, **entry._asdict(), "target": entry.target, **travels}))
         return

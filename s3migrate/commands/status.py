@@ -12,7 +12,7 @@ import click
 from executor.flow.limits import AS_PLANNED
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, FailedObject, Pause
-from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
+from s3migrate.commands.common import chosen_run, json_errors, json_lines, json_option
 from s3migrate.console.json_lines import JsonLines
 from s3migrate.settings import read_settings
 from s3migrate.views.ending import named_text
@@ -26,13 +26,12 @@ from schema.limits import CLOSED, LIMITS, Closure, closed_at, closed_text
 
 WATCH_SECONDS = 2.0
 FAILURES_SHOWN = 20
-FAILURES_TOLD = 10_000
-"""With --json."""
+FAILURES_IN_JSON = 10_000
 
 
 @click.command("status", short_help="Progress, outcomes, failures, flow.")
 @click.argument("run_id", metavar="RUN", type=int, required=False)
-@click.option("--all", "all_runs", is_flag=True, help="Every run, a line each.")
+@click.option("--all", "all_runs", is_flag=True, help="Every run, one line each.")
 @click.option(
     "--serve",
     "serve_at",
@@ -43,7 +42,7 @@ FAILURES_TOLD = 10_000
 )
 @click.option("--watch", is_flag=True, help="Repeat every two seconds until the run ends.")
 @json_option
-@told_as_json
+@json_errors
 def status_command(*, run_id: int | None, all_runs: bool, serve_at: str | None, watch: bool, as_json: bool) -> None:
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
     settings = read_settings()
@@ -51,9 +50,9 @@ def status_command(*, run_id: int | None, all_runs: bool, serve_at: str | None, 
     lines = json_lines() if as_json else None
     try:
         if serve_at is not None:
-            from s3migrate.watching.serving import serve  # and the libraries of a server, which nobody else needs
+            from s3migrate.watching.serving import serve  # imports a web server, needed here only
 
-            for name in (signal.SIGINT, signal.SIGTERM):  # also where whoever started this ignores them
+            for name in (signal.SIGINT, signal.SIGTERM):  # even if the parent process ignores them
                 signal.signal(name, signal.default_int_handler)
             serve(ledger, serve_at, token=settings.serve_token)
             return
@@ -88,7 +87,7 @@ def _list(ledger: Ledger, lines: JsonLines | None) -> None:
 
 def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -> bool:
     progress = ledger.reports.progress(run_id)
-    most = FAILURES_SHOWN if lines is None else FAILURES_TOLD
+    most = FAILURES_SHOWN if lines is None else FAILURES_IN_JSON
     failures = ledger.reports.failures(run_id, most)
     drifted = ledger.reports.left_alone(run_id, most) if progress.drifted else []
     workers = ledger.workers.present(run_id) if progress.state not in ENDED else []
@@ -115,7 +114,7 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
             f"run {run_id} ({one_line(progress.name)}) is {progress.state.name.lower()}: "
             + progress_line(progress, None, rate)
         )
-        for line in _standing_still(run_id, pause, closed):
+        for line in _why_stopped(run_id, pause, closed):
             click.echo(f"  {line}")
         outcomes = ", ".join(f"{o.name.lower()} {count_text(n)}" for o, n in progress.by_outcome.items() if n)
         if outcomes:
@@ -127,7 +126,7 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
         if scaling is not None:
             click.echo(f"  {scaling_text(scaling)}")
         if progress.verified or progress.verify_failed:
-            click.echo(f"  proven on the way: {progress.verified}, not proven: {progress.verify_failed}")
+            click.echo(f"  proven between stages: {progress.verified}, not proven: {progress.verify_failed}")
         for name, figure in sorted(progress.limits.items()):
             if figure != AS_PLANNED:
                 text = LIMITS[name].text if name in LIMITS else str  # a newer version may know more
@@ -142,12 +141,12 @@ def _show(ledger: Ledger, run_id: int, rate: Rate, *, lines: JsonLines | None) -
     return progress.state in ENDED
 
 
-def _standing_still(run_id: int, pause: Pause | None, closed: Closure | None) -> Iterator[str]:
-    """Why nothing runs, and what a person can do about it."""
+def _why_stopped(run_id: int, pause: Pause | None, closed: Closure | None) -> Iterator[str]:
+    """Why nothing runs, and what to do about it."""
     if pause is not None:
         yield (
             f"paused by {one_line(pause.who)} at {pause.since:%Y-%m-%d %H:%M:%S} UTC; "
-            f"`s3migrate resume {run_id}` lets it go on"
+            f"`s3migrate resume {run_id}` lifts the pause"
         )
     if closed is not None:
         yield f"its calendar is {closed_text(closed.ends)}; `s3migrate limit {run_id} {CLOSED}=none` opens it"
@@ -157,4 +156,4 @@ def _echo_objects(what: str, found: Sequence[FailedObject], total: int) -> None:
     for failed in found:
         click.echo(f"  {what}: {named_text(failed)}: {failed.error_code}: {one_line(failed.message)}")
     if total > len(found):
-        click.echo(f"  {what}: and {count_text(total - len(found))} more (--json tells of {count_text(FAILURES_TOLD)})")
+        click.echo(f"  {what}: and {count_text(total - len(found))} more (--json lists {count_text(FAILURES_IN_JSON)})")

@@ -23,12 +23,12 @@ from executor.verify.run import Looked, Tallies, VerifyRun, ignore_progress
 from s3migrate.commands.common import (
     emitter,
     follow_output,
+    json_errors,
     json_option,
     plan_argument,
     quiet_option,
     read_plan,
     say,
-    told_as_json,
     waits_told,
 )
 from s3migrate.plan_url import PlanUrl
@@ -40,9 +40,9 @@ from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
 
-NEVER_APPLIED = "This plan was not applied with this ledger: none of its objects counts as copied."
+NEVER_APPLIED = "This plan was not applied with this ledger: none of its objects count as copied."
 FINDINGS_SHOWN = 20
-"""Of each verdict, to people."""
+"""Of each verdict, on the terminal."""
 MOVED_BY_ANOTHER_PLAN = frozenset(
     {
         MismatchKind.MISSING,
@@ -57,7 +57,9 @@ MOVED_BY_ANOTHER_PLAN = frozenset(
 @click.command("verify", short_help="Prove that source and destination are equal.")
 @plan_argument
 @click.option("--level", type=click.Choice([level.value for level in Depth]), default="head", show_default=True)
-@click.option("--sample", type=click.IntRange(1), help="Look at this many objects only (accounting is always whole).")
+@click.option(
+    "--sample", type=click.IntRange(1), help="Compare only this many objects (every key is still accounted for)."
+)
 @click.option(
     "--report",
     "report_path",
@@ -66,14 +68,14 @@ MOVED_BY_ANOTHER_PLAN = frozenset(
 )
 @quiet_option
 @json_option
-@told_as_json
+@json_errors
 def verify_command(  # click passes one argument for each option
     *, plan_path: Path | PlanUrl, level: str, sample: int | None, report_path: Path | None, quiet: bool, as_json: bool
 ) -> int:
     """Prove that source and destination are equal for every object of PLAN.
 
-    listing: both sides are listed and every key is accounted for. head: and every object's headers, metadata,
-    tags and checksums are compared. content: and both sides are read and hashed.
+    listing: both sides are listed and every key is accounted for. head: in addition, every object's headers,
+    metadata, tags and checksums are compared. content: in addition, both sides are read and hashed.
     """
     settings = read_settings()
     live = follow_output(settings, silent=quiet or as_json)
@@ -107,7 +109,7 @@ def verify_command(  # click passes one argument for each option
                     sample=sample,
                     on_progress=ignore_progress if quiet or as_json else _lines(expected, live=live).tell,
                 )
-                tallies = verification.run(_teller(emit, report, many=len(plan.sections) > 1))
+                tallies = verification.run(_reporter(emit, report, many=len(plan.sections) > 1))
                 report.conclude(tallies)
     finally:
         ledger.close()
@@ -118,16 +120,16 @@ def _lines(expected: Looked, *, live: bool) -> ProofLines:
     return ProofLines(partial(click.echo, err=True), time.monotonic, live, expected)
 
 
-def _teller(
+def _reporter(
     emit: Callable[[dict[str, Any]], None] | None, report: ReportFile, *, many: bool
 ) -> Callable[[Mismatch], None]:
-    """*many* sections: a key alone does not say which is meant."""
+    """Reports one finding. *many* sections: lines begin with the section, since a key alone is ambiguous."""
     shown: Counter[str] = Counter()
 
-    def tell(finding: Mismatch) -> None:
+    def show(finding: Mismatch) -> None:
         report.add(finding)
         if finding.verdict is MismatchKind.NOT_MIGRATED:
-            return  # as many as the plan leaves out: counted in the end, and named in the report alone
+            return  # the plan may leave out millions: counted at the end, named only in the report
         if emit is not None:
             kind = "note" if finding.verdict in NOTES else "finding"
             emit({"type": kind, **finding._asdict()})
@@ -137,20 +139,20 @@ def _teller(
             where = f"{finding.section}: " if many else ""
             click.echo(f"{finding.verdict}: {where}{one_line(finding.key)}: {one_line(finding.detail)}", err=True)
         elif shown[finding.verdict] == FINDINGS_SHOWN + 1:
-            click.echo(f"... further {finding.verdict} are counted only; --report FILE keeps them all", err=True)
+            click.echo(f"... further {finding.verdict} are only counted; --report FILE lists them all", err=True)
 
-    return tell
+    return show
 
 
 def _what_next(found: Collection[MismatchKind]) -> str:
-    """What mends findings of these kinds; "" where each has a cause of its own."""
+    """What to do about findings of these kinds; "" where each has its own cause."""
     steps = []
     if MOVED_BY_ANOTHER_PLAN & set(found):
-        steps.append("plan again, and the next plan moves what is missing or has changed")
+        steps.append("plan again: the next plan moves what is missing or has changed")
     if MismatchKind.DIFFERENT in found:
         steps.append(
             "remove what is different at the destination before you plan again: a plan leaves a copy alone as long as "
-            "its ETag is the one that it was written with"
+            "it has the ETag it was written with"
         )
     return "".join(f"; {step}" for step in steps)
 
@@ -173,7 +175,7 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
         )
     if tallies.differing:
         wrong = counted_text(tallies.differing, "key")
-        raise VerifyFailed(f"verify ({level}) found {wrong} not right: {counted}{_what_next(tallies.findings)}")
+        raise VerifyFailed(f"verify ({level}) found {wrong} wrong: {counted}{_what_next(tallies.findings)}")
     if emit is None:
         how = (
             ""
@@ -181,7 +183,7 @@ def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], Non
             else f"{count_text(tallies.proven)} proven by {level}" + (" (a sample)" if tallies.sampled else "") + ", "
         )
         if tallies.archived:
-            how += f"of these {count_text(tallies.archived)} whose content lies in an archive and was not read, "
+            how += f"{count_text(tallies.archived)} of them archived, so that their content was not read, "
         kinds = ", ".join(f"{count_text(n)} {action}" for action, n in tallies.not_migrated.items())
         total = counted_text(sum(tallies.not_migrated.values()), "key")
         left = f"; not migrated, as planned: {total} ({kinds})" if kinds else ""

@@ -1,1 +1,1 @@
-"""Output: streams that never block a run, JSON lines, errors as sentences. Imported by commands and views."""
+"""Output: streams that never block a run, JSON lines, error messages. Imported by commands and views."""

@@ -1,4 +1,4 @@
-"""The one place that turns an error into a sentence and an exit code."""
+"""The one place that turns an error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def report(error: MigrationError, emit_json: Callable[[dict[str, Any]], None] | None) -> int:
-    """Report the error on stderr (and as one JSON object when asked for). Returns the exit code, whether anyone reads
-    or not.
+    """Report the error on stderr, and as one JSON object through *emit_json*. Returns the exit code. A stream that
+    nobody reads is no error.
     """
     lines = [one_line(line) for line in str(error).splitlines()] or [type(error).__name__]
     with contextlib.suppress(OSError):
@@ -42,7 +42,7 @@ def report(error: MigrationError, emit_json: Callable[[dict[str, Any]], None] | 
 
 
 def run_click(command: click.Command, arguments: list[str] | None = None) -> int:
-    """Run the command line. Never raises; always returns an exit code of the README's table."""
+    """Run the command line. Never raises; always returns an exit code from the README's table."""
     with released():
         try:
             result = command.main(args=arguments, prog_name="s3migrate", standalone_mode=False)
@@ -61,12 +61,12 @@ def run_click(command: click.Command, arguments: list[str] | None = None) -> int
             return report(error, None)
         except ReaderGone:
             return ExitCode.DONE  # the reader is gone; commands that do more than show continue without it
-        except (Exception, SystemExit) as error:  # click makes an exit of a broken pipe, wherever that was
+        except (Exception, SystemExit) as error:  # click turns any broken pipe into a SystemExit
             return _unexpected(error)
 
 
 def _unexpected(error: BaseException) -> int:
-    """A disk that cannot be written any more, or a bug: keep its traceback, which a bug report needs."""
+    """A full disk, too many open files, or a bug, whose traceback is shown for the bug report."""
     if isinstance(error, OSError) and error.errno in DISK_CODES:
         return report(LocalDiskError(f"{error.filename or 'the output'} cannot be written: {error.strerror}"), None)
     if isinstance(error, OSError) and error.errno in DESCRIPTOR_CODES:

@@ -1,4 +1,4 @@
-"""--json: one object a line on stdout. Minor versions add keys; consumers ignore those they do not know."""
+"""--json: one object per line on stdout. Minor versions add keys; consumers ignore those they do not know."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FORMAT = "1.0"
 
 
 class JsonLines:
-    """Writes objects to stdout; the first says which tool and format speak."""
+    """Writes objects to stdout; the first names the versions of the tool and of the format."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.emit({"type": "version", "format": FORMAT, "tool": __version__})
 
     def emit(self, message: dict[str, Any]) -> None:
-        """Write one whole line: lines of several threads never mix. A newer progress line may replace an older one."""
+        """Write one line; lines of several threads never mix. A newer progress line may replace an older one."""
         line = json_line(message)
         with self._lock:
             if message["type"] == "progress":

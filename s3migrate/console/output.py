@@ -1,10 +1,10 @@
-"""stdout and stderr of a command, such that a slow reader, or one that goes away, affects only what is shown. A pipe
-that nobody reads blocks its writer, and a blocked run loses its leases. So a run's output goes through `detached`: one
-thread per stream writes it, and printing neither waits nor fails. Commands that must show all they find wait for their
-reader (`Unbroken`), and go on without one that has left.
+"""stdout and stderr of a command: a reader that is slow or goes away affects nothing but what is shown. A pipe that
+nobody reads blocks its writer, and a blocked run loses its leases. So a run's output is `Detached`: one thread per
+stream writes it, and printing neither waits nor fails. Commands that must show all they find wait for their reader
+(`Unbroken`), and continue without one that has left.
 
-These streams stand in for sys.stdout and sys.stderr while a command runs, rather than being handed to the views:
-click, warnings and tracebacks write there too, and one word past the streams would be enough to hold the run up.
+These streams replace sys.stdout and sys.stderr while a command runs, rather than being handed to the views: click,
+warnings and tracebacks write there too, and a single write past the streams could block the run.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ import click
 from schema.formats.quantities import counted_text
 
 ROOM = 1 << 20
-"""The most characters kept for a slow reader."""
+"""Most characters kept for a slow reader."""
 PATIENCE = 5.0
-"""Seconds at the end in which a reader must read something; after that it is no longer waited for."""
+"""Seconds that the end of a command waits for a reader that takes nothing."""
 SLICE = 4096
-"""Bytes written at once: what a pipe takes whole or not at all."""
+"""Bytes per write: what a pipe takes completely or not at all."""
 CLEAR_LINE = "\r\x1b[K"
 USUAL_SIZE = 80, 24
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-"""Colours, which take no room."""
+"""Colour sequences, which occupy no columns."""
 
 
 def size_of(terminal: int) -> tuple[int, int]:
@@ -51,8 +51,8 @@ def size_of(terminal: int) -> tuple[int, int]:
 class Detached(io.TextIOBase):
     """A text stream whose lines a thread writes to *target*; `write` and `replace` never wait and never fail.
 
-    When more than *room* characters wait, the oldest lines are left out, and *left_out(count)* is written in their
-    place: a reader that comes back sees the newest lines, above all the final ones.
+    When more than *room* characters wait, the oldest lines are dropped and *left_out(count)* is written in their place:
+    a reader that comes back sees the newest lines, above all the last ones.
     """
 
     encoding = "utf-8"
@@ -68,11 +68,11 @@ class Detached(io.TextIOBase):
         self._patience = patience
         self._changed = threading.Condition()
         self._waiting: deque[tuple[str, bool]] = deque()
-        """Lines, and whether a newer one may replace them."""
+        """Lines, and whether a newer line may replace each."""
         self._characters = 0
         self._lost = 0
         self._begun = ""
-        """Text that has no end of line yet."""
+        """Text without an end of line yet."""
         self._closing = False
         self._ended = False
         self._taken_at = 0.0
@@ -88,7 +88,7 @@ class Detached(io.TextIOBase):
         return len(text)
 
     def replace(self, line: str) -> None:
-        """Take a line in place of the one given so before, unless that is written already."""
+        """Queue a line in place of the last one given to `replace`, unless that is already written."""
         with self._changed:
             old = next((entry for entry in self._waiting if entry[1]), None)
             if old is not None:
@@ -108,7 +108,7 @@ class Detached(io.TextIOBase):
         return self._sink.terminal
 
     def end(self) -> None:
-        """Nothing more will be said."""
+        """Accept nothing more."""
         with self._changed:
             if self._begun:
                 self._add(self._begun, False)
@@ -118,7 +118,7 @@ class Detached(io.TextIOBase):
             self._changed.notify_all()
 
     def wait_written(self) -> bool:
-        """After `end`: wait until all is written, or the reader has taken nothing for too long; whether all is."""
+        """After `end`: wait until everything is written (True), or the reader takes nothing for *patience* (False)."""
         with self._changed:
             while not self._ended:
                 left = self._taken_at + self._patience - time.monotonic()
@@ -163,16 +163,16 @@ class Detached(io.TextIOBase):
 
 
 class _Sink:
-    """Where a detached stream's thread writes: past Python's buffers, so that a blocked write holds no lock of theirs.
+    """Where a detached stream's thread writes: past Python's buffers, so that a blocked write holds no lock of them.
 
-    (A thread blocked in `sys.stdout.write` owns its buffer's lock, and the interpreter aborts at its end for want of
-    it.) A stream that fails once is written to no more.
+    (A thread blocked in `sys.stdout.write` owns its buffer's lock; the interpreter needs that lock to exit, and aborts
+    without it.) A stream that has failed once is not written to again.
     """
 
     def __init__(self, target: TextIO) -> None:
         self._target = target
         self._live: list[int] = []
-        """How wide each row of the replaceable text is that stands at the terminal's end."""
+        """The width of each row of the replaceable text that now ends the terminal's content."""
         self._deaf = False
         try:
             self._number = target.fileno()
@@ -181,10 +181,10 @@ class _Sink:
         self.terminal = self._number >= 0 and os.isatty(self._number)
 
     def pieces(self, line: str, replaceable: bool) -> Iterator[bytes]:
-        """The bytes of *line* in slices; on a terminal a replaceable one, of some rows maybe, stays until the next."""
+        """The bytes of *line* in slices. On a terminal the next line overwrites a replaceable one, all rows of it."""
         if self.terminal and replaceable:
             columns, lines = self._size()
-            # Rows with colours were made for these columns; one without may be a sentence of any length.
+            # Rows with colours were made to fit; one without may be a sentence of any length.
             rows = [row if "\x1b" in row else row[: columns - 1] for row in line.split("\n")[: max(1, lines - 1)]]
             text = (self.cleared() or CLEAR_LINE.encode()) + "\r\n".join(rows).encode("utf-8", "backslashreplace")
             self._live = [len(_ESCAPES.sub("", row)) for row in rows]
@@ -194,16 +194,16 @@ class _Sink:
         yield from (text[start : start + size] for start in range(0, len(text), size))
 
     def cleared(self) -> bytes:
-        """What removes the replaceable text from the terminal, if one stands there."""
+        """The escape sequence that removes the replaceable text from the terminal, if there is any."""
         live, self._live = self._live, []
         if len(live) < 2:
             return CLEAR_LINE.encode() if live else b""
-        columns = self._size()[0]  # a terminal made narrower since has broken rows in two
+        columns = self._size()[0]  # a terminal that was made narrower has wrapped the rows
         above = sum(max(1, -(-width // columns)) for width in live) - 1
         return f"\r\x1b[{above}A\x1b[J".encode()
 
     def put(self, piece: bytes) -> None:
-        """Write, however long it takes; after a failure do nothing."""
+        """Write, however long that takes; after a failure do nothing."""
         while piece and not self._deaf:
             try:
                 piece = piece[self._written(piece) :]
@@ -223,11 +223,11 @@ class _Sink:
 
 
 class ReaderGone(OSError):
-    """Nobody reads any more. (Without the errno of a broken pipe, which click would handle itself.)"""
+    """The reader of stdout or stderr is gone. (Has no errno: click would handle a broken pipe itself.)"""
 
 
 class Shown(io.TextIOBase):
-    """A text stream that writes through to *target*; ReaderGone ends a command that does no more than show."""
+    """A text stream that writes through to *target*; ReaderGone ends a command that only shows something."""
 
     encoding = "utf-8"
 
@@ -274,7 +274,7 @@ class Unbroken(Shown):
 
 
 def _targets() -> tuple[TextIO, TextIO]:
-    """stdout and stderr below what `released` put over them."""
+    """stdout and stderr without the wrappers of `released`."""
     out, err = ((over.target if isinstance(over, Shown) else over) for over in (sys.stdout, sys.stderr))
     return out, err
 
@@ -284,7 +284,7 @@ def _install(out: io.TextIOBase, err: io.TextIOBase) -> None:
 
 
 def detach(left_out_on_stdout: Callable[[int], str]) -> None:
-    """From here to the end of `released`, output of this command neither waits nor fails."""
+    """Until `released` ends, this command's output neither waits nor fails."""
     out, err = _targets()
     _install(
         Detached(out, left_out_on_stdout),
@@ -293,13 +293,13 @@ def detach(left_out_on_stdout: Callable[[int], str]) -> None:
 
 
 def outlive_readers() -> None:
-    """From here to the end of `released`, a reader that goes away does not end this command."""
+    """Until `released` ends, a reader that goes away does not end this command."""
     out, err = _targets()
     _install(Unbroken(out), Unbroken(err))
 
 
 def progress(line: str, err: bool) -> None:
-    """Show how far things are: on a terminal in place of the line before, elsewhere a line that may be skipped."""
+    """Show progress: on a terminal in place of the previous line, elsewhere as a line that may be skipped."""
     stream: object = sys.stderr if err else sys.stdout
     if isinstance(stream, Detached):
         stream.replace(line)
@@ -308,7 +308,7 @@ def progress(line: str, err: bool) -> None:
 
 
 def columns_of_stderr() -> int:
-    """How wide what is shown on stderr may be."""
+    """The width of the terminal at stderr."""
     stream: object = sys.stderr
     while isinstance(stream, Detached | Shown):
         stream = stream.target
@@ -319,7 +319,7 @@ def columns_of_stderr() -> int:
 
 
 def deliver() -> None:
-    """Deliver the final output. Bounded; afterwards nothing may be printed, and the process ends by `os._exit`."""
+    """Write out what is queued, in bounded time. Nothing may be printed afterwards."""
     said: tuple[object, ...] = (sys.stdout, sys.stderr)
     streams = [stream for stream in said if isinstance(stream, Detached)]
     for stream in streams:
@@ -330,13 +330,13 @@ def deliver() -> None:
 
 @contextlib.contextmanager
 def released() -> Iterator[None]:
-    """Around a command: at its end the final output is delivered, and stdout and stderr are restored.
+    """Around a command: at its end the queued output is written, and stdout and stderr are restored.
 
-    Within, a closed pipe is raised as ReaderGone, so that no other broken pipe is mistaken for one.
+    Inside, a closed stdout or stderr raises ReaderGone, which no other broken pipe can be mistaken for.
     """
     before = sys.stdout, sys.stderr
     with Path(os.devnull).open("w") as nowhere:
-        _install(Shown(sys.stdout or nowhere), Shown(sys.stderr or nowhere))  # None: started with it closed
+        _install(Shown(sys.stdout or nowhere), Shown(sys.stderr or nowhere))  # None: closed before we started
         try:
             yield
         finally:
@@ -348,7 +348,7 @@ def released() -> Iterator[None]:
 
 
 def _settle(stream: TextIO) -> None:
-    """Flush; when nobody reads any more, make the interpreter's own flush at exit fail silently."""
+    """Flush; if nobody reads any more, keep the interpreter's own flush at exit from failing."""
     try:
         stream.flush()
     except OSError as error:

@@ -1,1 +1,1 @@
-"""What `plan` asks of endpoints before the planner decides. Imported by commands/plan only."""
+"""What `plan` finds out about the endpoints before the planner decides. Imported by commands/plan only."""

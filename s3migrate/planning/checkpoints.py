@@ -1,4 +1,4 @@
-"""Where the listings of a plan leave their checkpoints, and when the next plan may go on with them."""
+"""Where the listings of a plan keep their checkpoints, and when the next plan may resume from them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LISTINGS_FOLDER = "listings"
 
 
 class CheckpointPlace(NamedTuple):
-    """Where checkpoints lie, and of which declaration."""
+    """Where the checkpoints of a declaration are kept."""
 
     folder: Path
     declaration_sha256: str
     fresh: bool
-    """True: nothing of an interrupted plan counts."""
+    """True: resume nothing."""
 
 
 @dataclass(slots=True)
@@ -38,11 +38,11 @@ class ListingCheckpoints:
     now: float
     """Seconds since the epoch."""
     resumed: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By origin: how many objects an interrupted plan has listed, and how long ago; for the plan's provenance."""
+    """By origin: how many objects an interrupted plan listed, and how long ago; for the plan's provenance."""
     _opened: list[ListingCheckpoint] = field(default_factory=list)
 
     def of(self, side: Side, bucket: BucketSource, *, section: str) -> ListingCheckpoint:
-        """The checkpoint of *bucket*, which is *side* of *section*: of no other listing, and no other declaration."""
+        """The checkpoint of *bucket*, which is *side* of *section*; no other listing or declaration shares it."""
         identity = {
             "declaration": self.place.declaration_sha256,
             "section": section,
@@ -63,29 +63,29 @@ class ListingCheckpoints:
         return checkpoint
 
     def forget_old(self) -> None:
-        """Remove what no plan would go on with any more."""
+        """Remove checkpoints that are too old to resume."""
         with suppress(OSError):
             for path in self.place.folder.glob("*.listing"):
                 if self.now - path.stat().st_mtime > MOST_AGE:
                     path.unlink(missing_ok=True)
 
     def drop(self) -> None:
-        """Remove all of them."""
+        """Remove the checkpoints of this plan."""
         for checkpoint in self._opened:
             checkpoint.drop()
 
     def close(self) -> None:
-        """Leave them to the next plan."""
+        """Keep what is left for the next plan."""
         for checkpoint in self._opened:
             checkpoint.close()
 
 
 @contextmanager
 def listing_checkpoints(place: CheckpointPlace, now: float) -> Iterator[ListingCheckpoints]:
-    """Checkpoints for one plan, which the next one finds only where this one was interrupted.
+    """Checkpoints for one plan; the next plan finds them only if this one was interrupted.
 
-    That is: killed, stopped by a signal, or left without an answer. A plan that was made, or refused for what was
-    listed, leaves nothing: the next one is to see what has changed since.
+    That is: killed, stopped by a signal, or failed by an endpoint. A plan that was made, or refused because of what was
+    listed, leaves none, so that the next one sees what has changed since.
     """
     checkpoints = ListingCheckpoints(place, now)
     checkpoints.forget_old()

@@ -1,6 +1,6 @@
-"""What earlier plans of a lineage copied, so that planning again does not copy it again.
+"""What earlier plans of a lineage copied, so that it is not copied again.
 
-ETags of multipart and encrypted objects differ between two sides; the ledger knows which destination ETag
+The ETags of multipart and encrypted objects differ between the two sides; the ledger knows which destination ETag
 belongs to which source ETag.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def completed_before(ledger: Ledger, manifests: ManifestStore, *, lineage: str, section: str) -> Iterator[EarlierCopy]:
-    """(destination key, source ETag, destination ETag), ascending by key; a key may come several times.
+    """(destination key, source ETag, destination ETag), ascending by key; a key may appear several times.
 
     A manifest that no longer exists is ignored: its objects are compared like any others.
     """

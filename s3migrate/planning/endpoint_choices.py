@@ -1,4 +1,4 @@
-"""At plan time: where several endpoints are declared for a side, measure each and put the best into the plan."""
+"""At plan time: when a side declares several endpoints, measure each and put the best into the plan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_chosen_endpoints(
 ) -> tuple[Declaration, dict[str, Any]]:
     """*declaration* with one endpoint in use on every side, and what the candidates answered, by URL.
 
-    *base*: the plan before; its choices stay while they are still good. Sides with one endpoint are not asked.
+    *base*: the previous plan; its choices are kept while they are still good. A side with one endpoint is not measured.
     Raises StoreErrors when no candidate of a side can be reached, DeclarationError when two lead to different buckets.
     """
     figures: dict[str, Any] = {}
@@ -46,7 +46,7 @@ def _chosen(
     if (two := strangers(probes)) is not None:
         raise DeclarationError(
             f"endpoint_url: {two[0]} and {two[1]} do not lead to the same bucket: s3://{side.bucket}/{side.prefix} "
-            "begins with other keys at each; name only endpoints of one bucket"
+            "begins with different keys at each; name only endpoints of one bucket"
         )
     figures |= {probe.url: probe.figures() for probe in probes}
     return chosen_side(side, choose(probes, earlier.endpoint_url if earlier is not None else None))

@@ -33,9 +33,9 @@ class _Found(NamedTuple):
 
     rows: Callable[[], Iterator[Row]]
     bucket: str
-    """Which rows name."""
+    """The bucket its rows must name."""
     told: str
-    """What it is, for the plan: the same wherever and whenever it is read."""
+    """Describes it in the plan, in the same words wherever and whenever it is read."""
     made_ms: int
     url_encoded: bool
     cure: str
@@ -44,23 +44,23 @@ class _Found(NamedTuple):
 
 @dataclass(slots=True)
 class InventoryReader:
-    """Opens the inventories of one declaration. Close it when planning has ended."""
+    """Opens the inventories of one declaration. Close it after planning."""
 
     beside: Path
-    """Where relative paths start."""
+    """The folder that relative paths start from."""
     timeouts: Timeouts
     now: Callable[[], float]
     """Seconds since the epoch."""
     read: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By origin: what was read and how old it is; for the plan's provenance."""
+    """By origin: what was read and how old it was; for the plan's provenance."""
     _stores: list[ObjectStore] = field(default_factory=list)
 
     def source(
         self, declared: DeclaredInventory, side: Side, *, bucket: BucketSource, absent: Absent
     ) -> InventorySource:
-        """What is *declared*, as a listing of *side*, which is *bucket*.
+        """The *declared* inventory as a listing of *side*, whose bucket is *bucket*.
 
-        Raises InventoryCorrupt, InputMissing, StoreErrors, and StalePlan when it is older than declared.
+        Raises InventoryCorrupt, InputMissing, StoreErrors, and StalePlan when it is older than max_age.
         """
         place, name = self._place(declared.place, side)
         found = (_report if declared.report else _key_list)(place, name, declared=declared, side=side)
@@ -95,7 +95,7 @@ class InventoryReader:
             store.close()
 
     def _place(self, named: str, side: Side) -> tuple[FileSource, str]:
-        """Where *named* lies, and its name there."""
+        """The place that holds *named*, and its name there."""
         if not named.startswith("s3://"):
             return LocalPlace(self.beside), named
         bucket, _, key = named.removeprefix("s3://").partition("/")

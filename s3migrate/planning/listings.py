@@ -1,4 +1,4 @@
-"""Where a side's objects are listed from. To add a source: implement ListingSource, add a line to SOURCES."""
+"""Where the listing of a side comes from. To add a source: implement ListingSource, add a line to SOURCES."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class ListingWishes(NamedTuple):
     can: Capabilities
     all_versions: bool
     parallel: int
-    """LIST requests at a time."""
+    """LIST requests in flight."""
     inventory: DeclaredInventory | None = None
-    """What is declared to be read instead of the bucket."""
+    """Declared to be read instead of the bucket."""
     inventories: InventoryReader | None = None
     section: str = ""
     checkpoints: ListingCheckpoints | None = None
-    """Where a listing that was interrupted goes on from; None: it begins anew."""
+    """From which an interrupted listing resumes; None: it starts again."""
 
     @property
     def kind(self) -> ListingKind:
-        """Histories where all versions travel and the bucket may have any."""
+        """VERSIONS when all versions are moved and the bucket may have any."""
         return ListingKind.VERSIONS if self.all_versions and not self.can.never_versioned else ListingKind.OBJECTS
 
 
 def declared_inventory(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource | None:
-    """What the declaration names instead of a listing."""
+    """The inventory that the declaration names instead of a listing, if any."""
     if wishes.inventory is None or wishes.inventories is None:
         return None
     absent = Absent.UNSUPPORTED if wishes.end == "source" else Absent.PASSED_OVER
@@ -48,14 +48,14 @@ def declared_inventory(store: ObjectStore, side: Side, wishes: ListingWishes) ->
 
 
 def bucket_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> BucketSource:
-    """The bucket itself."""
+    """The bucket, listed from the start."""
     origin = f"{wishes.end} bucket {side.bucket}"
     believe = believed(wishes.can)
     return BucketSource(store, side.prefix, wishes.kind, origin, wishes.parallel, believe)
 
 
 def resumed_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource | None:
-    """The bucket, gone on with where an earlier plan was interrupted. Histories are listed in one go."""
+    """The bucket, resumed where an earlier plan was interrupted. Listings of versions cannot resume."""
     if wishes.checkpoints is None or wishes.kind is ListingKind.VERSIONS:
         return None
     bucket = bucket_listing(store, side, wishes)
@@ -68,7 +68,7 @@ SOURCES: Sequence[Callable[[ObjectStore, Side, ListingWishes], ListingSource | N
     resumed_listing,
     bucket_listing,
 )
-"""In order of precedence: the first that has a listing of a side is used."""
+"""In order of precedence: the first that returns a listing is used."""
 
 
 def source_of(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource:

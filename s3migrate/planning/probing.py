@@ -1,4 +1,4 @@
-"""Finds out what planning needs to know about the two ends of a pair."""
+"""Probes the two ends of a pair for what planning needs to know."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class ListingTerms(NamedTuple):
     """How the sides of a plan are to be listed."""
 
     parallel: int
-    """LIST requests at a time, each side."""
+    """LIST requests in flight per side."""
     believe: Believe
-    """Of the source's listings."""
+    """What is believed of the source's listings."""
     inventories: InventoryReader
     timings: Mapping[str, Timing]
-    """Of the requests so far, by endpoint."""
+    """Durations of the requests so far, by endpoint."""
     checkpoints: ListingCheckpoints
 
 
 def probe_pair(
     declaration: Declaration, pair: Pair, stores: tuple[ObjectStore, ObjectStore], *, terms: ListingTerms
 ) -> PairInputs:
-    """What planning needs to know of *pair*; canaries are written at the destination and removed.
+    """What planning needs to know about *pair*; canaries are written at the destination and removed.
 
     Raises StoreErrors, and what InventoryReader.source raises.
     """
@@ -107,7 +107,7 @@ def probe_pair(
 
 
 def calibration_of(pair: Pair, timings: Mapping[str, Timing]) -> Calibration:
-    """What reads at the pair's source and writes at its destination took."""
+    """How long reads at the pair's source and writes at its destination took."""
     source, destination = timings.get(endpoint_of(pair.source)), timings.get(endpoint_of(pair.destination))
     return Calibration(
         None if source is None else source.read_us,
@@ -117,7 +117,7 @@ def calibration_of(pair: Pair, timings: Mapping[str, Timing]) -> Calibration:
 
 
 def is_here(side: Side) -> bool:
-    """Whether *side* is served by this machine: an address of its own can be bound, another's cannot."""
+    """Whether this machine serves *side*: only a machine's own address can be bound."""
     host = urlsplit(side.endpoint_url or "").hostname
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM) if host else []
@@ -129,7 +129,7 @@ def is_here(side: Side) -> bool:
 
 
 def this_machine(host: str) -> PlanningMachine | None:
-    """What this machine can do, timed now; None where it cannot be timed."""
+    """What this machine can do, timed now; None if it cannot be timed."""
     try:
         cost = processor_cost()
     except OSError:
@@ -151,7 +151,7 @@ def other_ways(side: Side, timeouts: Timeouts) -> Iterator[list[tuple[str, Objec
 
 
 def as_declared(found: Capabilities, side: Side) -> Capabilities:
-    """What was *found* of a side, except where its declaration states otherwise."""
+    """What was *found* of a side, except where its declaration says otherwise."""
     if not side.etags_opaque:
         return found
     opaque = dict.fromkeys((Fact.ETAG_IS_MD5, Fact.MULTIPART_ETAG), Finding.IGNORED.value)
@@ -159,7 +159,10 @@ def as_declared(found: Capabilities, side: Side) -> Capabilities:
 
 
 def destination_reads(pair: Pair, sample: Sequence[ListedObject], timeouts: Timeouts) -> Callable[[], str]:
-    """For choose_method: equal credentials read the same, others have to prove it by one HEAD."""
+    """For choose_method: "" when the destination's credentials may read the source, else why that is not known.
+
+    Equal credentials may; others have to prove it with a HEAD.
+    """
 
     def ask() -> str:
         if pair.source.credentials == pair.destination.credentials:

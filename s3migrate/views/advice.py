@@ -1,7 +1,7 @@
-"""What another number of workers, or another limit, would bring a run: from what it has been seen to do. Pure.
+"""What another number of workers, or another limit, would do for a run, judged by its history. Pure.
 
-Nothing is promised that was not seen: beyond the rate at which an endpoint began to refuse nothing is advised, and
-where it never refused, no more than twice the workers there are now, since nobody has tried what comes after.
+Nothing is promised that was not seen: never more than the rate at which an endpoint began to refuse requests; and if
+it never did, at most twice the present number of workers, since nobody has tried more.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from schema.formats.quantities import counted_text, duration_text
 from schema.limits import Closure, closed_at, closed_text, through_closures
 
 REFUSED_SHARE = 0.02
-"""Of a step's requests: from here on the endpoints did not bear the step's rate."""
+"""Of a step's requests: from this share on the endpoints did not bear the step's rate."""
 WORTH_IT = 1.1
-"""More workers are worth it when they were seen to bring a tenth more."""
+"""More workers are worth it when they raised the rate by a tenth."""
 GROWTH = 2
 RECENT_STEPS = 6
 HELPED_BY_WORKERS = frozenset({Bottleneck.SOURCE, Bottleneck.DESTINATION, Bottleneck.PROCESSOR, Bottleneck.MEMORY})
-"""Each worker brings threads, a core and memory of its own, where its machine has them."""
+"""Each worker adds threads, and a core and memory if its machine has them to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Advice:
 
     bottleneck: Bottleneck
     workers: int
-    """Now, by the ledger."""
+    """At work now, according to the ledger."""
     advised: int
     rate: float | None
     """Objects a second of the last minute; None: unknown."""
     borne: float | None
-    """The highest rate at which next to nothing was refused; None: none was seen."""
+    """The highest rate at which almost nothing was refused; None: none was seen."""
     expected: float | None
     """Objects a second with `advised` workers; None: unknown."""
     seconds_left: float | None
-    """At `rate`; hours in which the calendar is closed are counted in, as in `seconds_then`."""
+    """At `rate`, including, as in `seconds_then`, the hours in which the calendar is closed."""
     seconds_then: float | None
     """At `expected`."""
     sentence: str
@@ -64,7 +64,7 @@ def advise(
     history: Sequence[FlowPoint],
     closures: Sequence[Closure] = (),
 ) -> Advice:
-    """The advice for a run with this *history*, oldest first, and these *closures* of its calendar before it."""
+    """The advice for a run with this *history*, oldest first, and these coming *closures* of its calendar."""
     steps = [_step(point) for point in history if point.counts.seconds > 0 and not point.counts.closed]
     recent = [step.rate for step in steps[-RECENT_STEPS:]]
     rate = sum(recent) / len(recent) if recent else None
@@ -72,9 +72,9 @@ def advise(
     workers = progress.workers
     advised, reason = _advised(scaling, why, steps, workers=workers)
     if (closed := closed_at(closures, progress.now)) is not None:
-        advised, reason = 0, f"The calendar is {closed_text(closed.ends)}: no worker is of use before"
+        advised, reason = 0, f"The calendar is {closed_text(closed.ends)}: until then a worker has nothing to do"
     if progress.state in ENDED:
-        advised, reason = 0, f"The run is {progress.state.name.lower()}: no worker is of use to it"
+        advised, reason = 0, f"The run is {progress.state.name.lower()}: a worker has nothing to do"
     expected = _expected(rate, borne, steps, now=workers, then=advised)
     left = max(0, progress.objects - progress.done - progress.failed)
     seconds_left, seconds_then = (
@@ -112,14 +112,14 @@ def _advised(scaling: Scaling | None, why: Why, steps: Sequence[_Step], *, worke
         bearable = counted_text(calm, "worker")
         return min(workers, calm), f"The endpoints refuse requests; they were seen to bear {bearable}"
     if not steps or why.bottleneck is Bottleneck.UNKNOWN:
-        return workers, "Not known yet: a process tells every ten seconds what its threads wait for"
+        return workers, "Not known yet: processes report every ten seconds what their threads wait for"
     if why.bottleneck not in HELPED_BY_WORKERS:
-        return workers, f"More workers would bring nothing: {why.sentence.rstrip('.')}"
+        return workers, f"More workers would not help: {why.sentence.rstrip('.')}"
     if (useless := _useless(steps, workers)) is not None:
-        return workers, f"{useless} were tried and brought no more than {workers}"
+        return workers, f"{useless} workers were tried and were no faster than {workers}"
     most = min(usable, GROWTH * max(1, workers), usable if calm is None else calm)
     if most > workers:
-        return most, f"The bottleneck ({why.bottleneck.value}) gives way to more workers, as far as anybody has seen"
+        return most, f"More workers should relieve the bottleneck ({why.bottleneck.value})"
     return workers, "There are as many workers as the run can use, or as its endpoints were seen to bear"
 
 
@@ -148,7 +148,9 @@ def _useless(steps: Sequence[_Step], workers: int) -> int | None:
 
 
 def _expected(rate: float | None, borne: float | None, steps: Sequence[_Step], *, now: int, then: int) -> float | None:
-    """As seen with so many workers; else in proportion, and beyond a rate that was refused never."""
+    """The rate that was seen with *then* workers, else in proportion to *now*; never more than was *borne*, if any
+    rate was refused.
+    """
     if rate is None or (then and not now):
         return None
     seen = _by_workers(steps)

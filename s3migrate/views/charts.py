@@ -1,7 +1,7 @@
-"""Charts as inline SVG: drawn here, styled by classes (.line, .area, .limit, .grid, .tick), for page and report alike.
+"""Charts as inline SVG, styled by classes (.line, .area, .limit, .grid, .tick), for the live page and the report.
 
-No script, no style attribute, no reference to anything outside: a page with a strict content security policy shows
-them, and so does paper. All text passes through the escaping below.
+No script, no style attribute, no reference to anything outside: they work under a strict content security policy and
+on paper. All text is HTML-escaped here.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Chart:
     text: Callable[[float], str]
     """A value for people."""
     limit: Sequence[Point] = ()
-    """What the quantity was not to exceed, where it was limited; at the same moments."""
+    """What the quantity was not to exceed, at the times at which it was limited."""
     binary: bool = False
     """The scale's ticks are powers of two: bytes."""
 
 
 def line_chart(chart: Chart) -> str:
-    """The SVG of *chart*; a sentence instead where there is nothing to draw."""
+    """The SVG of *chart*; a sentence if there is nothing to draw."""
     title = html_text(chart.title)
     if not chart.points:
         return f'<p class="empty">{title}: nothing was recorded.</p>'
@@ -79,7 +79,7 @@ def line_chart(chart: Chart) -> str:
 
 
 def share_bar(share: float, label: str) -> str:
-    """A bar of 100 units, filled as far as *share* (0..1) says."""
+    """A horizontal bar of which *share* (0..1) is filled."""
     filled = 100 * min(1.0, max(0.0, share))
     return (
         f'<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{html_text(label)}">'
@@ -135,7 +135,7 @@ def _unbroken(points: Sequence[Point], step: float) -> Iterable[list[Point]]:
 
 
 def _ceiling(value: float, *, binary: bool) -> float:
-    """The end of a scale that holds *value* and whose quarters are round."""
+    """The top of a scale that includes *value* and has round quarters."""
     if value < 1e-300:  # the powers of ten below end at 0
         return 1.0
     if binary:

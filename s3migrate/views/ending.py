@@ -1,4 +1,4 @@
-"""How a run ended that did not copy everything: what is missing, what was never tried, what to do next."""
+"""The ending of a run that did not copy everything: what is missing, what was never tried, what to do next."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
 
 NAMED = 3
-"""Objects that are named as the reason why others were never tried."""
+"""Failed objects named as the reason why others were never tried."""
 
 
 def ending_text(progress: Progress, blamed: Blamed) -> str:
-    """One sentence for each thing to know. *blamed*: of the run, should any object never have been tried."""
+    """What to know and do. *blamed*: the failures that kept objects from being tried, if any were not."""
     run = progress.run_id
     words = (
         f"run {run} finished with {count_text(progress.failed)} failed, {count_text(progress.drifted)} drifted "
@@ -28,24 +28,24 @@ def ending_text(progress: Progress, blamed: Blamed) -> str:
 
 
 def _untried(progress: Progress, blamed: Blamed) -> str:
-    """Why the objects behind a stage were never tried."""
+    """Why the objects of later stages were never tried."""
     first = blamed.first[:NAMED]
     named = "; ".join(f"{named_text(failed)}: {one_line(failed.message)}" for failed in first)
     more = f"; and {count_text(blamed.objects - len(first))} more" if blamed.objects > len(first) else ""
     words = (
-        f"{counted_text(progress.untried, 'object')} never tried, since what goes first did not pass, and the fault "
-        f"would hit others as well ({named}{more})"
+        f"{counted_text(progress.untried, 'object')} never tried, since objects of an earlier stage failed in a way "
+        f"that would hit the others as well ({named}{more})"
     )
     if blamed.refused:
         return f"{words}. Grant what was refused, then retry"
     if blamed.differs:
-        return f"{words}. Declare what need not be kept (preserve) or mend the destination, and plan again"
+        return f"{words}. Declare what need not be kept (preserve) or repair the destination, and plan again"
     return (
-        f"{words}. Declare what need not be kept (preserve, accept_loss), exclude such objects (filters), or mend the "
-        "endpoint; then plan again, or retry"
+        f"{words}. Declare what need not be kept (preserve, accept_loss), exclude such objects (filters), or repair "
+        "the endpoint; then plan again, or retry"
     )
 
 
 def named_text(failed: FailedObject) -> str:
-    """The object's key, or where it stands in the plan, for a line of text."""
+    """The object's key, or else its place in the plan, for a line of text."""
     return one_line(failed.key) if failed.key else f"{failed.batch_id}:{failed.ord}"

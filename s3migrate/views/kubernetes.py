@@ -1,4 +1,4 @@
-"""What a plan needs of a pod: processor and memory of one worker, as a Kustomize patch of deploy/kubernetes/base."""
+"""The processor and memory that a plan's worker needs, as a Kustomize patch of deploy/kubernetes/base."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from schema.plan import Plan
 MIB = 1024 * 1024
 STEP_MIB = 64
 LEAST_MIB = 512
-"""Python, its libraries and connections take 150 MiB a process, two processes start on two cores, and buffers come on
+"""Python, its libraries and connections take 150 MiB per process, there are two on two cores, and buffers come on
 top."""
 WORTH_A_CORE = 5_000
-"""Objects, as many as make a second process worth its start."""
+"""Objects for which another process is worth its start."""
 
 
 def resources_patch(plan: Plan) -> str:
-    """The patch. Memory is the estimate's for a worker; the limit leaves a quarter over, processor time has none."""
-    expected = int(plan.estimate.get("figures", {}).get("memory_per_worker_bytes", 0))  # none in plans of old
+    """The patch. Memory is the estimate for a worker, its limit a quarter more; processor time has no limit."""
+    expected = int(plan.estimate.get("figures", {}).get("memory_per_worker_bytes", 0))  # older plans have none
     request = max(LEAST_MIB, _up(expected))
     limit = _up(max(LEAST_MIB * MIB, expected) * 5 // 4)
     cores = 2 if plan.transfer.objects >= 2 * WORTH_A_CORE or plan.transfer.bytes >= 8 * 1024 * MIB else 1
     return f"""\
 # One worker of plan {plan.plan_id}.
-# Write it beside your kustomization.yaml as resources.yaml and name it there: patches: [{{path: resources.yaml}}]
+# Save it beside your kustomization.yaml as resources.yaml and name it there: patches: [{{path: resources.yaml}}]
 apiVersion: batch/v1
 kind: Job
 metadata:

@@ -1,4 +1,4 @@
-"""Text from outside in markdown: as code spans of bounded length, and only our own words as they are."""
+"""Text in Markdown: what comes from outside as code spans of bounded length, only our own words unquoted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KEY_BYTES = 96
 TEXT_BYTES = 300
 _WORDS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ,.;%()+≤'/-]|:(?= ))*")
 _REFERENCE = re.compile(r"www\.|\bGH-\d", re.IGNORECASE)
-"""What GitHub makes a link of though it is all letters."""
+"""What GitHub turns into a link although it consists of _WORDS."""
 
 
 def code(text: str, most: int = KEY_BYTES) -> str:
@@ -24,7 +24,7 @@ def cell(text: str) -> str:
 
 
 def plain_or_code(value: object, most: int = TEXT_BYTES) -> str:
-    """Our own words as they are; anything that markdown might read as more than words in a code span."""
+    """Plain words as they are; anything that Markdown might interpret, as a code span."""
     text = shortened(str(value), most)
     words = _WORDS.fullmatch(text) and not _REFERENCE.search(text)
     return text if words else markdown_code(text, in_table=True)

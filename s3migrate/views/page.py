@@ -1,7 +1,7 @@
-"""Self-contained HTML pages: one file, no requests, no script, and text from outside is only ever text.
+"""Self-contained HTML pages: one file, no requests, no script, and text from outside is never markup.
 
-Templates are in pages/. Whatever a template prints is put on one line (formats.escape) and HTML-escaped; the policy in
-the page allows nothing but its own style.
+Templates are in pages/. Whatever a template prints is put on one line (formats.escape) and HTML-escaped; the page's
+content security policy allows nothing but its own style.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEY_BYTES = 300
 
 
 def render_page(template: str, **values: Any) -> str:
-    """The page that *template* of pages/ makes of *values*."""
+    """The template of that name in pages/, filled with *values*."""
     # Our own file, and inside <style> nothing may be escaped.
     own = {"style": Markup(_text("page.css")), "style_hash": Markup(style_hash())}  # noqa: S704
     return _environment().get_template(template).render(**own, **values)
@@ -32,7 +32,7 @@ def render_page(template: str, **values: Any) -> str:
 
 @cache
 def style_hash() -> str:
-    """What a policy calls the pages' one style by."""
+    """Names the pages' one style in a content security policy."""
     digest = hashlib.sha256(_text("page.css").encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 
@@ -51,7 +51,7 @@ def _text(name: str) -> str:
 
 
 def _on_one_line(value: Any) -> Any:
-    """What a template prints, without characters that act on who reads it; markup of our own as it is."""
+    """What a template prints, without control characters; our own markup unchanged."""
     return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -1,4 +1,4 @@
-"""How far plan is: a line at once, then one a second; on a terminal a bar in place of the line before."""
+"""The progress of plan: a line at once, then one a second; on a terminal a bar that is redrawn."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ class PlanLines:
     live: bool = False
     """On a terminal: a bar, redrawn."""
     expected: Mapping[str, int] = field(default_factory=dict)
-    """Keys at the source, by pair, as the plan before found them. Others are unknown."""
+    """Keys at the source, by pair, according to the previous plan; pairs not named are unknown."""
     _began: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """By pair: when the first keys were listed, and how many these were."""
+    """By pair: when the first keys were listed, and how many."""
     _said: float | None = None
 
     def probing(self, pairs: int) -> None:
-        """Both ends of so many pairs are being asked what they can do."""
+        """That many pairs are being probed."""
         self.say(f"  probing both ends of {count_text(pairs)} pair{'s' if pairs > 1 else ''}")
 
     def reading(self, inventories: Mapping[str, Mapping[str, Any]]) -> None:
-        """What is read instead of a bucket, and how old it is."""
+        """Which inventories are read instead of a bucket, and how old they are."""
         for origin, told in inventories.items():
             self.say(f"  {one_line(origin)}: {one_line(told['read'])}, {told['age']} old")
 
     def resuming(self, resumed: Mapping[str, Mapping[str, Any]]) -> None:
-        """Which listings go on where a plan was interrupted, and how old what it listed is."""
+        """Which listings resume those of an interrupted plan, and how old those are."""
         for origin, told in resumed.items():
             self.say(
-                f"  {one_line(origin)}: goes on behind {count_text(told['objects'])} objects that an interrupted plan "
+                f"  {one_line(origin)}: resumes after {count_text(told['objects'])} objects that an interrupted plan "
                 f"listed up to {told['age']} ago (--fresh lists them again)"
             )
 
     def tell(self, progress: PlanProgress) -> None:
-        """The totals so far, and the keys a second."""
+        """Show the totals so far and the keys per second."""
         now = self.clock()
         listed = progress.source_listed + progress.destination_listed
         began, first = self._began.setdefault(progress.section, (now, listed))
@@ -70,7 +70,7 @@ class PlanLines:
 
 
 def _left(seconds: float, progress: PlanProgress, total: int | None) -> list[str]:
-    """How long the source's listing will take yet, where the plan before tells how many keys there are."""
+    """How long the source's listing will still take, if the previous plan says how many keys there are."""
     if total is None or not 0 < progress.source_listed < total or seconds < BETWEEN_SECONDS:
         return []
     return [f"  about {duration_text(seconds * (total - progress.source_listed) / progress.source_listed)} left"]

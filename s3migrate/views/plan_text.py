@@ -1,4 +1,4 @@
-"""A plan for people, on a terminal."""
+"""A plan as text for a terminal."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def summary_of(plan: Plan) -> dict[str, Any]:
 
 
 ByMethod = Mapping[tuple[str, str | None], list[Batch]]
-"""The batches of a section (its id) that travel by one method; None: that delete."""
+"""(section id, method) -> its batches; method None: batches that delete."""
 
 
 def by_method(plan: Plan) -> ByMethod:
-    """The batches of *plan* in these groups, in plan order."""
+    """The batches of *plan* by section and method, in plan order."""
     groups: dict[tuple[str, str | None], list[Batch]] = defaultdict(list)
     for batch in plan.batches:
         groups[batch.section, batch.method].append(batch)
@@ -73,7 +73,7 @@ def extent(batches: Sequence[Batch]) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """The whole plan in reading order: what, risks, losses, estimate, stages."""
+    """The whole plan: sections with actions and losses, risks, stages, estimate."""
     lines = [f"{one_line(plan.name)} serial {plan.serial}  {plan.plan_id}"]
     groups = by_method(plan)
     for section in plan.sections:
@@ -128,7 +128,7 @@ def method_text(method: str, method_reason: str) -> str:
 
 
 def batches_text(plan: Plan) -> Iterator[str]:
-    """The plan's batches, a line each, under the method by which they travel and its reason."""
+    """The plan's batches, one line each, under their method and its reason."""
     groups = by_method(plan)
     for section in plan.sections:
         for method, why in section.methods.items():

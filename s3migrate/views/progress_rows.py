@@ -1,4 +1,4 @@
-"""Rows of a progress display on a terminal: the bar of apply, plan and verify. Rich is imported when one is drawn."""
+"""Rows of a progress display on a terminal: the bar of apply, plan and verify. Imports rich only when one is drawn."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def drawn(parts: Iterable[RenderableType], *, columns: int) -> list[str]:
 
 
 def row(words: str, style: str = "") -> RenderableType:
-    """One row, cut where the terminal ends."""
+    """One row, cut at the width of the terminal."""
     from rich.text import Text
 
     return Text(words, style=style)
 
 
 def bar(title: str, done: int, total: int | None) -> RenderableType:
-    """*title*, a bar, and how much of *total* is done; with an unknown total, None, the title alone."""
+    """*title*, a bar and the percentage of *total* that is done; for an unknown total (None) the title alone."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -55,6 +55,6 @@ def bar(title: str, done: int, total: int | None) -> RenderableType:
 
 
 def show_bar(title: str, done: int, total: int | None, *, words: Sequence[str]) -> None:
-    """A bar over the rows *words*, on the terminal, in place of the one before."""
+    """Show a bar over the rows *words* on the terminal, in place of the previous one."""
     rows = drawn([bar(title, done, total), *map(row, words)], columns=output.columns_of_stderr() - 1)
     output.progress("\n".join(rows), err=True)

@@ -1,4 +1,4 @@
-"""How far verify and certify are: a line at once, then one a second; on a terminal a bar that is redrawn."""
+"""The progress of verify and certify: a line at once, then one a second; on a terminal a bar that is redrawn."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ BETWEEN_SECONDS = 1.0
 
 @dataclass(slots=True)
 class ProofLines:
-    """Prints how far a verify or certify is, at most once in BETWEEN_SECONDS."""
+    """Prints progress at most once in BETWEEN_SECONDS."""
 
     say: Callable[[str], None]
     clock: Callable[[], float]
     """Seconds, monotonic."""
     live: bool
     expected: Looked
-    """What it will have looked at in the end, by the plan; see expected_of."""
+    """What it will have looked at in the end, according to the plan; see expected_of."""
     title: str = "Verify"
     verb: str = "compared"
     """What is done to an object."""
     _began: float | None = None
     _comparing: float | None = None
-    """Since when objects are compared: they take longer than listing keys."""
+    """When the first object was compared, which takes longer than listing keys."""
     _said: float | None = None
 
     def tell(self, looked: Looked) -> None:
-        """The totals so far, the rate and what is left."""
+        """Show the totals so far, the rate and the time left."""
         now = self.clock()
         self._began = now if self._began is None else self._began
         if looked.objects and self._comparing is None:
@@ -56,7 +56,7 @@ class ProofLines:
         show_bar(self.title, done, self.expected.listed + self.expected.objects, words=rows)
 
     def _left(self, looked: Looked, now: float) -> float | None:
-        """Seconds; None while unknown: before the first objects were compared nobody knows how long that takes."""
+        """Seconds left; None while unknown: until the first objects are compared nobody knows how long that takes."""
         deep = self.expected.objects > 0
         done, total = (looked.objects, self.expected.objects) if deep else (looked.listed, self.expected.listed)
         began = self._comparing if deep else self._began
@@ -78,6 +78,6 @@ def expected_of(plan: Plan, *, deep: bool, sample: int | None) -> Looked:
 
 
 def keys_of(plan: Plan) -> int:
-    """How many keys of the destination a certificate of *plan* speaks of."""
+    """How many destination keys a certificate of *plan* covers."""
     names = ("listed", Action.DELETE, Action.EXTRANEOUS)
     return sum(section.summary[name].objects for section in plan.sections for name in names if name in section.summary)

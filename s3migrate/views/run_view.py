@@ -1,4 +1,4 @@
-"""What an apply shows: a live line on a terminal, a line now and then elsewhere, JSON lines for machines."""
+"""What apply shows: a live line on a terminal, elsewhere a line now and then, JSON lines for machines."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from schema.formats.quantities import count_text, counted_text, duration_text, r
 from schema.process_view import BreakerState, ProcessView, Quality
 
 LINE_SECONDS = 10.0
-"""Seconds between two lines without a terminal."""
+"""Seconds between two lines when there is no terminal."""
 RATE_SECONDS = 30.0
 LEAST_SEEN = 100
-"""Objects, or one in a hundred, that must have arrived before the end is estimated: a canary says little about the
-rest.
+"""Objects, or one in a hundred, that must have arrived before the time left is estimated: a canary says little about
+the rest.
 """
 TROUBLES_SHOWN = 20
-"""Of each reason; the others are counted. `s3migrate status` and `explain` show all."""
+"""Of each reason; the others are only counted. `s3migrate status` and `explain` show all."""
 
 
 class Rate:
-    """Objects and bytes per second over the last half minute, from the ledger's figures."""
+    """Objects and bytes per second over the last RATE_SECONDS, from the ledger's figures."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int, int]] = deque()
 
     def of(self, progress: Progress) -> tuple[float, float]:
-        """(objects/s, bytes/s); 0 before a second look."""
+        """(objects/s, bytes/s); 0 at the first call."""
         now = (progress.now.timestamp(), progress.done, progress.bytes_done)
         if not self._seen or self._seen[-1][0] < now[0]:
             self._seen.append(now)
@@ -48,12 +48,12 @@ class Rate:
         return (now[1] - first[1]) / seconds, (now[2] - first[2]) / seconds
 
     def away(self, flow: ProcessView | None) -> None:
-        """Forget the samples from while an endpoint is down: afterwards the run continues as fast as before."""
+        """Forget all samples while an endpoint is down: afterwards the run continues as fast as before."""
         if flow is not None and any(end.breaker is not BreakerState.CLOSED for end in flow.endpoints.values()):
             self._seen.clear()
 
     def left(self, progress: Progress) -> float | None:
-        """Seconds to go, by the slower of objects and bytes; None when unknown."""
+        """Seconds left, by objects or bytes, whichever takes longer; None: unknown."""
         objects, size = self.of(progress)
         estimates = []
         first = self._seen[0][1]
@@ -67,7 +67,7 @@ class Rate:
 
 
 def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> str:
-    """One line: how far, how fast, how long, how well."""
+    """One line: progress, problems, speed, time left."""
     rate.away(flow)
     objects, size = rate.of(progress)
     drifted = progress.drifted
@@ -79,7 +79,7 @@ def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> s
         troubles += [f"{name} {end.quality}" for name, end in ends if end.quality is not Quality.GOOD]
     if progress.restoring and progress.state is RunState.OPEN:
         troubles.append(restoring_text(progress))
-    # A terminal may cut the line: problems come first.
+    # A terminal may cut the line off: problems come first.
     words = [
         f"{math.floor(share * 10) / 10:.1f} %",
         *troubles,
@@ -100,7 +100,7 @@ def progress_line(progress: Progress, flow: ProcessView | None, rate: Rate) -> s
 
 
 def restoring_text(progress: Progress) -> str:
-    """Objects that wait for a restore, and until when they are left alone."""
+    """Objects that wait for a restore, and when they are looked at next."""
     look = ""
     if progress.next_look is not None:
         look = f" (next look in {duration_text((progress.next_look - progress.now).total_seconds())})"
@@ -111,7 +111,7 @@ class HumanRun:
     """For people, on stderr."""
 
     def __init__(self, live: bool, *, many: bool = False) -> None:
-        """*many* sections: a key alone does not say which is meant."""
+        """*many* sections: lines begin with the section, since a key alone is ambiguous."""
         self._live = live
         self._many = many
         self._rate = Rate()
@@ -123,7 +123,7 @@ class HumanRun:
         click.echo(text, err=True)
 
     def run_accepted(self, run_id: int, resumed: bool, progress: Progress) -> None:
-        """The run, and where it stands."""
+        """The run and its progress so far."""
         total = f"{counted_text(progress.objects, 'object')}, {size_text(progress.bytes)}"
         if resumed:
             self._say(f"Run {run_id} resumed: {total}, of which {count_text(progress.done)} are done already.")
@@ -131,7 +131,7 @@ class HumanRun:
             self._say(f"Run {run_id} accepted: {total}.")
 
     def batch_finished(self, batch: str) -> None:
-        """Not told one by one."""
+        """Shows nothing."""
 
     def object_trouble(self, trouble: ObjectTrouble) -> None:
         """Permanent failures, the first of each reason."""
@@ -142,7 +142,7 @@ class HumanRun:
             where = f"{trouble.section}: " if self._many else ""
             self._say(f"{where}{one_line(trouble.key)}: {trouble.reason}: {one_line(trouble.message)}")
         elif self._shown[trouble.reason] == TROUBLES_SHOWN + 1:
-            self._say(f"... further objects with {trouble.reason} are counted only; `s3migrate status` lists them")
+            self._say(f"... further objects with {trouble.reason} are only counted; `s3migrate status` lists them")
 
     def waiting(self, what: str, error: MigrationError | None) -> None:
         """Why nothing moves."""
@@ -150,11 +150,11 @@ class HumanRun:
         self._say(f"The {what} is {back}." if error is None else f"Waiting for the {what}: {one_line(str(error))}")
 
     def moved(self, what: str, url: str) -> None:
-        """Where the run goes on."""
-        self._say(f"The run goes on at {one_line(url)}, instead of the {what}.")
+        """Which endpoint is used now."""
+        self._say(f"The run continues at {one_line(url)} instead of the {what}.")
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
-        """A live line, or a line every ten seconds, and one as soon as objects wait for a restore."""
+        """A live line, or one every LINE_SECONDS and as soon as objects wait for a restore."""
         line = progress_line(progress, flow, self._rate)
         now = progress.now.timestamp()
         waits = progress.restoring > 0 and not self._told_of_restores
@@ -164,9 +164,9 @@ class HumanRun:
             output.progress(line, err=True)
 
     def draining(self, abandoning: bool) -> None:
-        """What a stop does."""
+        """What happens to objects in flight."""
         self._say(
-            "Letting go of what is in flight." if abandoning else "Stopping: objects in flight are finished first."
+            "Abandoning the objects in flight." if abandoning else "Stopping: objects in flight are finished first."
         )
 
 
@@ -210,8 +210,8 @@ class JsonRun:
         self._emit({"type": "waiting", "for": what, "back": error is None, "message": str(error or "")})
 
     def moved(self, what: str, url: str) -> None:
-        """waiting: over, since the run has moved"""
-        self._emit({"type": "waiting", "for": what, "back": True, "moved_to": url, "message": f"goes on at {url}"})
+        """waiting, which ends because the run has moved"""
+        self._emit({"type": "waiting", "for": what, "back": True, "moved_to": url, "message": f"continues at {url}"})
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
         """progress"""

@@ -1,6 +1,6 @@
-"""The file of verify --report: JSON lines and CSV as findings come, markdown and HTML with the verdict first.
+"""The file of verify --report: JSON lines and CSV are streamed; Markdown and HTML begin with the verdict.
 
-Those two are for people: of each verdict they show SHOWN keys, and count the rest.
+Those two are for people: they show SHOWN keys of each verdict and count the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from schema.plan import Plan
 FORMATS = (".jsonl", ".json", ".csv", ".md", ".html")
 STREAMED = (".jsonl", ".json", ".csv")
 SHOWN = 500
-"""Keys of each verdict, in the forms for people."""
+"""Keys of each verdict, in the formats for people."""
 
 
 class VerdictKeys(NamedTuple):
@@ -42,19 +42,19 @@ class VerdictKeys(NamedTuple):
 
     @property
     def left_out(self) -> int:
-        """Counted only."""
+        """How many are only counted."""
         return self.total - len(self.findings)
 
 
 class ReportFile(AbstractContextManager["ReportFile"]):
-    """Becomes *path* at the end, so that a partial report never passes for a complete one. None: no report.
+    """Appears at *path* at the end, so that nobody takes a partial report for a complete one. None: no report.
 
-    Raises UsageError for another ending than FORMATS, LocalDiskError.
+    Raises UsageError for a suffix that is not in FORMATS, LocalDiskError.
     """
 
     def __init__(self, path: Path | None, plan: Plan, level: str) -> None:
         if path is not None and path.suffix not in FORMATS:
-            raise UsageError(f"--report {path}: end the name in one of {', '.join(FORMATS)}")
+            raise UsageError(f"--report {path}: the name must end in one of {', '.join(FORMATS)}")
         self._path = path
         self._plan = plan
         self._level = level
@@ -86,7 +86,7 @@ class ReportFile(AbstractContextManager["ReportFile"]):
             kept.append(finding)
 
     def conclude(self, tallies: Tallies) -> None:
-        """All was looked at."""
+        """Write what needs the totals, after the last finding."""
         if self._path is None:
             return
         if self._path.suffix == ".html":
@@ -99,7 +99,7 @@ class ReportFile(AbstractContextManager["ReportFile"]):
             self._write(json.dumps(_last(tallies)) + "\n")
 
     def _shown(self) -> list[VerdictKeys]:
-        """What is wrong first."""
+        """Findings first, then notes."""
         kinds = sorted(self._counts, key=lambda kind: (kind in NOTES, kind))
         return [VerdictKeys(kind.value, self._counts[kind], kind in NOTES, self._kept[kind]) for kind in kinds]
 
@@ -164,7 +164,7 @@ def _markdown(plan: Plan, level: str, tallies: Tallies, *, shown: list[VerdictKe
         if group.left_out:
             lines += [
                 "",
-                f"{count_text(group.left_out)} more are counted only; a report in .jsonl or .csv has them all.",
+                f"{count_text(group.left_out)} more are only counted; a report in .jsonl or .csv has them all.",
             ]
     return "\n".join(lines) + "\n"
 

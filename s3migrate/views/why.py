@@ -1,6 +1,6 @@
 """Why a run is not faster: one sentence, from where its threads' time went. Pure.
 
-What is said holds for the interval that the counts cover: the last minute of a run, or all of one that has ended.
+It applies to the interval that the counts cover: the last minute, or all of a run that has ended.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STARVED = 0.25
 ALL_BUSY = 0.8
 """Share of the time in which the machine had no processor to spare."""
 OWN_PART = 0.25
-"""Of one core: a process that uses less is not why its machine is busy, and is not slowed by much."""
+"""Of one core: a process that uses less does not keep its machine busy and is not slowed by much."""
 WORTH_TELLING = 0.05
 
 
@@ -45,7 +45,7 @@ class Bottleneck(StrEnum):
     LEDGER = "ledger"
     PROCESSOR = "processor"
     NO_WORK = "no work"
-    """Little is left, or it waits for something else."""
+    """Little is left, or what is left waits for something else."""
     UNKNOWN = "unknown"
 
 
@@ -55,12 +55,14 @@ class Why:
 
     bottleneck: Bottleneck
     shares: Mapping[Activity, float]
-    """Of the threads' time; together 1.0, empty when nothing is known."""
+    """Of the threads' time; they add up to 1.0, or are empty if nothing is known."""
     sentence: str
-    """For people: what, with figures, and what would help. Escaped."""
+    """For people, escaped: the bottleneck with figures, and what would help."""
 
 
-NOT_KNOWN = Why(Bottleneck.UNKNOWN, {}, "Not known yet: a process tells every ten seconds what its threads wait for.")
+NOT_KNOWN = Why(
+    Bottleneck.UNKNOWN, {}, "Not known yet: processes report every ten seconds what their threads wait for."
+)
 
 ACTIVITY_WORDS = {
     Activity.SOURCE: "waiting for the source",
@@ -75,7 +77,7 @@ ACTIVITY_WORDS = {
 
 
 def why_of(ledger: Ledger, progress: Progress) -> Why:
-    """Why the run is not faster now, or was not while it lasted."""
+    """Why the run is not faster, or was not."""
     recent = ledger.samples.latest(progress.run_id, seconds=RECENT_SECONDS)
     if progress.state in ENDED:
         return why_not_faster(ledger.samples.total(progress.run_id), recent)
@@ -89,10 +91,10 @@ def why_figures(why: Why) -> dict[str, Any]:
 
 
 def why_not_faster(counts: FlowCounts, recent: Sequence[FlowSample]) -> Why:
-    """Judge *counts*. *recent*: the latest samples, by moment; how the processes stand is taken from the last of each.
+    """Judge *counts*. *recent*: the latest samples, oldest first; the last one of each process shows its state.
 
-    Waits with a cause of their own come first (a limit, refusals, memory, the ledger), then busy processors, because
-    they make every answer seem slow. Otherwise it is the side that takes more of the time.
+    Waits with a cause of their own are considered first (a limit, refusals, memory, the ledger), then busy processors,
+    because they make every answer seem slow. Otherwise it is the side that takes more of the time.
     """
     time = sum(counts.threads.values())
     if time <= 0 or counts.seconds <= 0:
@@ -119,7 +121,7 @@ class _Facts:
 
     @property
     def cores(self) -> float:
-        """Of one process, on average."""
+        """Cores that a process uses on average."""
         return self.counts.processor_seconds / self.counts.seconds
 
     @property
@@ -132,7 +134,7 @@ class _Facts:
 
     @property
     def on_busy_machine(self) -> bool:
-        """All processors are busy, also with this: servers on the same machine answer late then."""
+        """All processors are busy, partly with this process: servers on the same machine then answer late."""
         return self.saturated >= ALL_BUSY and self.cores >= OWN_PART
 
     @property
@@ -181,14 +183,14 @@ def _side(which: WhichSide, activity: Activity) -> Callable[[_Facts], str]:
 
 
 def _more_threads(views: Sequence[ProcessView]) -> str:
-    """Whether more of them would help, as the controllers found."""
+    """Whether more threads would help, according to the controllers."""
     threads = counted_text(sum(view.workers for view in views), "thread")
     reasons = {view.why for view in views}
     if "fixed" in reasons:
         return f"the plan fixes {threads}: more may help (limits.workers)"
     if "more gave no more goodput" in reasons:
-        return f"more than {threads} brought no more"
-    return f"{threads} now, as many as the tries so far were worth"
+        return f"more than {threads} were no faster"
+    return f"{threads} now, the best number found so far"
 
 
 def _throttling(facts: _Facts) -> str:
@@ -200,13 +202,13 @@ def _throttling(facts: _Facts) -> str:
         {name for v in facts.views for name, e in v.endpoints.items() if e.breaker is not BreakerState.CLOSED}
     )
     if opened:
-        return f"{share} of thread time waited for {one_line(', '.join(opened))}, which does not serve at present"
+        return f"{share} of thread time waited for {one_line(', '.join(opened))}, which is not answering at present"
     if refused[side]:
         return (
             f"The {side.value} throttles: {count_text(refused[side])} of {asked} were refused, and "
-            f"{share} of thread time was kept back for it; ask its operator for more, or run at another hour"
+            f"{share} of thread time was held back for it; ask its operator for more, or run at another hour"
         )
-    return f"{share} of thread time was spent between attempts, after failures; `s3migrate status` names them"
+    return f"{share} of thread time was spent between attempts after failures; `s3migrate status` names them"
 
 
 def _limit(facts: _Facts) -> str:
@@ -239,15 +241,15 @@ def _memory(facts: _Facts) -> str:
     budget = sum(sample.buffer_limit for sample in facts.standing)
     of = f" ({size_text(budget)} in all)" if budget else ""
     return (
-        f"{facts.percent(Activity.MEMORY)} of thread time waited for memory{of}; raise limits.memory, or run it on "
-        "machines with more"
+        f"{facts.percent(Activity.MEMORY)} of thread time waited for memory{of}; raise limits.memory, or use machines "
+        "with more"
     )
 
 
 def _ledger(facts: _Facts) -> str:
     return (
         f"{facts.percent(Activity.LEDGER)} of thread time waited for the ledger; look at its PostgreSQL: its disk, its "
-        "load, and the way to it"
+        "load, and the network between"
     )
 
 
@@ -255,20 +257,20 @@ def _processor(facts: _Facts) -> str:
     used = f"The processor is the limit: a process used {facts.cores:.2f} of one core"
     if facts.starved >= STARVED:
         return (
-            f"{used}, and {_percent(facts.starved)} of thread time was spent ready and without one; a machine with "
-            "more free cores, or a second one, would help"
+            f"{used}, and {_percent(facts.starved)} of thread time was spent waiting for a free one; a machine with "
+            "more free cores, or a second machine, would help"
         )
     if facts.cores < ONE_CORE and facts.on_busy_machine:
         return (
-            f"{used}, and {_percent(facts.saturated)} of the time the machine had none to spare; one with more free "
-            "cores would help"
+            f"{used}, and {_percent(facts.saturated)} of the time the machine had none to spare; a machine with more "
+            "free cores would help"
         )
-    return f"{used}, and one is all it can use; more processes (`apply --processes auto`) would help"
+    return f"{used}, and it cannot use more than one; more processes (`apply --processes auto`) would help"
 
 
 def _no_work(facts: _Facts) -> str:
     return (
-        f"{facts.percent(Activity.IDLE)} of thread time had no object to work on: what is left is few, or waits for "
+        f"{facts.percent(Activity.IDLE)} of thread time had no object to work on: few are left, or they wait for "
         "another stage, an archive or a lease"
     )
 
@@ -299,9 +301,11 @@ _MEANT_BY = {
 }
 
 
-def _rest(shares: Mapping[Activity, float], told: Activity | None) -> str:
+def _rest(shares: Mapping[Activity, float], mentioned: Activity | None) -> str:
     """The other shares worth mentioning, largest first."""
-    others = sorted(((share, activity) for activity, share in shares.items() if activity is not told), reverse=True)
+    others = sorted(
+        ((share, activity) for activity, share in shares.items() if activity is not mentioned), reverse=True
+    )
     words = [f"{_percent(share)} {ACTIVITY_WORDS[activity]}" for share, activity in others if share >= WORTH_TELLING]
     return f". Threads: {', '.join(words)}." if words else "."
 

@@ -1,4 +1,4 @@
-"""What one process of a run sees, as status shows it: threads, endpoints, limits, what it waits for."""
+"""One process of a run as status shows it: threads, endpoints, limits, what it waits for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from schema.limits import LIMITS
 from schema.process_view import BreakerState, EndpointView, ProcessView
 
 SILENT_SECONDS = 20.0
-"""Seconds without a heartbeat after which a process is called silent; it beats every few seconds."""
+"""Seconds without a heartbeat after which a process is called silent; it sends one every few seconds."""
 
 
 def worker_figures(worker: WorkerSeen) -> dict[str, Any]:
-    """For --json: the view as the process wrote it, and who it is."""
+    """For --json: which process it is, and its view as it wrote it."""
     return {
         "host": worker.host,
         "pid": worker.process.pid,
@@ -27,7 +27,7 @@ def worker_figures(worker: WorkerSeen) -> dict[str, Any]:
 
 
 def worker_lines(worker: WorkerSeen) -> Iterator[str]:
-    """For people: the process, a line per endpoint, and what limits it."""
+    """For people: the process, one line per endpoint, and what limits it."""
     seen = worker.seen
     who = f"process {worker.process.pid} on {one_line(worker.host)}"
     if worker.silent_seconds > SILENT_SECONDS:
@@ -49,7 +49,7 @@ def _view_lines(seen: ProcessView) -> Iterator[str]:
         for key in end.waiting_keys:
             yield (
                 f"    waits: {one_line(key.key)}: {one_line(key.code)} {counted_text(key.times, 'time')} in "
-                f"{duration_text(key.seconds)} while others are served"
+                f"{duration_text(key.seconds)} while other keys are served"
             )
     if seen.waiting:
         yield f"  waiting: {one_line(seen.waiting)}"

@@ -1,1 +1,1 @@
-"""How a run is watched: read from the ledger, shown on a terminal, as a page, and as metrics. True after a kill."""
+"""Watching a run: on a terminal, as a page and as metrics, all from the ledger and so correct even after a kill."""

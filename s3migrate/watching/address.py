@@ -1,4 +1,4 @@
-"""Where a page or metrics are served: HOST:PORT, read from the command line. Loopback by default."""
+"""The HOST:PORT at which a page or metrics are served. Loopback by default."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """'9100', ':9100', 'host:9100', '[::1]:9100' or 'host'. ValueError."""
+        """Parse '9100', ':9100', 'host:9100', '[::1]:9100' or 'host'. Raises ValueError."""
         host, colon, port = text.strip().rpartition(":")
         if not colon:
             host, port = ("", text.strip()) if text.strip().isdigit() else (text.strip(), "0")
@@ -29,7 +29,7 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Only this machine reaches it."""
+        """Whether only this machine reaches it."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

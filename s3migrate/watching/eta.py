@@ -10,23 +10,23 @@ from schema.flow.samples import FlowPoint
 from schema.limits import Closure, through_closures
 
 LEAST_POINTS = 3
-"""Steps with progress that are needed for an estimate."""
+"""Steps with progress that an estimate needs."""
 MOST_POINTS = 60
 """Only this many of the latest steps count: the last hour says little about the next one."""
 
 
 class Eta(NamedTuple):
-    """Seconds to go."""
+    """Seconds left."""
 
     low: float
-    """As fast as in the faster quarter of the steps."""
+    """At the speed of the fastest quarter of the steps."""
     expected: float
     high: float
-    """As slow as in the slower quarter."""
+    """At the speed of the slowest quarter."""
 
 
 def eta_of(progress: Progress, history: Sequence[FlowPoint], closures: Sequence[Closure] = ()) -> Eta | None:
-    """The open hours that are left, and the *closures* between them."""
+    """The working time that is left, plus the *closures* of the calendar within it."""
     left = _open_eta(progress, [point for point in history if not point.counts.closed])
     return left and Eta(*(through_closures(seconds, progress.now, closures) for seconds in left))
 
@@ -34,7 +34,7 @@ def eta_of(progress: Progress, history: Sequence[FlowPoint], closures: Sequence[
 def _open_eta(progress: Progress, history: Sequence[FlowPoint]) -> Eta | None:
     """By objects or by bytes, whichever takes longer. None: too little is known, or nothing is left.
 
-    Steps in which nothing ended count as well: a run that stands still half of the time takes twice as long.
+    Steps without progress count as well: a run that stands still half of the time takes twice as long.
     """
     left = progress.objects - progress.done - progress.failed, progress.bytes - progress.bytes_done
     points = [point for point in history[-MOST_POINTS:] if point.seconds > 0]

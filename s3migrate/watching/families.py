@@ -1,4 +1,4 @@
-"""Metrics of the registry as prometheus-client's families: a name or a label that is not in the registry is a bug."""
+"""The registry's metrics as prometheus-client's families. A name or label that is not in the registry is a bug."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What apply shows on a terminal: the screen, redrawn with each progress event, and lines above it."""
+"""What apply shows on a terminal: a screen, redrawn at each progress event, and lines above it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from schema.formats.escape import one_line
 from schema.process_view import ProcessView
 
 READ_SECONDS = 3.0
-"""Between two readings of more than the totals."""
+"""Between two readings of anything more than the totals."""
 
 
 class LiveRun(HumanRun):
-    """For people at a terminal, on stderr. What it shows is the ledger's, so other processes are in it."""
+    """For people at a terminal, on stderr. It shows what the ledger knows, including other processes."""
 
     def __init__(
         self, ledger: Ledger, plan_id: str, *, many: bool, clock: Callable[[], float] = time.monotonic
@@ -38,13 +38,13 @@ class LiveRun(HumanRun):
         self._troubles: deque[str] = deque(maxlen=TROUBLES_SHOWN)
 
     def object_trouble(self, trouble: ObjectTrouble) -> None:
-        """As HumanRun; the screen shows the latest, those that are tried again too."""
+        """As HumanRun; the screen shows the latest ones, including those that will be tried again."""
         super().object_trouble(trouble)
         ended = "" if trouble.final else f", attempt {trouble.attempt}, tried again"
         self._troubles.append(f"{one_line(trouble.key)}: {trouble.reason}{ended}: {one_line(trouble.message)}")
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
-        """The screen; the line of HumanRun until the ledger has answered once."""
+        """The screen, or HumanRun's line until the ledger has answered once."""
         snapshot = self._look(progress)
         if snapshot is None:
             super().progress(progress, flow)
@@ -53,7 +53,7 @@ class LiveRun(HumanRun):
         output.progress("\n".join(rows), err=True)
 
     def _look(self, progress: Progress) -> RunSnapshot | None:
-        """The last reading, with the totals of now."""
+        """The last reading, with the current totals."""
         now = self._clock()
         if now - self._read_at >= READ_SECONDS:
             try:
@@ -61,18 +61,18 @@ class LiveRun(HumanRun):
                 self._snapshot = snapshot_of(self._ledger, run) if run is not None else None
                 self._read_at = now
             except LedgerUnavailable:
-                pass  # what was read last stands
+                pass  # keep the last reading
         return None if self._snapshot is None else replace(self._snapshot, progress=progress)
 
 
 class QuietRun(HumanRun):
-    """Without progress: only problems, waits and stops."""
+    """Shows no progress, only problems, waits and stops."""
 
     def __init__(self, *, many: bool) -> None:
         super().__init__(live=False, many=many)
 
     def run_accepted(self, run_id: int, resumed: bool, progress: Progress) -> None:
-        """Not told."""
+        """Shows nothing."""
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
-        """Not told."""
+        """Shows nothing."""

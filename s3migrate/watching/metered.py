@@ -1,4 +1,4 @@
-"""Where the figures of one apply process are, for who exports them."""
+"""The figures of one apply process, for whatever exports them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schema.process_view import ProcessView
 
 @dataclass(frozen=True, slots=True)
 class Metered:
-    """Where the figures of a process are."""
+    """The figures of a process."""
 
     window: Window
     meters: Mapping[WhichSide, RequestMeter]
@@ -27,7 +27,7 @@ class Metered:
 
 
 class CountedEvents:
-    """Events that are passed on to *events*, and retries counted in *retries*."""
+    """Passes all events on to *events*, and counts retries in *retries*."""
 
     def __init__(self, events: Events, retries: Counter[str]) -> None:
         self._retries = retries
@@ -37,14 +37,13 @@ class CountedEvents:
         self.waiting = events.waiting
         self.moved = events.moved
         self.draining = events.draining
-        self.moved = events.moved
 
     def object_trouble(self, trouble: ObjectTrouble) -> None:
-        """Counted when it is tried again."""
+        """Counted when the object will be tried again."""
         if not trouble.final:
             self._retries[trouble.reason] += 1
         self._events.object_trouble(trouble)
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
-        """Passed on."""
+        """Passed on unchanged."""
         self._events.progress(progress, flow)

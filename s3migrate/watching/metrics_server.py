@@ -1,4 +1,4 @@
-"""/metrics of one apply process, served by a thread of prometheus-client's own."""
+"""/metrics of one apply process, served by a thread of prometheus-client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schema.errors import UsageError
 
 
 def registry_of(metered: Metered) -> CollectorRegistry:
-    """Our own metrics, and those the client library has of any process."""
+    """Our own metrics, and those that the client library exports for any process."""
     registry = CollectorRegistry()
     registry.register(MigrationCollector(metered))
     ProcessCollector(registry=registry)
@@ -23,7 +23,7 @@ def registry_of(metered: Metered) -> CollectorRegistry:
 
 
 def serve_metrics(address: Address, metered: Metered) -> int:
-    """Serve until the process ends; the port. Raises UsageError when the address cannot be had."""
+    """Serve until the process ends; returns the port. Raises UsageError when the address is not available."""
     try:
         server, _thread = start_http_server(address.port, addr=address.host, registry=registry_of(metered))
     except OSError as error:

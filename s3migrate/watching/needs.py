@@ -1,4 +1,4 @@
-"""What needs a person, and the command that helps. Pure."""
+"""What the operator has to look at, and the command that helps. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Need(NamedTuple):
 
     what: str
     command: str
-    """To be copied; '': there is nothing to type."""
+    """To be copied; '' if no command helps."""
 
 
 def needs_of(snapshot: RunSnapshot) -> Iterator[Need]:
@@ -28,9 +28,9 @@ def needs_of(snapshot: RunSnapshot) -> Iterator[Need]:
     working = progress.state is RunState.OPEN
     if snapshot.closed is not None:
         command = f"s3migrate limit {run_id} {CLOSED}=none"
-        yield Need(f"The calendar is {closed_text(snapshot.closed.ends)}: to run all the same, open it.", command)
+        yield Need(f"The calendar is {closed_text(snapshot.closed.ends)}: to run anyway, open it.", command)
     elif working and progress.workers == 0:
-        yield Need("No process works on this run: start one, with the plan's file.", "s3migrate apply PLAN")
+        yield Need("No process is working on this run: start one with the plan file.", "s3migrate apply PLAN")
     for worker in snapshot.workers:
         if worker.silent_seconds > SILENT_SECONDS and working:
             silent = duration_text(worker.silent_seconds)
@@ -39,7 +39,7 @@ def needs_of(snapshot: RunSnapshot) -> Iterator[Need]:
             yield Need(f"Process {worker.process.pid} on {worker.host} waits: {worker.seen.waiting}", "")
     if progress.failed:
         given_up = counted_text(progress.failed, "object")
-        yield Need(f"{given_up} failed for good; mend the cause, then try them again.", f"s3migrate retry {run_id}")
+        yield Need(f"{given_up} failed for good; fix the cause, then try them again.", f"s3migrate retry {run_id}")
     if progress.verify_failed:
         yield Need(
             f"{counted_text(progress.verify_failed, 'object')} could not be proven.", f"s3migrate status {run_id}"

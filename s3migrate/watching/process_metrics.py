@@ -1,4 +1,4 @@
-"""The metrics of one apply process, read when they are asked for."""
+"""The metrics of one apply process, read when they are scraped."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class MigrationCollector(Collector):
         self._metered = metered
 
     def collect(self) -> Iterator[Metric]:
-        """One family for each metric of PROCESS_METRICS; what is only known at work is left out before."""
+        """One family for each metric of PROCESS_METRICS; until the process is at work, those about it are missing."""
         yield from self._requests()
         retries = list(self._metered.retries.items())
         yield family("s3migrate_retries_total", [((reason,), number) for reason, number in retries])
         if self._metered.window.look is not None:
-            yield from _standing(self._metered.window.look())
+            yield from _at_work(self._metered.window.look())
 
     def _requests(self) -> Iterator[Metric]:
         meters = {side.value: meter for side, meter in self._metered.meters.items()}
@@ -53,7 +53,7 @@ class MigrationCollector(Collector):
         yield family("s3migrate_in_flight_requests", [((side,), meter.in_flight) for side, meter in meters.items()])
 
 
-def _standing(state: ProcessState) -> Iterator[Metric]:
+def _at_work(state: ProcessState) -> Iterator[Metric]:
     view = state.view
     yield family("s3migrate_concurrency_limit", [((), view.workers)])
     seconds = [((activity.name.lower(),), state.thread_seconds[activity]) for activity in Activity]
@@ -72,7 +72,7 @@ def _standing(state: ProcessState) -> Iterator[Metric]:
 
 
 def _used(name: str, view: ProcessView) -> float:
-    """Of a limit, at the endpoint where it is most."""
+    """How much of the limit *name* is used at the endpoint that uses most."""
     amount = {
         Bounds.BYTES: _bytes,
         Bounds.REQUESTS: _requests_of,

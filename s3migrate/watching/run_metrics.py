@@ -1,4 +1,4 @@
-"""The metrics of every run, from the ledger: the same whether its processes live, died, or run elsewhere."""
+"""The metrics of every run, from the ledger: the same whether its processes are alive, dead or elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schema.flow.samples import SIDES
 from schema.limits import CLOSED
 
 Figures = Iterable[tuple[tuple[str, ...], float | None]]
-"""Labels after run and name, and the value; None: not known, and then not exported."""
+"""Labels after run and name, and the value; None: unknown, not exported."""
 
 
 class RunCollector(Collector):

@@ -1,4 +1,4 @@
-"""The live page of a run, and the list of runs: from snapshots, read-only, without script."""
+"""The live page of a run and the list of runs: read-only, without script."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from schema.formats.quantities import duration_text, rate_text
 from schema.limits import BANDWIDTH
 
 FORMAT_VERSION = 1
-"""Of run.json."""
+"""The version of run.json."""
 _STAGES = {StageState.BLOCKED: "waits for the stages before it", StageState.OPEN: "open", StageState.PASSED: "done"}
 
 
 def runs_page(runs: Sequence[Run]) -> str:
-    """Every run of the ledger, a row each."""
+    """Every run of the ledger, one row each."""
     return render_page("live_runs.html", runs=runs)
 
 
@@ -98,7 +98,7 @@ def _parts(snapshot: RunSnapshot) -> list[Part]:
 
 
 def _charts(snapshot: RunSnapshot) -> Iterator[tuple[str, Markup]]:
-    """(title, picture) of each; none before there is a history."""
+    """(title, SVG) of each chart; nothing until there is a history."""
     history = snapshot.history
     limits = next((w.seen.limits.figures for w in reversed(snapshot.workers) if w.seen and w.seen.limits), {})
     if len(history) < 2:

@@ -1,4 +1,4 @@
-"""A run on the terminal: a few rows, redrawn each second. Rich is imported when the first is drawn."""
+"""A run on the terminal: a few rows, redrawn each second. Imports rich only when they are drawn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STAGES = {StageState.BLOCKED: "waits for the stages before it", StageState.OPEN
 
 
 def screen(snapshot: RunSnapshot, rate: Rate, troubles: Sequence[str], *, columns: int) -> list[str]:
-    """The rows, with colours as escape sequences, none wider than *columns*. Texts of *troubles* are escaped."""
+    """The rows, with colours as escape sequences, none wider than *columns*. *troubles* are escaped already."""
     return drawn(_parts(snapshot, rate, troubles), columns=columns)
 
 

@@ -1,4 +1,4 @@
-"""The live page behind waitress: where it listens, who may look, and until when."""
+"""Serving the live page with waitress: at which address, and for whom."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ THREADS = 4
 
 
 def serve(ledger: Ledger, where: str, *, token: str | None) -> None:
-    """Serve until interrupted. *token*: asked for beyond loopback; None: one is made and printed. Raises UsageError."""
+    """Serve until interrupted. *token*: demanded beyond loopback; None: made up and printed. Raises UsageError."""
     listening, address = listen(where)
     access = access_to(address, token)
     for line in access.lines:
@@ -35,21 +35,21 @@ def serve(ledger: Ledger, where: str, *, token: str | None) -> None:
 
 
 class Access(NamedTuple):
-    """Who may look."""
+    """Who may read the page."""
 
     token: str | None
-    """None: whoever is on this machine."""
+    """None: anybody on this machine."""
     lines: tuple[str, ...]
-    """What the operator is told. A token that was given is not in them: logs keep what is printed."""
+    """Messages for the operator, without the operator's own token: logs keep what is printed."""
 
 
 def access_to(address: Address, token: str | None) -> Access:
-    """Whom the page at *address* is for; *token* is the operator's own, None where there is none."""
+    """Who may read the page at *address*; *token* is the operator's own, None if there is none."""
     if address.is_loopback:
         return Access(None, (f"watching at {address.url} (Ctrl-C ends it)",))
     made = secrets.token_urlsafe(24) if token is None else None
     where = f"{address.url}?token={quote(made, safe='')}" if made else f"{address.url} with S3MIGRATE_SERVE_TOKEN"
-    unencrypted = "it is not encrypted: put a proxy with TLS before it, or use an SSH tunnel"
+    unencrypted = "it is not encrypted: put it behind a proxy with TLS, or use an SSH tunnel"
     return Access(token or made, (f"watching at {where} (Ctrl-C ends it)", unencrypted))
 
 

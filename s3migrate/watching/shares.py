@@ -1,6 +1,6 @@
-"""Shares and batches as inline SVG: no script, no style of their own, readable by a screen reader. Pure.
+"""Shares and batches as inline SVG: no script, no style attributes, readable by a screen reader. Pure.
 
-Colours come from classes of page.css, so that they fit light and dark pages and the page's strict policy.
+Colours come from classes of page.css, for light and dark pages and because the page's policy allows no other style.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Part(NamedTuple):
 
 
 def parts_bar(parts: Sequence[Part]) -> Markup:
-    """Shares of a whole side by side; their names stand in the table beside it."""
+    """Shares of a whole side by side; the legend beside it names them."""
     rects, x = [], 0.0
     for n, part in enumerate(parts):
         width = WIDTH * part.share
@@ -35,7 +35,7 @@ def parts_bar(parts: Sequence[Part]) -> Markup:
 
 
 def heat_map(cells: Sequence[tuple[float, bool]]) -> Markup:
-    """(share done, something failed) of neighbouring batches, in order."""
+    """One cell per (share done, whether anything failed), in order."""
     each = 40
     rows = -(-len(cells) // each) or 1
     rects = [

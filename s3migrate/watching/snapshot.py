@@ -1,4 +1,4 @@
-"""The current state of a run by the ledger: everything that the screen, the page, run.json and the metrics show."""
+"""The current state of a run in the ledger: everything that the screen, the page, run.json and the metrics show."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from schema.flow.samples import FlowCounts, FlowPoint
 from schema.limits import Closure, closed_at
 
 POINTS = 120
-"""Of the charts."""
+"""Most points of a chart."""
 CELLS = 240
 FAILURES_SHOWN = 20
 
@@ -36,33 +36,33 @@ class RunSnapshot:
     progress: Progress
     stages: Sequence[StageProgress]
     cells: Sequence[CellProgress]
-    """In the plan's order: which is that of the keys, within each stage."""
+    """In the plan's order, which is by key within each stage."""
     workers: Sequence[WorkerSeen]
     scaling: Scaling | None
     """None: the run has ended."""
     failures: Sequence[FailedObject]
     """The first FAILURES_SHOWN."""
     failed_by: Mapping[str, int]
-    """All that were given up, by error code."""
+    """All that failed for good, by error code."""
     planned_seconds: int | None
     """What the plan expected; None: it does not say."""
     last_completion: datetime | None
-    """When objects last came to their end, to ten seconds; None: none did."""
+    """When an object was last finished, to ten seconds; None: none was."""
     total: FlowCounts
     history: Sequence[FlowPoint]
     why: Why
     eta: Eta | None
     closed: Closure | None = None
-    """Of the calendar, now; None: it is open."""
+    """Why the calendar is closed now; None: it is open."""
 
     @property
     def ended(self) -> bool:
-        """Nothing is left to do."""
+        """The run is in a final state."""
         return self.progress.state in ENDED
 
 
 def snapshot_of(ledger: Ledger, run: Run) -> RunSnapshot:
-    """Read it. Raises LedgerErrors."""
+    """Read from the ledger. Raises LedgerErrors."""
     run_id = run.run_id
     progress = ledger.reports.progress(run_id)
     closures = ledger.runs.closures(run_id)

@@ -1,9 +1,9 @@
-"""`status --serve`: a read-only WSGI application over all runs of the ledger, and waitress to serve it.
+"""`status --serve`: a read-only WSGI application that shows all runs of the ledger.
 
-Acting stays with the command line: there is no form, no script and no state. On a loopback address anybody on the
-machine may look; on any other a token is asked for. Where there is no token the Host header is checked, so that no page
-of somebody else's can read this one by pointing a name of its own at 127.0.0.1. A token is as good: such a page has
-neither it nor the cookie; and behind a tunnel or a proxy this server has names it cannot know.
+Actions stay with the command line: there is no form, no script and no state. At a loopback address anybody on the
+machine may read it; any other address demands a token. Without a token the Host header is checked, so that no foreign
+page can read this one by pointing its own name at 127.0.0.1 (DNS rebinding). With a token it is not: a foreign page has
+neither token nor cookie, and behind a tunnel or a proxy this server has names it cannot know.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from schema.errors import LedgerError
 from schema.formats.escape import one_line
 
 FRESH_SECONDS = 1.0
-"""A run is read from the ledger at most once in this time, however many look."""
+"""A run is read from the ledger at most once in this time, however many readers there are."""
 REFRESH_SECONDS = 5
 MOST_ENDED = 20
-"""Runs that have ended and are still in /metrics, the latest ones."""
+"""Runs that have ended and are still in /metrics: the latest ones."""
 COOKIE = "s3migrate"
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?")
@@ -50,7 +50,7 @@ HEADERS = (
 
 
 class PageAnswer(NamedTuple):
-    """What is sent back."""
+    """An HTTP response."""
 
     status: HTTPStatus
     kind: str
@@ -60,7 +60,7 @@ class PageAnswer(NamedTuple):
 
 @dataclass(slots=True)
 class RunReader:
-    """Reads runs, each at most once a second. For all threads."""
+    """Reads runs, each at most once in FRESH_SECONDS. Safe for several threads."""
 
     ledger: Ledger
     clock: Callable[[], float] = time.monotonic
@@ -72,13 +72,13 @@ class RunReader:
         return self.ledger.runs.all()
 
     def snapshot(self, run_id: int | None) -> RunSnapshot | None:
-        """Of the run, or of the latest; None: there is none."""
+        """The state of a run (None: the latest); None if there is no such run."""
         runs = {run.run_id: run for run in self.runs()}
         run = runs.get(max(runs, default=0) if run_id is None else run_id)
         return None if run is None else self._of(run)
 
     def watched(self) -> list[RunSnapshot]:
-        """Every run that goes on, and the latest that ended."""
+        """Every run that has not ended, and the latest ones that have."""
         runs = self.runs()
         ended = [run for run in runs if run.state in ENDED][:MOST_ENDED]
         return [self._of(run) for run in runs if run.state not in ENDED or run in ended]
@@ -94,7 +94,7 @@ class RunReader:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """The WSGI application. *token*: asked for; None: the address is a loopback one."""
+    """The WSGI application. *token* is demanded; None: the address is a loopback one."""
 
     reader: RunReader
     address: Address
@@ -116,13 +116,13 @@ class Watching:
             return _text(HTTPStatus.MISDIRECTED_REQUEST, "This address is not served here.")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _text(
-                HTTPStatus.METHOD_NOT_ALLOWED, "This page only shows; act with the command line.", ("Allow", "GET")
+                HTTPStatus.METHOD_NOT_ALLOWED, "This page is read-only; use the command line.", ("Allow", "GET")
             )
         path = str(environ.get("PATH_INFO", ""))
         given = parse_qs(str(environ.get("QUERY_STRING", ""))).get("token", [""])[0]
         if self.token is not None and not self._may_look(environ, given):
             return _text(
-                HTTPStatus.UNAUTHORIZED, "Add ?token=... as `status --serve` printed it, or send it as a Bearer."
+                HTTPStatus.UNAUTHORIZED, "Add ?token=... as `status --serve` printed it, or send it as a Bearer token."
             )
         if given and self.token is not None:
             cookie = f"{COOKIE}={quote(self.token, safe='')}; HttpOnly; SameSite=Strict; Path=/"
@@ -153,7 +153,7 @@ class Watching:
         return _html(run_page(snapshot), refresh=not snapshot.ended)
 
     def _host_is_ours(self, host: str) -> bool:
-        """Whether *host* is a loopback name or the address bound to; with any port, a tunnel's may be another."""
+        """Whether *host* is a loopback name or the bound address, at any port: that of a tunnel may differ."""
         found = _HOST.fullmatch(host.lower())
         return found is not None and (found[1] or found[2]) in LOOPBACK_NAMES | {self.address.host.lower()}
 
@@ -169,14 +169,14 @@ class Watching:
 
 
 def _policy() -> str:
-    """Nothing is loaded, run, sent or framed; the pages' one style is known by its hash."""
+    """Nothing may be loaded, run, sent or framed; the pages' one style is allowed by its hash."""
     return (
         f"default-src 'none'; style-src '{style_hash()}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
 def _safe(path: str) -> str:
-    """*path* as a place on this server: '//elsewhere' would be another one."""
+    """*path* on this server: '//elsewhere' would lead to another."""
     return "/" + one_line(path).lstrip("/\\")
 
 

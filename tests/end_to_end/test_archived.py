@@ -144,7 +144,7 @@ def test_what_lands_in_an_archive_is_proven_without_reading_it(
     done = verified.lines("verify_complete")[0]
     assert (done["proven"], done["archived"], done["findings"]) == (5, 5, {})
     assert (on_moto.folder / "found.jsonl").read_text().count('"archived"') == 6, "five lines, and the count"
-    assert "5 whose content lies in an archive" in on_moto.verify("--level", "content").err
+    assert "5 of them archived" in on_moto.verify("--level", "content").err
     named = {"Bucket": on_moto.destination_bucket, "Key": "parted"}
     on_moto.destination.client().put_object(Body=b"x" * (6 * MIB), StorageClass="DEEP_ARCHIVE", **named)
     assert on_moto.verify("--level", "content").code == 8, "other bytes show by their ETag"

@@ -35,5 +35,5 @@ def test_transfers_show_which_endpoint_is_the_better_one(on_rclone: Operator, se
         writes = by_near.writes()["writes"], by_far.writes()["writes"]
     assert sum(writes) == OBJECTS
     assert (writes[1] > OBJECTS / 2) is wide, writes
-    assert (f"goes on at {ways[1]}" in told) is wide
+    assert (f"continues at {ways[1]}" in told) is wide
     assert compare(on_rclone.source_side, on_rclone.destination_side, fields=RCLONE_FIELDS) == []

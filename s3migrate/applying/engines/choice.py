@@ -1,4 +1,4 @@
-"""How an engine is named."""
+"""From the name of an engine to the engine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ EXPECTED = "local, dask://HOST:PORT, ray://HOST:PORT or slurm"
 
 
 def engine_of(name: str, most: int) -> Engine:
-    """The engine that *name* names, for *most* workers at the same time.
+    """The engine called *name*, for at most *most* workers at once.
 
-    Raises UsageError for none, or one whose library is not installed.
+    Raises UsageError when there is no such engine or its library is not installed.
     """
     scheme, _, rest = name.partition("://")
     try:
@@ -33,6 +33,6 @@ def engine_of(name: str, most: int) -> Engine:
             return RayEngine(name)
     except ImportError as error:
         raise UsageError(
-            f"--engine {name} needs a library that is not here ({error}): install the extra {scheme}"
+            f"--engine {name} needs a library that is not installed ({error}): pip install 's3migrate[{scheme}]'"
         ) from None
-    raise UsageError(f"--engine {name!r} is unknown; it is {EXPECTED}")
+    raise UsageError(f"--engine {name!r} is unknown; use {EXPECTED}")

@@ -1,7 +1,7 @@
 """Workers as tasks of a Dask cluster: `pip install 's3migrate[dask]'` here and on its workers.
 
 A Dask worker that dies takes its task with it, and the scheduler runs the task again elsewhere; it may also run a task
-twice. Neither matters: the ledger says what is left to do, and fences who may write.
+twice. Neither matters: the ledger knows what is left to do and fences off all but one writer.
 """
 
 from __future__ import annotations

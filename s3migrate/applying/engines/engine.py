@@ -11,30 +11,30 @@ class WorkerEnd(NamedTuple):
     """How one worker ended."""
 
     code: int
-    """Its exit code; below 0: the number of the signal that killed it, or -1 when nobody knows."""
+    """Its exit code; negative: the number of the signal that killed it, or -1 when that is unknown."""
     said: str = ""
-    """The last lines of its stderr, or what the engine says of it."""
+    """The last lines of its stderr, or what the engine says about it."""
 
 
 class Engine(Protocol):
     """Places workers. Each is the command `s3migrate WORDS`, in the environment of wherever it runs."""
 
     def place(self, words: Sequence[str]) -> None:
-        """Begin one more worker, or ask for one; it may have to wait for room. Raises ConnectionFailed."""
+        """Start one more worker, or queue it until there is room. Raises ConnectionFailed."""
 
     def placed(self) -> int:
-        """Workers asked for that have not been told as ended, running or waiting."""
+        """How many workers are running or queued: all that were placed and not yet returned by `ended`."""
 
     def ended(self) -> list[WorkerEnd]:
-        """Those that have ended since the last call."""
+        """The workers that have ended since the last call."""
 
     def stop(self) -> None:
-        """Ask every worker to drain (SIGTERM), and let none that waits begin."""
+        """Ask every running worker to drain (SIGTERM) and cancel the queued ones."""
 
     def close(self) -> None:
-        """Let go of the engine; workers that are still there end, or are the engine's business."""
+        """Release the engine; workers that are still there end or are left to the engine."""
 
 
 def command(words: Sequence[str]) -> list[str]:
-    """`s3migrate WORDS` by the interpreter that runs this."""
+    """The argv of `s3migrate WORDS`, for this interpreter."""
     return [sys.executable, "-m", "s3migrate", *words]

@@ -12,7 +12,7 @@ class LocalEngine:
     """See Engine."""
 
     def __init__(self, most: int) -> None:
-        """*most* workers at the same time share this machine's memory."""
+        """At most *most* workers at once share this machine's memory."""
         self._most = most
         self._workers: list[WorkerProcess] = []
 

@@ -12,11 +12,11 @@ from s3migrate.applying.engines.worker import work
 from schema.errors import ConnectionFailed
 
 RETRIES = 3
-"""Of a task whose node is lost; a worker's own end is no failure of its task."""
+"""Of a task whose node is lost. A worker that ends, however it ends, does not fail its task."""
 
 
 def task(words: Sequence[str]) -> tuple[int, str]:
-    """What a Ray node runs. Ray cancels it by KeyboardInterrupt, upon which the worker drains."""
+    """What a Ray node runs. Ray cancels it with a KeyboardInterrupt; the worker then drains."""
     end = work(words, lambda: False)
     return end.code, end.said
 

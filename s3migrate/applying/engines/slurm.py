@@ -1,7 +1,7 @@
 """Workers as batch jobs of Slurm: sbatch, scontrol and scancel must be on the path, and the folder shared by all nodes.
 
-What a job needs beside the default partition's is said to sbatch by its own environment variables (SBATCH_PARTITION,
-SBATCH_ACCOUNT, SBATCH_TIMELIMIT and their kin).
+Other job options (partition, account, time limit) are set with sbatch's own environment variables: SBATCH_PARTITION,
+SBATCH_ACCOUNT, SBATCH_TIMELIMIT and so on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _GOING_ON = frozenset(
 
 
 class SlurmEngine:
-    """See Engine. What a worker says goes to /dev/null: the ledger has all of it."""
+    """See Engine. A worker's output goes to /dev/null: everything is in the ledger."""
 
     def __init__(self) -> None:
         self._jobs: list[str] = []
@@ -63,7 +63,7 @@ class SlurmEngine:
 
 
 def _ask(*words: str, missing: str | None = None) -> str:
-    """What a command of Slurm prints; *missing*: the answer when it refuses, instead of ConnectionFailed."""
+    """What a Slurm command prints. When it fails: *missing* if given, else ConnectionFailed is raised."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     except OSError as error:

@@ -53,7 +53,7 @@ class WorkerProcess:
 
 
 def work(words: Sequence[str], stopped: Callable[[], bool]) -> WorkerEnd:
-    """Run one worker to its end. *stopped* is asked once a second; an interruption of any kind drains it, too."""
+    """Run one worker to its end. It drains when *stopped*, polled once a second, is true, and on any interruption."""
     worker = WorkerProcess(words)
     asked = False
     while (end := _interruptible(worker)) is None:

@@ -1,1 +1,1 @@
-"""Proof for others: a certificate of a run, and the way from one key to its root."""
+"""Proof for third parties: a certificate of a run, a proof that it includes a key, a report."""

@@ -1,4 +1,4 @@
-"""certify: a certificate of what a run has put in place, for people who do not trust us."""
+"""certify: a certificate of what a run has put in place, for people who do not trust this tool."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from s3migrate.commands.common import (
     chosen_run,
     emitter,
     follow_output,
+    json_errors,
     json_option,
     plan_of_run,
     quiet_option,
     say,
-    told_as_json,
     waits_told,
 )
 from s3migrate.plan_url import PlanUrl
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder to make  [certificates/NAME-run-RUN]",
+    help="The folder to create  [certificates/NAME-run-RUN]",
 )
 @click.option(
     "--level",
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 @click.option("--sign", "key_path", type=click.Path(path_type=Path, dir_okay=False), help="An Ed25519 key, PEM.")
 @quiet_option
 @json_option
-@told_as_json
+@json_errors
 def certify_command(
     *,
     run_id: int | None,
@@ -89,10 +89,10 @@ def certify_command(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Write down, for every object that RUN (default: the latest) has put in place, what proves it; hash it all.
+    """Write a hash tree of every object that RUN (default: the latest) has put in place and of what proves it.
 
-    docs/verify_certificate.py checks the result against the bucket's own listing without a line of ours. A key that
-    is not certified is listed with the reason.
+    docs/verify_certificate.py checks the result against the bucket's own listing without any code of s3migrate. A
+    key that is not certified is listed with the reason.
     """
     settings = read_settings()
     live = follow_output(settings, silent=quiet or as_json)
@@ -154,7 +154,7 @@ def _stores(
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What a checkpoint says besides its tree."""
+    """What a checkpoint says in addition to its tree."""
 
     plan: Plan
     run: Run
@@ -162,7 +162,7 @@ class _Note:
     key_path: Path | None
 
     def facts(self) -> list[str]:
-        """Lines; no root depends on them."""
+        """The checkpoint's extension lines; no root depends on them."""
         now = datetime.now(UTC)
         return [
             f"plan {self.run.plan_id}",
@@ -189,7 +189,7 @@ def _require_whole(plan: Plan, manifests: ManifestStore) -> None:
 
 
 def _origin(plan: Plan, section: Section) -> str:
-    """Which tree: the destination, and the plan that was carried out there."""
+    """The tree's name: the destination and the plan that was carried out there."""
     side = section.destination
     place = quote(f"{server_of(side.endpoint_url)}/{side.bucket}/{side.prefix}", safe="/:.-_")
     return f"{place}@{plan.plan_id.removeprefix('sha256:')[:16]}"
@@ -209,7 +209,7 @@ def _lines(plan: Plan, *, live: bool) -> ProofLines:
 def _followed(
     records: Iterable[Leaf | NotCertified], looked: Looked, lines: ProofLines | None
 ) -> Iterator[Leaf | NotCertified]:
-    """*records*, counted in *looked*, of which *lines* tell now and then."""
+    """Pass *records* on; count them in *looked* and show that on *lines* now and then."""
     for record in records:
         if looked.count_object() and lines is not None:
             lines.tell(looked)
@@ -248,12 +248,12 @@ def _conclude(path: Path, written: Iterable[_Written], emit: Callable[[dict[str,
         by = f" ({_counts(tree.evidence)})" if tree.evidence else ""
         click.echo(f"{path / tree.section}: {counted_text(tree.checkpoint.size, 'object')} certified{by}, root {root}")
         if tree.not_certified:
-            click.echo(f"  not certified: {_counts(tree.not_certified)}; not-certified.jsonl.gz there says why of each")
+            click.echo(f"  not certified: {_counts(tree.not_certified)}; not-certified.jsonl.gz there says why")
     wrong = Counter({kind: n for kind, n in kinds.items() if kind in WRONG})
     if wrong:
         raise VerifyFailed(
             f"{path} was written, but the destination is not as the ledger has it: {_counts(wrong)}. Look at "
-            "not-certified.jsonl.gz there, mend it by a new plan, certify again"
+            "not-certified.jsonl.gz there, repair the destination with a new plan, certify again"
         )
     undone = Counter({kind: n for kind, n in kinds.items() if kind in UNDONE})
     if undone:

@@ -1,4 +1,4 @@
-"""prove: the way from one key's leaf to the root of a certificate."""
+"""prove: the hashes that lead from one key's leaf to the root of a certificate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import json_lines, json_option, told_as_json
+from s3migrate.commands.common import json_errors, json_lines, json_option
 from schema.errors import KeyUnknown, LocalDiskError, UsageError
 from schema.files.certificate import leaf_of
 from schema.files.certificate_files import inclusions, read_note, trees_of
@@ -14,7 +14,7 @@ from schema.formats.durable_file import replace
 from schema.formats.escape import from_one_line, one_line
 
 
-@click.command("prove", short_help="Show that a certificate holds a key.")
+@click.command("prove", short_help="Prove that a certificate includes a key.")
 @click.argument("key")
 @click.option(
     "--certificate",
@@ -25,12 +25,12 @@ from schema.formats.escape import from_one_line, one_line
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the proof here instead of stdout."
 )
 @json_option
-@told_as_json
+@json_errors
 def prove_command(*, key: str, certificate: Path | None, output: Path | None, as_json: bool) -> None:
-    """Write a C2SP tlog-proof that the certificate holds KEY, a destination key spelled as s3migrate shows it.
+    """Write a C2SP tlog-proof that the certificate includes KEY, a destination key spelled as s3migrate shows it.
 
-    Whoever has the checkpoint needs nothing else of the certificate to check it; neither network nor ledger is asked.
-    Of a key with several versions each has a proof.
+    To check the proof one needs the checkpoint and nothing else of the certificate. Neither network nor ledger is
+    used. A key with several versions has one proof for each.
     """
     try:
         wanted = from_one_line(key)
@@ -46,9 +46,7 @@ def prove_command(*, key: str, certificate: Path | None, output: Path | None, as
     if not proofs:
         raise unknown
     if output is not None and len(proofs) > 1:
-        raise UsageError(
-            f"{one_line(key)} has {len(proofs)} leaves; leave -o out, they are written one after the other"
-        )
+        raise UsageError(f"{one_line(key)} has {len(proofs)} proofs; leave out -o to print them one after the other")
     for found, text in proofs:
         if output is not None:
             try:

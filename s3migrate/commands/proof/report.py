@@ -1,4 +1,4 @@
-"""report: a run in one file, for whoever was not there. From the ledger alone, also while it goes on."""
+"""report: a run in one file, for readers who were not there; from the ledger alone, even while the run goes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import PLAN_PLACE, chosen_run, plan_of_run, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, chosen_run, json_errors, plan_of_run
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.report.facts import RunReport, report_of
@@ -42,12 +42,12 @@ FORMS: dict[str, Callable[[RunReport], str]] = {
     help="Of --objects; the others are folders, as S3 Batch Operations and DataSync leave them.",
 )
 @click.option("--plan", "plan_path", metavar="PLAN", type=PLAN_PLACE, help="For --objects  [the one in plans/]")
-@told_as_json
+@json_errors
 def report_command(
     *, run_id: int | None, output: Path | None, objects: Path | None, shape: str, plan_path: Path | PlanUrl | None
 ) -> None:
-    """How RUN (default: the latest) went, or goes: what has become of every key, plan and actual, curves, failures
-    with what to do next, what proves it. Without -o: markdown on stdout.
+    """How RUN (default: the latest) went, or is going: the outcome of every key, planned and actual figures, curves,
+    failures with what to do next, and what proves it. Without -o: Markdown on stdout.
     """
     if objects is not None:
         _write_objects(run_id, objects, Shape(shape), plan_path=plan_path)
@@ -55,7 +55,7 @@ def report_command(
             return
     form = FORMS.get(".md" if output is None else output.suffix)
     if form is None:
-        raise UsageError(f"-o {output}: end the name in one of {', '.join(FORMS)}")
+        raise UsageError(f"-o {output}: the name must end in one of {', '.join(FORMS)}")
     ledger = open_ledger(read_settings())
     try:
         report = report_of(ledger, chosen_run(ledger, run_id).run_id)

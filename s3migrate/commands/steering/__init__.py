@@ -1,1 +1,1 @@
-"""Commands that change a run: its limits, its failed objects, its lock, the uploads it left open."""
+"""Commands that change a run: pause and resume, limits, failed objects, its lock, the uploads it left open."""

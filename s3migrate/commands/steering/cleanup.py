@@ -7,7 +7,7 @@ import click
 from executor.copy.upload import sweep_uploads
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Run
-from s3migrate.commands.common import PLAN_PLACE, chosen_run, json_lines, json_option, read_plan, told_as_json
+from s3migrate.commands.common import PLAN_PLACE, chosen_run, json_errors, json_lines, json_option, read_plan
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger, open_sections
 from schema.errors import UsageError
@@ -18,9 +18,9 @@ from schema.formats.quantities import counted_text
 @click.command("cleanup", short_help="Abort multipart uploads that a run left open.")
 @click.argument("run_or_plan", metavar="[RUN|PLAN]", required=False)
 @json_option
-@told_as_json
+@json_errors
 def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
-    """Abort the uploads that RUN (a number, or its PLAN; default: the latest run) began and did not finish.
+    """Abort the uploads that RUN (a number, or its PLAN; default: the latest run) started and did not finish.
 
     Uploads of others are never touched. A later `apply` can no longer resume these objects and starts them again.
     """

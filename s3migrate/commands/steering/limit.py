@@ -8,7 +8,7 @@ import click
 
 from executor.flow.limits import AS_PLANNED, LIFTED
 from executor.ledger.values import ENDED, RunState
-from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
+from s3migrate.commands.common import chosen_run, json_errors, json_lines, json_option
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 from schema.errors import UsageError
@@ -29,7 +29,7 @@ until NAME=plan restores the plan's value. NAME=none lifts the limit; {CLOSED}=n
 @click.argument("run_id", metavar="RUN", type=int)
 @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
 @json_option
-@told_as_json
+@json_errors
 def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None:
     """See _LIMIT_HELP."""
     wanted = dict(map(limit_of, settings))
@@ -50,19 +50,19 @@ def _when(state: RunState, wanted: Collection[str]) -> str:
     if state in ENDED and CLOSED in wanted:
         return f"; the run is {state.name.lower()}, and who verifies or certifies it follows within a second or two."
     if state in ENDED:
-        return f"; but the run is {state.name.lower()}: nothing is left to be limited."
-    return "; its processes follow within a second or two."
+        return f"; but the run is {state.name.lower()}: nothing is left to limit."
+    return "; its processes follow within two seconds."
 
 
 def limit_of(setting: str) -> tuple[str, float]:
     """NAME=VALUE as the ledger keeps it. Raises UsageError."""
     name, _, value = setting.partition("=")
     if name not in LIMITS and name != CLOSED:
-        raise UsageError(f"{name!r} is not a limit; there are: {', '.join([*LIMITS, CLOSED])}")
+        raise UsageError(f"{name!r} is not a limit; the limits are {', '.join([*LIMITS, CLOSED])}")
     if value in _WORDS:
         return name, _WORDS[value]
     if name == CLOSED:
-        raise UsageError(f"{setting!r}: a run is not closed by hand; `s3migrate pause` lets nothing run")
+        raise UsageError(f"{setting!r}: a calendar can only be opened by hand; to stop the run: `s3migrate pause`")
     try:
         return name, float(LIMITS[name].parse(value))
     except ValueError as error:

@@ -1,25 +1,25 @@
-"""pause: let a run's processes end, and nobody begin, until it is resumed."""
+"""pause: drain a run's processes and refuse new ones until it is resumed."""
 
 from __future__ import annotations
 
 import click
 
 from executor.ledger.values import ENDED
-from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
+from s3migrate.commands.common import chosen_run, json_errors, json_lines, json_option
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 from schema.errors import UsageError
 from schema.formats.escape import one_line
 
 
-@click.command("pause", short_help="Let a run's processes end, and nobody begin more.")
+@click.command("pause", short_help="Drain a run's processes and refuse new ones.")
 @click.argument("run_id", metavar="RUN", type=int)
 @json_option
-@told_as_json
+@json_errors
 def pause_command(run_id: int, as_json: bool) -> None:
-    """Pause RUN, wherever its processes run: each finishes the objects in its hands, records them and exits 75.
+    """Pause RUN, wherever its processes run: each finishes its objects in flight, records them and exits 75.
 
-    Until `s3migrate resume RUN`, apply exits 75 at once and autoscalers are told that no worker is wanted.
+    Until `s3migrate resume RUN`, apply exits 75 at once and autoscalers see that no worker is wanted.
     """
     settings = read_settings()
     ledger = open_ledger(settings)
@@ -37,6 +37,6 @@ def pause_command(run_id: int, as_json: bool) -> None:
         since = pause.since.isoformat()
         json_lines().emit({"type": "pause", "run_id": run_id, "changed": paused, "who": pause.who, "since": since})
     elif paused:
-        click.echo(f"Run {run_id} is paused; its processes end within a second or two, after the objects in hand.")
+        click.echo(f"Run {run_id} is paused; its processes end when they have finished their objects in flight.")
     else:
         click.echo(f"Run {run_id} was paused already, by {one_line(pause.who)} at {pause.since:%Y-%m-%d %H:%M:%S} UTC.")

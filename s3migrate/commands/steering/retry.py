@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from s3migrate.commands.common import chosen_run, json_lines, json_option, told_as_json
+from s3migrate.commands.common import chosen_run, json_errors, json_lines, json_option
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 from schema.formats.quantities import counted_text
@@ -13,7 +13,7 @@ from schema.formats.quantities import counted_text
 @click.command("retry", short_help="Make failed objects ready again; then apply.")
 @click.argument("run_id", metavar="RUN", type=int, required=False)
 @json_option
-@told_as_json
+@json_errors
 def retry_command(run_id: int | None, as_json: bool) -> None:
     """Make the failed objects of RUN (default: the latest) ready again; then apply its plan."""
     ledger = open_ledger(read_settings())
@@ -26,4 +26,4 @@ def retry_command(run_id: int | None, as_json: bool) -> None:
         json_lines().emit({"type": "retry", "run_id": run.run_id, "chunks": chunks})
     else:
         again = f"made ready again: {counted_text(chunks, 'chunk')}; apply its plan to work on them."
-        click.echo(f"Run {run.run_id}: " + (again if chunks else "nothing of it has failed for good; nothing to do."))
+        click.echo(f"Run {run.run_id}: " + (again if chunks else "no object has failed for good; nothing to do."))

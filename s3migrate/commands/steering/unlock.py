@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from s3migrate.commands.common import told_as_json
+from s3migrate.commands.common import json_errors
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
 
 
 @click.command("unlock", short_help="Take the destination lock from a run.")
 @click.argument("lock_id")
-@told_as_json
+@json_errors
 def unlock_command(lock_id: str) -> None:
-    """Take the destination lock LOCK_ID from its run: its processes are fenced, what they did is kept."""
+    """Take the destination lock LOCK_ID from its run: its processes are fenced off, what they did is kept."""
     ledger = open_ledger(read_settings())
     try:
         ledger.locks.unlock(lock_id)
     finally:
         ledger.close()
-    click.echo(f"Lock {lock_id} is released; the run's processes can claim no more.")
+    click.echo(f"Lock {lock_id} is released; the run's processes can claim no more work.")

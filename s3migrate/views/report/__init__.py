@@ -1,1 +1,1 @@
-"""The report of a run: its facts, and the forms in which they are handed over."""
+"""The report of a run: its facts, and the formats it is written in."""

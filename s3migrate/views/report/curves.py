@@ -1,4 +1,4 @@
-"""The curves of a run: what is drawn of its history, with the limits that held."""
+"""The charts of a run's history, with the limits that were in force."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schema.limits import BANDWIDTH, CONCURRENT_REQUESTS, REQUESTS_PER_SECOND
 
 
 def charts_of(report: RunReport) -> list[Chart]:
-    """Five quantities over the run's time; a limit is drawn into the chart of what it bounds."""
+    """Five quantities over time; a limit is drawn into the chart of what it limits."""
     history = report.history
     step = history[0].seconds if history else 1.0
 
@@ -45,7 +45,7 @@ def _throttled(point: FlowPoint) -> float:
 
 
 def _limit(report: RunReport, name: str) -> Iterable[Point]:
-    """What plan and calendar say at each moment; a limit that was set while the run went on is drawn over all of it."""
+    """The limit by plan and calendar at each point; one that was set during the run is drawn over all of it."""
     for point in report.history:
         figure = limits_at(report.plan.limits, point.begins, report.limits_set).figures.get(name)
         if figure is not None:

@@ -1,4 +1,4 @@
-"""What a report says of a run, put together once for every form. Plain values: texts are made where they are shown."""
+"""What a report says about a run, collected once for every format. Plain values: formatting is up to the formats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from schema.formats.quantities import duration_text
 from schema.plan import DELETES, Action, Loss, Plan, Section, Tally
 
 FORMAT_VERSION = 1
-"""Of the JSON form: raised when a field changes its meaning or goes."""
+"""Of the JSON format: raised when a field changes its meaning or is removed."""
 
 
 class Unit(StrEnum):
@@ -47,7 +47,7 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """How the run stands, as its exit code says it."""
+    """How the run stands, in terms of apply's exit code."""
 
     exit_code: int | None
     """None: it has not ended."""
@@ -57,19 +57,19 @@ class RunVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Some of the keys that are accounted for."""
+    """One of the outcomes that keys are counted under."""
 
     name: str
     objects: int
     text: str
     command: str | None = None
-    """Lists them, or what to do next."""
+    """Lists the keys, or says what to do next."""
     good: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """A number of keys, and what has become of all of them: the terms add up to it."""
+    """A number of keys and their outcomes: the terms add up to it."""
 
     of: str
     objects: int
@@ -77,20 +77,20 @@ class Equation:
 
     @property
     def holds(self) -> bool:
-        """No key is unaccounted for, and none is counted twice."""
+        """Every key is counted exactly once."""
         return sum(term.objects for term in self.terms) == self.objects
 
 
 @dataclass(frozen=True, slots=True)
 class Foretold:
-    """Something the plan foretold, and what it was."""
+    """A figure that the plan estimated, and its actual value."""
 
     name: str
     unit: Unit
     planned: float | str | None
-    """None: the plan says nothing of it."""
+    """None: the plan does not say."""
     actual: float | str | None
-    """None: it is not known."""
+    """None: not known."""
     note: str = ""
 
 
@@ -107,7 +107,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedLoss:
-    """What the destination cannot hold, and the declaration gave up."""
+    """Something that the destination cannot hold and the declaration gives up."""
 
     section: str
     loss: Loss
@@ -115,7 +115,7 @@ class AcceptedLoss:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Everything a report says, as numbers, words of ours, and names from outside (unescaped)."""
+    """Everything a report says: numbers, our own words, and names from outside (unescaped)."""
 
     made_at: datetime
     made_by: str
@@ -147,25 +147,25 @@ class RunReport:
     limits_set: Mapping[str, float]
     flow: FlowCounts
     why: str
-    """Why the run is not faster now, or was not while it lasted: a sentence."""
+    """Why the run is not faster, or was not: a sentence."""
     history: tuple[FlowPoint, ...]
     plan: Plan
 
     @property
     def ended(self) -> bool:
-        """Nothing is left to do."""
+        """The run is in a final state."""
         return self.state in ENDED
 
     @property
     def drifted(self) -> int:
-        """Left alone because an end had changed since the plan."""
+        """Objects left alone because the source or the destination had changed since the plan."""
         equations = (self.source_keys, *((self.deletes,) if self.deletes else ()))
         names = {outcome.name.lower() for outcome in DRIFTED}
         return sum(term.objects for equation in equations for term in equation.terms if term.name in names)
 
     @property
     def thread_shares(self) -> dict[Activity, float]:
-        """Of the worker threads' time, by what they were at; empty where nothing was recorded."""
+        """Shares (0..1) of the worker threads' time by activity; empty if nothing was recorded."""
         total = sum(self.flow.threads.values())
         return {name: seconds / total for name, seconds in self.flow.threads.items()} if total else {}
 
@@ -221,10 +221,10 @@ def _verdict(account: RunAccount) -> RunVerdict:
     drifted = sum(stage.by_outcome.get(outcome, 0) for stage in account.stages for outcome in DRIFTED)
     left = sum(stage.left for stage in account.stages)
     if run.state is RunState.SUPERSEDED:
-        return RunVerdict(ExitCode.STALE, ExitCode.STALE.meaning, "A newer plan of the lineage took this run's place.")
+        return RunVerdict(ExitCode.STALE, ExitCode.STALE.meaning, "A newer plan of the lineage replaced this run.")
     if run.state not in ENDED:
-        sentence = f"The run goes on: {left:,} objects have not come to their end."
-        return RunVerdict(None, "not ended: apply the same plan again to go on", sentence)
+        sentence = f"The run has not ended: {left:,} objects are not finished."
+        return RunVerdict(None, "not ended: apply the same plan again to resume it", sentence)
     if failed or drifted or proofs.not_verified or run.state is RunState.FAILED:
         found = [
             f"{number:,} {word}"
@@ -232,7 +232,7 @@ def _verdict(account: RunAccount) -> RunVerdict:
                 (failed, "failed"),
                 (drifted, "drifted"),
                 (proofs.not_verified, "not proven"),
-                (left, "not begun"),
+                (left, "never tried"),
             )
             if number
         ]
@@ -250,7 +250,7 @@ def _planned(plan: Plan, name: str) -> int:
 
 
 def _source_keys(plan: Plan, account: RunAccount) -> Equation:
-    """Every key that the listing of the source showed."""
+    """Every key that the source's listing showed."""
     stages = [stage for stage in account.stages if stage.stage_id != DELETES]
     moved = (
         Term("copied", _sum(stages, Outcome.COPIED), "copied by this run"),
@@ -268,7 +268,7 @@ def _source_keys(plan: Plan, account: RunAccount) -> Equation:
         Term("conflict", _sum(stages, Outcome.CONFLICT), "changed at the destination since the plan", again),
         Term("failed", sum(stage.failed for stage in stages), "failed", f"s3migrate retry {account.run.run_id}"),
     )
-    left = Term("left", sum(stage.left for stage in stages), "not come to an end", "apply the plan again")
+    left = Term("left", sum(stage.left for stage in stages), "not finished", "apply the plan again")
     terms = (*moved, *(replace(term, good=False) for term in bad), left)
     return Equation("keys listed at the source", _planned(plan, "listed"), terms)
 
@@ -286,7 +286,7 @@ def _deletes(plan: Plan, account: RunAccount) -> Equation | None:
             Term("deleted", _sum(stages, Outcome.DELETED), "deleted"),
             Term("conflict", kept, "left alone: no longer what the plan saw", "plan again", good=False),
             Term("failed", sum(stage.failed for stage in stages), "failed", good=False),
-            Term("left", sum(stage.left for stage in stages), "not come to an end"),
+            Term("left", sum(stage.left for stage in stages), "not finished"),
         ),
     )
 
@@ -324,7 +324,7 @@ def _comparisons(plan: Plan, account: RunAccount, flow: FlowCounts, *, elapsed: 
         Unit.BYTES,
         figures.get("memory_per_worker_bytes"),
         account.buffer_bytes,
-        "actual: the most reserved for objects in flight, of one process; planned: with 150 MiB for the program",
+        "actual: the most that a process reserved for objects in flight; planned: with 150 MiB for the program",
     )
 
 
@@ -346,7 +346,7 @@ def _band(figures: Mapping[str, Any]) -> str:
 
 
 def _elsewhere(foretold: Mapping[str, Any], account: RunAccount) -> str:
-    """Where other machines, or more of them, carried the run out than the one it was estimated for."""
+    """A note if the run was carried out on other machines than the one it was estimated for."""
     machine = foretold.get("assumptions", {}).get("machine")
     hosts = sorted({process.host for process in account.processes})
     if not isinstance(machine, dict) or not hosts or hosts == [machine.get("host")]:
@@ -357,7 +357,7 @@ def _elsewhere(foretold: Mapping[str, Any], account: RunAccount) -> str:
 
 
 def _money(foretold: Mapping[str, Any], flow: FlowCounts) -> Iterable[Foretold]:
-    """Where the plan knows prices."""
+    """Nothing if the plan has no prices."""
     charged = foretold.get("cost_usd")
     if charged is None:
         return
@@ -367,7 +367,7 @@ def _money(foretold: Mapping[str, Any], flow: FlowCounts) -> Iterable[Foretold]:
     )
     actual = str((spent / 1000).quantize(Decimal("0.01"), ROUND_HALF_UP)) if flow.seconds else None
     yield Foretold("requests in money", Unit.USD, charged.get("requests"), actual, note)
-    yield Foretold("all of it in money", Unit.USD, charged.get("total"), None, "not known: S3's bill says it")
+    yield Foretold("all of it in money", Unit.USD, charged.get("total"), None, "not known: see the bill")
 
 
 _STANDARD = prices.CLASSES["STANDARD"]

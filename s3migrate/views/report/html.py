@@ -1,4 +1,4 @@
-"""The report of a run as one self-contained HTML page, and the words that it shares with the markdown form."""
+"""The report of a run as one self-contained HTML page, and the texts that it shares with the Markdown format."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ MOST_REASONS = 50
 
 
 class Step(NamedTuple):
-    """Something a person should do."""
+    """Something the reader should do."""
 
     text: str
     command: str
 
 
 class Figure(NamedTuple):
-    """A figure that matters."""
+    """A figure on the first screen."""
 
     value: str
     label: str
     tone: str = "none"
-    """good, warn or bad: how it is framed."""
+    """good, warn, bad or none: the colour of its frame."""
 
 
 class TimeShare(NamedTuple):
@@ -77,7 +77,7 @@ def tiles_of(report: RunReport) -> list[Figure]:
     failed = sum(stage.failed for stage in report.stages)
     rate = size / report.elapsed_seconds if report.elapsed_seconds > 0 else 0.0
     return [
-        Figure(count_text(moved), f"of {count_text(report.plan.transfer.objects)} objects came to their end"),
+        Figure(count_text(moved), f"of {count_text(report.plan.transfer.objects)} objects finished"),
         Figure(size_text(size), f"of {size_text(report.plan.transfer.bytes)}"),
         Figure(duration_text(report.elapsed_seconds), f"elapsed, {rate_text(rate)} on average"),
         Figure(count_text(failed), "failed", "bad" if failed else "none"),
@@ -90,16 +90,16 @@ def tiles_of(report: RunReport) -> list[Figure]:
 
 
 def next_steps(report: RunReport) -> list[Step]:
-    """What needs a person, most pressing first."""
+    """What the reader should do, most urgent first."""
     steps = []
     if report.verdict.exit_code is None:
-        steps.append(Step("The run has not ended. To go on, or to help, apply its plan:", "s3migrate apply PLAN"))
+        steps.append(Step("The run has not ended. To resume it, or to help, apply its plan:", "s3migrate apply PLAN"))
     if report.failures:
-        steps.append(Step("When the reasons below are mended, try the failed objects again:",
+        steps.append(Step("When the causes below are fixed, try the failed objects again:",
                           f"s3migrate retry {report.run_id} && s3migrate apply PLAN"))  # fmt: skip
     if report.drifted:
         steps.append(
-            Step("What changed since the plan is left alone; a new plan moves it:", "s3migrate plan DECLARATION")
+            Step("What changed since the plan was left alone; a new plan moves it:", "s3migrate plan DECLARATION")
         )
     if report.verdict.exit_code == ExitCode.DONE:
         steps.append(Step("Look at both ends again, and keep the proof:",
@@ -108,7 +108,7 @@ def next_steps(report: RunReport) -> list[Step]:
 
 
 def next_step(reason: FailureReason) -> str:
-    """For one reason of failures."""
+    """What to do about failures for this reason."""
     return _NEXT.get(reason.error_code, "s3migrate retry, then apply")
 
 
@@ -123,24 +123,24 @@ _NEXT = {
 
 
 def shares_of(report: RunReport) -> list[TimeShare]:
-    """The threads' time, most first."""
+    """The threads' time, largest share first."""
     shares = sorted(report.thread_shares.items(), key=lambda item: -item[1])
     return [TimeShare(ACTIVITY_WORDS[name], share, f"{100 * share:.1f} %") for name, share in shares]
 
 
 def limits_text(report: RunReport) -> list[tuple[str, str]]:
-    """Limits that were set while the run went on."""
+    """The limits that were set during the run: (name, value)."""
     told = ((name, figure, LIMITS.get(name)) for name, figure in sorted(report.limits_set.items()))
     return [(name, limit.text(figure) if limit and figure > 0 else f"{figure:g}") for name, figure, limit in told]
 
 
 def moment_text(at: datetime | None) -> str:
-    """'2026-11-30 02:15:07'; a dash where there is none."""
+    """'2026-11-30 02:15:07'; a dash for None."""
     return "–" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def amount_text(value: float | str | None, unit: Unit) -> str:
-    """A number for people; a dash where there is none."""
+    """A number for people; a dash for None."""
     if value is None:
         return "–"
     if unit is Unit.USD:
@@ -152,14 +152,14 @@ def amount_text(value: float | str | None, unit: Unit) -> str:
 
 
 def ratio_text(row: Foretold) -> str:
-    """Actual as a share of what was planned."""
+    """The actual value in percent of the planned one."""
     if row.planned is None or row.actual is None or not float(row.planned):
         return "–"
     return f"{100 * float(row.actual) / float(row.planned):,.0f} %"
 
 
 def process_ending(process: ProcessRecord) -> str:
-    """How a process ended."""
+    """The exit code of a process, or why it has none."""
     if process.exit_code is not None:
         return str(process.exit_code)
     return "at work" if process.stopped_at is None else "died"

@@ -1,4 +1,4 @@
-"""The report of a run for machines. Fields are added without notice; FORMAT_VERSION rises when one changes or goes."""
+"""The report of a run for machines. New fields may appear; FORMAT_VERSION rises when one changes or is removed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from schema.exit_codes import ExitCode
 from schema.flow.samples import SIDES, FlowCounts, FlowPoint
 
 _LEFT_OUT = frozenset({"plan", "history", "flow"})
-"""The plan is a document of its own; the others are written below."""
+"""The plan is a separate document; the others are written below."""
 
 
 def report_json(report: RunReport) -> dict[str, Any]:
-    """A document of plain values: times in ISO 8601, enums by name, seconds and bytes as numbers."""
+    """A JSON document: times in ISO 8601, enums by name, seconds and bytes as numbers."""
     facts = {
         field.name: _plain(getattr(report, field.name))
         for field in dataclasses.fields(report)

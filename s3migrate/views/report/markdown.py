@@ -1,4 +1,4 @@
-"""The report of a run as markdown, for a ticket or a pull request: the same facts, without the curves."""
+"""The report of a run as Markdown, for a ticket or a pull request: the same facts, without the charts."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def _lines(report: RunReport) -> Iterator[str]:
     for equation in (report.source_keys, report.deletes):
         if equation is not None:
             yield from _equation(equation)
-    yield from ("", "## Plan and actual", "", "| | planned | actual | of the plan | note |", "|---|--:|--:|--:|---|")
+    yield from ("", "## Plan and actual", "", "| | planned | actual | of planned | note |", "|---|--:|--:|--:|---|")
     for row in report.comparisons:
         planned, actual = (amount_text(value, row.unit) for value in (row.planned, row.actual))
         yield f"| {row.name} | {planned} | {actual} | {ratio_text(row)} | {row.note} |"
     yield from ("", "## Failures", "")
     if report.failures:
-        yield from ("| reason | objects | what one of them says | next |", "|---|--:|---|---|")
+        yield from ("| reason | objects | one of the messages | next |", "|---|--:|---|---|")
         for reason in report.failures[:MOST_REASONS]:
             said = f"{cell(reason.error_code)} | {count_text(reason.objects)} | {cell(reason.message)}"
             yield f"| {said} | {next_step(reason)} |"
     else:
-        yield "No object is given up."
+        yield "No object has failed for good."
     yield from _rest(report)
 
 
 def _equation(equation: Equation) -> Iterator[str]:
     yield from ("", f"## {equation.of.capitalize()}: {count_text(equation.objects)}", "")
-    yield from ("| what became of them | keys |", "|---|--:|")
+    yield from ("| outcome | keys |", "|---|--:|")
     yield from (f"| {term.text} | {count_text(term.objects)} |" for term in equation.terms if term.objects)
 
 

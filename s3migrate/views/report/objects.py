@@ -1,7 +1,7 @@
-"""What became of every object, one by one: streamed from manifests and ledger, in the order of the destination's keys.
+"""The outcome of every single object, streamed from manifests and ledger in the order of the destination's keys.
 
 Three shapes: our own rows (JSON lines or CSV), the completion report of S3 Batch Operations, and the lists of a
-DataSync task report, so that tools which read those read ours.
+DataSync task report, for tools that read those.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from schema.formats.escape import csv_cell
 from schema.plan import WRITE_ACTIONS, Action, Plan, Section
 
 REASONS_KNOWN = 100_000
-"""Failures whose reasons are held in memory; objects beyond them are told without."""
+"""Failures whose reasons are kept in memory; objects beyond that are reported without a reason."""
 BATCH_COLUMNS = ("Bucket", "Key", "VersionId", "TaskStatus", "ErrorCode", "HTTPStatusCode", "ResultMessage")
 ARRIVED = frozenset({Outcome.COPIED, Outcome.ALREADY_THERE, Outcome.MARKER_LAID, Outcome.DELETED})
 
@@ -46,14 +46,14 @@ class Shape(StrEnum):
 
 
 class ObjectRow(NamedTuple):
-    """One line of the plan, and what became of it."""
+    """One line of the plan and its outcome."""
 
     section: str
     batch: str
-    """'' of what the plan does not move."""
+    """'' for what the plan does not move."""
     line: int
     key: str
-    """At the source; at the destination for what only that has."""
+    """At the source; at the destination if only that has the object."""
     destination_key: str
     version: str | None
     """The source's."""
@@ -61,7 +61,7 @@ class ObjectRow(NamedTuple):
     modified_ms: int
     action: str
     outcome: str
-    """An Outcome's name; failed; left (no end yet); or the action, of what the plan does not move."""
+    """An Outcome's name, failed, or left (not finished); the action for what the plan does not move."""
     attempts: int | None
     destination_etag: str
     destination_version: str | None
@@ -72,7 +72,7 @@ class ObjectRow(NamedTuple):
 
     @property
     def arrived(self) -> bool:
-        """What the plan wanted is so."""
+        """Whether the destination is as the plan wants it."""
         return self.outcome in _ARRIVED_NAMES
 
 
@@ -89,21 +89,21 @@ class Objects:
     run_id: int
 
     def write(self, path: Path, shape: Shape) -> int:
-        """Write all of them at *path*; their number. Raises UsageError for a file's ending, LocalDiskError."""
+        """Write all of them to *path*; returns how many. Raises UsageError for an unknown suffix, LocalDiskError."""
         try:
             if shape is Shape.BATCH_OPERATIONS:
                 return _write_batch_operations(self, path)
             if shape is Shape.DATASYNC:
                 return _write_datasync(self, path)
             if path.suffix not in (".jsonl", ".csv"):
-                raise UsageError(f"--objects {path}: end the name in .jsonl or .csv")
+                raise UsageError(f"--objects {path}: the name must end in .jsonl or .csv")
             with written_whole(path) as file:
                 return (_write_csv if path.suffix == ".csv" else _write_lines)(self.rows(), file)
         except OSError as error:
             raise LocalDiskError(f"the objects cannot be written at {path}: {error.strerror}") from error
 
     def rows(self) -> Iterator[ObjectRow]:
-        """Every line, ascending by the destination's key within its section."""
+        """Every line, in each section ascending by destination key."""
         failures = self.ledger.reports.failures(self.run_id, REASONS_KNOWN)
         reasons = {(failed.batch_no, failed.ord): failed for failed in failures}
         for section in self.plan.sections:
@@ -155,7 +155,7 @@ def _write_csv(rows: Iterable[ObjectRow], file: IO[str]) -> int:
 
 
 def _write_batch_operations(objects: Objects, folder: Path) -> int:
-    """As AWS documents a completion report: keys URL-encoded, no line of headings, an MD5 of each file."""
+    """As AWS documents a completion report: keys URL-encoded, no header line, an MD5 of each file."""
     buckets = {section.id: section.source.bucket for section in objects.plan.sections}
     count = 0
     paths = {status: folder / "results" / f"{status}.csv" for status in ("succeeded", "failed")}
@@ -221,7 +221,7 @@ def _write_datasync(objects: Objects, folder: Path) -> int:
 
 
 def _datasync(name: str, row: ObjectRow) -> dict[str, Any]:
-    """Without the moments of the single objects."""
+    """One item of a list, without the times of the single transfers."""
     modified = f"{datetime.fromtimestamp(row.modified_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
     metadata = {"Type": "Regular", "ContentSize": row.size, "Mtime": modified}
     found: dict[str, Any] = {"RelativePath": f"/{row.key}"}

@@ -1,1 +1,1 @@
-"""A plan put before a reviewer: verdict, costs, changes, and the forms in which they are shown."""
+"""A plan for its reviewer: verdict, costs, changes, and the formats in which they are shown."""

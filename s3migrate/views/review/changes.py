@@ -1,4 +1,4 @@
-"""What differs between two plans, for people and machines: every level counted, objects by example."""
+"""What differs between two plans, for people and machines: everything counted, some objects as examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schema.plan import Entry, Plan, Tally
 FORMAT_VERSION = 1
 VALUE_BYTES = 80
 ROWS = 8
-"""Of a level, in markdown."""
+"""Most rows of one kind in Markdown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,15 @@ class PlanChanges:
     new: Plan
     difference: PlanDifference
     counts: Counter[Change]
-    """Objects by what differs about them; one object may count under several."""
+    """Objects by what differs in them; one object may be counted under several changes."""
     objects: int
     examples: tuple[ObjectChange, ...]
     unread: str | None
-    """Why the objects are not known, or not all; None: they are."""
+    """Why not all objects could be compared; None: they were."""
 
     @property
     def equal(self) -> bool:
-        """True: nothing differs but names and times."""
+        """Whether nothing differs but names and times."""
         return self.difference.equal
 
 
@@ -121,7 +121,7 @@ def changes_text(changes: PlanChanges) -> Iterator[str]:
     yield "objects"
     yield f"  {_objects(changes)}"
     if changes.unread is not None:
-        yield f"  not all are known: {one_line(changes.unread)}"
+        yield f"  not all could be compared: {one_line(changes.unread)}"
     for each in changes.examples:
         yield f"  {', '.join(each.changes)}: {one_line(each.key)}  {_turn(each)}"
     if changes.objects > len(changes.examples) > 0:
@@ -129,7 +129,7 @@ def changes_text(changes: PlanChanges) -> Iterator[str]:
 
 
 def changes_markdown(changes: PlanChanges) -> Iterator[str]:
-    """For a pull request, without a title. Bounded: at most ROWS rows a level."""
+    """For a pull request, without a title; at most ROWS rows of each kind."""
     if changes.equal:
         yield f"Nothing: it does the same as serial {changes.old.serial}, {code(changes.old.plan_id)}."
         return
@@ -146,7 +146,7 @@ def changes_markdown(changes: PlanChanges) -> Iterator[str]:
     yield f"- {_batches(difference)}"
     yield f"- {_objects(changes)}"
     if changes.unread is not None:
-        yield f"- objects are not all known: {code(changes.unread, TEXT_BYTES)}"
+        yield f"- not all objects could be compared: {code(changes.unread, TEXT_BYTES)}"
     for each in changes.examples[:ROWS]:
         yield f"  - {', '.join(each.changes)} {code(each.key)}: {_turn(each)}"
 
@@ -178,13 +178,13 @@ def _batches(difference: PlanDifference) -> str:
 
 def _objects(changes: PlanChanges) -> str:
     counts = [f"{count_text(number)} {change}" for change in Change if (number := changes.counts[change])]
-    told = f": {', '.join(counts)}" if counts else ""
+    kinds = f": {', '.join(counts)}" if counts else ""
     read = counted_text(changes.difference.to_read, "manifest")
-    return f"{counted_text(changes.objects, 'object')} differ{told} ({read} read)"
+    return f"{counted_text(changes.objects, 'object')} differ{kinds} ({read} read)"
 
 
 def _turn(change: ObjectChange) -> str:
-    """What it was and what it is: action and size."""
+    """Action and size, old and new."""
     return f"{_entry(change.old)} → {_entry(change.new)}"
 
 

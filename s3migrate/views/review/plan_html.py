@@ -1,4 +1,4 @@
-"""A plan as one HTML file: what the markdown says, with more rows."""
+"""A plan as one HTML file: what the Markdown says, with more rows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from schema.plan import Plan, Share
 from schema.tiers import TIERS
 
 MOST = 200
-"""Pairs, risks and losses."""
+"""Most rows of pairs, of risks and of losses."""
 MOST_BATCHES = 1_000
 NUMERIC = frozenset({"delete", "overwrite", "copy", "written", "objects", "bytes", "batches"})
-"""Heads of columns of numbers."""
+"""Headings of columns that hold numbers."""
 
 
 class Tile(NamedTuple):
@@ -29,12 +29,12 @@ class Tile(NamedTuple):
     title: str
     number: int
     tone: str
-    """bad, warn, good, none."""
+    """bad, warn, good or none: the colour of its frame."""
     note: str = ""
 
 
 def plan_html(plan: Plan, path: Path | PlanUrl, sample: Sample, *, changes: Sequence[str] | None = None) -> str:
-    """The page of the plan at *path*; *changes* are lines (changes_text) on the plan before."""
+    """The page of the plan at *path*; *changes* are lines of changes_text against the previous plan."""
     verdict = verdict_of(plan)
     listed = plan.provenance.get("generated_at")
     overview = plan.overview

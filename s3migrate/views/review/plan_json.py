@@ -1,4 +1,4 @@
-"""A plan for machines: the document, every batch, and the verdict in numbers. Its shape is show-v1.schema.json."""
+"""A plan for machines: the document, every batch, and the verdict in numbers, as in show-v1.schema.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMAT_VERSION = 1
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """*plan* as one JSON document, with the batches of a plan so large that its file only names their index."""
+    """*plan* as one JSON document, with all batches even if the plan's file only refers to their index."""
     return {
         "format_version": FORMAT_VERSION,
         "verdict": verdict_json(plan),
@@ -25,14 +25,14 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def gitlab_json(plan: Plan) -> dict[str, int]:
-    """What GitLab's widget for Terraform reports shows on a merge request."""
+    """What GitLab's Terraform report widget shows on a merge request."""
     verdict = verdict_of(plan)
     deletes = verdict.deletes + verdict.delete_markers
     return {"create": verdict.creates, "update": verdict.overwrites, "delete": deletes}
 
 
 def verdict_json(plan: Plan) -> dict[str, Any]:
-    """What policies decide on: counts, seconds, bytes and US dollars as numbers. null: not known."""
+    """What policies decide by: counts, seconds, bytes and US dollars as numbers. null means unknown."""
     verdict: Verdict = verdict_of(plan)
     figures = plan.estimate.get("figures")
     cost = plan.estimate.get("cost_usd")

@@ -1,8 +1,8 @@
-"""A plan as a pull request's comment: the first screen is enough to decide, the rest is one click away, and all of it
-is bounded.
+"""A plan as a comment on a pull request: the first screen is enough to decide, the rest is one click away, and the
+length is bounded.
 
-Whole sections are left out, from the end, when the text would exceed LIMIT; the last line names them. Names, keys
-and whatever else came from outside stands in code spans.
+When the text would exceed LIMIT, whole sections are left out, the last ones first; the last line names them. Names,
+keys and whatever else came from outside are put in code spans.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from schema.plan import Action, Place, Plan, Share, Tally
 from schema.tiers import TIERS
 
 LIMIT = 15_900
-"""Bytes. GitHub takes 65,536 characters, Bitbucket 32,768; nobody reads more than this."""
+"""Bytes. GitHub accepts 65,536 characters, Bitbucket 32,768; nobody reads more than this."""
 ANSWER_BYTES = 500
 CONCERNS = 12
 BUCKETS = 12
 BATCHES = 100
-"""Named one by one; the text form names all."""
+"""Most batches named; the text format names all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Block:
     title: str
     lines: tuple[str, ...]
     folded: bool = False
-    """Behind a click."""
+    """Collapsed until it is clicked."""
 
     def text(self) -> str:
         """With its title."""
@@ -56,26 +56,26 @@ class Block:
 
 
 def plan_markdown(plan: Plan, path: Path | PlanUrl, sample: Sample, *, changes: Sequence[str] | None = None) -> str:
-    """The comment on the plan at *path*; *changes* are markdown lines on what differs from the plan before."""
+    """The comment on the plan at *path*; *changes* are lines of changes_markdown against the previous plan."""
     verdict = verdict_of(plan)
     if verdict.nothing_to_do and not verdict.losses_not_accepted:
         return _nothing_to_do(plan, verdict)
     blocks = [
         Block("", tuple(_head(plan, verdict))),
-        Block("Needs your eyes", tuple(_concerns(concerns_of(plan, verdict, path)))),
+        Block("Look at these first", tuple(_concerns(concerns_of(plan, verdict, path)))),
         Block(
             "Time, money, memory",
             tuple(_answers(plan)),
         ),
         Block("Approve and apply", (_code_block(apply_command(plan, path)), *_freshness(plan))),
-        *(() if changes is None else (Block("Changed since the plan before", tuple(changes)),)),
+        *(() if changes is None else (Block("Changed since the previous plan", tuple(changes)),)),
         *_details(plan, sample),
     ]
     return _bounded(blocks)
 
 
 def _bounded(blocks: Sequence[Block]) -> str:
-    """As many whole *blocks*, in their order, as fit into LIMIT."""
+    """As many complete *blocks*, in order, as fit into LIMIT."""
     texts: list[str] = []
     left: list[str] = []
     size = 0
@@ -93,7 +93,7 @@ def _bounded(blocks: Sequence[Block]) -> str:
 
 
 def marker(plan: Plan) -> str:
-    """Hidden, so that a comment on this migration is found again and replaced."""
+    """A hidden line by which an earlier comment on this migration is found and replaced."""
     return f"<!-- s3migrate:{plan.lineage} -->"
 
 
@@ -117,12 +117,12 @@ def _head(plan: Plan, verdict: Verdict) -> Iterator[str]:
     ]
     told = [f"{count_text(number)} {what}" for number, what in others if number]
     if told:
-        yield f"Left as they are: {', '.join(told)}."
+        yield f"Left alone: {', '.join(told)}."
 
 
 def _concerns(concerns: Sequence[Concern]) -> Iterator[str]:
     if not concerns:
-        yield "Nothing: no deletes, no overwrites, no loss unaccepted, no conflict, no high risk."
+        yield "Nothing: no deletes, no overwrites, no unaccepted losses, no conflicts, no high risks."
     for concern in concerns[:CONCERNS]:
         keys = f", e.g. {', '.join(map(code, concern.keys))}" if concern.keys else ""
         command = f"; all: {markdown_code(concern.command)}" if concern.command else ""
@@ -139,7 +139,7 @@ def _answers(plan: Plan) -> Iterator[str]:
 def _freshness(plan: Plan) -> Iterator[str]:
     listed = plan.provenance.get("generated_at")
     if isinstance(listed, str):
-        yield f"Serial {plan.serial}, listed {code(listed)}. What has changed since is left alone, and named."
+        yield f"Serial {plan.serial}, listed {code(listed)}. What has changed since is left alone and reported."
 
 
 def _details(plan: Plan, sample: Sample) -> Iterator[Block]:
@@ -208,7 +208,7 @@ def _methods(plan: Plan) -> Iterator[str]:
 
 
 def _few(rows: Sequence[str], most: int = BUCKETS) -> Iterator[str]:
-    """The first rows, and how many more there are."""
+    """The first *most* rows, and how many more there are."""
     yield from rows[:most]
     if len(rows) > most:
         yield f"- and {count_text(len(rows) - most)} more: `s3migrate show`"
@@ -256,5 +256,5 @@ def _batches(plan: Plan) -> Iterator[str]:
 
 
 def _code_block(command: str) -> str:
-    """A command to copy. One line: a path with a line feed in it cannot end the block."""
+    """A command to copy, on one line: a line feed in a path cannot end the block."""
     return f"```\n{one_line(command)}\n```"

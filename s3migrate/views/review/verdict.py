@@ -1,4 +1,4 @@
-"""What a reviewer of a plan has to know, collected once for every form in which it is shown."""
+"""What a reviewer of a plan has to know, collected once for every format."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ class Verdict:
     kept: int
     """At the destination only, and left alone."""
     bytes: int
-    """Written."""
+    """Bytes that will be written."""
     max_deletes: int
     max_overwrites: int | None
     guards_exceeded: str | None
-    """Which, in words; None: none is."""
+    """Which guards the plan exceeds, in words; None: it exceeds none."""
 
     @property
     def not_migrated(self) -> int:
-        """Keys of the source that somebody has to decide on."""
+        """Source keys that somebody has to decide about."""
         return self.conflicts + self.unsupported
 
     @property
     def nothing_to_do(self) -> bool:
-        """Nothing moves, and nothing waits for a decision."""
+        """Whether nothing moves and nothing waits for a decision."""
         return not (self.deletes or self.delete_markers or self.overwrites or self.creates or self.not_migrated)
 
 
 class Concern(NamedTuple):
-    """Something that a person must look at before the plan is approved."""
+    """Something to look at before the plan is approved."""
 
     text: str
     keys: tuple[str, ...]
-    """At most three of those concerned."""
+    """At most three examples."""
     command: str | None
-    """Lists all of them."""
+    """Lists all keys concerned."""
 
 
 class Sampled(NamedTuple):
@@ -77,11 +77,11 @@ class Sampled(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Objects of the plan that nobody chose."""
+    """A random sample of the plan's objects."""
 
     drawn: tuple[Sampled, ...]
     missing: str | None = None
-    """Why it is not whole: a manifest that could not be read. None: it is."""
+    """Why it is incomplete: a manifest that could not be read. None: it is complete."""
 
 
 def verdict_of(plan: Plan) -> Verdict:
@@ -116,12 +116,12 @@ def verdict_of(plan: Plan) -> Verdict:
 
 
 def objects_of(plan: Plan, action: Action) -> int:
-    """How many objects of all sections *action* is meant for."""
+    """How many objects have this action, in all sections."""
     return sum(section.summary.get(action, Tally()).objects for section in plan.sections)
 
 
 def verdict_words(verdict: Verdict) -> list[str]:
-    """The verdict, a few words each, what is destroyed first."""
+    """The verdict, a few words per number, destructive ones first."""
     overwrites = "" if verdict.max_overwrites is None else f" of ≤ {count_text(verdict.max_overwrites)} allowed"
     deletes = f" of ≤ {count_text(verdict.max_deletes)} allowed" if verdict.deletes else ""
     losses = [
@@ -142,7 +142,7 @@ def verdict_words(verdict: Verdict) -> list[str]:
 
 
 def concerns_of(plan: Plan, verdict: Verdict, path: Path | PlanUrl) -> list[Concern]:
-    """What a person must look at, worst first; empty when there is nothing."""
+    """What to look at, worst first; may be empty."""
     found = []
     if verdict.guards_exceeded:
         found.append(Concern(f"apply refuses this plan: {verdict.guards_exceeded}", (), None))
@@ -158,7 +158,7 @@ def concerns_of(plan: Plan, verdict: Verdict, path: Path | PlanUrl) -> list[Conc
 
 _MEANING: Mapping[Action, tuple[str, str]] = {
     Action.DELETE: ("destination object", "deleted after everything else is verified"),
-    Action.DELETE_MARKER: ("delete marker", "laid, as at the source"),
+    Action.DELETE_MARKER: ("delete marker", "created, as at the source"),
     Action.OVERWRITE: ("destination object", "replaced"),
     Action.CONFLICT: ("key", "left alone until somebody decides"),
     Action.UNSUPPORTED: ("key", "not migrated: the destination cannot hold it"),
@@ -179,7 +179,7 @@ def _of_actions(plan: Plan, path: Path | PlanUrl, actions: Sequence[Action]) -> 
 
 
 def _replaced(plan: Plan) -> str:
-    """Whether what is replaced is gone, as the plan's risk says."""
+    """What the plan's risk says about the replaced content."""
     texts = {risk.text.partition("; ")[2] for risk in plan.risks if risk.id == "overwrites"}
     return f"; {'; '.join(sorted(texts))}" if texts - {""} else ""
 
@@ -211,10 +211,10 @@ def apply_command(plan: Plan, path: Path | PlanUrl) -> str:
 
 
 def draw_sample(plan: Plan, manifests: ManifestStore) -> Sample:
-    """SAMPLE objects of what moves (all, where there are no more), in plan order.
+    """At most SAMPLE of the objects that move, in plan order.
 
-    The positions are hashes of the plan_id: everybody draws the same ones, and whoever makes a plan cannot choose them.
-    Reads at most SAMPLE manifests, each to its line at the furthest, and decodes only what is drawn.
+    The positions are hashes of the plan_id: everybody draws the same ones, and the author of a plan cannot choose them.
+    Reads at most SAMPLE manifests, none further than needed, and decodes only what is drawn.
     """
     ends = list(accumulate(batch.objects for batch in plan.batches))
     total = ends[-1] if ends else 0
@@ -231,7 +231,7 @@ def draw_sample(plan: Plan, manifests: ManifestStore) -> Sample:
         except MigrationError as error:
             missing = str(error)
             if isinstance(error, StoreError):
-                break  # their bucket cannot be read: nor can the others be
+                break  # the bucket of the manifests cannot be read
             continue
         drawn += [Sampled(batch.section, batch.id, entry) for entry in entries]
     return Sample(tuple(drawn), missing)

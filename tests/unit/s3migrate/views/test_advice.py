@@ -47,7 +47,7 @@ def asked(
 def test_more_workers_where_nothing_was_refused_but_no_more_than_twice_as_many() -> None:
     found = asked(4, history((4, 200), (4, 200)))
     assert (found.workers, found.advised, found.rate, found.expected) == (4, 8, 200, 400)
-    assert found.sentence.startswith("8 workers instead of 4. The bottleneck (destination)")
+    assert found.sentence.startswith("8 workers instead of 4. More workers should relieve the bottleneck (destination)")
     assert found.sentence.endswith("What is left: 7 min 30 s now, 3 min 45 s then.")
     assert asked(4, history((4, 200)), usable=5).advised == 5, "the run has no chunks for more"
 
@@ -66,7 +66,7 @@ def test_never_more_than_the_destination_was_seen_to_bear(workers: int) -> None:
 
 def test_workers_that_were_tried_in_vain_are_not_advised_again() -> None:
     found = asked(4, history((8, 210), (4, 200)))
-    assert (found.advised, "8 were tried and brought no more than 4" in found.sentence) == (4, True)
+    assert (found.advised, "8 workers were tried and were no faster than 4" in found.sentence) == (4, True)
     assert asked(4, history((8, 390), (4, 200))).advised == 8
 
 

@@ -50,7 +50,7 @@ def test_three_are_named_and_the_others_counted(blamed: Blamed, named: str) -> N
     ("blamed", "advice"),
     [
         (Blamed(FAILED, 3, refused=True, differs=True), "Grant what was refused"),
-        (Blamed(FAILED, 3, differs=True), "Declare what need not be kept (preserve) or mend the destination"),
+        (Blamed(FAILED, 3, differs=True), "Declare what need not be kept (preserve) or repair the destination"),
         (Blamed(FAILED, 3), "Declare what need not be kept (preserve, accept_loss)"),
     ],
 )

@@ -34,7 +34,7 @@ def test_machines_get_every_finding_and_people_a_part_and_the_number(tmp_path: P
     for name in ("r.html", "r.md"):
         text = written(tmp_path / name, number)
         assert text.index("1,200 keys not as planned") < text.index("k00000")
-        assert (text.count("k00"), "700 more are counted only" in text) == (SHOWN, True)
+        assert (text.count("k00"), "700 more are only counted" in text) == (SHOWN, True)
         assert len(text) < 1_000_000
 
 
@@ -63,5 +63,5 @@ def test_what_cannot_be_written_is_said() -> None:
         ReportFile(Path("/proc/no/r.md"), sample_plan(), "head"),
     ):
         pass
-    with pytest.raises(UsageError, match="end the name in one of"):
+    with pytest.raises(UsageError, match="the name must end in one of"):
         ReportFile(Path("r.pdf"), sample_plan(), "head")

@@ -68,13 +68,13 @@ def samples(view: ProcessView) -> list[FlowSample]:
             {A.SOURCE: 70, A.DESTINATION: 20, A.WORKING: 10},
             {"cores": 0.95},
             Bottleneck.PROCESSOR,
-            "used 0.95 of one core, and one is all it can use",
+            "used 0.95 of one core, and it cannot use more than one",
         ),
         (
             {A.SOURCE: 70, A.DESTINATION: 20, A.WORKING: 10},
             {"cores": 0.5, "starved": 40.0},
             Bottleneck.PROCESSOR,
-            "40 % of thread time was spent ready and without one",
+            "40 % of thread time was spent waiting for a free one",
         ),
         ({A.SOURCE: 80, A.DESTINATION: 20}, {"cores": 0.1, "starved": 20.0}, Bottleneck.SOURCE, "the source's answers"),
         (
@@ -129,7 +129,7 @@ def test_a_closed_calendar_is_told_with_what_opens_it() -> None:
 def test_an_endpoint_that_is_away_is_named() -> None:
     view = ProcessView(4, "", {"far:443": EndpointView(breaker=BreakerState.OPEN)})
     assert (
-        "far:443, which does not serve"
+        "far:443, which is not answering"
         in why_not_faster(counts({A.THROTTLING: 90, A.SOURCE: 10}), samples(view)).sentence
     )
 
@@ -138,7 +138,7 @@ def test_an_endpoint_that_is_away_is_named() -> None:
     ("why", "said"),
     [
         ("fixed", "the plan fixes 10 threads: more may help (limits.workers)"),
-        ("more gave no more goodput", "more than 10 threads brought no more"),
+        ("more gave no more goodput", "more than 10 threads were no faster"),
         ("trying more", "10 threads now"),
     ],
 )

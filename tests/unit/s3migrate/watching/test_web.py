@@ -194,7 +194,7 @@ def test_only_a_token_made_here_is_printed() -> None:
         "a&b",
         (
             "watching at http://10.0.0.1:8080/ with S3MIGRATE_SERVE_TOKEN (Ctrl-C ends it)",
-            "it is not encrypted: put a proxy with TLS before it, or use an SSH tunnel",
+            "it is not encrypted: put it behind a proxy with TLS, or use an SSH tunnel",
         ),
     )
     made = access_to(OPEN, None)

@@ -78,11 +78,11 @@ def test_manifests_that_are_gone_are_said(two: tuple[str, str], capsys: pytest.C
         path.unlink()
     code, out = ran(capsys, "diff", *two)
     assert code == 2
-    assert "  not all are known: manifest sha256:" in out
+    assert "  not all could be compared: manifest sha256:" in out
 
 
 def test_the_comment_says_what_changed(two: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     code, out = ran(capsys, "show", two[1], "--format", "md", "--base", two[0])
     assert code == 0
-    assert "**Changed since the plan before**" in out
+    assert "**Changed since the previous plan**" in out
     assert "- 3 objects differ: 1 entered, 1 left, 1 source" in out

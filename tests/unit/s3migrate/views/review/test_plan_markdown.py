@@ -54,9 +54,9 @@ def test_the_first_screen_decides(tmp_path: Path) -> None:
         "`s3migrate show plans/p.yaml --action delete`",
         "- 1 destination object replaced; whether old versions are kept there is not known, e.g. `photos/b`; all: ",
         "`s3migrate show plans/p.yaml --action overwrite`",
-        "- **Time** 1.0 s expected (0.0 s to 2.0 s) with 1 process, bound by latency. Not in it: retries, HEAD",
+        "- **Time** 1.0 s expected (0.0 s to 2.0 s) with 1 process, bound by latency. Not included: retries, HEAD",
         "- **Money** not known",
-        "- **Memory** 150.0 MiB a process",
+        "- **Memory** 150.0 MiB per process",
         "- **Other writers** may lose",
         "- **If it is killed** nothing is lost",
         f"s3migrate apply plans/p.yaml --expect-plan-id {made.plan_id.removeprefix('sha256:')}",
@@ -130,7 +130,9 @@ def test_hostile_names_stay_text() -> None:
     text = plan_markdown(hostile_plan(), Path("plans/<b>@team #12|`x`\n.yaml"), hostile_sample())
     check_harmless(text)
     assert len(text.encode()) <= LIMIT
-    assert all(f"**{title}" in text for title in ("Needs your eyes", "Time", "Approve and apply")), "what decides stays"
+    assert all(f"**{title}" in text for title in ("Look at these first", "Time", "Approve and apply")), (
+        "what decides stays"
+    )
 
 
 @pytest.mark.parametrize("key", HOSTILE)
