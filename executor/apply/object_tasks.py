@@ -23,8 +23,11 @@ from schema.errors import LeaseLost, Stopped, StoreError
 from schema.formats.quantities import counted_text
 from schema.plan import DELETES, Action
 
-Step = Callable[[Job], Ended | Refused]
-"""Takes a job to its end, or finds that the endpoint does not copy it. Raises StoreErrors, LeaseLost, Stopped."""
+Step = Callable[[Job], Ended | Refused | None]
+"""Takes a job to its end, or finds that the endpoint does not copy it. None: a stop or a lost lease came first.
+
+Raises StoreErrors, LeaseLost, Stopped.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class ObjectTasks:
         if entry.action is not Action.DELETE and not job.route.is_whole(entry):
             return Lane.PARTS, partial(self._parted, job, partial(open_parted, job))
         adopt = entry.action is Action.COPY and entry.target in present
-        return Lane.WHOLE, partial(self._end, job, _adopt if adopt else _step_of(job))
+        return Lane.WHOLE, partial(self._end, job, _adopt if adopt else step_of(job))
 
     def _drifted(self, work: OpenChunk) -> int:
         return self.tools.ask_ledger(lambda ledger: ledger.reports.drifted(work.chunk.run_id))
@@ -112,21 +115,20 @@ class ObjectTasks:
         if self._skip(job.work):
             return None
         try:
-            ended: Ended | Refused = step(job)
+            ended = step(job)
         except Stopped:
             return None
         except LeaseLost:
             job.work.lost = True
             return None
         except StoreError as error:
-            self._heed(job, error)
             ended = job.failed(error)
         if isinstance(ended, Refused):
             self.writer.put(job.work, job.refusal(ended.error))
             streamed = job.streaming(ended.error)
-            whole = streamed.route.is_whole(job.entry)
-            return self._end(streamed, copy_whole) if whole else self._end_in_parts(streamed)
-        self._record(job, ended)
+            return self._end(streamed, step_of(streamed))
+        if ended is not None:
+            self._conclude(job, ended)
         return ended
 
     def _parted(self, job: Job, step: Callable[[], Next]) -> None:
@@ -135,18 +137,11 @@ class ObjectTasks:
             return
         following = step()
         if isinstance(following, Ended):
-            self._end_parted(job, following)
+            self._conclude(job, following)
         else:
             self.spawn(Lane.PARTS, [partial(self._parted, job, each) for each in following])
 
-    def _end_in_parts(self, job: Job) -> Ended | None:
-        """The same for an object in parts, all of them in this thread, one after the other."""
-        ended = copy_in_parts(job)
-        if ended is not None:
-            self._end_parted(job, ended)
-        return ended
-
-    def _end_parted(self, job: Job, ended: Ended) -> None:
+    def _conclude(self, job: Job, ended: Ended) -> None:
         if ended.error is not None:
             self._heed(job, ended.error)
         self._record(job, ended)
@@ -180,10 +175,7 @@ class ObjectTasks:
         """One version of a chain. True: it is at the destination."""
         if history is not None and job.entry.action is not Action.DELETE:
             job.landed = history.ending
-        if job.entry.action in (Action.DELETE_MARKER, Action.DELETE) or job.route.is_whole(job.entry):
-            ended = self._end(job, _step_of(job))
-        else:
-            ended = self._end_in_parts(job)
+        ended = self._end(job, step_of(job))
         if ended is None:
             return False
         if history is not None and isinstance(ended.row, Completion):
@@ -226,16 +218,18 @@ _OUTCOME_TEXT = {
 }
 
 
-def _step_of(job: Job) -> Step:
-    """The function that copies an object which is not cut into parts."""
+def step_of(job: Job) -> Step:
+    """What takes *job* to its end in one thread."""
     if job.entry.action is Action.DELETE:
         return delete_extraneous
     if job.entry.action is Action.DELETE_MARKER:
         return lay_marker
+    if not job.route.is_whole(job.entry):
+        return copy_in_parts
     return copy_by_server if job.route.server_copy else copy_whole
 
 
-def _adopt(job: Job) -> Ended | Refused:
+def _adopt(job: Job) -> Ended | Refused | None:
     """The target exists and the destination enforces no precondition: compare before anything is written."""
     found = job.repeat(partial(look_and_reconcile, job))
-    return found or _step_of(job)(job)
+    return found or step_of(job)(job)

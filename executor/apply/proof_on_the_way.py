@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from executor.apply.object_tasks import step_of
 from executor.apply.writer import LedgerWriter
 from executor.attempts import AttemptCounter
 from executor.copy.blame import is_own
 from executor.copy.job import Ended, Job
-from executor.copy.parted import copy_in_parts
-from executor.copy.server import Refused, copy_by_server
-from executor.copy.whole import copy_whole
+from executor.copy.server import Refused
 from executor.ledger.values import DRIFTED, Completion, Verification
 from executor.verify.objects import Depth, ObjectProver
 from schema.errors import LeaseLost, Scope, Stopped, StoreError
@@ -28,7 +27,8 @@ MOST_REWRITES = 2
 class _Found(NamedTuple):
     """What came of one object."""
 
-    differences: tuple[str, ...]
+    difference: str
+    """'' when it is proven."""
     rewritten: Completion | None = None
     own: bool = False
 
@@ -59,9 +59,9 @@ class ProofOnTheWay:
         except LeaseLost:
             job.work.lost = True
             return
-        detail = "; ".join(found.differences)
-        named = key if detail else ""
-        self.writer.put(job.work, Verification(job.ord, not detail, detail, named, found.own, found.rewritten))
+        wrong = found.difference
+        named = key if wrong else ""
+        self.writer.put(job.work, Verification(job.ord, not wrong, wrong, named, found.own, found.rewritten))
 
     def _settled(self, job: Job, row: Completion) -> _Found:
         """What differs once nothing of our own making does. Raises Stopped, LeaseLost, run-wide errors."""
@@ -74,21 +74,21 @@ class ProofOnTheWay:
             except StoreError as error:
                 if error.scope is Scope.RUN:
                     raise
-                return _Found((str(error),), rewritten, is_own(error))
+                return _Found(str(error), rewritten, is_own(error))
             # A key that ends in / is a folder to many servers, which keep neither content nor tags of it.
             own = job.entry.key.endswith("/")
             if not (proof.bytes_differ and _may_be_replaced(job)):
-                return _Found(proof.differences, rewritten, own)
-            why = "; ".join(proof.differences)
+                return _Found(proof.text, rewritten, own)
+            why = proof.text
             if rewrites == MOST_REWRITES:
-                return _Found((f"written {rewrites + 1} times, with other bytes each time: {why}",), rewritten, own)
+                return _Found(f"written {rewrites + 1} times, with other bytes each time: {why}", rewritten, own)
             rewrites += 1
             self.writer.put(job.work, job.written_again(why, rewrites))
             ended = _write_again(job, rewritten or row)
             if ended is None:
                 raise Stopped("stopped while writing again")
             if not ended.arrived or not isinstance(ended.row, Completion):
-                return _Found((why, f"not written again: {ended.why or ended.error}"), rewritten, own)
+                return _Found(f"{why}; not written again: {ended.why or ended.error}", rewritten, own)
             rewritten = ended.row
 
 
@@ -105,12 +105,8 @@ def _write_again(job: Job, damaged: Completion) -> Ended | None:
     entry = job.entry._replace(action=Action.OVERWRITE, destination_etag=damaged.destination_etag)
     anew = replace(job, entry=entry, spent=AttemptCounter(), read_as=None)
     try:
-        if not anew.route.is_whole(entry):
-            return copy_in_parts(anew)
-        ended = copy_by_server(anew) if anew.route.server_copy else copy_whole(anew)
-        if not isinstance(ended, Refused):
-            return ended
-        streamed = anew.streaming(ended.error)
-        return copy_whole(streamed) if streamed.route.is_whole(entry) else copy_in_parts(streamed)
+        while isinstance(ended := step_of(anew)(anew), Refused):
+            anew = anew.streaming(ended.error)
+        return ended
     except StoreError as error:
         return anew.failed(error)

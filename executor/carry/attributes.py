@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 from schema.attributes.attribute import Difference, Kept, Outgoing, Sides
 
+SIZE = "size"
+"""The field of a Difference in the number of bytes."""
+
 
 def headers_for(write: Outgoing, kept: Kept) -> Outgoing:
     """*write*, after every attribute that is *kept* has added what the destination must be sent for it.
@@ -26,7 +29,7 @@ def differences(sides: Sides, kept: Kept) -> list[Difference]:
     """Every field that differs, in a fixed order; empty when the destination holds all that is *kept*."""
     source, destination = sides.source, sides.destination
     if source.size != destination.size:
-        sides.found.append(Difference("size", str(source.size), str(destination.size)))
+        sides.found.append(Difference(SIZE, str(source.size), str(destination.size)))
     _compare_checksums(source.headers, destination.headers, sides.found)
     for attribute in kept.compared:
         attribute.compare(sides, kept.preserve)

@@ -251,7 +251,7 @@ def _look(prover: ObjectProver, early_stop: EarlyStop, candidate: _Candidate) ->
     if isinstance(proof, StoreError):
         return _not(line.entry, MismatchKind.UNREADABLE.value, str(proof))
     if proof.differences:
-        return _not(line.entry, MismatchKind.DIFFERENT.value, "; ".join(proof.differences))
+        return _not(line.entry, MismatchKind.DIFFERENT.value, proof.text)
     return _deepened(leaf, proof)
 
 

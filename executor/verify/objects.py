@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from functools import partial
 from typing import NamedTuple
 
 from executor.carry import carriage, readback
+from executor.carry.attributes import SIZE
 from executor.carry.carriage import AskTags, Source
 from executor.copy.job import Tools
 from executor.copy.reconcile import proven_equal
@@ -37,8 +38,21 @@ _Crcs = tuple[int | None, int | None]
 """CRC64NVME of the source's bytes and of the destination's."""
 
 
-_OF_BYTES = ("content:", "size:", "etag:")
-"""How differences begin that are not in what travels besides the bytes."""
+class Differs(Enum):
+    """What of an object differs."""
+
+    OBJECT = auto()
+    """Another object, or none, is in its place."""
+    BYTES = auto()
+    """Other bytes than at the source, or than the ledger recorded."""
+    ATTRIBUTE = auto()
+
+
+class Finding(NamedTuple):
+    """One difference."""
+
+    what: Differs
+    text: str
 
 
 class _Seen(NamedTuple):
@@ -52,8 +66,8 @@ class _Seen(NamedTuple):
 class _Pair(NamedTuple):
     """Both sides of an object."""
 
-    found: list[str]
-    """What their heads alone say is wrong."""
+    found: list[Finding]
+    """The differences between their heads."""
     source: Source | None = None
     there: ObjectHead | None = None
     """Both None: these are not the objects to be compared."""
@@ -81,8 +95,7 @@ class _Known(NamedTuple):
 class Proof(NamedTuple):
     """What was found of one object."""
 
-    differences: tuple[str, ...]
-    """Differences in words; empty when there are none."""
+    differences: tuple[Finding, ...]
     unread: str = ""
     """Depth content, an object in an archive: what was not read, and what stands in for it. '' when all was read."""
     there: ObjectHead | None = None
@@ -92,8 +105,13 @@ class Proof(NamedTuple):
 
     @property
     def bytes_differ(self) -> bool:
-        """Whether other bytes are there than at the source, or not those that the ledger has recorded."""
-        return any(found.startswith(_OF_BYTES) for found in self.differences)
+        """Whether other bytes are there than at the source, or than the ledger recorded."""
+        return any(found.what is Differs.BYTES for found in self.differences)
+
+    @property
+    def text(self) -> str:
+        """The differences as one line; '' when there are none."""
+        return "; ".join(found.text for found in self.differences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +134,7 @@ class ObjectProver:
             return Proof(again(partial(_absent, self.route, entry)))
         pair = again(partial(self._look_at_both, entry, row))
         found, bytes_ = pair.found, Proof(())
-        if pair.source is not None and pair.there is not None and not any(f.startswith("size:") for f in found):
+        if pair.source is not None and pair.there is not None and pair.source.head.size == pair.there.size:
             recorded = row.checksum if row is not None else b""
             crc = int.from_bytes(recorded, "big") if recorded else None
             bytes_ = self._bytes(entry, pair.source.head, pair.there, known=_Known(crc, pair.crcs))
@@ -128,24 +146,29 @@ class ObjectProver:
         try:
             here = self._look(route.source, _Whole(entry.key, entry.size, entry.version_id, route.read_extra))
         except ObjectMissing:
-            return _Pair(["gone from the source since it was copied"])
+            return _Pair([_other("gone from the source since it was copied")])
         if entry.etag and here.head.etag is not None and here.head.etag != entry.etag:
-            return _Pair([f"changed at the source since the plan (ETag {here.head.etag}, planned {entry.etag})"])
+            changed = f"changed at the source since the plan (ETag {here.head.etag}, planned {entry.etag})"
+            return _Pair([_other(changed)])
         version = row.destination_version if row is not None else None
         copy = _Whole(entry.target, entry.size, version, route.destination_read_extra)
         try:
             there, crc = self.tools.shown(partial(self._look, route.destination, copy))
         except ObjectMissing:
-            return _Pair(["missing at the destination"])
+            return _Pair([_other("missing at the destination")])
         ask = AskTags.UNLESS_RULED_OUT if self.level is Depth.CONTENT else AskTags.WHERE_SHOWN
         source = carriage.read_source(route, entry, here.head, ask=ask)
         found = [
-            f"{d.field}: source {d.source!r}, destination {d.destination!r}"
+            Finding(
+                Differs.BYTES if d.field == SIZE else Differs.ATTRIBUTE,
+                f"{d.field}: source {d.source!r}, destination {d.destination!r}",
+            )
             for d in carriage.attribute_differences(route, entry, source, there=there)
         ]
         recorded = row.destination_etag if row is not None else ""
         if recorded and there.etag is not None and there.etag != recorded:
-            found.append(f"etag: {there.etag} at the destination, {recorded} when it was copied")
+            text = f"etag: {there.etag} at the destination, {recorded} when it was copied"
+            found.append(Finding(Differs.BYTES, text))
         return _Pair(found, source, there, (here.crc, crc))
 
     def _look(self, store: ObjectStore, whole: _Whole) -> _Seen:
@@ -171,21 +194,21 @@ class ObjectProver:
         route, crc = self.route, known.recorded
         differ = proven_equal(route, source, there, crc=crc) is False
         if differ and not (readable(source) and readable(there)):
-            return Proof(("content: the heads name different bytes",))
+            return _other_bytes("the heads name different bytes")
         if self.level is not Depth.CONTENT and not differ:
             return Proof(())
         # Heads that name different bytes are not believed unread: some ETags look like MD5s and are none.
         ours, theirs = self._read_both(entry, source, there, known=known)
         if ours is not None and theirs is not None and ours != theirs:
-            return Proof((f"content: CRC64NVME source {_text(ours)}, destination {_text(theirs)}",))
+            return _other_bytes(f"CRC64NVME source {_text(ours)}, destination {_text(theirs)}")
         for side, seen in (("source", ours), ("destination", theirs)):
             if crc is not None and seen is not None and crc != seen:
-                return Proof((f"content: the ledger recorded CRC64NVME {_text(crc)}, the {side} has {_text(seen)}",))
+                return _other_bytes(f"the ledger recorded CRC64NVME {_text(crc)}, the {side} has {_text(seen)}")
         if ours is not None and theirs is not None:
             return Proof((), crc=theirs)
         of_source = crc if ours is None else ours
         if of_source is not None and proven_equal(route, source, there, crc=of_source) is False:
-            return Proof(("content: the destination's head names other bytes than the source holds",))
+            return _other_bytes("the destination's head names other bytes than the source holds")
         if theirs is not None and of_source is not None:
             return Proof((), _unread(source, there, "the destination's content is what was read when it was copied"))
         if proven_equal(route, source, there, crc=of_source):
@@ -225,7 +248,15 @@ def _text(crc: int) -> str:
     return checksums.crc_text(crc)
 
 
-def _marked(route: Route, entry: Entry, row: Completion | None) -> tuple[str, ...]:
+def _other(text: str) -> Finding:
+    return Finding(Differs.OBJECT, text)
+
+
+def _other_bytes(text: str) -> Proof:
+    return Proof((Finding(Differs.BYTES, f"content: {text}"),))
+
+
+def _marked(route: Route, entry: Entry, row: Completion | None) -> tuple[Finding, ...]:
     """A delete marker answers neither GET nor HEAD; its place in the history is proven by the listing."""
     version = row.destination_version if row is not None else None
     if version is None:
@@ -234,12 +265,12 @@ def _marked(route: Route, entry: Entry, row: Completion | None) -> tuple[str, ..
         route.destination.head(entry.target, version_id=version)
     except (ObjectMissing, ObjectChanged):
         return ()
-    return ("an object where a delete marker was laid",)
+    return (_other("an object where a delete marker was laid"),)
 
 
-def _absent(route: Route, entry: Entry) -> tuple[str, ...]:
+def _absent(route: Route, entry: Entry) -> tuple[Finding, ...]:
     try:
         route.destination.head(entry.target)
     except (ObjectMissing, ObjectChanged):
         return ()
-    return ("still at the destination after its delete",)
+    return (_other("still at the destination after its delete"),)

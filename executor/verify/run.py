@@ -189,7 +189,7 @@ def _prove(prover: ObjectProver, early_stop: EarlyStop, line: Expected) -> Misma
     if isinstance(proof, StoreError):
         return Mismatch(section, MismatchKind.UNREADABLE, entry.key, entry.target, str(proof))
     if proof.differences:
-        return Mismatch(section, MismatchKind.DIFFERENT, entry.key, entry.target, "; ".join(proof.differences))
+        return Mismatch(section, MismatchKind.DIFFERENT, entry.key, entry.target, proof.text)
     return Mismatch(section, MismatchKind.ARCHIVED, entry.key, entry.target, proof.unread) if proof.unread else None
 
 
