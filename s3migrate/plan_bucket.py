@@ -9,7 +9,6 @@ matter what has happened to the bucket since.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +16,11 @@ from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.wiring import manifest_bucket, manifest_store
 from schema.declaration import Side
-from schema.errors import DestinationChanged, InputMissing, LocalDiskError, ObjectMissing, PlanCorrupt
+from schema.errors import DestinationChanged, InputMissing, ObjectMissing, PlanCorrupt
 from schema.files import batch_index
-from schema.files.manifest import ManifestStore
+from schema.files.manifest import ManifestStore, publish_bytes
 from schema.files.plan_document import to_document
 from schema.files.planfile import dumps, plan_of
-from schema.formats import durable_file
 from schema.formats.yaml_strict import MAX_SIZE
 from schema.plan import Plan
 from storage.open_store import open_store
@@ -69,7 +67,8 @@ def publish(plan: Plan, manifests: ManifestStore, to: PlanUrl, *, staging_folder
         there = manifest_bucket(side, f"{prefix}/{plan.manifest_store}")
         for digest in plan.manifest_digests():
             if not there.has(digest):
-                _copy(manifests, digest, there, staging_folder=staging_folder)
+                with manifests.open(digest) as file:
+                    publish_bytes(there, digest, file.read(), staging_folder=staging_folder)
         if "batch_index" in to_document(plan):
             batch_index.publish(plan.batches, there, staging_folder)
     store = open_store(side)
@@ -82,20 +81,6 @@ def publish(plan: Plan, manifests: ManifestStore, to: PlanUrl, *, staging_folder
     finally:
         store.close()
     return url
-
-
-def _copy(manifests: ManifestStore, digest: str, there: ManifestStore, *, staging_folder: Path) -> None:
-    with manifests.open(digest) as file:
-        data = file.read()
-    try:
-        staged = durable_file.stage(staging_folder, data)
-    except OSError as error:
-        raise LocalDiskError(f"cannot write in {staging_folder}: {error.strerror}") from error
-    try:
-        there.publish(digest, staged)
-    finally:
-        with suppress(OSError):
-            staged.unlink(missing_ok=True)
 
 
 def _side(url: PlanUrl) -> Side:

@@ -7,12 +7,17 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from executor.machine.buffers import BufferPool
+from executor.route import Route
 from schema.checksums import crc64nvme
 from schema.errors import Stopped
+from schema.objects import ListedObject, ObjectHead
+from schema.plan import Entry
 from schema.tiers import WINDOW
 from storage.port import ObjectStore, Pin
 
 T = TypeVar("T")
+Crcs = tuple[int | None, int | None]
+"""CRC64NVME of the source's bytes and of the destination's; None: not read."""
 READINGS = 4
 """After this many readings that all differ, the last one counts."""
 
@@ -39,6 +44,41 @@ class Reading(NamedTuple):
     size: int
     """Bytes."""
     pin: Pin
+
+
+def at_source(route: Route, entry: Entry) -> Reading:
+    """The source object as planned."""
+    return Reading(route.source, entry.key, entry.size, route.pin(entry))
+
+
+def at_destination(route: Route, entry: Entry, there: ObjectHead | ListedObject) -> Reading:
+    """What was seen *there* for *entry*."""
+    return Reading(route.destination, entry.target, there.size, route.destination_pin(there.etag, there.version_id))
+
+
+def crcs_of_both(
+    source: Reading | None,
+    there: Reading | None,
+    read: Callable[[Reading], int],
+    *,
+    first: Crcs = (None, None),
+    recorded: int | None = None,
+) -> Crcs:
+    """What *read* makes of both sides, each again until they agree with each other and with what is *recorded*.
+
+    None for a side that is None. *first*: what was read before; it counts as the first reading.
+    """
+    given = [first]
+
+    def look() -> Crcs:
+        mine, theirs = given.pop() if given else (None, None)
+        if mine is None and source is not None:
+            mine = read(source)
+        if theirs is None and there is not None:
+            theirs = read(there)
+        return mine, theirs
+
+    return settled(look, lambda pair: len({*pair, recorded} - {None}) <= 1)
 
 
 def _once(step: Callable[[], object]) -> object:

@@ -111,14 +111,8 @@ class KeyHistory:
             return True
         if ours is not None and theirs is not None and self._etags_are_md5(entry, there):
             return ours == theirs
-        route, read = self._route, self._tools.read_back
-        pinned = route.destination_pin(there.etag, there.version_id)
-
-        def both() -> tuple[int, int]:
-            mine = read(route.source, entry.key, entry.size, pin=route.pin(entry))
-            return mine, read(route.destination, self._target, there.size, pin=pinned)
-
-        mine, other = readback.settled(both, lambda pair: pair[0] == pair[1])
+        ends = readback.at_source(self._route, entry), readback.at_destination(self._route, entry, there)
+        mine, other = readback.crcs_of_both(*ends, self._tools.read_back)
         return mine == other
 
     def _etags_are_md5(self, entry: Entry, there: ListedObject) -> bool:

@@ -27,7 +27,6 @@ from schema.facts import Fact
 from schema.flow.samples import Activity
 from schema.objects import WriteResult
 from schema.plan import Action, Batch, Entry
-from storage.port import ObjectStore, Pin
 
 T = TypeVar("T")
 _WRITTEN_ETAG: Final = Fact.WRITTEN_ETAG
@@ -53,9 +52,9 @@ class Tools:
         """*look*'s answer at the destination, to which nothing was written just now."""
         return look()
 
-    def read_back(self, store: ObjectStore, key: str, size: int, *, pin: Pin) -> int:
-        """The CRC64NVME of the *size* bytes of *key*. Raises StoreErrors that are not transient, and Stopped."""
-        return readback.crc_of(readback.Reading(store, key, size, pin), self.buffers, self.gave_up, again=self.again)
+    def read_back(self, what: readback.Reading) -> int:
+        """The CRC64NVME of the bytes of *what*. Raises StoreErrors that are not transient, and Stopped."""
+        return readback.crc_of(what, self.buffers, self.gave_up, again=self.again)
 
 
 @dataclass(frozen=True, slots=True)

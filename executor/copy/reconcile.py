@@ -72,7 +72,7 @@ def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int 
         return _Compared("" if proof else "content", crc)
 
     if not readable(there):
-        known = _read_source(job) if crc is None else crc
+        known = _read(job, readback.at_source(route, entry)) if crc is None else crc
         proof = proven_equal(route, source, there, crc=known)
         why = "content, which cannot be read in the archive" if proof is None else "content"
         return _Compared("" if proof else why, known)
@@ -80,26 +80,17 @@ def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int 
     return _Compared("" if ours == other else "content", ours)
 
 
-def _read_source(job: Job) -> int:
-    route, entry = job.route, job.entry
-    reading = readback.Reading(route.source, entry.key, entry.size, route.pin(entry))
-    return readback.crc_of(reading, job.tools.buffers, job.tools.gave_up)
+def _read(job: Job, what: readback.Reading) -> int:
+    return readback.crc_of(what, job.tools.buffers, job.tools.gave_up)
 
 
-def read_both(job: Job, there: ObjectHead, *, crc: int | None = None) -> tuple[int, int]:
+def read_both(job: Job, there: ObjectHead, *, crc: int | None = None) -> readback.Crcs:
     """The CRC64NVME of the source's bytes and of those *there* at the destination. Raises StoreErrors, or Stopped.
 
     *crc*: the source's where it was read before, which counts as its first reading.
     """
-    route, tools = job.route, job.tools
-    given = [] if crc is None else [crc]
-
-    def both() -> tuple[int, int]:
-        reading = readback.Reading(route.destination, job.entry.target, there.size, route.destination_pin(there.etag))
-        theirs = partial(readback.crc_of, reading, tools.buffers, tools.gave_up)
-        return given.pop() if given else _read_source(job), theirs()
-
-    return readback.settled(both, lambda pair: pair[0] == pair[1])
+    ends = readback.at_source(job.route, job.entry), readback.at_destination(job.route, job.entry, there)
+    return readback.crcs_of_both(*ends, partial(_read, job), first=(crc, None))
 
 
 def proven_equal(route: Route, source: ObjectHead, destination: ObjectHead, *, crc: int | None) -> bool | None:

@@ -112,7 +112,7 @@ def _read_to_compare(job: Job, version: str | None) -> bytes:
     if there.size != job.entry.size or not readable(there):
         return b""
     ours, theirs = read_both(job, there)
-    return checksums.crc_bytes(ours) if ours == theirs else b""
+    return checksums.crc_bytes(ours) if ours is not None and ours == theirs else b""
 
 
 def read_planned(route: Route, entry: Entry) -> Source:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from executor.carry import carriage, readback
 from executor.carry.attributes import SIZE
 from executor.carry.carriage import AskTags, Source
+from executor.carry.readback import Crcs
 from executor.copy.job import Tools
 from executor.copy.reconcile import proven_equal
 from executor.ledger.values import Completion
@@ -34,10 +35,6 @@ class Depth(StrEnum):
     """Both sides read and hashed, and all of HEAD."""
 
 
-_Crcs = tuple[int | None, int | None]
-"""CRC64NVME of the source's bytes and of the destination's."""
-
-
 class Differs(Enum):
     """What of an object differs."""
 
@@ -48,7 +45,7 @@ class Differs(Enum):
     ATTRIBUTE = auto()
 
 
-class Finding(NamedTuple):
+class ObjectFinding(NamedTuple):
     """One difference."""
 
     what: Differs
@@ -66,12 +63,12 @@ class _Seen(NamedTuple):
 class _Pair(NamedTuple):
     """Both sides of an object."""
 
-    found: list[Finding]
+    found: list[ObjectFinding]
     """The differences between their heads."""
     source: Source | None = None
     there: ObjectHead | None = None
     """Both None: these are not the objects to be compared."""
-    crcs: _Crcs = (None, None)
+    crcs: Crcs = (None, None)
     """Found with the heads, if they were."""
 
 
@@ -89,13 +86,13 @@ class _Known(NamedTuple):
 
     recorded: int | None
     """The ledger's."""
-    first: _Crcs
+    first: Crcs
 
 
 class Proof(NamedTuple):
     """What was found of one object."""
 
-    differences: tuple[Finding, ...]
+    differences: tuple[ObjectFinding, ...]
     unread: str = ""
     """Depth content, an object in an archive: what was not read, and what stands in for it. '' when all was read."""
     there: ObjectHead | None = None
@@ -159,7 +156,7 @@ class ObjectProver:
         ask = AskTags.UNLESS_RULED_OUT if self.level is Depth.CONTENT else AskTags.WHERE_SHOWN
         source = carriage.read_source(route, entry, here.head, ask=ask)
         found = [
-            Finding(
+            ObjectFinding(
                 Differs.BYTES if d.field == SIZE else Differs.ATTRIBUTE,
                 f"{d.field}: source {d.source!r}, destination {d.destination!r}",
             )
@@ -168,7 +165,7 @@ class ObjectProver:
         recorded = row.destination_etag if row is not None else ""
         if recorded and there.etag is not None and there.etag != recorded:
             text = f"etag: {there.etag} at the destination, {recorded} when it was copied"
-            found.append(Finding(Differs.BYTES, text))
+            found.append(ObjectFinding(Differs.BYTES, text))
         return _Pair(found, source, there, (here.crc, crc))
 
     def _look(self, store: ObjectStore, whole: _Whole) -> _Seen:
@@ -198,7 +195,13 @@ class ObjectProver:
         if self.level is not Depth.CONTENT and not differ:
             return Proof(())
         # Heads that name different bytes are not believed unread: some ETags look like MD5s and are none.
-        ours, theirs = self._read_both(entry, source, there, known=known)
+        ours, theirs = readback.crcs_of_both(
+            readback.at_source(route, entry) if readable(source) else None,
+            readback.at_destination(route, entry, there) if readable(there) else None,
+            self.tools.read_back,
+            first=known.first,
+            recorded=crc,
+        )
         if ours is not None and theirs is not None and ours != theirs:
             return _other_bytes(f"CRC64NVME source {_text(ours)}, destination {_text(theirs)}")
         for side, seen in (("source", ours), ("destination", theirs)):
@@ -216,26 +219,6 @@ class ObjectProver:
         proof = "proven by head only: size, attributes, and the ETag that the write was answered with"
         return Proof((), _unread(source, there, proof))
 
-    def _read_both(self, entry: Entry, source: ObjectHead, there: ObjectHead, *, known: _Known) -> _Crcs:
-        """The CRC of each side, None for one in an archive; read again until two readings agree."""
-        read = self.tools.read_back
-        readings = [] if None in known.first else [known.first]
-
-        def both() -> _Crcs:
-            if readings:
-                return readings.pop()
-            route = self.route
-            mine = read(route.source, entry.key, entry.size, pin=route.pin(entry)) if readable(source) else None
-            if not readable(there):
-                return mine, None
-            pinned = route.destination_pin(there.etag, there.version_id)
-            return mine, read(route.destination, entry.target, there.size, pin=pinned)
-
-        def believed(pair: _Crcs) -> bool:
-            return len({seen for seen in (*pair, known.recorded) if seen is not None}) <= 1
-
-        return readback.settled(both, believed)
-
 
 def _unread(source: ObjectHead, there: ObjectHead, proof: str) -> str:
     """What lies in an archive, and how far the object is proven without reading it."""
@@ -248,15 +231,15 @@ def _text(crc: int) -> str:
     return checksums.crc_text(crc)
 
 
-def _other(text: str) -> Finding:
-    return Finding(Differs.OBJECT, text)
+def _other(text: str) -> ObjectFinding:
+    return ObjectFinding(Differs.OBJECT, text)
 
 
 def _other_bytes(text: str) -> Proof:
-    return Proof((Finding(Differs.BYTES, f"content: {text}"),))
+    return Proof((ObjectFinding(Differs.BYTES, f"content: {text}"),))
 
 
-def _marked(route: Route, entry: Entry, row: Completion | None) -> tuple[Finding, ...]:
+def _marked(route: Route, entry: Entry, row: Completion | None) -> tuple[ObjectFinding, ...]:
     """A delete marker answers neither GET nor HEAD; its place in the history is proven by the listing."""
     version = row.destination_version if row is not None else None
     if version is None:
@@ -268,7 +251,7 @@ def _marked(route: Route, entry: Entry, row: Completion | None) -> tuple[Finding
     return (_other("an object where a delete marker was laid"),)
 
 
-def _absent(route: Route, entry: Entry) -> tuple[Finding, ...]:
+def _absent(route: Route, entry: Entry) -> tuple[ObjectFinding, ...]:
     try:
         route.destination.head(entry.target)
     except (ObjectMissing, ObjectChanged):

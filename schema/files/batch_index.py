@@ -9,13 +9,11 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from schema.errors import LocalDiskError, ManifestCorrupt, PlanCorrupt
-from schema.files.manifest import ManifestStore, read_lines
-from schema.formats import durable_file
+from schema.errors import ManifestCorrupt, PlanCorrupt
+from schema.files.manifest import ManifestStore, publish_bytes, read_lines
 from schema.formats.canonical import canonical_json, sha256_of
 from schema.formats.plain import build, plain
 from schema.plan import Batch
@@ -39,15 +37,7 @@ def publish(batches: Sequence[Batch], store: ManifestStore, staging_folder: Path
     if store.has(digest):
         return
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-    try:
-        staged = durable_file.stage(staging_folder, packer.compress(data) + packer.flush())
-    except OSError as error:
-        raise LocalDiskError(f"cannot write the batch index in {staging_folder}: {error.strerror}") from error
-    try:
-        store.publish(digest, staged)
-    finally:
-        with suppress(OSError):
-            staged.unlink(missing_ok=True)
+    publish_bytes(store, digest, packer.compress(data) + packer.flush(), staging_folder=staging_folder)
 
 
 def read(store: ManifestStore, index: Mapping[str, Any]) -> tuple[Batch, ...]:

@@ -26,7 +26,7 @@ from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from schema.errors import IntegrityRefused, LocalDiskError, ManifestCorrupt, ManifestMissing, descriptors_exhausted
 from schema.files.manifest_lines import decode, encode, encode_run, follows
-from schema.formats.durable_file import make_durable, sync_folder
+from schema.formats.durable_file import make_durable, stage, sync_folder
 from schema.plan import Entry, Plan, Tally
 
 MAX_LINE = 64 * 1024
@@ -52,6 +52,19 @@ class ManifestStore(Protocol):
 
     def has(self, digest: str) -> bool:
         """Whether *digest* is there."""
+
+
+def publish_bytes(store: ManifestStore, digest: str, packed: bytes, *, staging_folder: Path) -> None:
+    """Publish the gzip bytes *packed* by way of a file in *staging_folder*. Raises LocalDiskError."""
+    try:
+        staged = stage(staging_folder, packed)
+    except OSError as error:
+        raise LocalDiskError(f"cannot write in {staging_folder}: {error.strerror}") from error
+    try:
+        store.publish(digest, staged)
+    finally:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
 
 
 class ManifestSummary(NamedTuple):

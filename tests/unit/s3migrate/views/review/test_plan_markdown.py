@@ -130,9 +130,7 @@ def test_hostile_names_stay_text() -> None:
     text = plan_markdown(hostile_plan(), Path("plans/<b>@team #12|`x`\n.yaml"), hostile_sample())
     check_harmless(text)
     assert len(text.encode()) <= LIMIT
-    assert all(f"**{title}" in text for title in ("Look at these first", "Time", "Approve and apply")), (
-        "what decides stays"
-    )
+    assert all(f"**{title}" in text for title in ("Look at these first", "Time", "Approve and apply")), "decisive"
 
 
 @pytest.mark.parametrize("key", HOSTILE)
