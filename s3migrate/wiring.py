@@ -138,7 +138,7 @@ def open_readers(
 
 
 def calendar_of(plan: Plan, ledger: Ledger, run: Run | None) -> Callable[[], RunLimits]:
-    """What says the limits of *plan* that hold now, as `limit` may have changed them for *run*."""
+    """Returns the limits of *plan* in force now, including what `limit` has changed for *run*."""
     from executor.flow.limits import limits_at
 
     def limits() -> RunLimits:

@@ -1,4 +1,4 @@
-"""What a command that only reads asks for while the run's calendar is closed: nothing."""
+"""Commands that only read send no request while the run's calendar is closed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class OpenHours:
     """A storage.port.RequestObserver: requests wait until the calendar opens. One for all stores; for many threads."""
 
     limits: Callable[[], RunLimits]
-    """Those that hold now."""
+    """The limits in force now."""
     events: Events
-    """`waiting` is told."""
+    """Its `waiting` is called when the calendar closes or opens."""
     stop: Stop
     who: str
-    """Waits, and is stopped: for people."""
+    """The command that waits, for messages."""
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], None] = time.sleep
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -37,7 +37,7 @@ class OpenHours:
     _next_look: float = float("-inf")
 
     def before(self, operation: str, size: int) -> None:  # noqa: ARG002  the port's signature
-        """Wait for the calendar. Raises Stopped once a stop was asked for."""
+        """Wait until the calendar is open. Raises Stopped after a stop."""
         while not self.stop.draining and self._closed():
             self.wait(POLL_SECONDS)
         if self.stop.draining:

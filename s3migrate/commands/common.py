@@ -132,7 +132,7 @@ def emitter(as_json: bool) -> Callable[[dict[str, Any]], None] | None:
 
 
 def waits_told(emit: Callable[[dict[str, Any]], None] | None) -> HumanRun | JsonRun:
-    """Who tells what a command waits for, as `apply` does."""
+    """Shows what a command waits for, as `apply` does."""
     from s3migrate.views.run_view import HumanRun, JsonRun
 
     return HumanRun(live=False) if emit is None else JsonRun(emit)

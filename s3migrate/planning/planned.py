@@ -1,6 +1,6 @@
 """From a declaration to a written plan: choose endpoints, probe and list both ends of every pair, decide, write.
 
-Loading it takes as long as a command line needs to answer, so people are told that planning has begun before that.
+Importing it takes a noticeable time, so `plan` prints its first line before it does.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from storage.probe.timing import Timing
 
 
 class Told(Protocol):
-    """Whoever shows people how far planning is."""
+    """Shows people how far planning has come; see views.plan_progress.PlanLines."""
 
     expected: Mapping[str, int]
-    """Keys at the source, by pair, as the plan before found them."""
+    """Keys at the source, by pair, according to the previous plan."""
 
     def reading(self, inventories: Mapping[str, Mapping[str, Any]]) -> None:
-        """What is read instead of a bucket, and how old it is."""
+        """Which inventories are read instead of a bucket, and how old they are."""
 
     def resuming(self, resumed: Mapping[str, Mapping[str, Any]]) -> None:
-        """Which listings go on where a plan was interrupted."""
+        """Which listings resume those of an interrupted plan."""
 
     def tell(self, progress: PlanProgress) -> None:
-        """The totals so far."""
+        """Show the totals so far."""
 
 
 class Asked(NamedTuple):
@@ -56,26 +56,26 @@ class Asked(NamedTuple):
 
     declaration: Declaration
     folder: Path
-    """Where the declaration is: inventories are named from there."""
+    """The declaration's, from which paths of inventories start."""
     base: Plan | None
-    """The plan before."""
+    """The previous plan."""
     parallel: int
-    """LIST requests at a time, each side."""
+    """LIST requests in flight per side."""
     believe: Believe
     fresh: bool
-    """List everything, also where an interrupted plan could be gone on with."""
+    """List everything again, even where an interrupted plan could be resumed."""
 
 
 class Planned(NamedTuple):
-    """What came of it."""
+    """A plan that was made."""
 
     plan: Plan
     written: bool
-    """False: the file says the same already."""
+    """False: the file already had this content."""
     inventories: Mapping[str, Mapping[str, Any]]
-    """What was read instead of buckets, by origin."""
+    """By origin: what was read instead of a bucket."""
     resumed: Mapping[str, Mapping[str, Any]]
-    """Which listings went on where a plan was interrupted, by origin."""
+    """By origin: which listings resumed those of an interrupted plan."""
 
 
 class _Means(NamedTuple):
@@ -142,7 +142,7 @@ def _planned(asked: Asked, means: _Means, *, told: Told) -> Plan:
         **({"resumed_listings": resumed} if resumed else {}),
     }
     manifests, lineage = means.manifests, lineage_of(declaration)
-    with _staging(manifests) as staging, closing(_Memory(means.settings, manifests, lineage)) as memory:
+    with _staging(manifests) as staging, closing(_EarlierCopies(means.settings, manifests, lineage)) as earlier:
         inputs = PlanInputs(
             declaration,
             pairs,
@@ -151,7 +151,7 @@ def _planned(asked: Asked, means: _Means, *, told: Told) -> Plan:
             planned_budget(declaration),
             machine=this_machine(means.settings.host),
             base=asked.base,
-            memory=memory.of_section,
+            memory=earlier.of_section,
             provenance=provenance,
             on_progress=told.tell,
         )
@@ -165,7 +165,7 @@ def _planned(asked: Asked, means: _Means, *, told: Told) -> Plan:
 
 @contextmanager
 def _staging(manifests: ManifestStore) -> Iterator[Path]:
-    """A folder for temporary files, beside the manifests where those are in a folder: publishing is then a rename."""
+    """A folder for temporary files, on the same disk as a manifest folder: publishing is then a rename."""
     root = manifests.root if isinstance(manifests, ManifestFolder) else None
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
@@ -173,8 +173,8 @@ def _staging(manifests: ManifestStore) -> Iterator[Path]:
         yield Path(folder)
 
 
-class _Memory:
-    """What this lineage has copied before, by the ledger; nothing where there is no ledger."""
+class _EarlierCopies:
+    """What this lineage has copied before, according to the ledger; nothing without a ledger."""
 
     def __init__(self, settings: Settings, manifests: ManifestStore, lineage: str) -> None:
         self._ledger = ledger_if_any(settings)
@@ -188,6 +188,6 @@ class _Memory:
         return completed_before(self._ledger, self._manifests, lineage=self._lineage, section=section)
 
     def close(self) -> None:
-        """Let the ledger go."""
+        """Close the ledger."""
         if self._ledger is not None:
             self._ledger.close()
