@@ -1,4 +1,4 @@
-"""Does the estimate hold? Six workloads between two lean servers: what the plan expected of apply, and what it took.
+"""Does the estimate hold? Seven workloads between two lean servers: what the plan expected of apply, and what it took.
 
 python -m bench.estimates [SCALE [WORKLOAD ...]]
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from support.certificates import self_signed
 
 from bench.contestants import environment, ours
 from bench.measure import EmbeddedLedger, run_or_fail
-from bench.scale import planned, servers
+from bench.scale import Ended, applied, planned, servers
 from bench.workloads import KB, MB, Group, Workload
 
 
@@ -31,14 +33,23 @@ class Case(NamedTuple):
     options: tuple[str, ...] = ()
     requests_per_second: int | None = None
     """Declared."""
+    https: bool = False
+    learning: float | None = None
+    """Apply is stopped after so many seconds; what is left is planned again, and what that plan expects is compared."""
 
 
 CASES = (
     Case("small: 1 KB", (Group(150_000, KB),)),
     Case("large: 100 MB", (Group(100, 100 * MB),)),
     Case("mixed: 10 KB, 1 MB, 50 MB", (Group(60_000, 10 * KB), Group(2_000, MB), Group(40, 50 * MB))),
+    Case("https: 100 KB", (Group(60_000, 100 * KB),), https=True),
     Case("50 ms away: 10 KB", (Group(60_000, 10 * KB),), ("--delay-ms", "50")),
-    Case("throttled at 500/s: 10 KB", (Group(20_000, 10 * KB),), ("--limit-rps", "500")),
+    Case(
+        "throttled at 500/s: 10 KB",
+        (Group(60_000, 10 * KB),),
+        ("--limit-rps", "500", "--discard=100000"),  # two plans have two canaries, which are read back
+        learning=25.0,
+    ),
     Case("limited to 500/s: 10 KB", (Group(20_000, 10 * KB),), (), 500),
 )
 
@@ -46,14 +57,22 @@ CASES = (
 def row(case: Case, scale: float, folder: Path) -> str:
     """One line of the table."""
     work = Workload(case.name, tuple(Group(max(1, round(g.objects * scale)), g.size) for g in case.groups))
-    with servers(work, *case.options) as ends:
+    tls = self_signed(folder) if case.https else None
+    with servers(work, *case.options, tls=tls) as ends:
         words = environment(ends) | {"S3MIGRATE_HOME": str(folder / ".s3migrate")}
         ledger = EmbeddedLedger(folder / ".s3migrate")
         try:
-            limited = case.requests_per_second
-            planned(ends, folder, words, limits={} if limited is None else {"requests_per_second": limited})
-            estimate: dict[str, Any] = yaml.safe_load((folder / "bench.plan.yaml").read_text())["estimate"]
+            limits: dict[str, object] = {}
+            if case.requests_per_second is not None:
+                limits["requests_per_second"] = case.requests_per_second
+            planned(ends, folder, words, limits=limits)
             run_or_fail([ours(), "ledger", "migrate"], folder, words, folder / "ledger.log")
+            if case.learning is not None:
+                applied(folder, words, ended=Ended(case.learning, signal.SIGTERM))
+                planned(ends, folder, words, limits=limits)
+            plan: dict[str, Any] = yaml.safe_load((folder / "bench.plan.yaml").read_text())
+            estimate = plan["estimate"]
+            objects = sum(batch["objects"] for batch in plan["batches"])
             served, stored = ends.cpu(), ledger.cpu()
             done = run_or_fail([ours(), "apply", "bench.plan.yaml"], folder, words, folder / "apply.log")
             served, stored = ends.cpu() - served, ledger.cpu() - stored
@@ -64,9 +83,9 @@ def row(case: Case, scale: float, folder: Path) -> str:
     seen, machine = assumed["measured"]["bench"], assumed["machine"]
     cells = [
         work.name,
-        f"{work.objects:,}",
+        f"{objects:,}",
         f"{seen['read_us']} / {seen['write_us']} us",
-        f"{machine['request_us']} / {machine['mib_us']} us",
+        f"{machine['md5_us']} us",
         f"{assumed['worker_processes']}",
         f"{expected} s",
         f"{done.wall:.1f} s",
@@ -83,7 +102,7 @@ HEADINGS = (
     "workload",
     "objects",
     "read / write seen",
-    "CPU of a request / MiB",
+    "MD5 of a MiB",
     "processes",
     "expected",
     "took",

@@ -33,8 +33,11 @@ from bench.measure import EmbeddedLedger, Measured, MemoryWatch, run_or_fail, tr
 from bench.workloads import BUCKET, GB, KB, MB, Group, Workload
 
 MIB = 1 << 20
+PART = 16 * MIB
 KEPT_BODIES = 1200
 """More than the canary and the probe write: these are read back."""
+KEPT_PARTS = 200
+"""The same where objects travel in parts: the canary has few of them, and each of these takes memory."""
 
 
 class Reached(NamedTuple):
@@ -69,12 +72,18 @@ def workload(kind: str, argument: str | None) -> Workload:
 
 
 @contextmanager
-def servers(work: Workload, *options: str) -> Iterator[Ends]:
-    """A source that makes its bytes up, and a destination that keeps none; both with *options*."""
+def servers(work: Workload, *options: str, tls: tuple[Path, Path] | None = None) -> Iterator[Ends]:
+    """A source that makes its bytes up, and a destination that keeps none; both with *options*.
+
+    *tls*: certificate and key, where they are to speak https.
+    """
     preload = [word for group in work.groups for word in ("--preload", f"{group.objects}:{group.size}")]
-    keeping = ["--bucket", BUCKET, f"--discard={KEPT_BODIES}"]
-    with LeanServer([*preload, *options], None) as source, LeanServer([*keeping, *options], None) as destination:
-        yield Ends(source, destination, None)
+    largest = max(group.size for group in work.groups)
+    kept = KEPT_BODIES if largest < PART else KEPT_PARTS
+    reserve = min(kept * min(largest, PART), work.bytes) // MIB + 64  # a page touched first costs more than its bytes
+    keeping = ["--bucket", BUCKET, f"--discard={kept}", "--reserve", str(reserve)]
+    with LeanServer([*preload, *options], tls) as source, LeanServer([*keeping, *options], tls) as destination:
+        yield Ends(source, destination, None if tls is None else tls[0])
 
 
 def planned(
@@ -101,8 +110,16 @@ def planned(
     return measured
 
 
-def applied(folder: Path, words: Mapping[str, str], *, kill_after: float | None = None) -> Applied:
-    """Apply, watched; killed after so many seconds when told to."""
+class Ended(NamedTuple):
+    """How an apply is ended before its time."""
+
+    seconds: float
+    """After its start."""
+    signal: signal.Signals
+
+
+def applied(folder: Path, words: Mapping[str, str], *, ended: Ended | None = None) -> Applied:
+    """Apply, watched, and ended when told to."""
     started, progress = time.perf_counter(), list[Reached]()
     process = subprocess.Popen(
         [ours(), "apply", "bench.plan.yaml", "--json"],
@@ -113,15 +130,16 @@ def applied(folder: Path, words: Mapping[str, str], *, kill_after: float | None 
         text=True,
     )
     memory = MemoryWatch(process.pid)
-    killer = threading.Timer(kill_after or 0, os.kill, (process.pid, signal.SIGKILL))
-    if kill_after is not None:
+    killer = threading.Timer(ended.seconds, os.kill, (process.pid, ended.signal)) if ended else None
+    if killer is not None:
         killer.start()
     for line in process.stdout or ():
         told = json.loads(line)
         if "done" in told:
             progress.append(Reached(time.perf_counter() - started, int(told["done"]), tree_cpu_of(process.pid)))
     _, status, usage = os.wait4(process.pid, 0)
-    killer.cancel()
+    if killer is not None:
+        killer.cancel()
     memory.stop()
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - started
@@ -162,7 +180,7 @@ def measured(work: Workload, folder: Path, *, kill: bool) -> Iterator[tuple[str,
             if kill:
                 # The first half of what was estimated, at least the start.
                 seconds = max(3.0, document["estimate"]["figures"]["seconds"] / 2)
-                yield "apply, killed", _told(applied(folder, words, kill_after=seconds).measured)
+                yield "apply, killed", _told(applied(folder, words, ended=Ended(seconds, signal.SIGKILL)).measured)
             done = applied(folder, words)
             yield "apply", _told(done.measured)
             parts = tenths(done.progress, work.objects)

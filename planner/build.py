@@ -66,7 +66,8 @@ def _assembled(
     """*measured*: instead of what the probes of *inputs* took on this machine."""
     declaration, budget = inputs.declaration, inputs.budget
     if measured is None:
-        measured = Calibrated(inputs.machine, {name: pair.calibration for name, pair in inputs.pairs.items()})
+        pairs = {name: pair.calibration for name, pair in inputs.pairs.items()}
+        measured = Calibrated(inputs.machine, pairs, inputs.borne)
     sections = tuple(
         _section(pair, inputs.pairs[pair.id], outcome, accepted=declaration.accept_loss)
         for pair, outcome in zip(declaration.pairs, outcomes, strict=True)
@@ -107,7 +108,7 @@ def _assembled(
         sections=sections,
         tiers=tier_rows(tiers, budget),
         risks=risks_of(work, declaration, budget=budget),
-        estimate=estimate(tiers, work, declaration, budget=budget, machine=measured.machine),
+        estimate=estimate(tiers, work, declaration, budget=budget, measured=measured),
         stages=stages_for({draft.stage for draft in drafts}),
         batches=named(drafts),
         manifest_store=declaration.manifests,

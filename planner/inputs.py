@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from planner.batches import TARGETS
 from planner.march import EarlierCopy
 from planner.methods import STREAMED, MethodChoice
-from planner.review.calibration import UNMEASURED, Calibration, PlanningMachine
+from planner.review.calibration import UNMEASURED, Borne, Calibration, PlanningMachine
 from schema.declaration import Declaration
 from schema.facts import Capabilities
 from schema.files.manifest import ManifestStore
@@ -71,6 +71,8 @@ class PlanInputs:
     """Bytes that part sizes are cut for."""
     machine: PlanningMachine | None = None
     """This one; None: not timed."""
+    borne: Borne | None = None
+    """What the endpoints gave an earlier run that they refused requests."""
     base: Plan | None = None
     """The plan before, whose batch cuts are kept."""
     memory: CompletedBefore = nothing_completed

@@ -62,7 +62,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def machine_timed_once() -> Iterator[None]:
     """Hundreds of plans are made here, on one machine: what its processor takes is timed for the first."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probing, "processor_cost", functools.cache(probing.processor_cost))
+        patch.setattr(probing, "md5_us", functools.cache(probing.md5_us))
         yield
 
 

@@ -39,6 +39,13 @@ OBJECTS = f"k.kind = {ChunkKind.OBJECTS:d}"
 VERIFY = f"k.kind = {ChunkKind.VERIFY:d}"
 LEASED = f"k.state = {ChunkState.LEASED:d}"
 READY = f"k.state = {ChunkState.READY:d}"
+UNPROVEN_BY_OWN_FAULT = f"""(
+        SELECT count(*) FROM ledger.chunk k
+          JOIN ledger.verification v ON v.run_id = k.run_id AND v.batch_no = k.batch_no
+           AND v.ord >= k.lo AND v.ord < k.hi AND v.token = k.token AND v.own AND NOT v.ok
+          JOIN ledger.completion c ON c.run_id = v.run_id AND c.batch_no = v.batch_no AND c.ord = v.ord
+         WHERE k.run_id = :run_id AND {VERIFY} AND {TOUCHED} AND k.n_own > 0)"""
+"""Of a VERIFY chunk's n_own the rest are objects that never arrived: their own chunk has counted them as failed."""
 
 PROGRESS = f"""
     SELECT r.run_id, r.name, r.state, r.objects, r.bytes, r.created_at, r.finished_at, now() AS clock,
@@ -62,7 +69,7 @@ PROGRESS = f"""
         SELECT coalesce(sum(k.n_done) FILTER (WHERE {OBJECTS}), 0) AS done,
                coalesce(sum(k.n_bad) FILTER (WHERE {OBJECTS}), 0) AS failed,
                coalesce(sum(k.n_done) FILTER (WHERE {VERIFY}), 0) AS verified,
-               coalesce(sum(k.n_bad - k.n_own) FILTER (WHERE {VERIFY}), 0) AS verify_failed,
+               coalesce(sum(k.n_bad - k.n_own) FILTER (WHERE {VERIFY}), 0) + {UNPROVEN_BY_OWN_FAULT} AS verify_failed,
                count(DISTINCT k.worker_id) FILTER (WHERE {LEASED} AND k.lease_until > now()) AS working,
                coalesce(sum(greatest(k.hi - k.lo - k.n_done - k.n_bad, 0))
                    FILTER (WHERE {READY} AND k.not_before IS NOT NULL), 0) AS restoring,
@@ -146,7 +153,7 @@ PROOFS = f"""
     SELECT count(*) FILTER (WHERE {OUTCOME_ARRIVED}) AS arrived,
            count(*) FILTER (WHERE {OUTCOME_ARRIVED} AND length(c.checksum) > 0) AS checksummed,
            (SELECT coalesce(sum(k.n_done), 0) FROM ledger.chunk k WHERE k.run_id = :run_id AND {VERIFY}) AS verified,
-           (SELECT coalesce(sum(k.n_bad - k.n_own), 0) FROM ledger.chunk k
+           (SELECT coalesce(sum(k.n_bad - k.n_own), 0) + {UNPROVEN_BY_OWN_FAULT} FROM ledger.chunk k
              WHERE k.run_id = :run_id AND {VERIFY}) AS not_verified
       FROM ledger.completion c WHERE c.run_id = :run_id"""
 COUNTS = """

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from schema.flow.samples import SIDES, Activity, FlowCounts, FlowPoint
 from schema.limits import Limits
 from schema.processes import processes_for
 
 MS = 1000
 """Microseconds."""
+HELD_SHARE = 0.2
+"""Of the threads' time in a step: so much of it held back by throttling, and the endpoint sets the rate."""
+REQUEST_PER_MIL = 52
+"""A small request takes that part of the MD5 of a MiB: 84 of 1,620 us, by what 60,000 objects of 1 KB took."""
+MIB_PER_MIL = 300
+"""And a MiB received or sent, while all cores do the like."""
+START = 460
+"""And starting a process as much as so many: 0.75 s."""
 
 
 class Calibration(NamedTuple):
@@ -21,6 +30,8 @@ class Calibration(NamedTuple):
     """PUT at the destination."""
     here: int = 0
     """How many of the two ends are on the machine that planned, and take the time of its processors, too."""
+    encrypted: int = 0
+    """How many of the two ends speak TLS."""
 
     @property
     def known(self) -> bool:
@@ -38,16 +49,35 @@ class PlanningMachine(NamedTuple):
     cores: int
     memory: int
     """Bytes a process may use."""
-    request_us: int
-    """Processor time of a small request, timed there."""
-    mib_us: int
-    """Processor time of a MiB received, timed there."""
     md5_us: int
-    """Processor time of the MD5 of a MiB, timed there."""
+    """Processor time of the MD5 of a MiB, timed there: the yardstick of everything else."""
+
+    @property
+    def request_us(self) -> int:
+        """Processor time of a small request."""
+        return max(1, self.md5_us * REQUEST_PER_MIL // 1000)
+
+    @property
+    def mib_us(self) -> int:
+        """Processor time of a MiB received, or sent."""
+        return max(1, self.md5_us * MIB_PER_MIL // 1000)
+
+    @property
+    def start_us(self) -> int:
+        """Processor time of starting a process."""
+        return self.md5_us * START
 
     def processes(self, objects: int, limits: Limits) -> int:
         """How many `apply` starts there."""
         return processes_for(objects, limits, cores=self.cores, memory=self.memory)
+
+
+class Borne(NamedTuple):
+    """What an earlier run of the same migration got from an endpoint that refused requests."""
+
+    run: int
+    requests_per_second: int
+    """Not refused, at the side that refused most."""
 
 
 class Calibrated(NamedTuple):
@@ -57,12 +87,40 @@ class Calibrated(NamedTuple):
     """None: nothing was timed."""
     pairs: Mapping[str, Calibration]
     """By section."""
+    borne: Borne | None = None
+    """None: there was no such run, or it was refused next to nothing."""
+
+
+NOT_CALIBRATED = Calibrated(None, {})
+
+
+def borne_in(run: int, history: Sequence[FlowPoint]) -> Borne | None:
+    """What the endpoint that refused most gave *run*, once that held the threads back."""
+    refusing = max(SIDES, key=lambda side: sum(point.counts.of(side).throttled for point in history))
+    sides = [point.counts.of(refusing) for point in history]
+    first = next((at for at, point in enumerate(history) if sides[at].throttled and _held_back(point.counts)), None)
+    if first is None:
+        return None
+    begin = min(first + 1, len(history) - 1)  # in the first one it was still looking for its pace
+    accepted = sum(side.total - side.throttled for side in sides[begin:])
+    # The last step is as long as its processes lived.
+    seconds = sum(min(point.seconds, point.counts.seconds) for point in history[begin:])
+    return Borne(run, max(1, round(accepted / seconds))) if seconds else None
+
+
+def _held_back(counts: FlowCounts) -> bool:
+    return counts.threads.get(Activity.THROTTLING, 0.0) > HELD_SHARE * sum(counts.threads.values())
 
 
 def measured_document(pairs: Mapping[str, Calibration]) -> dict[str, dict[str, int]]:
     """*pairs* as the plan's assumptions hold them: only what is known."""
     return {
-        name: {"read_us": one.read_us, "write_us": one.write_us, "ends_on_this_machine": one.here}
+        name: {
+            "read_us": one.read_us,
+            "write_us": one.write_us,
+            "ends_on_this_machine": one.here,
+            "ends_over_tls": one.encrypted,
+        }
         for name, one in pairs.items()
         if one.read_us is not None and one.write_us is not None
     }
@@ -73,13 +131,19 @@ def measured_in(estimate: Mapping[str, Any]) -> Calibrated:
     version.
     """
     assumed = estimate.get("assumptions", {})
-    machine, found = assumed.get("machine"), assumed.get("measured", {})
+    machine, found, borne = assumed.get("machine"), assumed.get("measured", {}), assumed.get("borne")
     fields: Sequence[str] = PlanningMachine._fields
     return Calibrated(
         PlanningMachine(*(machine[name] for name in fields)) if machine and set(fields) <= set(machine) else None,
         {
-            name: Calibration(int(one["read_us"]), int(one["write_us"]), int(one["ends_on_this_machine"]))
+            name: Calibration(
+                int(one["read_us"]),
+                int(one["write_us"]),
+                int(one["ends_on_this_machine"]),
+                int(one.get("ends_over_tls", 0)),
+            )
             for name, one in found.items()
             if "read_us" in one
         },
+        Borne(borne["run"], borne["requests_per_second"]) if borne else None,
     )

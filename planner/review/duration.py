@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from planner.review.calibration import MS, Calibration, PlanningMachine
+from planner.review.calibration import MS, Borne, Calibration, PlanningMachine
 from planner.review.workload import TierWork
 from schema.limits import Limits
 from schema.plan import DELETES
@@ -28,16 +28,19 @@ LATENCY_MS = {"tiny": 90, "small": 140, "parts": 400}
 """GET and PUT of one object, or of one part, end to end, where no probe measured them."""
 THROUGHPUT_MIB = 300
 """Per second, of a network that nobody measured."""
-REFERENCE = PlanningMachine("", 1, 0, request_us=40, mib_us=150, md5_us=1_500)
+REFERENCE = PlanningMachine("", 1, 0, md5_us=1_600)
 """What figures are made of where no machine was timed: one process on an idle machine."""
 OBJECT_REQUESTS = 7
-"""A unit of work costs its process as much processor time as so many small requests."""
+"""A unit of work costs its process as much processor time as so many small requests, where answers come at once."""
+FAR_REQUESTS = 15
+"""And where they come after FAR_MS: hundreds of threads wait, and each finds the processor's caches cold."""
+FAR_MS = 100
+TLS_REQUESTS = 1
+"""An end that speaks TLS costs so many more; and its bytes twice as much, to be decrypted or encrypted."""
 LEDGER_REQUESTS = 1
 """And PostgreSQL, with its share of a batch's commit."""
 END_REQUESTS = 1
 """And an end that is on the same machine."""
-START_REQUESTS = 15_000
-"""And starting a process: 0.7 s."""
 GATE_MS = 500
 """The canary is read back, its gate opens, and the end of the run is noticed."""
 _SHORT = ("tiny", "markers", DELETES)
@@ -64,6 +67,16 @@ class Rates(NamedTuple):
     """Of the endpoint asked most during apply: each has its own limit."""
     parts_hashed: bool = False
     """A destination enforces no CRC of parts, so they are proven by their MD5."""
+    borne: Borne | None = None
+
+    def of_requests(self, limits: Limits) -> dict[str, float]:
+        """What holds requests back, and how many a second it lets through."""
+        found: dict[str, float] = {}
+        if limits.requests_per_second:
+            found["requests_per_second"] = limits.requests_per_second
+        if self.borne:
+            found["throttling"] = self.borne.requests_per_second
+        return found
 
 
 def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Duration:
@@ -81,10 +94,9 @@ def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Dur
         spent[bound] = spent.get(bound, 0) + takes[bound]
         total += takes[bound]
     bound_by = max(spent, key=spent.__getitem__)
-    if limits.requests_per_second:
-        by_requests = int(rates.requests * 1000 * MS / limits.requests_per_second)
-        if by_requests > total:
-            total, bound_by = by_requests, "requests_per_second"
+    for bound, rate in rates.of_requests(limits).items():
+        if (by_requests := int(rates.requests * 1000 * MS / rate)) > total:
+            total, bound_by = by_requests, bound
     total += crew.start()
     return Duration(
         -(-total // (1000 * MS)),
@@ -92,6 +104,23 @@ def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Dur
         processes,
         sum(crew.spends(name, tier) for name, tier in tiers.items()) // MS + crew.starts() // MS,
     )
+
+
+class _Work(NamedTuple):
+    """What is to be done for one tier, the proof before deletes included."""
+
+    whole: int
+    """Objects in one piece."""
+    parts: int
+    moved: int
+    """Bytes that pass each end: of what is streamed, and of everything when it is proven."""
+    hashed: bool
+    """It travels in parts that have no other proof than MD5."""
+
+    @property
+    def units(self) -> int:
+        """Objects in one piece, and parts."""
+        return self.whole + self.parts
 
 
 class _Crew(NamedTuple):
@@ -111,47 +140,40 @@ class _Crew(NamedTuple):
 
     def takes(self, name: str, tier: TierWork) -> dict[str, int]:
         """How long tier *name* takes by each bound."""
-        rounds = self._rounds(name)
-        parts = rounds * (tier.parts.parts + tier.copied_parts.parts)
-        whole = rounds * tier.whole
-        moved = self._moved(name, tier)
+        work = self._work(name, tier)
+        near, parted = self._latency(name), self._latency("parts")
         return {
-            "latency": self._waiting(whole, self._latency(name)) + self._waiting(parts, self._latency("parts")),
-            "bandwidth": moved * 1000 * MS // self._throughput(),
-            "processor": self._processor(whole + parts, moved, self._mib(tier)) if self.measured.known else 0,
+            "latency": self._waiting(work.whole, near) + self._waiting(work.parts, parted),
+            "bandwidth": work.moved * 1000 * MS // self._throughput(),
+            "processor": self._processor(work) if self.measured.known else 0,
         }
 
     def spends(self, name: str, tier: TierWork) -> int:
         """Processor time for tier *name*."""
-        units = self._rounds(name) * (tier.whole + tier.parts.parts + tier.copied_parts.parts)
-        return units * self._unit() + self._moved(name, tier) * self._mib(tier) // MIB
-
-    def _rounds(self, name: str) -> int:
-        """How often an object is in hand: to be copied, and to be proven where something is deleted after it."""
-        return 2 if self.deleting and name != DELETES else 1
-
-    def _moved(self, name: str, tier: TierWork) -> int:
-        """Bytes that pass each end: of what is streamed, and of everything when it is proven."""
-        if name == DELETES:
-            return 0
-        return tier.tally.bytes - tier.copied.bytes + (tier.tally.bytes if self.deleting else 0)
-
-    def _mib(self, tier: TierWork) -> int:
-        """Processor time for a MiB: received, sent, and hashed where it travels in parts that have no other proof."""
-        hashed = self.rates.parts_hashed and tier.parts.objects
-        return 2 * self.machine.mib_us + (self.machine.md5_us if hashed else 0)
+        work = self._work(name, tier)
+        return self._handling(work) + self._moving(work)
 
     def starts(self) -> int:
         """Processor time for starting the processes, and the one that watches over several."""
-        return START_REQUESTS * self.machine.request_us * (self.processes + (self.processes > 1))
+        return self.machine.start_us * (self.processes + (self.processes > 1))
 
     def start(self) -> int:
         """From the command to the canary's gate, and from the last object to the command's end."""
         if not self.measured.known:
             return 0
-        one = START_REQUESTS * self.machine.request_us
+        one = self.machine.start_us
         others = one * self.processes // min(self.processes, self.machine.cores) if self.processes > 1 else 0
         return one + others + GATE_MS * MS + self._slow_start()
+
+    def _work(self, name: str, tier: TierWork) -> _Work:
+        rounds = 2 if self.deleting and name != DELETES else 1
+        moved = tier.tally.bytes - tier.copied.bytes + (tier.tally.bytes if self.deleting else 0)
+        return _Work(
+            rounds * tier.whole,
+            rounds * (tier.parts.parts + tier.copied_parts.parts),
+            0 if name == DELETES else moved,
+            hashed=self.rates.parts_hashed and tier.parts.objects > 0,
+        )
 
     def _latency(self, name: str) -> int:
         """Microseconds from the first request of a unit to its last answer."""
@@ -172,15 +194,27 @@ class _Crew(NamedTuple):
         return max(1, min(most, int(at_once) // self.processes)) if at_once else most
 
     def _unit(self) -> int:
-        return OBJECT_REQUESTS * self.machine.request_us
+        """Processor time of an object in one piece, or of a part, but for its bytes."""
+        farness = min(self._latency("small"), FAR_MS * MS)
+        more = (FAR_REQUESTS - OBJECT_REQUESTS) * farness // (FAR_MS * MS)
+        return (OBJECT_REQUESTS + more + self.measured.encrypted * TLS_REQUESTS) * self.machine.request_us
 
-    def _processor(self, units: int, streamed: int, mib: int) -> int:
+    def _handling(self, work: _Work) -> int:
+        """What the interpreters have to do."""
+        return work.units * self._unit()
+
+    def _moving(self, work: _Work) -> int:
+        """Processor time for the bytes: received, sent, and hashed."""
+        hashing = self.machine.md5_us if work.hashed else 0
+        return work.moved * ((2 + self.measured.encrypted) * self.machine.mib_us + hashing) // MIB
+
+    def _processor(self, work: _Work) -> int:
         """By the interpreters of all processes, or by the cores, which the ledger and ends of this machine use, too."""
         machine, here = self.machine, self.measured.here
-        interpreter = units * self._unit() // self.processes
-        each = OBJECT_REQUESTS + LEDGER_REQUESTS + here * END_REQUESTS
-        moving = streamed * (mib + here * machine.mib_us) // MIB
-        return max(interpreter, (units * each * machine.request_us + moving) // machine.cores)
+        handled, moved = self._handling(work), self._moving(work)
+        beside = work.units * (LEDGER_REQUESTS + here * END_REQUESTS) * machine.request_us
+        ends = work.moved * (here + min(here, self.measured.encrypted)) * machine.mib_us // MIB
+        return max(handled // self.processes, (handled + moved + beside + ends) // machine.cores)
 
     def _throughput(self) -> int:
         """Bytes a second."""

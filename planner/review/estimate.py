@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from planner.review.calibration import UNMEASURED, Calibration, PlanningMachine, measured_document
+from planner.review.calibration import NOT_CALIBRATED, UNMEASURED, Calibrated, Calibration, measured_document
 from planner.review.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.review.duration import (
     CONCURRENCY,
     LATENCY_MS,
     OBJECT_REQUESTS,
     REFERENCE,
-    START_REQUESTS,
     THROUGHPUT_MIB,
     Rates,
     duration,
@@ -51,12 +50,12 @@ def estimate(
     declaration: Declaration,
     *,
     budget: int,
-    machine: PlanningMachine | None = None,
+    measured: Calibrated = NOT_CALIBRATED,
 ) -> dict[str, Any]:
-    """The plan's `estimate`. *machine*: None where none was timed."""
+    """The plan's `estimate`. What *measured* says of pairs stands in *work*, too, and is taken from there."""
     concurrency = declaration.limits.workers or CONCURRENCY
     requests = requests_of(work, declaration)
-    takes = duration(tiers, declaration.limits, _rates(work, machine, requests))
+    takes = duration(tiers, declaration.limits, _rates(work, measured, requests))
     seconds = takes.seconds
     largest = max(item.largest.size for item in work)
     total = sum(tier.tally.objects for tier in tiers.values())
@@ -81,7 +80,7 @@ def estimate(
             "seconds": seconds,
             "seconds_low": low,
             "seconds_high": high,
-            **({"processor_ms": takes.processor_ms} if machine else {}),
+            **({"processor_ms": takes.processor_ms} if measured.machine else {}),
             "memory_per_worker_bytes": memory,
             "ledger_bytes": total * LEDGER_BYTES_PER_ROW,
         },
@@ -91,7 +90,7 @@ def estimate(
             "mib_per_second": THROUGHPUT_MIB,
             "largest_unit_held": size_text(unit),
             **ALWAYS_ASSUMED,
-            **_assumed_latencies(work, machine),
+            **_assumed_latencies(work, measured),
             **week.assumed,
         },
     }
@@ -106,12 +105,14 @@ def estimate(
     return document
 
 
-def _rates(work: Sequence[SectionWork], machine: PlanningMachine | None, requests: Requests) -> Rates:
+def _rates(work: Sequence[SectionWork], measured: Calibrated, requests: Requests) -> Rates:
     hashed = not all(item.section.destination_capabilities.enforces(PARTS_FACT) for item in work)
-    return Rates(_measured(work), machine, max(requests.by_endpoint.values(), default=0), parts_hashed=hashed)
+    most = max(requests.by_endpoint.values(), default=0)
+    return Rates(_measured(work), measured.machine, most, parts_hashed=hashed, borne=measured.borne)
 
 
-def _assumed_latencies(work: Sequence[SectionWork], machine: PlanningMachine | None) -> dict[str, Any]:
+def _assumed_latencies(work: Sequence[SectionWork], measured: Calibrated) -> dict[str, Any]:
+    machine, borne = measured.machine, measured.borne
     if not _measured(work).known:
         return {
             "latency_ms": dict(LATENCY_MS),
@@ -121,14 +122,16 @@ def _assumed_latencies(work: Sequence[SectionWork], machine: PlanningMachine | N
     return {
         "measured": measured_document({item.section.id: item.calibration for item in work}),
         **({"machine": machine._asdict()} if machine else {}),
+        **({"borne": borne._asdict()} if borne else {}),
         "processor_us": {
             "object_or_part": OBJECT_REQUESTS * timed.request_us,
-            "start": START_REQUESTS * timed.request_us,
+            "mib": timed.mib_us,
+            "start": timed.start_us,
         },
         "source": "latencies are the probe's, processor times "
         + (f"those of {machine.host} when it planned" if machine else "constants of this build")
-        + "; bandwidth is not measured, an endpoint's own rate limits do not show in a probe, and the machine that "
-        "applies is taken to be this one with nothing else to do",
+        + "; bandwidth is not measured, an endpoint's own rate limit shows in a run and not in a probe, and the "
+        "machine that applies is taken to be this one with nothing else to do",
     }
 
 
@@ -143,6 +146,7 @@ def _measured(work: Sequence[SectionWork]) -> Calibration:
         sum(objects * (one.read_us or 0) for objects, one in moving) // total,
         sum(objects * (one.write_us or 0) for objects, one in moving) // total,
         max(one.here for _, one in moving),
+        max(one.encrypted for _, one in moving),
     )
 
 

@@ -17,6 +17,7 @@ from planner.build import build_plan
 from planner.inputs import PlanInputs, PlanProgress, nothing_completed
 from planner.lineage import lineage_of
 from planner.march import EarlierCopy
+from planner.review.calibration import Borne, borne_in
 from s3migrate import __version__
 from s3migrate.planning.checkpoints import LISTINGS_FOLDER, CheckpointPlace, listing_checkpoints
 from s3migrate.planning.completed_before import completed_before
@@ -150,6 +151,7 @@ def _planned(asked: Asked, means: _Means, *, told: Told) -> Plan:
             staging,
             planned_budget(declaration),
             machine=this_machine(means.settings.host),
+            borne=memory.borne(),
             base=asked.base,
             memory=earlier.of_section,
             provenance=provenance,
@@ -186,6 +188,14 @@ class _EarlierCopies:
         if self._ledger is None:
             return nothing_completed(section)
         return completed_before(self._ledger, self._manifests, lineage=self._lineage, section=section)
+
+    def borne(self) -> Borne | None:
+        """What endpoints that refused requests gave the last run of this lineage that tells."""
+        if self._ledger is None:
+            return None
+        runs = (run.run_id for run in self._ledger.runs.all() if run.lineage == self._lineage)
+        histories = ((run_id, self._ledger.samples.history(run_id)) for run_id in runs)
+        return next((borne_in(run_id, history) for run_id, history in histories if history), None)
 
     def close(self) -> None:
         """Close the ledger."""

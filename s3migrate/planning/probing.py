@@ -33,7 +33,7 @@ from schema.timeouts import Timeouts
 from storage.open_store import open_store
 from storage.port import Believe, ObjectStore, believing
 from storage.probe.destination import Questions, probe_destination
-from storage.probe.processor import processor_cost
+from storage.probe.processor import md5_us
 from storage.probe.sample import sample_of
 from storage.probe.source import survey_source
 from storage.probe.timing import Timing
@@ -113,6 +113,7 @@ def calibration_of(pair: Pair, timings: Mapping[str, Timing]) -> Calibration:
         None if source is None else source.read_us,
         None if destination is None else destination.write_us,
         sum(map(is_here, (pair.source, pair.destination))),
+        sum(not (side.endpoint_url or "").startswith("http:") for side in (pair.source, pair.destination)),
     )
 
 
@@ -128,13 +129,9 @@ def is_here(side: Side) -> bool:
     return True
 
 
-def this_machine(host: str) -> PlanningMachine | None:
-    """What this machine can do, timed now; None if it cannot be timed."""
-    try:
-        cost = processor_cost()
-    except OSError:
-        return None
-    return PlanningMachine(host, usable_cores(), memory_limit().bytes, cost.request_us, cost.mib_us, cost.md5_us)
+def this_machine(host: str) -> PlanningMachine:
+    """What this machine has, and how fast its processor is now."""
+    return PlanningMachine(host, usable_cores(), memory_limit().bytes, md5_us())
 
 
 @contextmanager

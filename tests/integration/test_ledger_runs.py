@@ -12,7 +12,18 @@ from support.ledger_plan import change_state, chunk_specs, completed, failed, le
 from support.sample_plan import sample_plan
 
 from executor.ledger.ledger import Ledger
-from executor.ledger.values import BatchState, Blamed, Chunk, ChunkKind, Lane, Run, RunState, Worker
+from executor.ledger.values import (
+    BatchState,
+    Blamed,
+    Chunk,
+    ChunkKind,
+    ChunkReport,
+    Lane,
+    Run,
+    RunState,
+    Verification,
+    Worker,
+)
 from schema.errors import LockHeld, StalePlan, UsageError
 from schema.plan import Gate, Plan, Section, Stage
 
@@ -291,6 +302,9 @@ def test_progress_of_an_unknown_run_is_a_key_error(ledger: Ledger) -> None:
         ledger.reports.progress(7)
 
 
+CANARY_VERIFIED = (Stage("canary", (), Gate.VERIFIED), Stage("bulk", ("canary",), Gate.COPIED))
+
+
 def own_fault(ledger: Ledger, worker: Worker) -> Chunk:
     """A batch of five of which one object failed by its own fault, so that the others are verified; that claim."""
     first = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
@@ -305,8 +319,7 @@ def own_fault(ledger: Ledger, worker: Worker) -> Chunk:
 @pytest.mark.parametrize("retried", [False, True])
 def test_what_is_verified_while_its_batch_is_retried_is_verified_anew(ledger: Ledger, retried: bool) -> None:
     """False is the control."""
-    stages = (Stage("canary", (), Gate.VERIFIED), Stage("bulk", ("canary",), Gate.COPIED))
-    run = accept(ledger, ledger_plan([("canary", 5), ("bulk", 5)], stages))
+    run = accept(ledger, ledger_plan([("canary", 5), ("bulk", 5)], CANARY_VERIFIED))
     worker = ledger.workers.join(run, "h", 1, tool_version="0")
     early = own_fault(ledger, worker)
     if retried:
@@ -324,6 +337,19 @@ def test_what_is_verified_while_its_batch_is_retried_is_verified_anew(ledger: Le
     assert [batch for _, batch in work(ledger, worker)] == [0, 1]
     assert ledger.runs.finish(run.run_id) is RunState.COMPLETE
     assert ledger.checks.contradictions(run.run_id) == []
+
+
+def test_an_arrived_object_whose_proof_failed_by_its_own_fault_is_not_proven(ledger: Ledger) -> None:
+    """One that never arrived is failed already, and is not counted a second time."""
+    run = accept(ledger, ledger_plan([("canary", 5), ("bulk", 5)], CANARY_VERIFIED))
+    worker = ledger.workers.join(run, "h", 1, tool_version="0")
+    early = own_fault(ledger, worker)
+    found = [Verification(ord_, ord_ not in {2, 4}, "cannot be read", "key", own=True) for ord_ in range(5)]
+    ledger.checkpoints.flush(worker, [ChunkReport(early, (), (), True, found)], lease_seconds=60)
+    progress = ledger.reports.progress(run.run_id)
+    assert (progress.failed, progress.verified, progress.verify_failed) == (1, 3, 1)
+    assert ledger.reports.account(run.run_id).proofs.not_verified == 1
+    assert [failure.ord for failure in ledger.reports.failures(run.run_id)] == [2, 4]
 
 
 def test_retry_waits_for_no_flush_that_waits_for_the_run(ledger: Ledger, ledger_url: str) -> None:

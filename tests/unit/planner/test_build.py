@@ -505,5 +505,5 @@ def test_other_microseconds_of_the_probe_do_not_make_another_plan(tmp_path) -> N
     more = planned(Calibration(7, 9), 5, base=first)
     assert (more.serial, more.estimate["assumptions"]["measured"]) == (
         2,
-        {"main": {"read_us": 7, "write_us": 9, "ends_on_this_machine": 0}},
+        {"main": {"read_us": 7, "write_us": 9, "ends_on_this_machine": 0, "ends_over_tls": 0}},
     )

@@ -1,15 +1,13 @@
-"""The processor time of requests, timed on this machine."""
+"""The yardstick of this machine's processor."""
 
 from __future__ import annotations
 
-import threading
+import pytest
 
-from storage.probe.processor import processor_cost
+from storage.probe.processor import md5_us
 
 
-def test_a_request_and_a_mib_take_some_microseconds_and_nothing_stays_behind() -> None:
-    before = threading.active_count()
-    found = processor_cost()
-    assert 5 < found.request_us < 5_000
-    assert 5 < found.mib_us < 50_000
-    assert threading.active_count() == before
+def test_the_yardstick_is_steady() -> None:
+    """Other work on the machine takes wall time, which does not count; the margin is for virtual processors."""
+    assert 100 < md5_us() < 50_000
+    assert md5_us() == pytest.approx(md5_us(), rel=0.5)
