@@ -47,7 +47,7 @@ def build_plan(inputs: PlanInputs) -> Plan:
             f"declaration give lineage {lineage}. Plan without --base, or with a plan of this migration"
         )
     outcomes = [SectionPlanner(pair, inputs).plan() for pair in declaration.pairs]
-    plan = _assembled(outcomes, inputs, lineage)
+    plan = _assembled(outcomes, inputs, lineage, measured=inputs.measured)
     if base is not None:
         # No two probes take the same milliseconds: what they took then is as good, and a plan that says the same stays.
         before = _assembled(outcomes, inputs, lineage, measured=measured_in(base.estimate))
@@ -61,13 +61,9 @@ def _assembled(
     inputs: PlanInputs,
     lineage: str,
     *,
-    measured: Calibrated | None = None,
+    measured: Calibrated,
 ) -> Plan:
-    """*measured*: instead of what the probes of *inputs* took on this machine."""
     declaration, budget = inputs.declaration, inputs.budget
-    if measured is None:
-        pairs = {name: pair.calibration for name, pair in inputs.pairs.items()}
-        measured = Calibrated(inputs.machine, pairs, inputs.borne)
     sections = tuple(
         _section(pair, inputs.pairs[pair.id], outcome, accepted=declaration.accept_loss)
         for pair, outcome in zip(declaration.pairs, outcomes, strict=True)

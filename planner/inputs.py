@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from planner.batches import TARGETS
 from planner.march import EarlierCopy
 from planner.methods import STREAMED, MethodChoice
-from planner.review.calibration import UNMEASURED, Borne, Calibration, PlanningMachine
+from planner.review.calibration import UNMEASURED, Borne, Calibrated, Calibration, PlanningMachine
 from schema.declaration import Declaration
 from schema.facts import Capabilities
 from schema.files.manifest import ManifestStore
@@ -80,3 +80,8 @@ class PlanInputs:
     on_progress: Callable[[PlanProgress], None] = _ignore
     targets: Mapping[str, int] = field(default_factory=lambda: TARGETS)
     """Objects a batch of each tier should have."""
+
+    @property
+    def measured(self) -> Calibrated:
+        """What the estimate is made from."""
+        return Calibrated(self.machine, {name: pair.calibration for name, pair in self.pairs.items()}, self.borne)
