@@ -151,7 +151,7 @@ def _planned(asked: Asked, means: _Means, *, told: Told) -> Plan:
             staging,
             planned_budget(declaration),
             machine=this_machine(means.settings.host),
-            borne=memory.borne(),
+            borne=earlier.borne(),
             base=asked.base,
             memory=earlier.of_section,
             provenance=provenance,
