@@ -3,8 +3,9 @@
     python -m bench.autoscale [OBJECTS [MOST [KILLS]]]      1,000,000 objects of 1 KB, 4 workers, 40 kills unless said
 
 One leading process works to the end. Every second the loop asks the ledger how many workers the run can use, and
-starts what is missing beside the leader (`apply --leave-when-idle`), never more than MOST in all; now and then it kills
-one with SIGKILL. Prints what became of the objects, and draws workers wanted and running into docs/pictures/.
+starts what is missing beside the leader (`apply --leave-when-idle`), never more than MOST in all; now and then, when
+all that are wanted are at work, it kills one with SIGKILL. Prints what became of the objects, and draws workers wanted
+and at work into docs/pictures/.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg2
+import psycopg2.extensions
 
 from bench.contestants import ours
 from bench.measure import run_or_fail
-from bench.run_bed import PLAN, RunBed, end_of, planned_run
+from bench.run_bed import PLAN, RunBed, Seen, end_of, planned_run
 from bench.scale import servers, workload
 from s3migrate.views.charts import Chart, Point, line_chart
 
@@ -51,9 +51,9 @@ class Scaler:
     chance: random.Random
     leader: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    seen: list[tuple[float, int, int]] = field(default_factory=list)
-    """Moment, workers wanted (at most MOST), workers running."""
-    killed: int = 0
+    line: list[tuple[float, int, int]] = field(default_factory=list)
+    """Moment, workers wanted (at most MOST), workers at work."""
+    seen: Seen = field(default_factory=Seen)
     worst: int = 0
     ends: dict[int, int] = field(default_factory=dict)
     """Exit code -> workers that ended so."""
@@ -64,8 +64,8 @@ class Scaler:
         log = (self.bed.folder / "workers.log").open("ab")
         return subprocess.Popen(command, cwd=self.bed.folder, env=self.bed.words, stdout=subprocess.DEVNULL, stderr=log)
 
-    def round(self, wanted: int, share: float) -> None:
-        """Scale as KEDA's default strategy does, then kill one, if the run is so far that it is time for it."""
+    def round(self, wanted: int, share: float, cursor: psycopg2.extensions.cursor) -> None:
+        """Scale as KEDA's default strategy does, then kill one, if it is time for that and all that are wanted work."""
         if self.leader is None or self.leader.poll() not in (None, 0):
             self.leader = self.start()  # as its Job would
         for worker in [worker for worker in self.workers if worker.poll() is not None]:
@@ -76,12 +76,10 @@ class Scaler:
             self.workers.append(self.start("--leave-when-idle"))
         running = len(self.workers) + (self.leader.poll() is None)
         self.worst = max(self.worst, running)
-        self.seen.append((time.time(), target, running))
-        if self.killed < self.kills * share and self.workers:
-            victim = self.chance.choice([*self.workers, self.leader])
-            if victim.poll() is None:
-                victim.send_signal(signal.SIGKILL)
-                self.killed += 1
+        at_work = self.seen.look(cursor)
+        self.line.append((time.time(), target, len(at_work)))
+        if self.seen.killed < self.kills * share and target and len(at_work) >= target:
+            self.seen.kill(self.chance.choice(at_work))
 
 
 def scaled(scaler: Scaler, objects: int) -> None:
@@ -98,23 +96,23 @@ def scaled(scaler: Scaler, objects: int) -> None:
             begun = begun or bool(unfinished)
             if begun and not unfinished:
                 break
-            scaler.round(int(wanted), int(done) / objects)
+            scaler.round(int(wanted), int(done) / objects, cursor)
         for process in [scaler.leader, *scaler.workers]:
             process.wait()
             scaler.ends[process.returncode] = scaler.ends.get(process.returncode, 0) + 1
     end = end_of(scaler.bed)
     print(f"| completions | {end.completions:,}, distinct {end.distinct:,}, failed {end.failed} |")
-    print(f"| workers | {end.workers} joined, {scaler.killed} killed; {scaler.worst} processes at once at the most |")
-    print(f"| at work by the ledger | {end.at_once:.1f} on average, {end.most_at_once} at most |")
+    print(f"| workers | {end.workers} joined, {scaler.seen.killed} killed; {scaler.seen.shares()} |")
+    print(f"| processes at once | {scaler.worst} at the most |")
     print(f"| exit codes | {json.dumps({str(code): count for code, count in sorted(scaler.ends.items())})} |")
 
 
 def draw(scaler: Scaler) -> None:
-    """Workers running, and wanted as the dashed line."""
-    running = [Point(at, running) for at, _, running in scaler.seen]
-    wanted = [Point(at, target) for at, target, _ in scaler.seen]
+    """Workers at work, and wanted as the dashed line."""
+    at_work = [Point(at, workers) for at, _, workers in scaler.line]
+    wanted = [Point(at, target) for at, target, _ in scaler.line]
     chart = Chart(
-        "workers", "Workers running (line) and wanted (dashed)", running, 1.0, lambda n: f"{n:g}", limit=wanted
+        "workers", "Workers at work (line) and wanted (dashed)", at_work, 1.0, lambda n: f"{n:g}", limit=wanted
     )
     svg = line_chart(chart).replace("<title", STYLE + "<title", 1)
     PICTURE.write_text(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n")

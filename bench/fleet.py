@@ -3,8 +3,10 @@
     PYTHONPATH=tests python -m bench.fleet [ENGINE [OBJECTS [WORKERS [KILLS]]]]
 
 ENGINE is local, dask, ray or slurm; for the last three a cluster of this one machine is started. 50,000 objects of
-1 KB, 4 workers and 10 kills unless said otherwise. The kills are spread over the run. At the end each object must have
-one completion, `ledger check` must find its rows as they were written, and `verify --level content` no difference.
+1 KB, 4 workers and 10 kills unless said otherwise. The kills are spread over the run's objects, and each waits until as
+many workers as there should be are at work: so that there is time for a worker to start between two, the run is limited
+to PACE requests a second. At the end each object must have one completion, `ledger check` must find its rows as they
+were written, and `verify --level content` no difference.
 Before the destination stands bench.write_counter: a key that was written twice is told apart from a write that a later
 worker tried again after a kill, and that was refused because the object was there (If-None-Match), or not at all.
 """
@@ -15,7 +17,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from support.slurm import slurm_cluster
 from bench.beds import CountedServer, Ends, LeanServer
 from bench.contestants import ours
 from bench.measure import run_or_fail
-from bench.run_bed import PLAN, RunBed, end_of, planned_run
+from bench.run_bed import PLAN, RunBed, Seen, end_of, planned_run
 from bench.scale import workload
 from bench.workloads import BUCKET
 
@@ -41,30 +42,31 @@ CLUSTERS: Mapping[str, Callable[[dict[str, str]], AbstractContextManager[str]]] 
     "ray": ray_cluster,
     "slurm": slurm_cluster,
 }
-AT_WORK = """
-    SELECT pid FROM ledger.worker
-     WHERE stopped_at IS NULL AND last_seen > now() - interval '20 seconds' ORDER BY worker_id"""
+PACE = 600
+"""Requests a second at each end."""
+LOOK_SECONDS = 0.5
+WANTED_EACH = 5_000
+"""Objects left for each worker that a run wants (ledger.scaling): so towards its end it wants fewer."""
 DONE = "SELECT (SELECT coalesce(sum(n_done), 0) FROM ledger.chunk WHERE kind = 0)"
 
 
-def killed_at_random(fleet: subprocess.Popen[bytes], url: str, *, objects: int, kills: int) -> int:
-    """Kill workers while *fleet* works, evenly over the objects; how many were killed."""
+def killed_at_random(fleet: subprocess.Popen[bytes], url: str, *, objects: int, most: int, kills: int) -> Seen:
+    """Kill workers while *fleet* works, evenly over the objects, whenever *most* are at work."""
     connection = psycopg2.connect(url)
     connection.autocommit = True
-    chance, killed = random.Random(11), 0
+    each = (objects - WANTED_EACH * most) / (kills + 1)
+    chance, seen = random.Random(11), Seen()
     with connection, connection.cursor() as cursor:
         while fleet.poll() is None:
-            time.sleep(0.5)
+            time.sleep(LOOK_SECONDS)
             cursor.execute(DONE)
             (done,) = cursor.fetchone() or (0,)
-            if not done or done < objects * killed / (kills + 1) or killed == kills:
+            if not 0 < done < objects:
                 continue
-            cursor.execute(AT_WORK)
-            pids = [pid for (pid,) in cursor.fetchall() if Path(f"/proc/{pid}").exists()]
-            if pids:
-                os.kill(chance.choice(pids), signal.SIGKILL)
-                killed += 1
-    return killed
+            pids = seen.look(cursor)
+            if len(pids) >= most and seen.killed < kills and done >= each * (seen.killed + 1):
+                seen.kill(chance.choice(pids))
+    return seen
 
 
 def moved(bed: RunBed, name: str, *, objects: int, most: int, kills: int, counter: CountedServer) -> Iterator[str]:
@@ -75,16 +77,13 @@ def moved(bed: RunBed, name: str, *, objects: int, most: int, kills: int, counte
         command = [ours(), "apply", str(folder / PLAN), "--json", "--engine", engine, "--processes", str(most)]
         with (folder / "apply.log").open("ab") as log, (folder / "apply.json").open("wb") as told:
             fleet = subprocess.Popen(command, cwd=folder, env=dict(os.environ) | words, stdout=told, stderr=log)
-            killed = killed_at_random(fleet, bed.url, objects=objects, kills=kills)
+            seen = killed_at_random(fleet, bed.url, objects=objects, most=most, kills=kills)
         wall = time.perf_counter() - began
     end, writes = end_of(bed), counter.writes()
     last = json.loads((folder / "apply.json").read_text().splitlines()[-1])
     yield f"apply | exit {fleet.returncode} in {wall:.0f} s, {last.get('done')} of {objects:,} done"
     yield f"completions | {end.completions:,}, distinct {end.distinct:,}, failed {end.failed}"
-    yield (
-        f"workers | {end.workers} joined, {killed} killed; of {most} placed at a time {end.at_once:.1f} at work on "
-        f"average, {end.most_at_once} at most"
-    )
+    yield f"workers | {end.workers} joined, {seen.killed} killed; of {most} placed at a time {seen.shares()}"
     yield (
         f"the destination | {writes['keys']:,} keys in {writes['writes']:,} writes, {writes['written_twice']} keys "
         f"twice, {writes['refused_of_written']} tried again after a kill and refused since the object was there"
@@ -109,7 +108,9 @@ def main(arguments: Sequence[str]) -> int:
             source = stack.enter_context(LeanServer(preload, None))
             kept = stack.enter_context(LeanServer(["--bucket", BUCKET], None))
             counter = stack.enter_context(CountedServer(kept))
-            bed = stack.enter_context(planned_run(Ends(source, counter, None), folder))
+            bed = stack.enter_context(
+                planned_run(Ends(source, counter, None), folder, limits={"requests_per_second": PACE})
+            )
             for row in moved(bed, name, objects=objects, most=most, kills=kills, counter=counter):
                 print(f"| {row} |", flush=True)
     finally:

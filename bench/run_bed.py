@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import psycopg2
+import psycopg2.extensions
 
 from bench.beds import Ends
 from bench.contestants import environment, ours
@@ -21,9 +24,9 @@ ENDED = """
     SELECT count(*), count(DISTINCT (batch_no, ord)), (SELECT count(*) FROM ledger.worker),
            (SELECT coalesce(sum(n_bad), 0) FROM ledger.chunk) FROM ledger.completion"""
 
-SPANS = """
-    SELECT extract(epoch FROM started_at)::float, extract(epoch FROM coalesce(stopped_at, last_seen))::float
-      FROM ledger.worker"""
+AT_WORK = """
+    SELECT pid FROM ledger.worker
+     WHERE stopped_at IS NULL AND last_seen > now() - interval '20 seconds' ORDER BY worker_id"""
 
 
 class RunBed(NamedTuple):
@@ -44,9 +47,34 @@ class RunEnd(NamedTuple):
     workers: int
     """That have joined."""
     failed: int
-    at_once: float
-    """Workers that had joined and not ended, on average over the run: one that an engine has placed may still start."""
-    most_at_once: int
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is seen of a run's workers, one look after the other; they are of this machine."""
+
+    killed: int = 0
+    at_work: Counter[int] = field(default_factory=Counter)
+    """Looks, by the number of workers that had joined and were alive."""
+
+    def look(self, cursor: psycopg2.extensions.cursor) -> list[int]:
+        """Who is at work: process ids, the oldest first."""
+        cursor.execute(AT_WORK)
+        pids = [pid for (pid,) in cursor.fetchall() if Path(f"/proc/{pid}").exists()]
+        self.at_work[len(pids)] += 1
+        return pids
+
+    def kill(self, pid: int) -> None:
+        """SIGKILL for one of them."""
+        os.kill(pid, signal.SIGKILL)
+        self.killed += 1
+
+    def shares(self) -> str:
+        """How many were at work for how much of the time, the most first."""
+        looks = self.at_work.total() or 1
+        average = sum(workers * seen for workers, seen in self.at_work.items()) / looks
+        each = ", ".join(f"{workers} for {seen / looks:.0%}" for workers, seen in sorted(self.at_work.items())[::-1])
+        return f"{average:.1f} at work on average: {each} of the time"
 
 
 @contextmanager
@@ -70,16 +98,4 @@ def end_of(bed: RunBed) -> RunEnd:
     with psycopg2.connect(bed.url) as connection, connection.cursor() as cursor:
         cursor.execute(ENDED)
         counts = cursor.fetchone() or (0, 0, 0, 0)
-        cursor.execute(SPANS)
-        average, most = side_by_side(cursor.fetchall())
-    return RunEnd(*counts, average, most)
-
-
-def side_by_side(spans: Sequence[tuple[float, float]]) -> tuple[float, int]:
-    """How many of *spans* (beginning, end) overlap: on average between the first and the last moment, and at most."""
-    if not spans:
-        return 0.0, 0
-    whole = max(end for _, end in spans) - min(begin for begin, _ in spans)
-    edges = sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans])
-    average = sum(end - begin for begin, end in spans) / whole if whole else float(len(spans))
-    return average, max(accumulate(step for _, step in edges))
+    return RunEnd(*counts)
