@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Final, TypeVar
 from xml.sax.saxutils import escape
@@ -38,6 +40,12 @@ _TOKEN: Final = re.compile(r"[0-9a-f]{16}/")
 SHOWN_LATE_SECONDS: Final = (0.1, 0.2, 0.2, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0)
 """Pauses before each new look at a canary that was accepted and is not shown yet."""
 
+FAR_SECONDS: Final = 0.01
+"""An endpoint none of whose answers came sooner is far away: what is independent is asked side by side. What is nearer
+is asked in turn, which takes little time, and whose figures (timing.py) many threads of one processor would distort."""
+AT_ONCE: Final = 8
+"""Requests under way at most."""
+
 Result = TypeVar("Result")
 
 TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, ResponseUnreadable)
@@ -47,12 +55,34 @@ _CONFUSED: Final = (WrongRegion, BucketMissing, ListingRefused)
 _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uffff"}
 
 
+class _Abandoned(Exception):
+    """Another check has ended the probe; this one asks no more."""
+
+
 class Canary:
     """Writes below one folder of a bucket; knows every key, version and upload it may have left there."""
 
-    def __init__(self, store: ObjectStore, prefix: str, token: str, *, retry: Retry, carried: HeaderList = ()) -> None:
-        """*carried*: headers that go with every write, as with those of the run: a bucket's policy may demand them."""
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        token: str,
+        *,
+        retry: Retry,
+        carried: HeaderList = (),
+        far_seconds: float = FAR_SECONDS,
+    ) -> None:
+        """*carried*: headers that go with every write, as with those of the run: a bucket's policy may demand them.
+
+        *far_seconds*: see FAR_SECONDS.
+        """
         self.store = store
+        self._far_seconds = far_seconds
+        self._quickest: float | None = None
+        """Seconds of the quickest answer; None: nothing was asked yet."""
+        self._abandoned = False
+        self._lock = threading.Lock()
+        """Of what several checks record: `each`."""
         self._carried = tuple(carried)
         self.prefix = prefix
         self._root = f"{prefix}{FOLDER}/"
@@ -87,10 +117,14 @@ class Canary:
         """
 
         def once() -> Result | StoreError:
+            if self._abandoned:
+                raise _Abandoned
+            began = self._retry.clock()
             try:
                 result = call()
             except TRANSIENT as error:
-                self._reached = self._reached or not isinstance(error, EndpointUnreachable)
+                if not isinstance(error, EndpointUnreachable):
+                    self._reached = True
                 raise
             except StoreError as error:
                 if isinstance(error, ObjectMissing) and error.key in self.etags:
@@ -100,6 +134,8 @@ class Canary:
                 self._reached = True
                 return error
             self._reached = True
+            took = self._retry.clock() - began
+            self._quickest = took if self._quickest is None else min(took, self._quickest)
             return result
 
         try:
@@ -107,10 +143,43 @@ class Canary:
         except TRANSIENT as error:
             return error
 
+    @property
+    def far(self) -> bool:
+        """Whether no answer came sooner than after so many seconds as make an endpoint far away."""
+        return self._quickest is not None and self._quickest >= self._far_seconds
+
+    def each(self, checks: Sequence[Callable[[], Result]]) -> list[Result]:
+        """The results of *checks*, in their order: made side by side where the endpoint is far away, else in turn.
+
+        No check may depend on another, or on the canaries it writes. Raises the error of the first that failed, when
+        none is under way any more: what they have left behind is known then.
+        """
+        if len(checks) < 2 or not self.far:
+            return [check() for check in checks]
+        with ThreadPoolExecutor(min(AT_ONCE, len(checks)), thread_name_prefix="probe") as pool:
+            under_way = [pool.submit(self._unless_abandoned, check) for check in checks]
+            try:
+                wait(under_way)
+            except BaseException:
+                self._abandoned = True
+                raise
+        errors = [error for check in under_way if (error := check.exception()) is not None]
+        for error in sorted(errors, key=lambda error: isinstance(error, _Abandoned)):
+            raise error
+        return [check.result() for check in under_way]
+
+    def _unless_abandoned(self, check: Callable[[], Result]) -> Result:
+        try:
+            return check()
+        except BaseException:
+            self._abandoned = True
+            raise
+
     def _shown_late(self, call: Callable[[], Result], missing: StoreError) -> Result | StoreError:
         """Repeat *call* until the endpoint shows what it has accepted. The waits are spent once per probe."""
         while self._patience:
-            self.pause(self._patience.pop(0))
+            with contextlib.suppress(IndexError):  # another check took the last
+                self.pause(self._patience.pop(0))
             try:
                 return call()
             except ObjectMissing as error:
@@ -155,7 +224,8 @@ class Canary:
         """A write that bypassed `put` (Complete, copy): its version must go, too."""
         self._written[(key, None)] = None
         if self.versioned:
-            self.versions_told = self.versions_told is not False and answer.version_id is not None
+            with self._lock:
+                self.versions_told = self.versions_told is not False and answer.version_id is not None
         self.etags[key] = answer.etag
         if answer.version_id not in (None, "null"):
             self._written[(key, answer.version_id)] = None
@@ -181,12 +251,15 @@ class Canary:
     def create_upload(self, name: str, headers: HeaderList = ()) -> str | StoreError:
         """An upload id; aborted at the end unless `completed`."""
         key = self.key(name)
-        before, self._lost_upload = self._lost_upload, True
-        answer = self.ask(lambda: self.store.create_upload(key, [*headers, *self._carried]))
-        if isinstance(answer, str):
-            self._uploads.append((key, answer))
-        if not isinstance(answer, TRANSIENT):
-            self._lost_upload = before
+        lost = True
+        try:
+            answer = self.ask(lambda: self.store.create_upload(key, [*headers, *self._carried]))
+            if isinstance(answer, str):
+                self._uploads.append((key, answer))
+            lost = isinstance(answer, TRANSIENT)
+        finally:
+            if lost:
+                self._lost_upload = True
         return answer
 
     def open_upload(self, name: str) -> str | None:
@@ -195,7 +268,8 @@ class Canary:
 
     def completed(self, name: str, upload_id: str, answer: WriteResult) -> None:
         """The upload became an object."""
-        self._uploads = [u for u in self._uploads if u != (self.key(name), upload_id)]
+        with contextlib.suppress(ValueError):
+            self._uploads.remove((self.key(name), upload_id))
         self.remember(self.key(name), answer)
 
     def listing(self) -> dict[str, ListedObject] | StoreError:
@@ -247,11 +321,15 @@ class Canary:
         if self._lost_upload:
             with contextlib.suppress(StoreError):
                 self._uploads = [(u.key, u.upload_id) for u in self.store.list_uploads(self.folder)]
-        left = [f"{key} (upload {upload_id})" for key, upload_id in self._uploads if not self._abort(key, upload_id)]
+        self._abandoned = False
+        aborted = self.each([partial(self._abort, *upload) for upload in self._uploads])
+        left = [f"{key} (upload {u})" for (key, u), gone in zip(self._uploads, aborted, strict=True) if not gone]
         self._uploads = []
         due = self._due()
         self._written = {}
-        failed = [pair for pair in self._remove_batch(due) if not self._remove_one(*pair)]
+        single = self._remove_batch(due)
+        removed = self.each([partial(self._remove_one, *pair) for pair in single])
+        failed = [pair for pair, gone in zip(single, removed, strict=True) if not gone]
         left += [f"{key} (version {version})" for key, version in failed if version]
         listed = self._still_listed()
         if listed is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from schema import checksums
 from schema.errors import DestinationChanged, DigestMismatch, ObjectMissing, StoreError
 from schema.facts import Fact, Facts, Finding
@@ -55,10 +57,17 @@ def check_conditions_of_parts(canary: Canary, found: Facts) -> Facts:
     head = canary.ask(lambda: canary.store.head(canary.key("base")))
     if isinstance(head, StoreError):
         return {Fact.GET_IF_MATCH: UNKNOWN, Fact.DELETE_IF_MATCH: UNKNOWN}
+    of_base = partial(_conditions_of_base, canary, head, again=found.get(Fact.IF_MATCH) == ENFORCED)
+    facts, deleted = canary.each([of_base, partial(_delete_condition, canary)])
+    return facts | deleted
+
+
+def _conditions_of_base(canary: Canary, head: ObjectHead, *, again: bool) -> Facts:
+    """GET_IF_MATCH and, once *again*, IF_MATCH."""
     facts: Facts = {Fact.GET_IF_MATCH: read_condition(canary, canary.key("base"), head)}
-    if found.get(Fact.IF_MATCH) == ENFORCED:
+    if again:
         facts[Fact.IF_MATCH] = honoured(canary.put("base", BODY, guard=Guard(if_match=head.etag)))
-    return facts | {Fact.DELETE_IF_MATCH: _delete_condition(canary)}
+    return facts
 
 
 def read_condition(canary: Canary, key: str, head: ObjectHead, *, version: str | None = None) -> Finding:
@@ -76,19 +85,19 @@ def read_condition(canary: Canary, key: str, head: ObjectHead, *, version: str |
     return honoured(get(head.etag)) if wrong.status == 412 else refusal(wrong)
 
 
-def _delete_condition(canary: Canary) -> Finding:
-    """Of canary "digest"."""
+def _delete_condition(canary: Canary) -> Facts:
+    """DELETE_IF_MATCH, of canary "digest"."""
     key = canary.key("digest")
     written = canary.put("digest", BODY)
     if isinstance(written, StoreError):
-        return UNKNOWN
+        return {Fact.DELETE_IF_MATCH: UNKNOWN}
     finding = precondition(canary.ask(lambda: canary.store.delete(key, if_match=NO_ETAG)))
     if finding == ENFORCED:
         answer = canary.ask(lambda: canary.store.delete(key, if_match=written.etag))
         finding = honoured(answer)
         if not isinstance(answer, StoreError):
             canary.remember(key, answer)
-    return finding
+    return {Fact.DELETE_IF_MATCH: finding}
 
 
 def digest_headers(body: bytes) -> dict[Fact, tuple[str, str]]:

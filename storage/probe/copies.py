@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Final
 
 from schema.errors import ObjectMissing, ResponseUnreadable, StoreError
@@ -38,7 +39,8 @@ def check_copies(canary: Canary) -> Facts:
     """
     anew = canary.copy("base", "copy", _ANEW)
     facts: Facts = {Fact.COPY_METADATA: _kept(canary, canary.key("copy"), anew)}
-    return facts | _source_condition(canary) | _target_conditions(canary)
+    of_source, of_target = canary.each([partial(_source_condition, canary), partial(_target_conditions, canary)])
+    return facts | of_source | of_target
 
 
 def _source_condition(canary: Canary) -> Facts:

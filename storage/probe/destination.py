@@ -7,7 +7,7 @@ of the same endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -31,7 +31,7 @@ from storage.probe.bucket import (
     read_versioning,
     reader,
 )
-from storage.probe.canary import ABANDONED_MS, Canary
+from storage.probe.canary import ABANDONED_MS, FAR_SECONDS, Canary
 from storage.probe.conditions import check_conditions, check_conditions_of_parts, check_digests
 from storage.probe.copies import check_copies, check_part_copies
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN
@@ -72,6 +72,8 @@ class Conduct:
     retry: Retry = PROBE_RETRY
     abandoned_ms: int = ABANDONED_MS
     """Canaries of other probes are removed once they are this old."""
+    far_seconds: float = FAR_SECONDS
+    """See canary.FAR_SECONDS."""
 
 
 def probe_destination(
@@ -89,7 +91,7 @@ def probe_destination(
     removed: facts stay unknown and the setting `probe` says why. Raises AccessRefused naming the permission that is
     missing, and every error that concerns the whole run (credentials, bucket, region, TLS).
     """
-    canary = Canary(store, prefix, token, retry=conduct.retry, carried=asked.carried)
+    canary = Canary(store, prefix, token, retry=conduct.retry, carried=asked.carried, far_seconds=conduct.far_seconds)
     facts = _read_settings(canary, asked.acl)
     canary.versioned = facts[Setting.BUCKET_VERSIONING] != ABSENT
     if facts[Setting.BUCKET_DEFAULT_RETENTION] not in (ABSENT, UNKNOWN):
@@ -117,10 +119,9 @@ def probe_destination(
 
 def _read_settings(canary: Canary, acl: bool) -> Facts:
     ask = reader(canary)
-    facts: Facts = {}
-    for read in (read_object_lock, read_versioning, read_encryption, read_lifecycle):
-        facts |= read(ask)
-    return facts | read_ownership(ask) if acl else facts
+    facts = read_object_lock(ask)
+    reads = [read_versioning, read_encryption, read_lifecycle, *([read_ownership] if acl else [])]
+    return facts | _all_of(canary, [partial(read, ask) for read in reads])
 
 
 def _begin(canary: Canary, other_ways: Sequence[tuple[str, ObjectStore]], facts: Facts) -> Facts:
@@ -159,20 +160,32 @@ def _explained(error: StoreError, canary: Canary, permission: str) -> StoreError
     )
 
 
-def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
+def _all_of(canary: Canary, checks: Sequence[Callable[[], Facts]]) -> Facts:
+    """What independent *checks* find; the later ones have the last word."""
     facts: Facts = {}
-    for check in (check_conditions, check_server_headers, check_digests, check_headers, check_metadata_sizes):
+    for found in canary.each(checks):
+        facts |= found
+    return facts
+
+
+def _in_turn(canary: Canary, *checks: Callable[[Canary], Facts]) -> Facts:
+    """What *checks* find of which each needs the one before."""
+    facts: Facts = {}
+    for check in checks:
         facts |= check(canary)
-    if acl:
-        facts |= check_acl(canary)
+    return facts
+
+
+def _write_checks(canary: Canary, asked: Questions, *, acl: bool) -> Facts:
+    """Checks that have canaries of their own are one group; the next group needs what the one before has written."""
+    of_base = [check_conditions, check_server_headers, *([check_acl] if acl else [])]
+    others = (check_digests, check_headers, check_metadata_sizes)
+    facts = _all_of(canary, [partial(_in_turn, canary, *of_base), *(partial(check, canary) for check in others)])
     tagged = facts[Fact.TAGGING_HEADER] == ENFORCED
-    facts |= check_multipart(canary, tagged=tagged)
-    facts |= check_part_numbers(canary)
+    facts |= _all_of(canary, [partial(check_multipart, canary, tagged=tagged), partial(check_part_numbers, canary)])
     if asked.server_copy:
-        facts |= check_copies(canary)
-        facts |= check_part_copies(canary)
-        if tagged:
-            facts |= check_copy_tags(canary)
+        copies = [check_copies, *([check_copy_tags] if tagged else [])]
+        facts |= _all_of(canary, [partial(_in_turn, canary, *copies), partial(check_part_copies, canary)])
     facts |= check_conditions_of_parts(canary, facts)
     keys, taken = write_odd_keys(canary)
     refused = write_storage_classes(canary, asked.storage_classes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from schema.errors import StoreError, Throttled
 from schema.facts import Fact, Facts
-from schema.objects import ListedObject
+from schema.objects import ListedObject, WriteResult
 from schema.storage_classes import class_fact
 from storage.probe.canary import Canary
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
@@ -42,13 +43,11 @@ def write_odd_keys(canary: Canary) -> tuple[Facts, dict[str, int]]:
     """Writes them; facts of those refused, and name -> length of those taken. Lengths tell the bodies apart."""
     facts: Facts = {}
     taken: dict[str, int] = {}
-    _write(canary, ODD_KEYS, facts, taken=taken)
+    _write(canary, {**ODD_KEYS, Fact.KEY_CHARACTERS: (ALL_SPELLINGS,)}, facts, taken=taken)
+    if facts.pop(Fact.KEY_CHARACTERS, None) is not None:
+        _write(canary, SPELLINGS, facts, taken=taken)
     if Fact.KEY_FOLDER_CONTENT in facts:
         _write(canary, EMPTY, facts, taken=taken)
-    together: Facts = {}
-    _write(canary, {Fact.KEY_CHARACTERS: (ALL_SPELLINGS,)}, together, taken=taken)
-    if together:
-        _write(canary, SPELLINGS, facts, taken=taken)
     if not canary.prefix:
         leading = canary.put_key("/" + canary.key("leading"), b"x" * 99, tolerant=True)
         facts[Fact.KEY_LEADING_SLASH] = REJECTED if isinstance(leading, StoreError) else ENFORCED
@@ -75,17 +74,27 @@ def _intact(name: str, taken: Mapping[str, int], listed: Mapping[str, ListedObje
 
 
 def _write(canary: Canary, wanted: Mapping[Fact, tuple[str, ...]], facts: Facts, *, taken: dict[str, int]) -> None:
-    for fact, names in wanted.items():
-        for name in names:
-            if len(canary.key(name).encode()) > MAX_KEY_BYTES:
+    lengths = itertools.count(max(taken.values(), default=0) + 1)
+    bodies = {name: next(lengths) for names in wanted.values() for name in names}
+    bodies |= dict.fromkeys(wanted.get(Fact.KEY_FOLDER_MARKER, ()), 0)
+    # Those of one fact in their order: where a server takes them for one key, the last one counts.
+    writes = [partial(_write_each, canary, {name: bodies[name] for name in names}) for names in wanted.values()]
+    for fact, answers in zip(wanted, canary.each(writes), strict=True):
+        for name, answer in answers.items():
+            if answer is None:
                 facts[fact] = UNKNOWN  # below so long a prefix
-                continue
-            length = 0 if fact is Fact.KEY_FOLDER_MARKER else len(taken) + 1
-            answer = canary.put(name, b"x" * length, tolerant=True)
-            if isinstance(answer, StoreError):
+            elif isinstance(answer, StoreError):
                 facts[fact] = UNKNOWN if isinstance(answer, Throttled) else REJECTED
             else:
-                taken[name] = length
+                taken[name] = bodies[name]
+
+
+def _write_each(canary: Canary, bodies: Mapping[str, int]) -> dict[str, WriteResult | StoreError | None]:
+    """The answers for canaries of so many bytes; None: its key would be too long."""
+    return {
+        name: None if len(canary.key(name).encode()) > MAX_KEY_BYTES else canary.put(name, b"x" * length, tolerant=True)
+        for name, length in bodies.items()
+    }
 
 
 def judge_odd_keys(written: Facts, taken: Mapping[str, int], listed: Mapping[str, ListedObject] | None) -> Facts:
@@ -120,12 +129,9 @@ def judge_odd_keys(written: Facts, taken: Mapping[str, int], listed: Mapping[str
 
 def write_storage_classes(canary: Canary, classes: Sequence[str]) -> Facts:
     """One canary a class; the classes refused."""
-    facts: Facts = {}
-    for name in classes:
-        answer = canary.put(f"class-{name}", BODY, [("x-amz-storage-class", name)])
-        if isinstance(answer, StoreError):
-            facts[class_fact(name)] = refusal(answer)
-    return facts
+    writes = [partial(canary.put, f"class-{name}", BODY, [("x-amz-storage-class", name)]) for name in classes]
+    answers = zip(classes, canary.each(writes), strict=True)
+    return {class_fact(name): refusal(answer) for name, answer in answers if isinstance(answer, StoreError)}
 
 
 def judge_storage_classes(

@@ -75,16 +75,19 @@ def check_multipart(canary: Canary, *, tagged: bool = False) -> Facts:
 
 def _honoured_conditions(canary: Canary, facts: Facts, asked: HeaderList) -> Facts:
     """The conditions of Complete that were seen to refuse, where they hold: these must pass."""
-    honest: Facts = {}
-    if facts[Fact.COMPLETE_IF_NONE_MATCH] == ENFORCED:
-        honest[Fact.COMPLETE_IF_NONE_MATCH] = honoured(_written_in_a_part(canary, "fresh", asked, guard=CREATE_ONLY))
-    if facts[Fact.COMPLETE_IF_MATCH] == ENFORCED:
+
+    def created() -> Finding:
+        return honoured(_written_in_a_part(canary, "fresh", asked, guard=CREATE_ONLY))
+
+    def replaced() -> Finding:
         head = canary.ask(lambda: canary.store.head(canary.key("base")))
         if isinstance(head, StoreError):
-            return honest | {Fact.COMPLETE_IF_MATCH: UNKNOWN}
-        guard = Guard(if_match=head.etag)
-        honest[Fact.COMPLETE_IF_MATCH] = honoured(_written_in_a_part(canary, "base", asked, guard=guard))
-    return honest
+            return UNKNOWN
+        return honoured(_written_in_a_part(canary, "base", asked, guard=Guard(if_match=head.etag)))
+
+    checks = {Fact.COMPLETE_IF_NONE_MATCH: created, Fact.COMPLETE_IF_MATCH: replaced}
+    asked_again = [fact for fact in checks if facts[fact] == ENFORCED]
+    return dict(zip(asked_again, canary.each([checks[fact] for fact in asked_again]), strict=True))
 
 
 def _written_in_a_part(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from schema.attributes.every import ATTRIBUTES
 from schema.attributes.evidence import SampledObject
@@ -21,7 +21,7 @@ from schema.storage_classes import ARCHIVED, CLASS_HEADER, STANDARD
 from schema.tiers import MAX_PART, WHOLE_MAX
 from storage.port import ObjectStore, Pin
 from storage.probe.bucket import read_requester_pays, read_versioning, reader
-from storage.probe.canary import TRANSIENT, Canary
+from storage.probe.canary import FAR_SECONDS, TRANSIENT, Canary
 from storage.probe.conditions import read_condition
 from storage.probe.destination import PROBE_RETRY
 from storage.probe.findings import ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
@@ -82,6 +82,7 @@ def survey_source(
     preserve: Preserve = AS_USUAL,
     *,
     retry: Retry = PROBE_RETRY,
+    far_seconds: float = FAR_SECONDS,
 ) -> tuple[Capabilities, tuple[SampledObject, ...]]:
     """The source's facts, and what 24 objects of the sample (see `choose`) carry. Reads only, some 55 requests.
 
@@ -90,13 +91,24 @@ def survey_source(
     Attribute.shown_by); tags, ACLs and part layouts are asked for where *preserve* keeps them. Raises AccessRefused
     when no sampled object may be read, and what concerns the whole run.
     """
-    survey = _Survey(Canary(store, "", "", retry=retry), preserve)
+    survey = _Survey(Canary(store, "", "", retry=retry, far_seconds=far_seconds), preserve)
     ask = reader(survey.canary)
     for read in (read_versioning, read_requester_pays):
         survey.facts |= read(ask)
     survey.facts.pop(Fact.VERSIONING)
     survey.look_at(choose(sample))
     return Capabilities.of(survey.facts), tuple(survey.sampled)
+
+
+Tags = tuple[tuple[str, str], ...]
+
+
+class _Ahead(NamedTuple):
+    """Answers for one object, asked for beside those for others. None: not asked for."""
+
+    head: ObjectHead | StoreError | None = None
+    tags: Tags | StoreError | None = None
+    acl: tuple[Mapping[str, str], bytes] | StoreError | None = None
 
 
 @dataclass(slots=True)
@@ -111,8 +123,8 @@ class _Survey:
 
     def look_at(self, chosen: Sequence[ListedObject]) -> None:
         refused: StoreError | None = None
-        for entry in chosen:
-            found = self._sample(entry)
+        for entry, ahead in zip(chosen, self._ahead_of(chosen), strict=False):
+            found = self._sample(entry, ahead)
             if isinstance(found, SampledObject):
                 self.sampled.append(found)
             else:
@@ -125,6 +137,25 @@ class _Survey:
             self.facts.setdefault(Fact.TAG_COUNT, UNKNOWN)
         words = {word for found in self.sampled for each in ATTRIBUTES for word in each.shown_by(found)}
         self.facts[Setting.SAMPLE_CARRIES] = ", ".join(sorted(words)) or ABSENT
+
+    def _ahead_of(self, chosen: Sequence[ListedObject]) -> Iterator[_Ahead]:
+        """What `_sample` will ask of each of *chosen*, as far as the first one shows what that is."""
+        yield _Ahead()
+        others = chosen[1:]
+        tags = self.preserve.tags and self.facts.get(Fact.TAGS_READABLE) == ENFORCED
+        if self.facts.get(Fact.CHECKSUMS_RETURNED) == REJECTED or not self.canary.far:
+            yield from [_Ahead()] * len(others)
+            return
+
+        def ask(entry: ListedObject) -> _Ahead:
+            key, version = entry.key, entry.version_id
+            return _Ahead(
+                self._checked_head(entry),
+                self._ask_tags(key, version) if tags else None,
+                self._ask_acl(key, version) if self.preserve.acl else None,
+            )
+
+        yield from self.canary.each([partial(ask, entry) for entry in others])
 
     def _explain(self, refused: StoreError) -> None:
         """Raises AccessRefused where that is why nothing could be examined."""
@@ -148,32 +179,39 @@ class _Survey:
             code=refused.code,
         )
 
-    def _sample(self, entry: ListedObject) -> SampledObject | StoreError:
+    def _sample(self, entry: ListedObject, ahead: _Ahead) -> SampledObject | StoreError:
         key, version = entry.key, entry.version_id
-        head = self._head(entry)
+        head = self._head(entry, ahead.head)
         if isinstance(head, StoreError):
             return head
         self._hold_against_listing(entry, head)
         if CLASS_HEADER not in head.headers and entry.storage_class not in ("", STANDARD):
             self.facts[Fact.HEAD_STORAGE_CLASS] = IGNORED
-        tags: tuple[tuple[str, str], ...] | None = None
+        tags: Tags | None = None
         # A count of 0 may mean that the tags may not be read, so one object is always asked for its tags.
         # So is any whose head states none, or no count, which alone need not mean that there are none.
         untold = not head.tag_count and self.facts.get(Fact.TAGS_READABLE, ENFORCED) == ENFORCED
         if self.preserve.tags and (head.tag_count or Fact.TAGS_READABLE not in self.facts or untold):
-            tags = self._read_tags(key, version)
+            tags = self._read_tags(ahead.tags if ahead.tags is not None else self._ask_tags(key, version))
             self._judge_count(head, tags)
         elif self.preserve.tags:
             tags = ()
-        grants = self._read_grants(key, version) if self.preserve.acl else None
+        grants = None
+        if self.preserve.acl:
+            grants = self._read_grants(ahead.acl if ahead.acl is not None else self._ask_acl(key, version))
         return SampledObject(key, head, tags, grants, version_id=version)
 
-    def _head(self, entry: ListedObject) -> ObjectHead | StoreError:
-        """With its checksums, unless the server is known to refuse such requests."""
+    def _checked_head(self, entry: ListedObject) -> ObjectHead | StoreError:
+        checked = [("x-amz-checksum-mode", "ENABLED")]
+        return self.canary.ask(partial(self.canary.store.head, entry.key, version_id=entry.version_id, extra=checked))
+
+    def _head(self, entry: ListedObject, asked: ObjectHead | StoreError | None) -> ObjectHead | StoreError:
+        """With its checksums, unless the server is known to refuse such requests. *asked*: what it answered already."""
         head = partial(self.canary.store.head, entry.key, version_id=entry.version_id)
         if self.facts.get(Fact.CHECKSUMS_RETURNED) == REJECTED:
             return self.canary.ask(head)
-        asked = self.canary.ask(partial(head, extra=[("x-amz-checksum-mode", "ENABLED")]))
+        if asked is None:
+            asked = self._checked_head(entry)
         if not isinstance(asked, StoreError):
             returned = any(n.startswith("x-amz-checksum-") and n != "x-amz-checksum-type" for n in asked.headers)
             if returned or Fact.CHECKSUMS_RETURNED not in self.facts:
@@ -187,7 +225,7 @@ class _Survey:
         self.facts[Fact.CHECKSUMS_RETURNED] = REJECTED
         return plain
 
-    def _judge_count(self, head: ObjectHead, tags: tuple[tuple[str, str], ...] | None) -> None:
+    def _judge_count(self, head: ObjectHead, tags: Tags | None) -> None:
         """Only tagged objects show whether heads count tags; a single one that does not decides for all."""
         if tags and self.facts.get(Fact.TAG_COUNT) != IGNORED:
             self.facts[Fact.TAG_COUNT] = ENFORCED if head.tag_count == len(tags) else IGNORED
@@ -216,8 +254,10 @@ class _Survey:
         if found is not None:
             self.facts[Fact.LISTED_ETAG] = ENFORCED if found else IGNORED
 
-    def _read_tags(self, key: str, version: str | None) -> tuple[tuple[str, str], ...] | None:
-        answer = self.canary.ask(lambda: self.canary.store.get_tags(key, version_id=version))
+    def _ask_tags(self, key: str, version: str | None) -> Tags | StoreError:
+        return self.canary.ask(lambda: self.canary.store.get_tags(key, version_id=version))
+
+    def _read_tags(self, answer: Tags | StoreError) -> Tags | None:
         if not isinstance(answer, StoreError):
             self.facts.setdefault(Fact.TAGS_READABLE, ENFORCED)
             return answer
@@ -228,9 +268,11 @@ class _Survey:
             self.facts[Fact.TAGGING] = REJECTED
         return None
 
-    def _read_grants(self, key: str, version: str | None) -> tuple[tuple[str, str], ...] | None:
+    def _ask_acl(self, key: str, version: str | None) -> tuple[Mapping[str, str], bytes] | StoreError:
         query = [("acl", ""), *([("versionId", version)] if version else [])]
-        answer = self.canary.ask(lambda: self.canary.store.subresource("GET", key, query))
+        return self.canary.ask(lambda: self.canary.store.subresource("GET", key, query))
+
+    def _read_grants(self, answer: tuple[Mapping[str, str], bytes] | StoreError) -> Tags | None:
         if isinstance(answer, StoreError):
             self.facts[Fact.ACL_READABLE] = _unread(answer)
             return None
@@ -252,7 +294,7 @@ class _Survey:
             if (entry.key, entry.version_id) in heads and (entry.storage_class not in ARCHIVED or entry.restored)
         ]
         small = sorted((entry for entry in readable if entry.size <= _SMALL), key=_reading_order)[:_READ]
-        self._judge_etags([self._compare_bytes(entry) for entry in small])
+        self._judge_etags(self.canary.each([partial(self._compare_bytes, entry) for entry in small]))
         in_parts = [entry for entry in readable if heads[entry.key, entry.version_id].in_parts]
         for entry in (*(small or readable)[:1], *in_parts[:1]):
             head = heads[entry.key, entry.version_id]

@@ -87,7 +87,7 @@ class FailsAt(Through):
 
     def __init__(self, store: ObjectStore, at: int, after: bool) -> None:
         super().__init__(store)
-        self._left, self._after, self.failed = at, after, False
+        self._left, self._after, self.failed = itertools.count(at - 1, -1), after, False
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._store, name)
@@ -95,8 +95,7 @@ class FailsAt(Through):
             return call
 
         def failing(*arguments: Any, **options: Any) -> Any:
-            self._left -= 1
-            if self._left != 0:
+            if next(self._left) != 0:
                 return call(*arguments, **options)
             self.failed = True
             if self._after:
@@ -107,12 +106,12 @@ class FailsAt(Through):
         return failing
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_whatever_call_fails_the_canaries_are_removed(moto: ObjectStore, after: bool) -> None:
+@pytest.mark.parametrize(("after", "far_seconds"), [(False, 10.0), (True, 10.0), (True, 0.0)])
+def test_whatever_call_fails_the_canaries_are_removed(moto: ObjectStore, after: bool, far_seconds: float) -> None:
     for at in itertools.count(2, 6):
         failing = FailsAt(moto, at, after)
         try:
-            probe(failing)
+            probe(failing, far_seconds=far_seconds)
         except StorageFull:
             assert failing.failed
         assert list(moto.list_objects("")) == []

@@ -67,12 +67,18 @@ for missing in ("folds_double_slash", "folds_leading_slash", "tag_count", "taggi
     del RCLONE[missing]
 
 
-def test_moto(moto: ObjectStore) -> None:
-    assert dict(probe(moto, acl=True, server_copy=True, storage_classes=["GLACIER"]).facts) == MOTO
+@pytest.mark.parametrize("far_seconds", [10.0, 0.0], ids=["in turn", "side by side"])
+def test_moto(moto: ObjectStore, far_seconds: float) -> None:
+    found = probe(moto, acl=True, server_copy=True, storage_classes=["GLACIER"], far_seconds=far_seconds)
+
+    assert dict(found.facts) == MOTO
 
 
-def test_rclone(rclone: ObjectStore) -> None:
-    assert dict(probe(rclone, acl=True, server_copy=True, storage_classes=["GLACIER"]).facts) == RCLONE
+@pytest.mark.parametrize("far_seconds", [10.0, 0.0], ids=["in turn", "side by side"])
+def test_rclone(rclone: ObjectStore, far_seconds: float) -> None:
+    found = probe(rclone, acl=True, server_copy=True, storage_classes=["GLACIER"], far_seconds=far_seconds)
+
+    assert dict(found.facts) == RCLONE
 
 
 def crc(body: bytes) -> str:

@@ -34,6 +34,18 @@ def test_a_source_is_only_read(moto: ObjectStore, moto_server: S3Server) -> None
     assert list(moto.list_objects("")) == before
 
 
+def test_a_survey_of_a_far_source_finds_the_same(moto: ObjectStore, moto_server: S3Server) -> None:
+    client = moto_server.client()
+    for number in range(12):
+        tags = {"Tagging": f"n={number}"} if number % 3 else {}
+        client.put_object(Bucket=moto.bucket, Key=f"k{number:02}", Body=b"x" * number, **tags)
+    listed, preserve = list(moto.list_objects("")), Preserve(acl=True)
+
+    in_turn = survey_source(moto, listed, preserve, retry=AT_ONCE, far_seconds=10.0)
+    assert survey_source(moto, listed, preserve, retry=AT_ONCE, far_seconds=0.0) == in_turn
+    assert [len(found.tags or ()) for found in in_turn[1]] == [0, 1, 1] * 4
+
+
 def test_the_sample_has_one_of_each_kind_and_the_ends() -> None:
     listed = [ListedObject(f"k{n:04}", 1 << 30, "0" * 32, 0) for n in range(1_000)]
     listed[500] = listed[500]._replace(storage_class="GLACIER")

@@ -7,7 +7,7 @@ from typing import Any
 from schema.errors import AccessRefused
 from schema.facts import Capabilities
 from storage.port import ObjectStore, RequestSample
-from storage.probe.canary import ABANDONED_MS
+from storage.probe.canary import ABANDONED_MS, FAR_SECONDS
 from storage.probe.destination import Conduct, Questions, probe_destination
 from storage.retrying import Retry, RetryPolicy
 
@@ -30,7 +30,7 @@ class Counter:
 
 def probe(store: Any, prefix: str = "", name: str = "t", **options: Any) -> Capabilities:
     """What a probe named *name* finds; it never waits between two attempts."""
-    conduct = Conduct(AT_ONCE, options.pop("abandoned_ms", ABANDONED_MS))
+    conduct = Conduct(AT_ONCE, options.pop("abandoned_ms", ABANDONED_MS), options.pop("far_seconds", FAR_SECONDS))
     return probe_destination(store, prefix, Questions(**options), token=name, conduct=conduct)
 
 
