@@ -5,7 +5,7 @@ Readers may be of another version: unknown fields are ignored, missing ones have
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -158,3 +158,12 @@ class ProcessView:
             limits=RunLimits.from_json(limits) if limits else None,
             share=limits.get("share", 1.0) if limits else 1.0,
         )
+
+
+def endpoints_of(views: Iterable[ProcessView]) -> dict[str, EndpointView]:
+    """Every endpoint by name, as all of *views* see it together."""
+    endpoints: dict[str, EndpointView] = {}
+    for view in views:
+        for name, end in view.endpoints.items():
+            endpoints[name] = endpoints[name].with_other(end) if name in endpoints else end
+    return endpoints

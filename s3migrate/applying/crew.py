@@ -26,7 +26,7 @@ from executor.ledger.values import Progress
 from executor.stop import Stop
 from schema.errors import ConnectionFailed, FinishedWithFailures, LedgerUnavailable, Stopped
 from schema.formats.quantities import counted_text
-from schema.process_view import EndpointView, ProcessView
+from schema.process_view import ProcessView, endpoints_of
 
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 1.0
@@ -222,13 +222,9 @@ def trouble_of(said: Mapping[str, Any]) -> ObjectTrouble:
 def combined(flows: Sequence[ProcessView | None]) -> ProcessView:
     """The views of several processes added up; None is a process that has not reported yet."""
     heard = [flow for flow in flows if flow is not None]
-    endpoints: dict[str, EndpointView] = {}
-    for flow in heard:
-        for name, end in flow.endpoints.items():
-            endpoints[name] = endpoints[name].with_other(end) if name in endpoints else end
     reasons = sorted({f", {flow.why}" for flow in heard if flow.why})
     why = counted_text(len(flows), "process") + "".join(reasons)
-    return ProcessView(sum(flow.workers for flow in heard), why, endpoints)
+    return ProcessView(sum(flow.workers for flow in heard), why, endpoints_of(heard))
 
 
 def patient_progress(ledger: Ledger, run_id: int) -> Progress | None:

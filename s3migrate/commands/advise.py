@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from s3migrate.commands.common import chosen_run, json_errors, json_lines
@@ -20,8 +22,7 @@ def advise_command(run_id: int | None, shape: str) -> None:
 
     Never advises more workers than its endpoints have been seen to bear. Exit 0 whatever the advice.
     """
-    ledger = open_ledger(read_settings())
-    try:
+    with closing(open_ledger(read_settings())) as ledger:
         run = chosen_run(ledger, run_id)
         progress = ledger.reports.progress(run.run_id)
         why = why_of(ledger, progress)
@@ -32,8 +33,6 @@ def advise_command(run_id: int | None, shape: str) -> None:
             history=ledger.samples.history(run.run_id),
             closures=ledger.runs.closures(run.run_id),
         )
-    finally:
-        ledger.close()
     if shape == "json":
         json_lines().emit({"type": "advice", "run_id": run.run_id, **advice_figures(found)})
         return

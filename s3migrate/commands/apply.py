@@ -34,7 +34,16 @@ from s3migrate.applying.crew import Crew, end_with_parent, patient_progress
 from s3migrate.applying.endpoint_care import care_for
 from s3migrate.applying.engines.choice import engine_of
 from s3migrate.applying.fleet import Fleet
-from s3migrate.commands.common import emitter, json_errors, json_option, plan_argument, quiet_option, read_plan, say
+from s3migrate.commands.common import (
+    emitter,
+    json_errors,
+    json_option,
+    plan_argument,
+    quiet_option,
+    read_plan,
+    say,
+    stop_at_signals,
+)
 from s3migrate.console import output
 from s3migrate.console.json_lines import left_out
 from s3migrate.plan_url import PlanUrl
@@ -103,9 +112,7 @@ def apply_command(  # click passes one argument for each option
     settings = read_settings()
     output.detach(left_out)
     set_malloc_arenas()
-    stop = Stop()
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, stop.request)
+    stop = stop_at_signals(signal.SIGHUP)
     if one_of is not None:
         end_with_parent(one_of[1])
     plan, manifests = read_plan(plan_path)

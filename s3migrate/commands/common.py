@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -15,14 +16,16 @@ from s3migrate.console.json_lines import JsonLines, left_out
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import Settings
 from s3migrate.wiring import manifest_store
-from schema.errors import MigrationError, UsageError
+from schema.errors import LocalDiskError, MigrationError, UsageError
 from schema.files.manifest import ManifestStore
-from schema.formats.escape import one_line
+from schema.formats.durable_file import replace
+from schema.formats.escape import from_one_line, one_line
 from schema.plan import Plan
 
 if TYPE_CHECKING:
     from executor.ledger.ledger import Ledger
     from executor.ledger.values import Run
+    from executor.stop import Stop
     from s3migrate.views.run_view import HumanRun, JsonRun
 
 P = ParamSpec("P")
@@ -109,6 +112,32 @@ def chosen_run(ledger: Ledger, run_id: int | None) -> Run:
         if run.run_id == run_id:
             return run
     raise UsageError(f"the ledger has no run {run_id}; `s3migrate status --all` lists them")
+
+
+def spelled(key: str) -> str:
+    """The key that a person spelled as s3migrate shows it (see escape.one_line)."""
+    try:
+        return from_one_line(key)
+    except ValueError:
+        return key
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Make *data* the content of *path*. Raises LocalDiskError."""
+    try:
+        replace(path, data)
+    except OSError as error:
+        raise LocalDiskError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def stop_at_signals(*others: signal.Signals) -> Stop:
+    """A Stop that SIGINT, SIGTERM and *others* request."""
+    from executor.stop import Stop
+
+    stop = Stop()
+    for name in (signal.SIGINT, signal.SIGTERM, *others):
+        signal.signal(name, stop.request)
+    return stop
 
 
 def say(text: str) -> None:

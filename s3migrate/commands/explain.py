@@ -11,13 +11,13 @@ import click
 
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ChunkKind, ChunkState, Lane, Outcome
-from s3migrate.commands.common import PLAN_PLACE, json_errors, json_lines, json_option, read_plan
+from s3migrate.commands.common import PLAN_PLACE, json_errors, json_lines, json_option, read_plan, spelled
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.wiring import ledger_if_any
 from schema.errors import KeyUnknown, UsageError
 from schema.files.manifest import ManifestStore, read_entries
-from schema.formats.escape import from_one_line, one_line
+from schema.formats.escape import one_line
 from schema.plan import SOURCE_ACTIONS, Entry, Plan
 
 
@@ -31,10 +31,7 @@ def explain_command(key: str, plan_path: Path | PlanUrl | None, as_json: bool) -
 
     KEY is a complete source or destination key, spelled as s3migrate shows it (\\n, \\x1b... for control characters).
     """
-    try:
-        wanted = from_one_line(key)
-    except ValueError:
-        wanted = key
+    wanted = spelled(key)
     plan, manifests = read_plan(plan_path or _only_plan())
     ledger = ledger_if_any(read_settings())
     found = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from executor.ledger.database import ledger_url
@@ -25,11 +27,8 @@ def ledger_group() -> None:
 @json_errors
 def migrate() -> None:
     """Bring the ledger's schema up to date."""
-    ledger = open_ledger(read_settings(), migrate=False)
-    try:
+    with closing(open_ledger(read_settings(), migrate=False)) as ledger:
         applied = ledger.schema.migrate()
-    finally:
-        ledger.close()
     click.echo(f"Applied: {', '.join(map(str, applied))}." if applied else "Up to date.")
 
 
@@ -38,12 +37,9 @@ def migrate() -> None:
 @json_errors
 def check(run_id: int | None) -> None:
     """Recompute the audit chain and the digests of RUN (default: the latest); names every altered row."""
-    ledger = open_ledger(read_settings(), migrate=False)
-    try:
+    with closing(open_ledger(read_settings(), migrate=False)) as ledger:
         ledger.schema.check()
         complaints = ledger.checks.contradictions(chosen_run(ledger, run_id).run_id)
-    finally:
-        ledger.close()
     if complaints:
         raise LedgerSchemaError("the ledger was altered:\n" + "\n".join(complaints))
     click.echo("The audit chain and every digest are intact.")
@@ -60,11 +56,8 @@ def prune(run_id: int, as_json: bool) -> None:
     and later plans work as before. Failed attempts at objects that arrived later and the run's history are removed.
     """
     settings = read_settings()
-    ledger = open_ledger(settings)
-    try:
+    with closing(open_ledger(settings)) as ledger:
         pruned = ledger.pruning.prune(run_id, who=settings.who)
-    finally:
-        ledger.close()
     if as_json:
         json_lines().emit({"type": "pruned", "run_id": run_id, **pruned._asdict()})
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import PLAN_PLACE, json_errors, plan_argument, read_plan
+from s3migrate.commands.common import PLAN_PLACE, json_errors, plan_argument, read_plan, write_output
 from s3migrate.plan_url import PlanUrl
 from s3migrate.views.kubernetes import resources_patch
 from s3migrate.views.plan_text import batch_text, batches_text, method_text, plan_text
@@ -17,9 +17,8 @@ from s3migrate.views.review.changes import ROWS, changes_markdown, changes_text,
 from s3migrate.views.review.plan_json import gitlab_json, plan_json
 from s3migrate.views.review.plan_markdown import plan_markdown
 from s3migrate.views.review.verdict import draw_sample, objects_of
-from schema.errors import LocalDiskError, UsageError
+from schema.errors import UsageError
 from schema.files.manifest import ManifestStore, read_entries
-from schema.formats.durable_file import replace
 from schema.formats.escape import one_line
 from schema.formats.quantities import counted_text
 from schema.plan import TRANSFER_ACTIONS, Action, Entry, Plan
@@ -70,10 +69,7 @@ def show_command(  # click passes one argument for each option
         if output is None:
             click.echo(text)
             return
-        try:
-            replace(output, f"{text}\n".encode())
-        except OSError as error:
-            raise LocalDiskError(f"cannot write {output}: {error.strerror}") from error
+        write_output(output, f"{text}\n".encode())
 
 
 def _rendered(plan: LoadedPlan, path: Path | PlanUrl, before: LoadedPlan | None, *, form: str) -> str:

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import click
 
@@ -46,9 +47,8 @@ FAILURES_IN_JSON = 10_000
 def status_command(*, run_id: int | None, all_runs: bool, serve_at: str | None, watch: bool, as_json: bool) -> None:
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
     settings = read_settings()
-    ledger = open_ledger(settings, connections=1 if serve_at is None else POOLED)
     lines = json_lines() if as_json else None
-    try:
+    with closing(open_ledger(settings, connections=1 if serve_at is None else POOLED)) as ledger:
         if serve_at is not None:
             from s3migrate.watching.serving import serve  # imports a web server, needed here only
 
@@ -68,8 +68,6 @@ def status_command(*, run_id: int | None, all_runs: bool, serve_at: str | None, 
             if not watch or ended:
                 return
             time.sleep(WATCH_SECONDS)
-    finally:
-        ledger.close()
 
 
 def _list(ledger: Ledger, lines: JsonLines | None) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import click
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
 from executor.machine.processor import schedule_as_batch
 from executor.route import routes_of
-from executor.stop import Stop
 from executor.verify.listing import NOTES, Mismatch, MismatchKind
 from executor.verify.objects import Depth
 from executor.verify.open_hours import OpenHours
@@ -29,6 +28,7 @@ from s3migrate.commands.common import (
     quiet_option,
     read_plan,
     say,
+    stop_at_signals,
     waits_told,
 )
 from s3migrate.plan_url import PlanUrl
@@ -81,16 +81,13 @@ def verify_command(  # click passes one argument for each option
     live = follow_output(settings, silent=quiet or as_json)
     set_malloc_arenas()
     plan, manifests = read_plan(plan_path)
-    stop = Stop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop.request)
+    stop = stop_at_signals()
     budget = plan.limits.memory or default_budget()
     emit = emitter(as_json)
     expected = expected_of(plan, deep=level != Depth.LISTING, sample=sample)
-    ledger = open_ledger(settings, connections=POOLED)
-    calm_collector()
-    schedule_as_batch()
-    try:
+    with closing(open_ledger(settings, connections=POOLED)) as ledger:
+        calm_collector()
+        schedule_as_batch()
         run = ledger.runs.find(plan.plan_id)
         hours = OpenHours(calendar_of(plan, ledger, run), waits_told(emit), stop, "verify")
         with open_readers(plan, say, hours) as stores:
@@ -111,8 +108,6 @@ def verify_command(  # click passes one argument for each option
                 )
                 tallies = verification.run(_reporter(emit, report, many=len(plan.sections) > 1))
                 report.conclude(tallies)
-    finally:
-        ledger.close()
     return _conclude(tallies, level, emit)
 
 

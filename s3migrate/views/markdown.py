@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 from schema.formats.escape import markdown_code, shortened
+from schema.formats.quantities import count_text
 
 KEY_BYTES = 96
 TEXT_BYTES = 300
@@ -21,6 +23,13 @@ def code(text: str, most: int = KEY_BYTES) -> str:
 def cell(text: str) -> str:
     """*text* as a code span in a table."""
     return markdown_code(shortened(text, KEY_BYTES), in_table=True)
+
+
+def few(items: Sequence[str], most: int, command: str) -> Iterator[str]:
+    """The first *most* items of a list, and the *command* that shows the others."""
+    yield from items[:most]
+    if len(items) > most:
+        yield f"- and {count_text(len(items) - most)} more: `{command}`"
 
 
 def plain_or_code(value: object, most: int = TEXT_BYTES) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from schema.declaration import Side
 from schema.formats.escape import one_line
@@ -72,6 +72,26 @@ def extent(batches: Sequence[Batch]) -> str:
     return f"{counted_text(len(batches), 'batch')}, {counted_text(objects, 'object')}, {size_text(size)}"
 
 
+class StageSums(NamedTuple):
+    """What a stage of a plan adds up to."""
+
+    name: str
+    depends_on: Sequence[str]
+    batches: int
+    objects: int
+    bytes: int
+
+
+def stages_of(plan: Plan) -> list[StageSums]:
+    """The stages of *plan*, in order."""
+    sums = []
+    for stage in plan.stages:
+        those = [batch for batch in plan.batches if batch.stage == stage.id]
+        objects, size = sum(batch.objects for batch in those), sum(batch.bytes for batch in those)
+        sums.append(StageSums(stage.id, stage.depends_on, len(those), objects, size))
+    return sums
+
+
 def plan_text(plan: Plan) -> str:
     """The whole plan: sections with actions and losses, risks, stages, estimate."""
     lines = [f"{one_line(plan.name)} serial {plan.serial}  {plan.plan_id}"]
@@ -83,12 +103,10 @@ def plan_text(plan: Plan) -> str:
         lines += [f"  {risk.level:6} {one_line(risk.text)}" for risk in plan.risks]
     if plan.batches:
         lines.append("stages")
-        for stage in plan.stages:
-            batches = [b for b in plan.batches if b.stage == stage.id]
+        for stage in stages_of(plan):
             after = f" after {', '.join(stage.depends_on)}" if stage.depends_on else ""
-            objects, size = sum(b.objects for b in batches), sum(b.bytes for b in batches)
-            figures = f"{counted_text(len(batches), 'batch'):>12} {counted_text(objects, 'object'):>20}"
-            lines.append(f"  {stage.id:9} {figures} {size_text(size):>11}{after}")
+            figures = f"{counted_text(stage.batches, 'batch'):>12} {counted_text(stage.objects, 'object'):>20}"
+            lines.append(f"  {stage.name:9} {figures} {size_text(stage.bytes):>11}{after}")
         lines += _estimate_lines(plan)
     else:
         lines.append("nothing to do")

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from executor.ledger.values import Run, StageState
-from s3migrate.views.charts import Chart, Point, line_chart
+from executor.ledger.values import Run
+from s3migrate.views.charts import line_chart
 from s3migrate.views.page import render_page
+from s3migrate.views.run_charts import charts_of
 from s3migrate.views.run_view import figures
 from s3migrate.views.why import why_figures
 from s3migrate.views.worker_view import worker_figures, worker_lines
 from s3migrate.watching.needs import needs_of
 from s3migrate.watching.shares import Part, heat_map, parts_bar
-from s3migrate.watching.snapshot import RunSnapshot
+from s3migrate.watching.snapshot import STAGE_WORDS, RunSnapshot
 from schema.errors import WhichSide
-from schema.flow.samples import SIDES, FlowPoint
-from schema.formats.quantities import duration_text, rate_text
-from schema.limits import BANDWIDTH
+from schema.flow.samples import SIDES
+from schema.formats.quantities import duration_text
 
 FORMAT_VERSION = 1
 """The version of run.json."""
-_STAGES = {StageState.BLOCKED: "waits for the stages before it", StageState.OPEN: "open", StageState.PASSED: "done"}
 
 
 def runs_page(runs: Sequence[Run]) -> str:
@@ -46,11 +45,11 @@ def run_page(snapshot: RunSnapshot) -> str:
         why=snapshot.why,
         shares=parts_bar(_parts(snapshot)),
         parts=_parts(snapshot),
-        charts=list(_charts(snapshot)),
+        charts=_charts(snapshot),
         heat=heat_map(
             [(cell.done / cell.objects if cell.objects else 1.0, bool(cell.failed)) for cell in snapshot.cells]
         ),
-        stages=[(stage, _STAGES[stage.state]) for stage in snapshot.stages],
+        stages=[(stage, STAGE_WORDS[stage.state]) for stage in snapshot.stages],
         workers=[list(worker_lines(worker)) for worker in snapshot.workers],
         requests=[(side.value, kind.name, n) for side in SIDES for kind, n in snapshot.total.of(side).requests.items()],
         failed_by=snapshot.failed_by,
@@ -97,58 +96,10 @@ def _parts(snapshot: RunSnapshot) -> list[Part]:
     return [Part(activity.name.lower(), share) for activity, share in shares]
 
 
-def _charts(snapshot: RunSnapshot) -> Iterator[tuple[str, Markup]]:
-    """(title, SVG) of each chart; nothing until there is a history."""
-    history = snapshot.history
+def _charts(snapshot: RunSnapshot) -> list[tuple[str, Markup]]:
+    """(title, SVG) of each chart; none until there is a history."""
+    if len(snapshot.history) < 2:
+        return []
     limits = next((w.seen.limits.figures for w in reversed(snapshot.workers) if w.seen and w.seen.limits), {})
-    if len(history) < 2:
-        return
-
-    def chart(title: str, of: Callable[[FlowPoint], float], text: Callable[[float], str], *, limit: str = "") -> Chart:
-        moments = [point.begins.timestamp() for point in history]
-        points = [Point(at, of(point)) for at, point in zip(moments, history, strict=True)]
-        across = [Point(at, limits[limit]) for at in moments] if limit in limits else []
-        name = "".join(filter(str.isalpha, title))
-        return Chart(name, title, points, history[0].seconds, text, across, binary=text is rate_text)
-
-    for made in (
-        chart("Objects a second", _objects, _plain),
-        chart("Bytes a second", _bytes, rate_text, limit=BANDWIDTH.name),
-        chart("Threads", _threads, _plain),
-        chart("Requests a second, both ends", _requests_a_second, _plain),
-        chart("Throttled requests", _refused, _percent),
-    ):
-        yield made.title, Markup(line_chart(made))  # noqa: S704 - drawn and escaped there
-
-
-def _objects(point: FlowPoint) -> float:
-    return point.counts.objects / point.seconds
-
-
-def _bytes(point: FlowPoint) -> float:
-    return point.counts.bytes / point.seconds
-
-
-def _threads(point: FlowPoint) -> float:
-    return sum(point.counts.threads.values()) / point.seconds
-
-
-def _requests_a_second(point: FlowPoint) -> float:
-    return _total(point) / point.seconds
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _total(point: FlowPoint) -> int:
-    return sum(point.counts.of(side).total for side in SIDES)
-
-
-def _refused(point: FlowPoint) -> float:
-    total = _total(point)
-    return sum(point.counts.of(side).throttled for side in SIDES) / total if total else 0.0
+    charts = charts_of(snapshot.history, lambda name, _point: limits.get(name))
+    return [(chart.title, Markup(line_chart(chart))) for chart in charts]  # noqa: S704 - drawn and escaped there

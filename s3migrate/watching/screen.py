@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from executor.ledger.values import StageState
 from s3migrate.views.progress_rows import bar, drawn, row
 from s3migrate.views.run_view import Rate
 from s3migrate.views.worker_view import endpoint_words, worker_lines
 from s3migrate.watching.needs import needs_of
-from s3migrate.watching.snapshot import RunSnapshot
+from s3migrate.watching.snapshot import STAGE_WORDS, RunSnapshot
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, duration_text, rate_text, size_text
-from schema.process_view import EndpointView, Quality
+from schema.process_view import Quality, endpoints_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 WORKERS_SHOWN = 8
 TROUBLES_SHOWN = 5
 _COLOURS = {Quality.GOOD: "green", Quality.DEGRADED: "yellow", Quality.POOR: "red"}
-_STAGES = {StageState.BLOCKED: "waits for the stages before it", StageState.OPEN: "open", StageState.PASSED: "done"}
 
 
 def screen(snapshot: RunSnapshot, rate: Rate, troubles: Sequence[str], *, columns: int) -> list[str]:
@@ -82,14 +80,11 @@ def _stages(snapshot: RunSnapshot) -> Iterator[RenderableType]:
     for stage in snapshot.stages:
         failed = f", {count_text(stage.failed)} failed" if stage.failed else ""
         counts = f"{count_text(stage.done)} of {count_text(stage.objects)}"
-        table.add_row(f"  {one_line(stage.stage)}", counts, _STAGES[stage.state] + failed)
+        table.add_row(f"  {one_line(stage.stage)}", counts, STAGE_WORDS[stage.state] + failed)
     yield table
 
 
 def _endpoints(snapshot: RunSnapshot) -> Iterator[RenderableType]:
-    endpoints: dict[str, EndpointView] = {}
-    for worker in snapshot.workers:
-        for name, end in (worker.seen.endpoints if worker.seen else {}).items():
-            endpoints[name] = endpoints[name].with_other(end) if name in endpoints else end
-    for name, end in sorted(endpoints.items()):
+    views = [worker.seen for worker in snapshot.workers if worker.seen is not None]
+    for name, end in sorted(endpoints_of(views).items()):
         yield row(f"  {one_line(name)}: {endpoint_words(end)}", _COLOURS[end.quality])

@@ -15,6 +15,7 @@ from executor.ledger.values import (
     Run,
     Scaling,
     StageProgress,
+    StageState,
     WorkerSeen,
 )
 from s3migrate.views.why import Why, why_of
@@ -26,6 +27,11 @@ POINTS = 120
 """Most points of a chart."""
 CELLS = 240
 FAILURES_SHOWN = 20
+STAGE_WORDS = {
+    StageState.BLOCKED: "waits for the stages before it",
+    StageState.OPEN: "open",
+    StageState.PASSED: "done",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +18,6 @@ import click
 from executor.ledger.values import Run
 from executor.machine.memory import calm_collector, default_budget, set_malloc_arenas
 from executor.route import routes_of
-from executor.stop import Stop
 from executor.verify.certify import UNDONE, WRONG, Certification, require_ended
 from executor.verify.open_hours import OpenHours
 from executor.verify.run import Looked
@@ -33,6 +31,7 @@ from s3migrate.commands.common import (
     plan_of_run,
     quiet_option,
     say,
+    stop_at_signals,
     waits_told,
 )
 from s3migrate.plan_url import PlanUrl
@@ -97,12 +96,9 @@ def certify_command(
     settings = read_settings()
     live = follow_output(settings, silent=quiet or as_json)
     set_malloc_arenas()
-    stop = Stop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop.request)
-    ledger = open_ledger(settings)
-    calm_collector()
-    try:
+    stop = stop_at_signals()
+    with closing(open_ledger(settings)) as ledger:
+        calm_collector()
         run = chosen_run(ledger, run_id)
         plan, manifests = plan_of_run(run, plan_path)
         require_ended(ledger, run)
@@ -135,8 +131,6 @@ def certify_command(
                 )
                 for section in plan.sections
             ]
-    finally:
-        ledger.close()
     return _conclude(path, written, emitter(as_json))
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import json_errors, json_lines, json_option
-from schema.errors import KeyUnknown, LocalDiskError, UsageError
+from s3migrate.commands.common import json_errors, json_lines, json_option, spelled, write_output
+from schema.errors import KeyUnknown, UsageError
 from schema.files.certificate import leaf_of
 from schema.files.certificate_files import inclusions, read_note, trees_of
-from schema.formats.durable_file import replace
-from schema.formats.escape import from_one_line, one_line
+from schema.formats.escape import one_line
 
 
 @click.command("prove", short_help="Prove that a certificate includes a key.")
@@ -32,10 +31,7 @@ def prove_command(*, key: str, certificate: Path | None, output: Path | None, as
     To check the proof one needs the checkpoint and nothing else of the certificate. Neither network nor ledger is
     used. A key with several versions has one proof for each.
     """
-    try:
-        wanted = from_one_line(key)
-    except ValueError:
-        wanted = key
+    wanted = spelled(key)
     proofs = []
     for tree in trees_of(certificate or _only_certificate()):
         note = read_note(tree)
@@ -49,10 +45,7 @@ def prove_command(*, key: str, certificate: Path | None, output: Path | None, as
         raise UsageError(f"{one_line(key)} has {len(proofs)} proofs; leave out -o to print them one after the other")
     for found, text in proofs:
         if output is not None:
-            try:
-                replace(output, text.encode())
-            except OSError as error:
-                raise LocalDiskError(f"the proof {output} cannot be written: {error.strerror}") from error
+            write_output(output, text.encode())
         if as_json:
             leaf, path = leaf_of(found.leaf)._asdict(), [node.hex() for node in found.path]
             json_lines().emit({"type": "proof", "leaf": leaf, "index": found.place, "path": path})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import click
 
-from s3migrate.commands.common import PLAN_PLACE, chosen_run, json_errors, plan_of_run
+from s3migrate.commands.common import PLAN_PLACE, chosen_run, json_errors, plan_of_run, write_output
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.report.facts import RunReport, report_of
@@ -17,8 +18,7 @@ from s3migrate.views.report.json import report_json
 from s3migrate.views.report.markdown import report_markdown
 from s3migrate.views.report.objects import Objects, Shape
 from s3migrate.wiring import open_ledger
-from schema.errors import LocalDiskError, UsageError
-from schema.formats.durable_file import replace
+from schema.errors import UsageError
 from schema.formats.quantities import counted_text
 
 FORMS: dict[str, Callable[[RunReport], str]] = {
@@ -56,28 +56,19 @@ def report_command(
     form = FORMS.get(".md" if output is None else output.suffix)
     if form is None:
         raise UsageError(f"-o {output}: the name must end in one of {', '.join(FORMS)}")
-    ledger = open_ledger(read_settings())
-    try:
+    with closing(open_ledger(read_settings())) as ledger:
         report = report_of(ledger, chosen_run(ledger, run_id).run_id)
-    finally:
-        ledger.close()
     text = form(report)
     if output is None:
         click.echo(text, nl=False)
         return
-    try:
-        replace(output, text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise LocalDiskError(f"the report {output} cannot be written: {error.strerror}") from error
+    write_output(output, text.encode("utf-8", "backslashreplace"))
     click.echo(f"{output}: {report.verdict.sentence}", err=True)
 
 
 def _write_objects(run_id: int | None, path: Path, shape: Shape, *, plan_path: Path | PlanUrl | None) -> None:
-    ledger = open_ledger(read_settings())
-    try:
+    with closing(open_ledger(read_settings())) as ledger:
         run = chosen_run(ledger, run_id)
         plan, manifests = plan_of_run(run, plan_path)
         count = Objects(plan, manifests, ledger, run.run_id).write(path, shape)
-    finally:
-        ledger.close()
     click.echo(f"{path}: {counted_text(count, 'object')}", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from executor.copy.upload import sweep_uploads
@@ -25,14 +27,11 @@ def cleanup_command(run_or_plan: str | None, as_json: bool) -> None:
     Uploads of others are never touched. A later `apply` can no longer resume these objects and starts them again.
     """
     wanted = None if run_or_plan is None or run_or_plan.isdecimal() else read_plan(PLAN_PLACE(run_or_plan))[0].plan_id
-    ledger = open_ledger(read_settings())
-    try:
+    with closing(open_ledger(read_settings())) as ledger:
         run = _chosen(ledger, run_or_plan, wanted)
         plan = ledger.runs.plan_of(run.run_id)
         stores = open_sections(((s.id, s.source, s.destination) for s in plan.sections), timeouts=plan.timeouts)
         swept = sweep_uploads(plan, ledger, run.run_id, destinations={name: pair[1] for name, pair in stores.items()})
-    finally:
-        ledger.close()
     for key, upload_id in swept:
         if as_json:
             json_lines().emit({"type": "aborted", "key": key, "upload_id": upload_id})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import closing
 
 import click
 
@@ -33,13 +34,10 @@ until NAME=plan restores the plan's value. NAME=none lifts the limit; {CLOSED}=n
 def limit_command(run_id: int, settings: tuple[str, ...], as_json: bool) -> None:
     """See _LIMIT_HELP."""
     wanted = dict(map(limit_of, settings))
-    ledger = open_ledger(read_settings())
-    try:
+    with closing(open_ledger(read_settings())) as ledger:
         run = chosen_run(ledger, run_id)
         for name, figure in wanted.items():
             ledger.runs.set_limit(run.run_id, name, figure)
-    finally:
-        ledger.close()
     if as_json:
         json_lines().emit({"type": "limit", "run_id": run_id, "limits": wanted})
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from executor.ledger.values import ENDED
@@ -22,15 +24,12 @@ def pause_command(run_id: int, as_json: bool) -> None:
     Until `s3migrate resume RUN`, apply exits 75 at once and autoscalers see that no worker is wanted.
     """
     settings = read_settings()
-    ledger = open_ledger(settings)
-    try:
+    with closing(open_ledger(settings)) as ledger:
         run = chosen_run(ledger, run_id)
         if run.state in ENDED:
             raise UsageError(f"run {run_id} is {run.state.name.lower()}: there is nothing to pause")
         paused = ledger.runs.pause(run_id, who=settings.who)
         pause = ledger.runs.paused_by(run_id)
-    finally:
-        ledger.close()
     if pause is None:
         raise UsageError(f"run {run_id} has just ended or been resumed; `s3migrate status` shows which")
     if as_json:

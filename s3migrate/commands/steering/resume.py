@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from executor.ledger.values import ENDED
@@ -17,12 +19,9 @@ from s3migrate.wiring import open_ledger
 def resume_command(run_id: int, as_json: bool) -> None:
     """Undo `pause`: processes may take part in RUN again. Starts none; that is for apply."""
     settings = read_settings()
-    ledger = open_ledger(settings)
-    try:
+    with closing(open_ledger(settings)) as ledger:
         run = chosen_run(ledger, run_id)
         resumed = ledger.runs.resume(run_id, who=settings.who)
-    finally:
-        ledger.close()
     if as_json:
         json_lines().emit({"type": "resume", "run_id": run_id, "changed": resumed})
     elif resumed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from s3migrate.commands.common import chosen_run, json_errors, json_lines, json_option
@@ -16,12 +18,9 @@ from schema.formats.quantities import counted_text
 @json_errors
 def retry_command(run_id: int | None, as_json: bool) -> None:
     """Make the failed objects of RUN (default: the latest) ready again; then apply its plan."""
-    ledger = open_ledger(read_settings())
-    try:
+    with closing(open_ledger(read_settings())) as ledger:
         run = chosen_run(ledger, run_id)
         chunks = ledger.runs.retry(run.run_id)
-    finally:
-        ledger.close()
     if as_json:
         json_lines().emit({"type": "retry", "run_id": run.run_id, "chunks": chunks})
     else:

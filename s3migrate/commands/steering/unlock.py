@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from s3migrate.commands.common import json_errors
@@ -14,9 +16,6 @@ from s3migrate.wiring import open_ledger
 @json_errors
 def unlock_command(lock_id: str) -> None:
     """Take the destination lock LOCK_ID from its run: its processes are fenced off, what they did is kept."""
-    ledger = open_ledger(read_settings())
-    try:
+    with closing(open_ledger(read_settings())) as ledger:
         ledger.locks.unlock(lock_id)
-    finally:
-        ledger.close()
     click.echo(f"Lock {lock_id} is released; the run's processes can claim no more work.")

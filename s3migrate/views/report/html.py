@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from executor.flow.limits import limits_at
 from executor.ledger.values import FailureReason, ProcessRecord, RunState
 from s3migrate.views.charts import line_chart, share_bar
 from s3migrate.views.page import render_page
-from s3migrate.views.report.curves import charts_of
 from s3migrate.views.report.facts import Foretold, RunReport, Unit
+from s3migrate.views.run_charts import charts_of
 from s3migrate.views.why import ACTIVITY_WORDS
 from schema.exit_codes import ExitCode
+from schema.flow.samples import FlowPoint
 from schema.formats.quantities import count_text, duration_text, rate_text, size_text
 from schema.limits import LIMITS
 
@@ -55,12 +58,17 @@ def report_html(report: RunReport) -> str:
         tiles=tiles_of(report),
         next_steps=next_steps(report),
         equations=[equation for equation in (report.source_keys, report.deletes) if equation is not None],
-        charts=charts_of(report),
+        charts=charts_of(report.history, partial(_limit_at, report)),
         shares=shares_of(report),
         limits_set=limits_text(report),
         most=MOST_REASONS,
         **_FUNCTIONS,
     )
+
+
+def _limit_at(report: RunReport, name: str, point: FlowPoint) -> float | None:
+    """By plan and calendar; a limit that was set during the run counts for all of it."""
+    return limits_at(report.plan.limits, point.begins, report.limits_set).figures.get(name)
 
 
 def verdict_word(report: RunReport) -> str:

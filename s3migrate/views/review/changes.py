@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.difference import Change, Field, ObjectChange, PlanDifference, difference_of, object_changes
-from s3migrate.views.markdown import TEXT_BYTES, code, plain_or_code
+from s3migrate.views.markdown import TEXT_BYTES, code, few, plain_or_code
 from schema.errors import MigrationError
 from schema.files.manifest import ManifestStore
 from schema.formats.escape import one_line, shortened
@@ -142,7 +142,7 @@ def changes_markdown(changes: PlanChanges) -> Iterator[str]:
         f"- {plain_or_code(total.section)} {plain_or_code(total.action)}: {_tally(total.old)} → {_tally(total.new)}"
         for total in difference.totals
     ]
-    yield from _few(rows)
+    yield from few(rows, ROWS, "s3migrate diff")
     yield f"- {_batches(difference)}"
     yield f"- {_objects(changes)}"
     if changes.unread is not None:
@@ -153,13 +153,7 @@ def changes_markdown(changes: PlanChanges) -> Iterator[str]:
 
 def _field_rows(title: str, fields: Sequence[Field]) -> Iterator[str]:
     rows = [f"- {title}: {code(each.path)} {code(_value(each.old))} → {code(_value(each.new))}" for each in fields]
-    yield from _few(rows)
-
-
-def _few(rows: Sequence[str]) -> Iterator[str]:
-    yield from rows[:ROWS]
-    if len(rows) > ROWS:
-        yield f"- and {count_text(len(rows) - ROWS)} more: `s3migrate diff`"
+    yield from few(rows, ROWS, "s3migrate diff")
 
 
 def _value(value: Any) -> str:

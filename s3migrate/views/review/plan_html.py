@@ -10,11 +10,11 @@ from markupsafe import escape
 
 from s3migrate.plan_url import PlanUrl
 from s3migrate.views.page import render_page
+from s3migrate.views.plan_text import stages_of
 from s3migrate.views.review.costs import answers_of
-from s3migrate.views.review.verdict import Sample, Verdict, apply_command, concerns_of, verdict_of
+from s3migrate.views.review.verdict import Sample, Verdict, apply_command, concerns_of, shares_of, verdict_of
 from schema.formats.quantities import count_text, counted_text, size_text
-from schema.plan import Plan, Share
-from schema.tiers import TIERS
+from schema.plan import Plan
 
 MOST = 200
 """Most rows of pairs, of risks and of losses."""
@@ -50,11 +50,11 @@ def plan_html(plan: Plan, path: Path | PlanUrl, sample: Sample, *, changes: Sequ
         command=apply_command(plan, path),
         changes=None if changes is None else [escape(line) for line in changes],
         places=list(_places(plan)),
-        shares=list(_shares(plan)),
+        shares=() if overview is None else shares_of(overview),
         largest=() if overview is None else overview.largest,
         sample=sample,
         losses=losses[:MOST],
-        stages=list(_stages(plan)),
+        stages=stages_of(plan),
         numeric=NUMERIC,
         most=MOST,
         most_batches=MOST_BATCHES,
@@ -85,24 +85,3 @@ def _places(plan: Plan) -> Iterator[dict[str, Any]]:
         name = f"{place.section}: {place.prefix}" if len(plan.sections) > 1 else place.prefix
         shown = "all other prefixes" if place is overview.places_left else name or "everything"
         yield {**place._asdict(), "name": shown, "permille": place.objects * 1000 // total}
-
-
-def _shares(plan: Plan) -> Iterator[tuple[str, Sequence[Share]]]:
-    overview = plan.overview
-    if overview is None:
-        return
-    ranges = {tier.name: f"up to {size_text(tier.high)}" for tier in TIERS}
-    yield "size", [Share(ranges.get(share.name, share.name), *share[1:]) for share in overview.sizes]
-    yield "modified in", overview.years
-    yield "class", overview.storage_classes
-
-
-def _stages(plan: Plan) -> Iterator[dict[str, Any]]:
-    for stage in plan.stages:
-        those = [batch for batch in plan.batches if batch.stage == stage.id]
-        yield {
-            "name": stage.id,
-            "batches": len(those),
-            "objects": sum(batch.objects for batch in those),
-            "bytes": sum(batch.bytes for batch in those),
-        }

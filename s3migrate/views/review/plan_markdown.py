@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s3migrate.plan_url import PlanUrl
-from s3migrate.views.markdown import TEXT_BYTES, cell, code, plain_or_code
-from s3migrate.views.plan_text import by_method, extent, side_text
+from s3migrate.views.markdown import TEXT_BYTES, cell, code, few, plain_or_code
+from s3migrate.views.plan_text import by_method, extent, side_text, stages_of
 from s3migrate.views.review.costs import answers_of
 from s3migrate.views.review.verdict import (
     Concern,
@@ -21,13 +21,13 @@ from s3migrate.views.review.verdict import (
     Verdict,
     apply_command,
     concerns_of,
+    shares_of,
     verdict_of,
     verdict_words,
 )
 from schema.formats.escape import markdown_code, one_line
 from schema.formats.quantities import count_text, counted_text, size_text
-from schema.plan import Action, Place, Plan, Share, Tally
-from schema.tiers import TIERS
+from schema.plan import Action, Place, Plan, Tally
 
 LIMIT = 15_900
 """Bytes. GitHub accepts 65,536 characters, Bitbucket 32,768; nobody reads more than this."""
@@ -176,10 +176,7 @@ def _figures(place: Place) -> str:
 def _what(plan: Plan) -> Iterator[str]:
     if plan.overview is None:
         return
-    ranges = {tier.name: f"up to {size_text(tier.high)}" for tier in TIERS}
-    sizes = [Share(ranges.get(share.name, share.name), *share[1:]) for share in plan.overview.sizes]
-    rows = (("size", sizes), ("modified in", plan.overview.years), ("class", plan.overview.storage_classes))
-    for title, shares in rows:
+    for title, shares in shares_of(plan.overview):
         yield from (f"| {title} | objects | bytes |", "|---|--:|--:|")
         yield from (
             f"| {plain_or_code(each.name)} | {count_text(each.objects)} | {size_text(each.bytes)} |" for each in shares
@@ -204,14 +201,7 @@ def _methods(plan: Plan) -> Iterator[str]:
         for section in plan.sections
         for method, why in section.methods.items()
     ]
-    yield from _few(rows)
-
-
-def _few(rows: Sequence[str], most: int = BUCKETS) -> Iterator[str]:
-    """The first *most* rows, and how many more there are."""
-    yield from rows[:most]
-    if len(rows) > most:
-        yield f"- and {count_text(len(rows) - most)} more: `s3migrate show`"
+    yield from few(rows, BUCKETS, "s3migrate show")
 
 
 def _risks(plan: Plan) -> Iterator[str]:
@@ -221,7 +211,8 @@ def _risks(plan: Plan) -> Iterator[str]:
         for section in plan.sections
         for loss in section.losses
     ]
-    yield from _few([*losses, *(f"- risk **{risk.level}**: {code(risk.text, TEXT_BYTES)}" for risk in plan.risks)], 16)
+    risks = [f"- risk **{risk.level}**: {code(risk.text, TEXT_BYTES)}" for risk in plan.risks]
+    yield from few([*losses, *risks], 16, "s3migrate show")
 
 
 def _pairs(plan: Plan) -> Iterator[str]:
@@ -242,10 +233,9 @@ def _pairs(plan: Plan) -> Iterator[str]:
 
 def _batches(plan: Plan) -> Iterator[str]:
     yield from ("| stage | batches | objects | bytes |", "|---|--:|--:|--:|")
-    for stage in plan.stages:
-        those = [batch for batch in plan.batches if batch.stage == stage.id]
-        objects, size = sum(batch.objects for batch in those), sum(batch.bytes for batch in those)
-        yield f"| {plain_or_code(stage.id)} | {len(those)} | {count_text(objects)} | {size_text(size)} |"
+    for stage in stages_of(plan):
+        sums = f"{stage.batches} | {count_text(stage.objects)} | {size_text(stage.bytes)}"
+        yield f"| {plain_or_code(stage.name)} | {sums} |"
     yield from ("", "| batch | section | stage | method | objects | bytes |", "|---|---|---|---|--:|--:|")
     for batch in plan.batches[:BATCHES]:
         names = " | ".join(map(plain_or_code, (batch.id, batch.section, batch.stage, batch.method or "delete")))

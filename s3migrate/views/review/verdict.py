@@ -16,8 +16,9 @@ from schema.errors import GuardExceeded, MigrationError, StoreError
 from schema.files.manifest import ManifestStore, read_lines
 from schema.files.manifest_lines import decode
 from schema.files.plan_checks import check_guards
-from schema.formats.quantities import count_text, counted_text
-from schema.plan import Action, Entry, Level, Plan, Tally
+from schema.formats.quantities import count_text, counted_text, size_text
+from schema.plan import Action, Entry, Level, Overview, Plan, Share, Tally
+from schema.tiers import TIERS
 
 SAMPLE = 20
 NOT_MIGRATED = (Action.CONFLICT, Action.UNSUPPORTED)
@@ -118,6 +119,13 @@ def verdict_of(plan: Plan) -> Verdict:
 def objects_of(plan: Plan, action: Action) -> int:
     """How many objects have this action, in all sections."""
     return sum(section.summary.get(action, Tally()).objects for section in plan.sections)
+
+
+def shares_of(overview: Overview) -> list[tuple[str, Sequence[Share]]]:
+    """How the objects are distributed: by size, year and storage class."""
+    ranges = {tier.name: f"up to {size_text(tier.high)}" for tier in TIERS}
+    sizes = [Share(ranges.get(share.name, share.name), *share[1:]) for share in overview.sizes]
+    return [("size", sizes), ("modified in", overview.years), ("class", overview.storage_classes)]
 
 
 def verdict_words(verdict: Verdict) -> list[str]:
