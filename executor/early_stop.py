@@ -80,4 +80,4 @@ class AllRefused(AccessRefused):
     """Object after object is refused: permissions, not objects, are wrong."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message + ". Nothing is lost: mend the permissions and apply again.")
+        super().__init__(message + ". Nothing is lost: correct the permissions and apply again.")

@@ -59,7 +59,7 @@ class Events(Protocol):
 def tell_calendar(events: Events, before: RunLimits, now: RunLimits, *, who: str = "the run") -> None:
     """Tell that the calendar that *who* heeds has closed, or opened again."""
     if before.closed_until is None and now.closed_until is not None:
-        text = f"it is {closed_text(now.closed_until)}; {who} goes on by itself when it opens"
+        text = f"it is {closed_text(now.closed_until)}; {who} continues when it opens"
         events.waiting(CALENDAR, RunClosed(text))
     elif before.closed_until is not None and now.closed_until is None:
         events.waiting(CALENDAR, None)

@@ -17,7 +17,7 @@ class Stop:
         self._abandoned = threading.Event()
 
     def request(self, *_signal: object) -> None:
-        """Ask to stop; a second time: let go. Usable as a signal handler."""
+        """Ask to drain; the second time: to abandon. Usable as a signal handler."""
         self._requests += 1
 
     def propagate(self) -> None:

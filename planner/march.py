@@ -46,7 +46,7 @@ class AscendingMemory:
         self._next = next(completions, None)
 
     def at(self, key: str) -> tuple[tuple[str, str], ...]:
-        """The (source ETag, destination ETag) pairs completed for the destination *key*; () when there are none.
+        """The (source ETag, destination ETag) pairs completed for the destination *key*; () if there are none.
 
         Raises ListingRefused when the ledger's rows do not ascend.
         """

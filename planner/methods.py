@@ -50,7 +50,7 @@ def choose_method(declaration: Declaration, pair: Pair, may_read: Callable[[], s
         return MethodChoice(Method.STREAM, "policy.transfer is stream")
     obstacle = _obstacle(pair) or may_read()
     if not obstacle:
-        why = f"both sides are at {endpoint_of(pair.destination)}, which copies by itself"
+        why = f"both sides are at {endpoint_of(pair.destination)}, which copies on its own"
         return MethodChoice(Method.SERVER_COPY, why, insisted=_insists(declaration))
     return _streamed(declaration, pair, obstacle)
 

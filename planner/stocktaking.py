@@ -26,7 +26,7 @@ class Stocktaker:
 
     The digest is over blocks of 512 entries, of each its columns (keys, sizes, ETags, times, classes, versions, flags)
     with their lengths: two listings have one digest exactly when they say the same. Which checksums objects carry is
-    left out: no decision rests on it, and an inventory tells it otherwise than a listing does.
+    left out: no decision depends on it, and an inventory states it differently than a listing does.
     """
 
     def __init__(self, source: ListingSource, prefix: str, on_block: Callable[[int], None] | None = None) -> None:

@@ -180,7 +180,7 @@ class RunPaused(Stopped):
 
 
 class RunClosed(Stopped):
-    """The run's calendar lets nothing run now; it goes on by itself when the calendar opens."""
+    """The run's calendar is closed now; the run continues when it opens."""
 
 
 class RunUnfinished(MigrationError):

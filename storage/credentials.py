@@ -1,6 +1,6 @@
 """From the declaration's reference to credentials to a current access key, secret and session token.
 
-A reference is one of `{profile: NAME}`, `{env: PREFIX}` (PREFIX_AWS_ACCESS_KEY_ID and its kin),
+A reference is one of `{profile: NAME}`, `{env: PREFIX}` (PREFIX_AWS_ACCESS_KEY_ID and so on),
 `{role_arn: ..., external_id: ..., source: {...}}`, `{anonymous: true}`, or `{}` for botocore's own chain.
 The environment is read here (and in s3migrate/settings.py) and nowhere else.
 """

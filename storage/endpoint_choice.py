@@ -34,7 +34,7 @@ LISTED = 50
 NEARLY_BEST = 1.25
 """Within this factor of the best, the order of the declaration decides."""
 STILL_GOOD = 1.6
-"""Within this factor of the best, the endpoint of the plan before stays."""
+"""Within this factor of the best, the previous plan's endpoint is kept."""
 LEAST_SECONDS = 0.002
 """Differences below two milliseconds are noise."""
 
@@ -98,7 +98,7 @@ def _head_seconds(store: ObjectStore, clock: Callable[[], float]) -> float:
 
 
 def choose(probes: Sequence[CandidateProbe], before: str | None = None) -> str:
-    """The URL to use. *probes* in the declaration's order; *before*: the plan before chose it.
+    """The URL to use. *probes* in the declaration's order; *before*: the previous plan's choice.
 
     An endpoint nearly as good as the best is good enough: the one chosen before, else the first declared. Raises the
     first one's StoreError when none can be reached.

@@ -25,14 +25,14 @@ MEASURED: Final = 48
 LEAST_SECONDS: Final = 1.0
 """Of a judgement: less says little, however many transfers there were."""
 BETTER: Final = 1.25
-"""An endpoint must be so many times as quick as the one in use to take its place."""
+"""An endpoint must be this many times as fast as the one in use to replace it."""
 AGAIN_SECONDS: Final = 300.0
-"""Between two trials of an endpoint; doubled with each that was in vain, up to an hour."""
+"""Between two trials of an endpoint; doubled after each that did not help, up to an hour."""
 SLOWER_SECONDS: Final = 30.0
 """The same where the endpoint in use has become slower than it was when it was chosen."""
 MOST_SECONDS: Final = 3600.0
 REQUEST_BYTES: Final = 512 * 1024
-"""A request counts as so many bytes, since small ones take time as well."""
+"""A request counts as this many bytes, since small ones take time as well."""
 TRANSFERS: Final = frozenset({"GetObject", "PutObject", "UploadPart"})
 
 

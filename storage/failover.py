@@ -36,7 +36,7 @@ class Failover:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*note* is told of each move."""
+        """*note* is called with a message at each move."""
         self.store: Movable | None = None
         self._inner = inner
         self._ways = side.endpoint_candidates

@@ -231,7 +231,7 @@ class ObjectStore(Protocol):
     def put(self, key: str, body: Body, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
         """One PUT. *headers* are sent and signed as given (metadata, Content-MD5, x-amz-checksum-*...).
 
-        Raises DestinationChanged on 412 (and 404 under if_match), DigestMismatch on BadDigest and its kin.
+        Raises DestinationChanged on 412 (and 404 under if_match), DigestMismatch on BadDigest and similar codes.
         """
 
     def create_upload(self, key: str, headers: HeaderList) -> str:

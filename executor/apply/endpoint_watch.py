@@ -123,7 +123,7 @@ class EndpointWatch:
         if url is not None:
             self._at[name] = url
         if first or url is not None:
-            text = f"{name} does not answer as it should; the run goes on by itself when it does"
+            text = f"{name} does not answer as it should; the run continues when it does"
             if url is not None:
                 text = f"{name} does not answer as it should; the run moves on to {url}"
             self._events.waiting(f"endpoint {name}", ConnectionFailed(text))

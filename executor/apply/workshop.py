@@ -111,7 +111,7 @@ class Workshop:
             self.history.kept()
 
     def state(self) -> ProcessState:
-        """How it stands; called by whoever looks through the window, in a thread of theirs."""
+        """The process's state now. Called by the window's readers, from their own threads."""
         budget = self.buffers.budget
         return ProcessState(
             view=self.seen(self.given.clock(), self._limits),

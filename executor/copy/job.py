@@ -136,7 +136,7 @@ class Job:
     copy_refused: StoreError | None = None
     """Why the endpoint does not make the copy, so that the bytes are streamed."""
     read_as: bytes | None = None
-    """The MD5 of its bytes when they did not fit its ETag, which looks like one. Read so twice, the ETag is none."""
+    """The MD5 of its bytes, if its ETag looks like another. Read twice, it shows that the ETag is none."""
     landed: Landed | None = None
     """Called before a write without a precondition is repeated."""
 

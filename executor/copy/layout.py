@@ -67,7 +67,7 @@ def cut_parts(job: Job, *, each: bool = False) -> list[PartRange]:
 
 
 def _can_be_kept(route: Route, entry: Entry) -> bool:
-    """False: the source does not state the cuts, or the destination takes no uploads of so many or so small parts."""
+    """False: the source does not state the cuts, or the destination does not accept parts so many or so small."""
     count = _count(entry.etag)
     too_small = entry.size < (count - 1) * MIN_PART
     return not (route.source_facts.denies(_READS) or count > route.destination_facts.most_parts or too_small)

@@ -96,7 +96,7 @@ class AdaptiveRate:
         self._first = None
 
     def bears_with(self, throttled: int, ended: int) -> bool:
-        """Whether so many refusals of *ended* requests are known to come by chance, whatever the pace."""
+        """Whether that many refusals among *ended* requests are known to happen by chance, at any pace."""
         return self._tolerated > THROTTLED_SHARE and throttled <= self._tolerated * ended
 
     def _learn(self, seen: _Answers, now: float) -> None:

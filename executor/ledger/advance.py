@@ -44,7 +44,7 @@ class StageStatus(NamedTuple):
     let_through: bool = False
     """Nothing but faults of single objects keeps it from its gate."""
     last: bool = False
-    """It waits for every object, whoever is at fault."""
+    """It waits for every object, whatever has failed."""
 
 
 @dataclass(slots=True)

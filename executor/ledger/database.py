@@ -83,7 +83,7 @@ def ledger_url(url: str) -> URL:
 
 
 def plain_keywords(url: str) -> dict[str, str] | None:
-    """What psycopg2 is told of *url*, as SQLAlchemy would tell it; None where only SQLAlchemy can say."""
+    """The arguments of psycopg2.connect for *url*, as SQLAlchemy makes them; None where only SQLAlchemy can tell."""
     found = PLAIN_URL.fullmatch(url)
     if found is None:
         return None
@@ -104,7 +104,7 @@ def translated(error: psycopg2.Error, password: str | None = None) -> LedgerErro
     if code in SCHEMA_CODES:
         return LedgerSchemaError(f"the ledger lacks something this build needs ({said}); run: s3migrate ledger migrate")
     if code == "53100" or (code is None and "No space left on device" in said):
-        return LedgerUnavailable(f"the ledger's disk is full ({said}); free some space: a run goes on by itself then")
+        return LedgerUnavailable(f"the ledger's disk is full ({said}); free some space: a run then continues")
     if code is not None:
         passing = code in PASSING_CODES or code[:2] in PASSING_CLASSES
         return LedgerUnavailable(f"the ledger cannot serve now: {said}") if passing else None
@@ -115,9 +115,9 @@ def translated(error: psycopg2.Error, password: str | None = None) -> LedgerErro
 
 
 def database_at(url: str, *, connections: int, missed: Callable[[], None] | None) -> Database:
-    """The database at *url*, of which so many connections stay open. *missed* is called on LedgerUnavailable.
+    """The database at *url*, with that many connections kept open. *missed* is called on LedgerUnavailable.
 
-    Raises UsageError when it is no URL of a PostgreSQL.
+    Raises UsageError when *url* is not a PostgreSQL URL.
     """
     keywords = plain_keywords(url) if connections == 1 else None
     if keywords is not None:

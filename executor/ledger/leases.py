@@ -122,7 +122,7 @@ def reap(transaction: Transaction, run_id: int) -> int:
     """Make chunks ready whose lease has run out or belongs to an older epoch; returns the number of chunks.
 
     Rows that a flush is just writing to are left for the next time: it holds them and waits for the run's row,
-    so whoever holds the run's row must not wait for them.
+    so a transaction that holds the run's row must not wait for them.
     """
     return transaction.run(
         f"""

@@ -289,7 +289,7 @@ class Reports:
         ]
 
     def cells(self, run_id: int, cells: int) -> list[CellProgress]:
-        """The run's batches in the plan's order, put together into at most so many cells."""
+        """The run's batches in the plan's order, combined into at most *cells* cells."""
         with self._database.transaction() as transaction:
             rows = transaction.rows(CELLS, run_id=run_id, cells=cells)
         return [CellProgress(int(row.objects), int(row.done), int(row.failed)) for row in rows]

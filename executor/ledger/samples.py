@@ -100,7 +100,7 @@ class Samples:
         return [_sample(row) for row in rows]
 
     def last_completion(self, run_id: int) -> datetime | None:
-        """The end of the last sample in which an object came to its end; None: there is none."""
+        """The end of the last sample in which an object was finished; None: there is no such sample."""
         with self._database.transaction() as transaction:
             found: datetime | None = transaction.value(
                 "SELECT max(at) FROM ledger.flow_sample WHERE run_id = :run_id AND objects > 0", run_id=run_id

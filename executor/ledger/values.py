@@ -343,7 +343,7 @@ class FailedObject(NamedTuple):
 
 
 class Blamed(NamedTuple):
-    """Failed objects whose fault would hit others as well; every failed object, where each is at fault by itself."""
+    """Failed objects whose fault would hit others as well; if there are none, all failed objects."""
 
     first: Sequence[FailedObject] = ()
     """Some of them, by batch and line."""
@@ -432,7 +432,7 @@ class StageAccount(NamedTuple):
 
     @property
     def left(self) -> int:
-        """Objects that have not come to an end."""
+        """Objects that are not finished."""
         return self.objects - sum(self.by_outcome.values()) - self.failed
 
 

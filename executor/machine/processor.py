@@ -105,7 +105,7 @@ def usable_cores(root: Path = Path("/"), cores: int | None = None) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """In cores: '150000 100000' is one and a half; 'max ...' and -1 are none."""
+    """In cores: '150000 100000' means one and a half; 'max ...' and -1 mean no quota."""
     for group in groups(root, "cpu"):
         names = ("cpu.max",) if group.unified else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
         words = " ".join(line for name in names for line in lines(group.folder / name)).split()

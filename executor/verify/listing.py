@@ -42,7 +42,7 @@ class Mismatch(NamedTuple):
     section: str
     verdict: MismatchKind
     key: str
-    """At the source; at the destination where there is none."""
+    """At the source, or at the destination if the source has none."""
     target: str
     detail: str
 

@@ -194,7 +194,7 @@ class ObjectProver:
             return _other_bytes("the heads name different bytes")
         if self.level is not Depth.CONTENT and not differ:
             return Proof(())
-        # Heads that name different bytes are not believed unread: some ETags look like MD5s and are none.
+        # Heads that name different bytes are not believed without a read: some ETags look like MD5s but are not.
         ours, theirs = readback.crcs_of_both(
             readback.at_source(route, entry) if readable(source) else None,
             readback.at_destination(route, entry, there) if readable(there) else None,

@@ -39,20 +39,20 @@ def bare(key: str) -> str:
 
 
 class Found(NamedTuple):
-    """What stands at the destination only."""
+    """An object that only the destination has."""
 
     entry: Entry
-    """What is to happen to it, foldings apart."""
+    """What happens to it unless it may be a copy under another name."""
     listed: ListedEntry
     deletable: bool
-    """That is a delete."""
+    """Whether that is a delete."""
 
 
 class HeldBack:
     """Takes the keys of both sides as they go by; gives those of the destination back at the end, ascending."""
 
     def __init__(self, refused_kinds: frozenset[str], can: Capabilities, *, staging: Path) -> None:
-        """*refused_kinds*: of odd keys that the destination, which *can* so much, does not hold as they are."""
+        """*refused_kinds*: kinds of odd key that the destination does not keep as they are; *can*: its capabilities."""
         self._refused = refused_kinds
         renamed = {kind for kind in refused_kinds if not can.rejects(KEY_FACTS[kind][0])}
         self._unforeseen = renamed - _FORESEEN
@@ -74,7 +74,7 @@ class HeldBack:
             self._nobody_knows = True
 
     def destination(self, found: Found) -> None:
-        """What stands at the destination only."""
+        """An object that only the destination has."""
         self._found.add((bare(found.entry.key), found))
 
     def given_back(self) -> Iterator[tuple[Found, bool]]:
@@ -107,6 +107,6 @@ class HeldBack:
         return (Risk("deletes-withheld", Level.MEDIUM, text),)
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Remove the temporary files."""
         self._odd.close()
         self._found.close()

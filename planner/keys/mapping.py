@@ -101,7 +101,7 @@ def holds_keys_beneath_keys(capabilities: Capabilities) -> bool:
 
 
 class NestedKeys:
-    """Finds a key that is another one's folder, in ascending keys. Holds the chain of prefixes of one key."""
+    """Finds keys that are also another key's folder, in ascending keys. Holds the chain of prefixes of one key."""
 
     def __init__(self) -> None:
         self._beginnings: list[tuple[str, str]] = []
@@ -168,7 +168,7 @@ class FoldedKeys:
             previous = (folded, source_key)
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Remove the temporary files."""
         self._sorter.close()
 
 

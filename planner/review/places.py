@@ -127,7 +127,7 @@ class _Node:
         return node
 
     def parts(self) -> list[_Node]:
-        """What this prefix consists of, a level deeper; itself alone where there is none."""
+        """What this prefix consists of, one level deeper; only itself if there is nothing deeper."""
         if not self.deeper:
             return [self]
         parts = [node.narrowed() for node in self.deeper.values()]

@@ -39,7 +39,7 @@ CLASSES: Mapping[str, ClassPrice] = {
 
 @dataclass(frozen=True, slots=True)
 class RestorePrice:
-    """What asking objects back from an archive costs."""
+    """What restoring objects from an archive costs."""
 
     request_1k: Decimal
     gb: Decimal

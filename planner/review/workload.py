@@ -53,7 +53,7 @@ class PartCount:
 class ClassWork:
     """What is carried out of one storage class. A part is a read and a write; an upload in parts has two more.
 
-    What the endpoint copies by itself is a write and no read.
+    What the endpoint copies on its own is a write without a read.
     """
 
     objects: int = 0

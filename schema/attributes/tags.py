@@ -72,7 +72,7 @@ class Tags(Attribute):
         elif evidence.source_facts.denies(Fact.TAGS_READABLE):
             tagged = evidence.keys(lambda found: found.head.tag_count)
             if tagged:
-                yield FoundLoss(self.loss, "the source tells of tags and knows no GetObjectTagging", tagged)
+                yield FoundLoss(self.loss, "the source reports tags but does not support GetObjectTagging", tagged)
         facts = evidence.destination_facts
         examples = evidence.keys(lambda found: found.tags or found.head.tag_count)
         if not examples or not facts.lacks(Fact.TAGGING):

@@ -34,7 +34,7 @@ MAX_LINE = 64 * 1024
 READ_BLOCK = 256 * 1024
 _WRITE_BLOCK_LINES = 1024
 _LEVEL = 1
-"""Of gzip: a tenth larger than at level 6, in 0.4 of the time, which was the greatest single cost of planning."""
+"""gzip's level: a tenth larger than at level 6, in 0.4 of the time, which was the largest single cost of planning."""
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 
 
@@ -99,7 +99,7 @@ class ManifestFolder:
     def publish(self, digest: str, staged: Path) -> None:
         """See ManifestStore. Raises LocalDiskError when the disk fails; nothing half-written stays under the name.
 
-        A file of other bytes under the digest is replaced, so that planning again mends a damaged manifest.
+        A file with other content under the digest is replaced, so that planning again repairs a damaged manifest.
         """
         target = self.path_of(digest)
         try:

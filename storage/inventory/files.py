@@ -1,4 +1,4 @@
-"""Where the files of an inventory lie: beside this machine's other files, or in a bucket."""
+"""Where the files of an inventory are kept: on this machine or in a bucket."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from storage.port import Listing, PageTally
 BLOCK_ENTRIES = 10_000
 """Entries in a block, and in memory until it is written. A listing that is shorter leaves no file."""
 MOST_AGE = 24 * 3600.0
-"""Seconds after which an interrupted listing is not gone on with: what was written since would not be seen."""
+"""Seconds after which an interrupted listing is not resumed: what was written since would not be seen."""
 _FRAME = struct.Struct("<II32s")
 _OBJECT = len(ListedObject._fields)
 
@@ -97,7 +97,7 @@ class ListingCheckpoint:
         self.close()
 
     def close(self) -> None:
-        """Leave the file for the next one, and let go of it."""
+        """Close the file and leave it for the next plan."""
         if self._file is not None:
             # After a failed write the rest of its buffer fails again here, and is no longer needed.
             with suppress(OSError):
@@ -254,7 +254,7 @@ class ResumedSource:
         """What a server without order gave before may lack keys that come only now."""
         if tally.begun_again and self.checkpoint.earlier is not None:
             raise ListingUnordered(
-                f"the listing of {self.origin} is not in order, so it cannot be gone on with. It must be begun anew",
+                f"the listing of {self.origin} is not in order, so it cannot be resumed and must start again",
                 operation="LIST",
                 key=self.checkpoint.earlier.last_key,
             )

@@ -14,9 +14,9 @@ from storage.port import PageTally
 
 _VERSION_BYTES = 1024
 """Bytes one version takes in memory, generously."""
-NO_LATEST = "the listing calls no version of this key the latest; exclude the key, or mend it and plan again"
+NO_LATEST = "the listing calls no version of this key the latest; exclude the key, or repair it and plan again"
 NO_ID = "the listing gives this version no id, so that it cannot be read; exclude the key"
-MANY_LATEST = "the listing calls several versions of this key the latest; exclude the key, or mend it and plan again"
+MANY_LATEST = "the listing calls several versions of this key the latest; exclude the key, or repair it and plan again"
 
 
 class VersionOrder:

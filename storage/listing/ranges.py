@@ -60,8 +60,8 @@ class TokenLoop:
         self._empty = 0
 
     def check(self, following: Query, entries: int) -> None:
-        """After a page with so many *entries*. Raises ListingRefused when *following* has been seen before, at the
-        latest two circles later, and after MOST_EMPTY pages without an entry.
+        """Call after each page. Raises ListingRefused when *following* has been seen before (at the latest two circles
+        later), and after MOST_EMPTY pages without an entry.
         """
         self._empty = 0 if entries else self._empty + 1
         if self._empty > MOST_EMPTY:

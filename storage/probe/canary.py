@@ -263,7 +263,7 @@ class Canary:
         return answer
 
     def open_upload(self, name: str) -> str | None:
-        """The id of the upload of canary *name* that is still open; None: there is none."""
+        """The id of the upload of canary *name* that is still open, or None."""
         return next((upload_id for key, upload_id in self._uploads if key == self.key(name)), None)
 
     def completed(self, name: str, upload_id: str, answer: WriteResult) -> None:
@@ -341,7 +341,7 @@ class Canary:
     def _due(self) -> list[tuple[str, str | None]]:
         """What is to be removed, by version where the bucket keeps any: a plain delete would leave a marker.
 
-        A listing tells of all versions and markers whatever the answers to our writes and deletes told. Without a
+        A listing shows all versions and markers, whatever the answers to our writes and deletes said. Without a
         listing, a key is deleted by name only if none of its versions is known.
         """
         if self.versioned:

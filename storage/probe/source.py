@@ -189,7 +189,7 @@ class _Survey:
             self.facts[Fact.HEAD_STORAGE_CLASS] = IGNORED
         tags: Tags | None = None
         # A count of 0 may mean that the tags may not be read, so one object is always asked for its tags.
-        # So is any whose head states none, or no count, which alone need not mean that there are none.
+        # So is any whose head states no count, or a count of none: that alone need not mean that there are none.
         untold = not head.tag_count and self.facts.get(Fact.TAGS_READABLE, ENFORCED) == ENFORCED
         if self.preserve.tags and (head.tag_count or Fact.TAGS_READABLE not in self.facts or untold):
             tags = self._read_tags(ahead.tags if ahead.tags is not None else self._ask_tags(key, version))

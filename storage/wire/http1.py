@@ -134,7 +134,7 @@ class Pieces:
 def parse_head(raw: bytes) -> tuple[int, dict[str, str]]:
     """Status and headers of the final answer in *raw*, which libcurl has found to be HTTP.
 
-    1xx answers before it and trailers behind it are left out. Status 0: there is none. Names in lower case, values
+    1xx answers before it and trailers behind it are left out. Status 0: there is no status. Names in lower case, values
     latin-1 decoded and stripped; a repeated header is joined by ', '.
     """
     rows = raw.decode("latin-1").replace("\r\n", "\n").split("\n")
@@ -149,7 +149,7 @@ def parse_head(raw: bytes) -> tuple[int, dict[str, str]]:
 
 
 def _joined(rows: list[str]) -> dict[str, str]:
-    """The fields of *rows* where a name comes more than once, or a row is none."""
+    """The fields of *rows* where a name occurs more than once, or a row is not a field."""
     fields: dict[str, str] = {}
     for row in rows:
         name, colon, value = row.partition(":")

@@ -59,7 +59,7 @@ def test_the_run_waits_for_its_endpoint(
         lines.until(some_done)
         proxy.rules = [Rule(fault)]
         waiting = lines.until(lambda said: said["type"] == "waiting")
-        assert not waiting["back"] and "goes on by itself" in waiting["message"], waiting
+        assert not waiting["back"] and "continues when it does" in waiting["message"], waiting
         stood = lines.until(lambda said: said["type"] == "progress")["done"]
         status = on_rclone.run("status", "--json").lines("process")
         lines.until(

@@ -6,9 +6,9 @@ needed it for some minutes (idle_stop.py). It listens on a Unix socket alone, in
 user may enter; each start has a socket of its own, so that the end of an older server does not remove the socket in
 use.
 
-Four files beside the data say what goes on. The kernel lets go of each lock when its holder dies.
+Four files beside the data show the state. The kernel releases each lock when its holder dies.
 
-    postgres.lock    held by whoever starts or stops the server
+    postgres.lock    held by the process that starts or stops the server
     postgres.use     shared by every process that uses the server; holds the idle time asked for last
     postgres.watch   held by the process that stops it; holds that one's pid
     postgres/socket  the running server's socket folder, under one name
@@ -138,7 +138,7 @@ class EmbeddedPostgres:
         return int(lines[0]) if lines and lines[0].strip().isdigit() else None
 
     def process(self) -> int | None:
-        """The pid of the process that serves the data, proven where that can be; None: there is none."""
+        """The pid of the process that serves the data, verified where possible; None: there is no such process."""
         folder = DataFolder.at(self.data)
         if folder is None:
             return None
@@ -173,7 +173,7 @@ class EmbeddedPostgres:
 
     @contextmanager
     def unused(self) -> Iterator[bool]:
-        """True when nobody uses the server; new users then wait until this context is left.
+        """True when no process uses the server; new users then wait until this context is left.
 
         Raises FileNotFoundError where nobody ever used it; nothing is created, because the folder may be about to be
         removed.
@@ -266,7 +266,7 @@ class EmbeddedPostgres:
             (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _end_by_number(self) -> bool:
-        """End the process that serves the data; False when there is none, or none that can be proven to."""
+        """End the process that serves the data; False when there is no process that is known to serve it."""
         folder, running = DataFolder.at(self.data), self.process()
         if folder is None or running is None or not postgres_process.can_tell():
             return False

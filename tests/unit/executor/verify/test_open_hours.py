@@ -42,7 +42,7 @@ def test_a_request_waits_until_the_calendar_opens() -> None:
     calendar.before("GetObject", 0)
     assert clock.now >= 2 * LOOK_SECONDS
     assert told.waits == [
-        ("calendar", "it is closed until Sun 2026-03-01 18:00 UTC; verify goes on by itself when it opens"),
+        ("calendar", "it is closed until Sun 2026-03-01 18:00 UTC; verify continues when it opens"),
         ("calendar", None),
     ]
 
