@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 from xml.sax.saxutils import escape
@@ -27,7 +28,7 @@ from schema.errors import (
 )
 from schema.objects import ListedObject, WriteResult, supported
 from storage.port import UNGUARDED, UNPINNED, Body, CopySource, Guard, HeaderList, ObjectStore, Pin
-from storage.retrying import Retry
+from storage.retrying import Retry, RetryPolicy
 from storage.wire.documents import refused_deletes
 
 FOLDER: Final = ".s3migrate-probe"
@@ -46,6 +47,8 @@ is asked in turn, which takes little time, and whose figures (timing.py) many th
 AT_ONCE: Final = 8
 """Requests under way at most."""
 
+PROBE_RETRY: Final = Retry(RetryPolicy(attempts=3), throttle_seconds=60.0)
+
 Result = TypeVar("Result")
 
 TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, ResponseUnreadable)
@@ -53,6 +56,20 @@ TRANSIENT: Final = (Throttled, ServerFault, ConnectionFailed, RequestTimedOut, R
 _CONFUSED: Final = (WrongRegion, BucketMissing, ListingRefused)
 """What a server may answer that mistakes an odd key for something else."""
 _UNSAFE_IN_XML: Final = frozenset(chr(c) for c in range(0x20)) | {"\ufffe", "\uffff"}
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How patient a probe is, and when it clears up after others."""
+
+    retry: Retry = PROBE_RETRY
+    abandoned_ms: int = ABANDONED_MS
+    """Canaries of other probes are removed once they are this old."""
+    far_seconds: float = FAR_SECONDS
+    """See FAR_SECONDS."""
+
+
+PROBING: Final = Conduct()
 
 
 class _Abandoned(Exception):
@@ -68,16 +85,12 @@ class Canary:
         prefix: str,
         token: str,
         *,
-        retry: Retry,
+        conduct: Conduct = PROBING,
         carried: HeaderList = (),
-        far_seconds: float = FAR_SECONDS,
     ) -> None:
-        """*carried*: headers that go with every write, as with those of the run: a bucket's policy may demand them.
-
-        *far_seconds*: see FAR_SECONDS.
-        """
+        """*carried*: headers that go with every write, as with those of the run: a bucket's policy may demand them."""
         self.store = store
-        self._far_seconds = far_seconds
+        self._far_seconds = conduct.far_seconds
         self._quickest: float | None = None
         """Seconds of the quickest answer; None: nothing was asked yet."""
         self._abandoned = False
@@ -87,7 +100,7 @@ class Canary:
         self.prefix = prefix
         self._root = f"{prefix}{FOLDER}/"
         self.folder = f"{self._root}{token}/"
-        self._retry = retry
+        self._retry = conduct.retry
         self._written: dict[tuple[str, str | None], None] = {}
         self.etags: dict[str, str] = {}
         """The answer to the last write of each key."""

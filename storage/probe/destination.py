@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from schema.errors import AccessRefused, DeclarationError, ObjectMissing, StoreError
 from schema.facts import ABSENT, Capabilities, Fact, Facts, Setting
@@ -31,7 +30,7 @@ from storage.probe.bucket import (
     read_versioning,
     reader,
 )
-from storage.probe.canary import ABANDONED_MS, FAR_SECONDS, Canary
+from storage.probe.canary import PROBING, Canary, Conduct
 from storage.probe.conditions import check_conditions, check_conditions_of_parts, check_digests
 from storage.probe.copies import check_copies, check_part_copies
 from storage.probe.findings import BODY, ENFORCED, IGNORED, REJECTED, UNKNOWN
@@ -44,9 +43,6 @@ from storage.probe.keys import (
 )
 from storage.probe.listings import judge_listing
 from storage.probe.multipart import check_multipart, check_part_numbers
-from storage.retrying import Retry, RetryPolicy
-
-PROBE_RETRY: Final = Retry(RetryPolicy(attempts=3), throttle_seconds=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +61,13 @@ class Questions:
     """Further endpoints that are declared to lead to the bucket, by URL: each is asked for one canary."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conduct:
-    """How patient a probe is, and when it clears up after others."""
-
-    retry: Retry = PROBE_RETRY
-    abandoned_ms: int = ABANDONED_MS
-    """Canaries of other probes are removed once they are this old."""
-    far_seconds: float = FAR_SECONDS
-    """See canary.FAR_SECONDS."""
-
-
 def probe_destination(
     store: ObjectStore,
     prefix: str,
     asked: Questions = Questions(),
     *,
     token: str,
-    conduct: Conduct = Conduct(),
+    conduct: Conduct = PROBING,
 ) -> Capabilities:
     """What the destination enforces, by some sixty small requests on canaries under `PREFIX.s3migrate-probe/TOKEN/`.
 
@@ -91,7 +76,7 @@ def probe_destination(
     removed: facts stay unknown and the setting `probe` says why. Raises AccessRefused naming the permission that is
     missing, and every error that concerns the whole run (credentials, bucket, region, TLS).
     """
-    canary = Canary(store, prefix, token, retry=conduct.retry, carried=asked.carried, far_seconds=conduct.far_seconds)
+    canary = Canary(store, prefix, token, conduct=conduct, carried=asked.carried)
     facts = _read_settings(canary, asked.acl)
     canary.versioned = facts[Setting.BUCKET_VERSIONING] != ABSENT
     if facts[Setting.BUCKET_DEFAULT_RETENTION] not in (ABSENT, UNKNOWN):

@@ -21,12 +21,10 @@ from schema.storage_classes import ARCHIVED, CLASS_HEADER, STANDARD
 from schema.tiers import MAX_PART, WHOLE_MAX
 from storage.port import ObjectStore, Pin
 from storage.probe.bucket import read_requester_pays, read_versioning, reader
-from storage.probe.canary import FAR_SECONDS, TRANSIENT, Canary
+from storage.probe.canary import PROBING, TRANSIENT, Canary, Conduct
 from storage.probe.conditions import read_condition
-from storage.probe.destination import PROBE_RETRY
 from storage.probe.findings import ENFORCED, IGNORED, REJECTED, UNKNOWN, refusal
 from storage.probe.listings import agrees
-from storage.retrying import Retry
 from storage.wire.documents import access_control, annotation_count
 
 AS_USUAL: Final = Preserve()
@@ -81,8 +79,7 @@ def survey_source(
     sample: Sequence[ListedObject],
     preserve: Preserve = AS_USUAL,
     *,
-    retry: Retry = PROBE_RETRY,
-    far_seconds: float = FAR_SECONDS,
+    conduct: Conduct = PROBING,
 ) -> tuple[Capabilities, tuple[SampledObject, ...]]:
     """The source's facts, and what 24 objects of the sample (see `choose`) carry. Reads only, some 55 requests.
 
@@ -91,7 +88,7 @@ def survey_source(
     Attribute.shown_by); tags, ACLs and part layouts are asked for where *preserve* keeps them. Raises AccessRefused
     when no sampled object may be read, and what concerns the whole run.
     """
-    survey = _Survey(Canary(store, "", "", retry=retry, far_seconds=far_seconds), preserve)
+    survey = _Survey(Canary(store, "", "", conduct=conduct), preserve)
     ask = reader(survey.canary)
     for read in (read_versioning, read_requester_pays):
         survey.facts |= read(ask)

@@ -7,8 +7,8 @@ from typing import Any
 from schema.errors import AccessRefused
 from schema.facts import Capabilities
 from storage.port import ObjectStore, RequestSample
-from storage.probe.canary import ABANDONED_MS, FAR_SECONDS
-from storage.probe.destination import Conduct, Questions, probe_destination
+from storage.probe.canary import ABANDONED_MS, FAR_SECONDS, Conduct
+from storage.probe.destination import Questions, probe_destination
 from storage.retrying import Retry, RetryPolicy
 
 AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0)

@@ -12,7 +12,7 @@ import pytest
 
 from schema.errors import StorageFull
 from storage.port import ObjectStore
-from storage.probe.canary import AT_ONCE, FAR_SECONDS, Canary
+from storage.probe.canary import AT_ONCE, FAR_SECONDS, Canary, Conduct
 from storage.retrying import Retry, RetryPolicy
 
 NOWHERE = cast(ObjectStore, None)
@@ -21,7 +21,8 @@ NOWHERE = cast(ObjectStore, None)
 def canary(seconds: float) -> Canary:
     """Of an endpoint whose every answer takes so long."""
     ticks = itertools.count()
-    asked = Canary(NOWHERE, "", "t", retry=Retry(RetryPolicy(attempts=1), clock=lambda: next(ticks) * seconds))
+    conduct = Conduct(Retry(RetryPolicy(attempts=1), clock=lambda: next(ticks) * seconds))
+    asked = Canary(NOWHERE, "", "t", conduct=conduct)
     asked.ask(lambda: None)
     return asked
 
@@ -64,7 +65,7 @@ def test_one_quick_answer_is_enough_to_be_near() -> None:
 
 
 def test_nothing_was_asked_yet_is_not_far() -> None:
-    assert not Canary(NOWHERE, "", "t", retry=Retry()).far
+    assert not Canary(NOWHERE, "", "t").far
 
 
 def test_an_error_is_raised_when_no_check_is_under_way_and_none_begins_another_request() -> None:
