@@ -2,9 +2,9 @@
 
     python -m bench.pictures [OBJECTS] [FOLDER]      100,000 and docs/pictures unless said otherwise
 
-Two `rclone serve s3` on the RAM disk, the destination behind the fault proxy. Planned, applied, killed half-way,
-applied again, verified; on the way Chromium draws the pull request's text, the live page and the final report. Then
-the report's figures are compared with SQL and with what the proxy counted; exit 1 if one differs.
+Two `rclone serve s3` on the RAM disk, each behind a proxy, the destination's with faults. Planned, applied, killed
+half-way, applied again, verified; on the way Chromium draws the pull request's text, the live page and the final
+report. Then the report's figures are compared with SQL and with what the proxies counted; exit 1 if one differs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from markdown_it import MarkdownIt
@@ -36,6 +36,7 @@ from bench.contestants import environment
 from bench.measure import EmbeddedLedger
 from bench.report_check import HEADINGS, Row, Seen, compared
 from bench.workloads import BUCKET, KB, Group, Workload
+from schema.errors import WhichSide
 
 THROTTLED_SHARE = 0.003
 KILL_AT = 0.45
@@ -52,12 +53,25 @@ pre{background:#f4f4f4;padding:.7rem;overflow:auto}pre code{background:none}</st
 
 
 class Proxied(S3Server):
-    """The destination as clients see it: through the proxy."""
+    """A server as clients see it: through the proxy."""
 
     def __init__(self, near: S3Server, endpoint_url: str) -> None:
         super().__init__()
         self.endpoint_url = endpoint_url
         self.access_key, self.secret_key = near.access_key, near.secret_key
+
+
+class Bed(NamedTuple):
+    """Where the run takes place."""
+
+    ends: Ends
+    destination: S3Server
+    """Without its proxy."""
+    proxies: Mapping[WhichSide, FaultProxyProcess]
+
+    def asked(self) -> dict[WhichSide, int]:
+        """How many requests came to each side so far."""
+        return {side: len(proxy.history()) for side, proxy in self.proxies.items()}
 
 
 class Operator:
@@ -97,8 +111,8 @@ def looked_at(browser: Chromium, page: str, to: Path, *, height: int) -> None:
 
 
 @contextmanager
-def bed(work: Workload) -> Iterator[tuple[Ends, S3Server, FaultProxyProcess]]:
-    """Both ends, the destination as it is, and the proxy before it."""
+def bed(work: Workload) -> Iterator[Bed]:
+    """Both ends, and the proxies before them."""
     with ExitStack() as stack:
         source: S3Server = stack.enter_context(RcloneServer(directory_cache="1s"))
         if not isinstance(source, RcloneServer):
@@ -112,8 +126,10 @@ def bed(work: Workload) -> Iterator[tuple[Ends, S3Server, FaultProxyProcess]]:
             client.put_object(Bucket=BUCKET, Key=f"withdrawn/{number:03d}.bin", Body=b"nobody has this any more")
         for number in range(25):
             client.put_object(Bucket=BUCKET, Key=f"g0/000/{number:06d}.bin", Body=b"an older state")
-        proxy = stack.enter_context(FaultProxyProcess(near.endpoint_url, seed=7))
-        yield Ends(source, Proxied(near, proxy.endpoint_url), None), near, proxy
+        before_source = stack.enter_context(FaultProxyProcess(source.endpoint_url))
+        before_destination = stack.enter_context(FaultProxyProcess(near.endpoint_url, seed=7))
+        ends = Ends(Proxied(source, before_source.endpoint_url), Proxied(near, before_destination.endpoint_url), None)
+        yield Bed(ends, near, {WhichSide.SOURCE: before_source, WhichSide.DESTINATION: before_destination})
 
 
 def declared(ends: Ends) -> str:
@@ -162,11 +178,11 @@ def resumed(operator: Operator, plan: str, browser: Chromium, to: Path) -> None:
 
 
 def story(work: Workload, folder: Path, to: Path) -> list[Row]:
-    """The whole of it; the report's figures beside SQL's and the destination's."""
-    with bed(work) as (ends, near, proxy), Chromium() as browser:
-        operator = Operator(folder, ends)
+    """The whole of it; the report's figures beside SQL's and the servers'."""
+    with bed(work) as place, Chromium() as browser:
+        operator = Operator(folder, place.ends)
         try:
-            (folder / "migration.yaml").write_text(declared(ends))
+            (folder / "migration.yaml").write_text(declared(place.ends))
             plan = "plans/invoices.plan.yaml"
             operator.run("plan", "migration.yaml")
             text = operator.run("show", plan, "--format", "md")
@@ -174,18 +190,21 @@ def story(work: Workload, folder: Path, to: Path) -> list[Row]:
             rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
             (folder / "pull-request.html").write_text(COMMENT + rendered)
             looked_at(browser, (folder / "pull-request.html").as_uri(), to / "pull-request.png", height=1500)
-            proxy.set_rules([Rule(slow_down(), operations=("put",), probability=THROTTLED_SHARE)])
-            before = len(proxy.history())
+            place.proxies[WhichSide.DESTINATION].set_rules(
+                [Rule(slow_down(), operations=("put",), probability=THROTTLED_SHARE)]
+            )
+            before = place.asked()
             killed_at = killed(operator, plan)
             resumed_at = time.monotonic()
             resumed(operator, plan, browser, to)
-            seen = Seen(proxy.history()[before:], killed_at, resumed_at)
+            exchanges = {side: proxy.history()[before[side] :] for side, proxy in place.proxies.items()}
+            seen = Seen(exchanges, killed_at, resumed_at)
             print(operator.run("verify", plan, "--level", "listing"), end="")
             operator.run("report", "-o", "report.html")
             operator.run("report", "-o", "report.json")
             looked_at(browser, (folder / "report.html").as_uri(), to / "report.png", height=2600)
             report = json.loads((folder / "report.json").read_text())
-            return compared(report, operator.run("ledger", "url").strip(), near, seen)
+            return compared(report, operator.run("ledger", "url").strip(), place.destination, seen)
         finally:
             EmbeddedLedger(folder / "home").stop()
 

@@ -1,8 +1,8 @@
-"""The figures of a run's report beside SQL's and the destination's own: a table, and whether they agree."""
+"""The figures of a run's report beside SQL's and the servers' own: a table, and whether they agree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from support.request_classes import requests_in
 from support.servers import S3Server
 
 from bench.workloads import BUCKET
+from schema.errors import WhichSide
 from schema.flow.request_classes import RequestClass
+from schema.flow.samples import SIDES
 
 LOST_SECONDS = 15.0
 """A killed process takes with it what it counted since its last sample: ten seconds, and five when it is late."""
@@ -20,17 +22,16 @@ LOST_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the destination was asked while the run was applied."""
+    """What the two ends were asked while the run was applied."""
 
-    exchanges: Sequence[Exchange]
+    exchanges: Mapping[WhichSide, Sequence[Exchange]]
     killed_at: float
     resumed_at: float
     """time.monotonic(), as in the exchanges."""
 
-    @property
-    def unsampled(self) -> list[Exchange]:
-        """Of these: what no sample need hold."""
-        return [e for e in self.exchanges if self.killed_at - LOST_SECONDS < e.started < self.resumed_at]
+    def unsampled(self, side: WhichSide) -> list[Exchange]:
+        """Of *side*'s: what no sample need hold."""
+        return [e for e in self.exchanges[side] if self.killed_at - LOST_SECONDS < e.started < self.resumed_at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _objects(report: dict[str, Any], cursor: Any, destination: S3Server, seen: S
         len(sizes),
     )
     yield Row("bytes at the destination", actual["bytes moved"], sum(size for _count, size in arrived), sum(sizes))
-    deleted = {e.key for e in seen.exchanges if e.operation == "delete" and e.status == 204}
+    deleted = {e.key for e in seen.exchanges[WhichSide.DESTINATION] if e.operation == "delete" and e.status == 204}
     yield Row("deleted", report["deletes"]["terms"]["deleted"], by_outcome.get(5, (0, 0))[0], len(deleted))
     cursor.execute("SELECT sum(objects) FROM ledger.batch")
     yield Row("moved, of the plan", actual["objects moved"], int(cursor.fetchone()[0]), None)
@@ -100,11 +101,18 @@ def _flow(report: dict[str, Any], cursor: Any, seen: Seen) -> Iterator[Row]:
     for name in ("objects", "bytes", "failed"):
         yield Row(f"samples: {name}", flow[name], sums[name], None)
         yield Row(f"curve: {name}", sum(point[name] for point in report["history"]), sums[name], None)
-    refused, lost = (sum(e.status == 503 for e in exchanges) for exchanges in (seen.exchanges, seen.unsampled))
+    counted, taken = seen.exchanges[WhichSide.DESTINATION], seen.unsampled(WhichSide.DESTINATION)
+    refused, lost = (sum(e.status == 503 for e in exchanges) for exchanges in (counted, taken))
     yield Row("503s", flow["destination"]["throttled"], sums["destination_throttled"], refused, lost)
-    asked, unsampled = requests_in(seen.exchanges), requests_in(seen.unsampled)
+    for side in SIDES:
+        yield from _requests(flow[side.value]["requests"], cursor, seen, side)
+
+
+def _requests(told: Mapping[str, int], cursor: Any, seen: Seen, side: WhichSide) -> Iterator[Row]:
+    asked, unsampled = requests_in(seen.exchanges[side]), requests_in(seen.unsampled(side))
     for kind in RequestClass:
-        cursor.execute("SELECT sum(destination_requests[%s]) FROM ledger.flow_sample", (int(kind),))
-        told = flow["destination"]["requests"].get(kind.name.lower(), 0)
-        name = f"destination: {kind.name} requests"
-        yield Row(name, told, int(cursor.fetchone()[0] or 0), asked.get(kind, 0), unsampled.get(kind, 0))
+        column = f"{side.value}_requests[{int(kind)}]"
+        cursor.execute(f"SELECT sum({column}) FROM ledger.flow_sample")  # noqa: S608
+        name = f"{side.value}: {kind.name} requests"
+        stored = int(cursor.fetchone()[0] or 0)
+        yield Row(name, told.get(kind.name.lower(), 0), stored, asked.get(kind, 0), unsampled.get(kind, 0))
