@@ -16,6 +16,8 @@ from schema.errors import WhichSide
 from schema.flow.request_classes import RequestClass
 from schema.flow.samples import SIDES
 
+STARTS = 2
+"""Applies of the story: the process that starts the workers asks each side for one LIST, which is in no sample."""
 LOST_SECONDS = 15.0
 """A killed process takes with it what it counted since its last sample: ten seconds, and five when it is late."""
 
@@ -55,7 +57,7 @@ class Row:
 
     def __str__(self) -> str:
         server = "" if self.server is None else f"{self.server:,}"
-        taken = f" (up to {self.missing:,} went with the kill)" if self.missing else ""
+        taken = f" (up to {self.missing:,} need not be in a sample)" if self.missing else ""
         verdict = "equal" if self.agrees else "DIFFERS"
         return f"{self.name:32} {self.report:>14,} {self.sql:>14,} {server:>14}  {verdict}{taken}"
 
@@ -114,5 +116,6 @@ def _requests(told: Mapping[str, int], cursor: Any, seen: Seen, side: WhichSide)
         column = f"{side.value}_requests[{int(kind)}]"
         cursor.execute(f"SELECT sum({column}) FROM ledger.flow_sample")  # noqa: S608
         name = f"{side.value}: {kind.name} requests"
+        missing = unsampled.get(kind, 0) + (STARTS if kind is RequestClass.LIST else 0)
         stored = int(cursor.fetchone()[0] or 0)
-        yield Row(name, told.get(kind.name.lower(), 0), stored, asked.get(kind, 0), unsampled.get(kind, 0))
+        yield Row(name, told.get(kind.name.lower(), 0), stored, asked.get(kind, 0), missing)
