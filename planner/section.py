@@ -37,7 +37,7 @@ SourceRow = tuple[str, ListedEntry, Reason | None]
 
 @dataclass(frozen=True, slots=True)
 class SectionOutcome:
-    """What became of a section."""
+    """The result of planning a section."""
 
     source_inventory: Inventory
     destination_inventory: Inventory
@@ -283,7 +283,7 @@ class SectionPlanner:
         return _entry(item, key, Action.EXTRANEOUS, destination_etag=item.etag, reason=str(reason))
 
     def _released(self, found: Found, safe: bool) -> Entry:
-        """What is to happen after all to a key that was held back until the source's keys were known."""
+        """What happens to a key that was held back until all of the source's keys were known."""
         if not found.deletable or safe:
             return found.entry
         reason = str(Reason.FOLDED_AT_DESTINATION)

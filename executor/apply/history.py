@@ -1,4 +1,4 @@
-"""One process's part of the run's history: its threads are looked at, its counters read, and samples made of it."""
+"""One process's part of the run's history: samples made from what its threads do and what its counters say."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class FlowHistory:
         return [replace(sample, ago=now - at) for at, sample in self._unkept]
 
     def kept(self) -> None:
-        """They are now."""
+        """The unkept samples are in the ledger now."""
         self._unkept.clear()
 
     def _read(self, now: float) -> _Reading:

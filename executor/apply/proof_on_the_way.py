@@ -25,7 +25,7 @@ MOST_REWRITES = 2
 
 
 class _Found(NamedTuple):
-    """What came of one object."""
+    """The result for one object."""
 
     difference: str
     """'' when it is proven."""
@@ -35,7 +35,7 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProofOnTheWay:
-    """Proves the objects of VERIFY chunks, and tells the writer."""
+    """Proves the objects of VERIFY chunks, and hands the results to the writer."""
 
     writer: LedgerWriter
 
@@ -64,7 +64,7 @@ class ProofOnTheWay:
         self.writer.put(job.work, Verification(job.ord, not wrong, wrong, named, found.own, found.rewritten))
 
     def _settled(self, job: Job, row: Completion) -> _Found:
-        """What differs once nothing of our own making does. Raises Stopped, LeaseLost, run-wide errors."""
+        """What differs after our own damaged writes are repaired. Raises Stopped, LeaseLost, run-wide errors."""
         prover = ObjectProver(job.route, Depth.CONTENT if job.entry.action in WRITE_ACTIONS else Depth.HEAD, job.tools)
         rewritten: Completion | None = None
         rewrites = 0

@@ -100,8 +100,8 @@ def refuse_paused(ledger: Ledger, progress: Progress) -> None:
     if progress.state is RunState.PAUSED and (pause := ledger.runs.paused_by(progress.run_id)) is not None:
         raise RunPaused(
             f"run {progress.run_id} was paused by {pause.who} at {pause.since:%Y-%m-%d %H:%M:%S} UTC; everything "
-            f"finished is in the ledger. `s3migrate resume {progress.run_id}` lets it go on; then apply the same plan "
-            "again"
+            f"finished is in the ledger. `s3migrate resume {progress.run_id}` lifts the pause; then apply the same "
+            "plan again"
         )
 
 

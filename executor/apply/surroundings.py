@@ -29,7 +29,7 @@ STALE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """How this process stands at a moment, for who looks into it while it works. Histograms are still being written."""
+    """The state of this process at one point in time, for other threads. Histograms are still being written."""
 
     view: ProcessView
     thread_seconds: Sequence[float]
@@ -37,14 +37,14 @@ class ProcessState:
     buffer_bytes: int
     buffer_limit: int
     queued_rows: int
-    """Results on their way to the ledger."""
+    """Results not yet written to the ledger."""
     flush_seconds: Histogram
     object_sizes: Histogram
 
 
 @dataclass(slots=True)
 class Window:
-    """Through it others look into the process; nothing costs anything until somebody does."""
+    """Lets other threads look into the process; costs nothing until one does."""
 
     look: Callable[[], ProcessState] | None = None
     """None: it has not begun to work."""
@@ -52,7 +52,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class RunSurroundings:
-    """What one process of a run works with. Built once, by the face."""
+    """What one process of a run works with. Built once, by the command."""
 
     plan: Plan
     routes: Mapping[str, Route]

@@ -83,7 +83,7 @@ class LeasedChunks:
 
 
 class Batching(NamedTuple):
-    """When results are flushed, should no chunk be complete before."""
+    """When results are flushed, unless a chunk is complete before."""
 
     rows: int
     seconds: float
@@ -152,7 +152,7 @@ class LedgerWriter:
 
     @property
     def queued(self) -> int:
-        """Results on their way to the ledger."""
+        """Results not yet written to the ledger."""
         return len(self._inbox)
 
     def open_chunks(self) -> list[OpenChunk]:

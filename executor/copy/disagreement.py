@@ -1,7 +1,7 @@
 """When a source object is not what the plan saw: has it changed, or was its listing wrong from the start?
 
 Some servers list a size or an ETag that their HEAD does not confirm. Planning such an object again finds the same
-listing again, so it must not be called a change.
+listing again, so it must not be reported as a change.
 """
 
 from __future__ import annotations

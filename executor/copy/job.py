@@ -1,4 +1,4 @@
-"""The object in hand: what the plan says of it, where it travels, what it has cost, and how it ended.
+"""One object being copied: what the plan says about it, where it travels, what it has cost, and how it ended.
 
 Every completion and failure that a copy reports to the ledger is made here.
 """
@@ -59,7 +59,7 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class CopyTools(Tools):
-    """What copying objects needs besides: the ledger, and the receiver of events."""
+    """What copying objects needs in addition: the ledger, and the receiver of events."""
 
     ledger: Ledger
     events: Events
@@ -124,7 +124,7 @@ Landed = Callable[["Job"], Ended | None]
 
 @dataclass(slots=True)
 class Job:
-    """One object in hand. Belongs to one thread at a time, but while its parts are sent."""
+    """One object being copied. Belongs to one thread at a time, except while its parts are sent."""
 
     route: Route
     entry: Entry

@@ -107,7 +107,7 @@ def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
 
 
 def _read_to_compare(job: Job, version: str | None) -> bytes:
-    """The checksum of both sides' bytes where they are read to be equal: an ETag was no MD5 then. b'': they differ."""
+    """The checksum of both sides' bytes if a read shows them equal: then an ETag was not an MD5. b'': they differ."""
     there = job.tools.shown(partial(job.route.destination.head, job.entry.target, version_id=version))
     if there.size != job.entry.size or not readable(there):
         return b""

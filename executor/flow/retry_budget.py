@@ -38,7 +38,7 @@ class RetryBudget:
         self._tokens = min(CAPACITY, self._tokens + COST)
 
     def earn(self, successes: int, now: float) -> None:
-        """So many requests succeeded."""
+        """That many requests succeeded."""
         self._refill(now)
         self._tokens = min(CAPACITY, self._tokens + EARNED * successes)
 

@@ -52,9 +52,9 @@ class Judgement(Enum):
     PACE = auto()
     """The endpoint is overloaded."""
     KEY = auto()
-    """Nothing of the pace."""
+    """The refusal says nothing about the pace."""
     KEY_AFTER_ALL = auto()
-    """The same, and the key's earlier refusals, which were taken to speak of the pace, did not either."""
+    """The same; nor did the key's earlier refusals, which were counted against the pace."""
 
 
 class ThrottledKeys:

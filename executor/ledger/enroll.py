@@ -20,7 +20,7 @@ from schema.plan import Gate, Plan
 
 CHUNK_COLUMNS = "run_id, chunk_no, batch_no, kind, lane, lo, hi, priority, state"
 CLOSURES_AHEAD = timedelta(weeks=5)
-"""Whoever resumes the run writes those that come after."""
+"""Resuming the run writes those that come after."""
 COPY_ROWS = 10_000
 """Chunk rows sent at a time, so that a plan of a million chunks needs little memory."""
 
@@ -60,7 +60,7 @@ def enroll(transaction: Transaction, plan: Plan, chunks: Iterable[ChunkSpec], *,
 
 
 def write_closed_hours(transaction: Transaction, run_id: int, limits: Limits) -> None:
-    """When the run's calendar lets nothing run, from now on, in place of what was written before."""
+    """Write the coming hours in which the run's calendar is closed, in place of those written before."""
     transaction.run("DELETE FROM ledger.closed_hours WHERE run_id = :run_id", run_id=run_id)
     now = transaction.value("SELECT now()")
     closures = limits.closures(now, now + CLOSURES_AHEAD)

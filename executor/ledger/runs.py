@@ -104,7 +104,7 @@ class Runs:
             return parked
 
     def pause(self, run_id: int, *, who: str) -> bool:
-        """Let the run's processes finish what they have in hand, and nobody begin more, until it is resumed.
+        """Drain the run's processes and refuse new ones until it is resumed.
 
         Returns whether it was open; nothing happens to one that is paused or has ended.
         """
@@ -140,9 +140,9 @@ class Runs:
         return None if row is None else Pause(row.actor, row.at)
 
     def closures(self, run_id: int) -> list[Closure]:
-        """When the run's calendar lets nothing run, from now on for some weeks, in order; none for an ended run.
+        """The hours of the coming weeks in which the run's calendar is closed, in order; none for an ended run.
 
-        One whose `begins` has passed holds now.
+        One whose `begins` has passed is in force now.
         """
         with self._database.transaction() as transaction:
             rows = transaction.rows(

@@ -459,7 +459,7 @@ class ProcessRecord(NamedTuple):
     started_at: datetime
     stopped_at: datetime | None
     exit_code: int | None
-    """None: it has not left; with `stopped_at`: it died without a word."""
+    """None: it has not left; with `stopped_at`: it died."""
 
 
 class Proofs(NamedTuple):
@@ -484,7 +484,7 @@ class RunAccount:
     now: datetime
     """The database's clock."""
     limits: Mapping[str, float]
-    """Set while the run went on."""
+    """Set during the run."""
     stages: Sequence[StageAccount]
     """In the plan's order."""
     failures: Sequence[FailureReason]
@@ -494,7 +494,7 @@ class RunAccount:
     process_count: int
     proofs: Proofs
     attempts_failed: int
-    """Failed attempts of all objects, those that went well later included."""
+    """Failed attempts at all objects, including those that arrived later."""
     buffer_bytes: int | None
     """The most that one process had reserved for objects in flight; None: no sample was taken."""
     buffer_limit: int | None

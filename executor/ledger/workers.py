@@ -158,7 +158,7 @@ def started(pid: int, proc: Path = PROC) -> int | None:
     A zombie has ended: it only has not been waited for yet.
     """
     try:
-        # The program's name stands in parentheses and may hold spaces and parentheses itself.
+        # The program's name is in parentheses and may contain spaces and parentheses itself.
         fields = (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None

@@ -40,9 +40,9 @@ WRONG: Final = frozenset(
     kind.value
     for kind in (MismatchKind.DIFFERENT, MismatchKind.MISSING, MismatchKind.UNACCOUNTED, MismatchKind.UNREADABLE)
 ) | {NOT_DELETED}
-"""Kinds of keys not certified that say: the destination is not as the ledger has it."""
+"""Kinds of uncertified keys that mean: the destination is not as the ledger has it."""
 UNDONE: Final = frozenset({MismatchKind.NOT_COPIED.value, MismatchKind.DRIFTED.value})
-"""Kinds that say: the run has not moved it."""
+"""Kinds that mean: the run has not moved it."""
 _SHOWN: Final = (*SYSTEM_HEADERS, "x-amz-website-redirect-location")
 
 
@@ -211,7 +211,7 @@ def _not(entry: Entry, kind: str, detail: str) -> NotCertified:
 
 
 def _skipped(entry: Entry) -> Leaf:
-    """Equal ETags that look like an MD5 are one; any other ETag says nothing of the bytes."""
+    """Equal ETags that look like an MD5 are MD5s; any other ETag says nothing about the bytes."""
     etag = entry.etag if entry.destination_etag is None else entry.destination_etag
     digest = f"md5:{etag}" if entry.reason == SAME_ETAG and md5_of_etag(etag) else None
     evidence, arrival = EvidenceLevel.RECORDED, Arrival.SKIPPED

@@ -29,13 +29,13 @@ NOT_MOVED = (Action.CONFLICT, Action.UNSUPPORTED, Action.EXCLUDED)
 """What a plan may decide instead of moving a key of the source."""
 Report = Callable[[Mismatch], None]
 TOLD_EACH = 256
-"""Keys or objects between two words on how far verify is."""
+"""Keys or objects between two progress reports."""
 K = TypeVar("K")
 
 
 @dataclass(slots=True)
 class Looked:
-    """How far verify is, both sides and all sections together."""
+    """The progress of verify, for both sides and all sections together."""
 
     listed: int = 0
     """Keys."""
@@ -43,12 +43,12 @@ class Looked:
     """Compared one by one; 0 at level listing."""
 
     def count_key(self) -> bool:
-        """One more key; whether it is time for a word."""
+        """Count a key; returns whether progress is due to be reported."""
         self.listed += 1
         return self.listed % TOLD_EACH == 1
 
     def count_object(self) -> bool:
-        """One more object; whether it is time for a word."""
+        """Count an object; returns whether progress is due to be reported."""
         self.objects += 1
         return self.objects % TOLD_EACH == 1
 
@@ -102,7 +102,7 @@ class VerifyRun:
     """At the deeper levels, check only this many objects of each section, chosen by the hash of their key."""
     parallel_listing: int = 4
     on_progress: Callable[[Looked], None] = ignore_progress
-    """Told in the calling thread; the record goes on changing."""
+    """Called in the calling thread; the record goes on changing."""
     _looked: Looked = field(default_factory=Looked)
 
     def run(self, report: Report) -> Tallies:

@@ -129,7 +129,7 @@ class OverviewCounter:
                 heappushpop(largest, (size, target))
 
     def finish(self) -> SectionOverview:
-        """What was taken, with fewer prefixes: other sections may have some, too."""
+        """What was counted, reduced to fewer prefixes: other sections may have some, too."""
         self._count()
         self._prefixes.fold(PREFIXES_KEPT)
         return SectionOverview(

@@ -17,7 +17,7 @@ from schema.tiers import WHOLE_MAX, part_size
 
 _WORST_FIRST = tuple(Level)
 PAIRS_NAMED = 3
-"""Of those that one row speaks of."""
+"""Most pairs named in one row."""
 
 
 def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: int) -> tuple[Risk, ...]:
@@ -44,7 +44,7 @@ def risks_of(work: Sequence[SectionWork], declaration: Declaration, *, budget: i
 
 
 def _of_pairs(risk: Risk, names: Sequence[str], pairs: int) -> Risk:
-    """One row for all pairs that the very same is to be said of."""
+    """One row for all pairs that share a risk."""
     if pairs == 1:
         return risk
     if len(names) == pairs:

@@ -34,7 +34,7 @@ from s3migrate.commands.common import (
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.proof_progress import ProofLines, expected_of
-from s3migrate.views.verify_report import ReportFile
+from s3migrate.views.verify_report import ReportFile, tallies_json
 from s3migrate.wiring import POOLED, calendar_of, open_ledger, open_readers, preflight, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
@@ -155,19 +155,8 @@ def _what_next(found: Collection[MismatchKind]) -> str:
 def _conclude(tallies: Tallies, level: str, emit: Callable[[dict[str, Any]], None] | None) -> int:
     counted = ", ".join(f"{count_text(n)} {verdict}" for verdict, n in sorted(tallies.findings.items()))
     if emit is not None:
-        emit(
-            {
-                "type": "verify_complete",
-                "level": level,
-                "planned": tallies.planned,
-                "proven": tallies.proven,
-                "archived": tallies.archived,
-                "sampled": tallies.sampled,
-                "not_migrated": sum(tallies.not_migrated.values()),
-                "left_alone": {action.value: n for action, n in tallies.not_migrated.items()},
-                "findings": {verdict.value: n for verdict, n in tallies.findings.items()},
-            }
-        )
+        more = {"sampled": tallies.sampled, "not_migrated": sum(tallies.not_migrated.values())}
+        emit({"type": "verify_complete", "level": level, **tallies_json(tallies), **more})
     if tallies.differing:
         wrong = counted_text(tallies.differing, "key")
         raise VerifyFailed(f"verify ({level}) found {wrong} wrong: {counted}{_what_next(tallies.findings)}")

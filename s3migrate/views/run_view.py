@@ -171,7 +171,7 @@ class HumanRun:
 
 
 class JsonRun:
-    """For machines: the same events as JSON lines. Successful objects have no line each."""
+    """For machines: the same events as JSON lines. An object has a line only if it fails, at most 100 per reason."""
 
     def __init__(self, emit: Callable[[dict[str, Any]], None]) -> None:
         self._emit = emit
@@ -179,15 +179,12 @@ class JsonRun:
         self._shown: Counter[tuple[str, bool]] = Counter()
 
     def run_accepted(self, run_id: int, resumed: bool, progress: Progress) -> None:
-        """run_accepted"""
         self._emit({"type": "run_accepted", "run_id": run_id, "resumed": resumed, **figures(progress)})
 
     def batch_finished(self, batch: str) -> None:
-        """chunk_complete"""
         self._emit({"type": "chunk_complete", "batch": batch})
 
     def object_trouble(self, trouble: ObjectTrouble) -> None:
-        """object_error, at most 100 of each reason"""
         self._shown[trouble.reason, trouble.final] += 1
         if self._shown[trouble.reason, trouble.final] <= 100:
             self._emit(
@@ -206,15 +203,12 @@ class JsonRun:
             )
 
     def waiting(self, what: str, error: MigrationError | None) -> None:
-        """waiting"""
         self._emit({"type": "waiting", "for": what, "back": error is None, "message": str(error or "")})
 
     def moved(self, what: str, url: str) -> None:
-        """waiting, which ends because the run has moved"""
         self._emit({"type": "waiting", "for": what, "back": True, "moved_to": url, "message": f"continues at {url}"})
 
     def progress(self, progress: Progress, flow: ProcessView) -> None:
-        """progress"""
         self._rate.away(flow)
         objects, size = self._rate.of(progress)
         self._emit(
@@ -229,7 +223,6 @@ class JsonRun:
         )
 
     def draining(self, abandoning: bool) -> None:
-        """draining"""
         self._emit({"type": "draining", "abandoning": abandoning})
 
 

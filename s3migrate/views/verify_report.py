@@ -96,7 +96,7 @@ class ReportFile(AbstractContextManager["ReportFile"]):
         elif self._path.suffix == ".md":
             self._write(_markdown(self._plan, self._level, tallies, shown=self._shown()))
         elif self._path.suffix != ".csv":
-            self._write(json.dumps(_last(tallies)) + "\n")
+            self._write(json.dumps(tallies_json(tallies)) + "\n")
 
     def _shown(self) -> list[VerdictKeys]:
         """Findings first, then notes."""
@@ -142,7 +142,8 @@ def _words(tallies: Tallies) -> str:
     return f"{counted_text(tallies.planned, 'planned object')}, {proven}; {counts or 'nothing found'}."
 
 
-def _last(tallies: Tallies) -> dict[str, object]:
+def tallies_json(tallies: Tallies) -> dict[str, object]:
+    """The totals as JSON."""
     return {
         "planned": tallies.planned,
         "proven": tallies.proven,

@@ -60,7 +60,7 @@ class InventoryTerms:
 
 @dataclass(slots=True)
 class HeadTally:
-    """What HEADs were asked, and what they did not find."""
+    """Which HEADs were sent, and what they did not find."""
 
     asked: int = 0
     absent: int = 0
@@ -75,7 +75,7 @@ class HeadTally:
 
 @dataclass(frozen=True, slots=True)
 class InventorySource:
-    """A ListingSource behind which an inventory stands."""
+    """A ListingSource backed by an inventory."""
 
     entries: Callable[[], Iterator[ShownEntry]]
     """The inventory's entries, in any order, from the beginning at each call."""

@@ -1,4 +1,4 @@
-"""What a listing has given so far, in a file: one that is killed goes on where it was.
+"""What a listing has given so far, in a file from which it resumes after a kill.
 
 The file is a row of blocks, each with its length, its number of entries and its SHA-256. The first says which listing
 it is and when it began. A block is appended in one write; whatever does not match its hash, and all behind it, counts
@@ -89,7 +89,7 @@ class ListingCheckpoint:
             self.drop()
 
     def drop(self) -> None:
-        """Remove the file: nobody goes on with this listing."""
+        """Remove the file: this listing will not be resumed."""
         if self._file is not None:
             with suppress(OSError):
                 self._path.unlink()
@@ -194,10 +194,10 @@ def _decoded(data: bytes) -> list[ListedEntry]:
 
 @dataclass(slots=True)
 class ResumedSource:
-    """A bucket's objects: those that an interrupted listing gave, then those behind them, asked now.
+    """A bucket's objects: those that an interrupted listing gave, then those after them, listed now.
 
-    Its first listing only. A second one is asked for where the server's order was not what it seemed: then nothing
-    of before counts.
+    Only its first listing resumes. A second one is requested when the server turns out not to list in order: then the
+    interrupted one does not count.
     """
 
     bucket: BucketSource

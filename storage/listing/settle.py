@@ -76,7 +76,7 @@ def told_length(head: ObjectHead) -> int | None:
 
 
 def key_exists(head: AskHead, key: str, listed: ListedText) -> KeyExists:
-    """HEAD *key* and hold its size and ETag against what was listed."""
+    """HEAD *key* and compare its size and ETag with what was listed."""
     try:
         found = head(key, None)
     except StoreError as error:

@@ -93,18 +93,15 @@ class S3Store:
     def list_objects(
         self, prefix: str, *, start_after: str = "", parallel: int = 1, believe: Believe = Believe.LISTING
     ) -> Listing:
-        """See the port."""
         return listing.list_objects(self._listed, prefix, start_after=start_after, parallel=parallel, believe=believe)
 
     def _head_listed(self, key: str, version_id: str | None) -> ObjectHead:
         return self.head(key, version_id=version_id)
 
     def ask_listing(self, prefix: str) -> None:
-        """See the port."""
         listing.ask_listing(self._listed, prefix)
 
     def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
-        """See the port."""
         return listing.list_versions(self._listed, prefix, believe=believe)
 
     def fetch_page(self, query: list[tuple[str, str]]) -> bytes:
@@ -116,7 +113,6 @@ class S3Store:
         return self._wire.send(Operation(name, Purpose.BUCKET, "GET", query=query, headers=self._always)).body
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
-        """See the port."""
         return self._heads.ask(key, version_query(version_id), extra)
 
     def get(
@@ -128,7 +124,6 @@ class S3Store:
         start: int | None = None,
         extra: HeaderList = (),
     ) -> ObjectHead:
-        """See the port."""
         if start is not None and not len(into):
             raise ValueError("a ranged read has at least one byte")
         headers = list(extra)
@@ -161,7 +156,6 @@ class S3Store:
         )
 
     def put(self, key: str, body: Body, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
-        """See the port."""
         operation = Operation(
             "PutObject",
             Purpose.WRITE,
@@ -197,16 +191,13 @@ class S3Store:
         return WriteResult(etag or self._etag_there(write, answer), told_version(answer.headers), answer.headers)
 
     def create_upload(self, key: str, headers: HeaderList) -> str:
-        """See the port."""
         return uploads.create_upload(self._wire, key, [*headers, *self._data, *self._acl])
 
     def upload_part(self, part: UploadPart, body: Body, headers: HeaderList = ()) -> PartResult:
-        """See the port."""
         operation = uploads.part_upload(part, [*headers, *self._data], body=body)
         return uploads.send_part(self._wire, operation, part, headers=self._data)
 
     def upload_part_from(self, part: UploadPart, read: Callable[[int], bytes], *, length: int) -> PartResult:
-        """See the port."""
         operation = uploads.part_upload(part, self._data, read=read, length=length)
         return uploads.send_part(self._wire, operation, part, headers=self._data)
 
@@ -219,25 +210,20 @@ class S3Store:
         headers: HeaderList = (),
         guard: Guard = UNGUARDED,
     ) -> WriteResult:
-        """See the port."""
         sent = [*headers, *self._data, *guard_headers(guard)]
         operation = uploads.completion(key, upload_id, parts, headers=sent, guarded=guard != UNGUARDED)
         return self._written(operation, "CompleteMultipartUploadResult")
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """See the port."""
         uploads.abort_upload(self._wire, key, upload_id, headers=self._always)
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
-        """See the port."""
         return uploads.list_parts(self._wire, key, upload_id, headers=self._data)
 
     def list_uploads(self, prefix: str) -> Iterator[ListedUpload]:
-        """See the port."""
         return uploads.list_uploads(self._wire, prefix, self._always)
 
     def copy(self, source: CopySource, key: str, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
-        """See the port."""
         operation = Operation(
             "CopyObject",
             Purpose.COPY,
@@ -257,14 +243,12 @@ class S3Store:
         return self._written(operation, "CopyObjectResult")
 
     def copy_part(self, source: CopySource, part: UploadPart, *, span: ByteRange | None = None) -> PartResult:
-        """See the port."""
         copied = [*self._data, *copy_source_headers(source)]
         if span is not None:
             copied.append(("x-amz-copy-source-range", f"bytes={span.start}-{span.start + span.length - 1}"))
         return uploads.send_part(self._wire, uploads.part_copy(part, copied), part, headers=self._data)
 
     def delete(self, key: str, *, version_id: str | None = None, if_match: str | None = None) -> WriteResult:
-        """See the port."""
         guard = guard_headers(Guard(if_match=if_match))
         answer = self._wire.send(
             Operation(
@@ -281,7 +265,6 @@ class S3Store:
         return WriteResult("", told_version(answer.headers), answer.headers)
 
     def get_tags(self, key: str, *, version_id: str | None = None) -> tuple[tuple[str, str], ...]:
-        """See the port."""
         query = [("tagging", ""), *version_query(version_id)]
         operation = Operation("GetObjectTagging", Purpose.READ, "GET", key, query, self._always)
         try:
@@ -296,7 +279,6 @@ class S3Store:
             raise self._wire.unreadable(operation, answer, str(error)) from None
 
     def put_tags(self, key: str, tags: Sequence[tuple[str, str]], *, version_id: str | None = None) -> None:
-        """See the port."""
         document = documents.tagging_document(tags)
         query = [("tagging", ""), *version_query(version_id)]
         headers = [*self._always, content_md5(document)]
@@ -329,7 +311,6 @@ class S3Store:
         self._dispenses = True
 
     def close(self) -> None:
-        """See the port."""
         self._wire.close()
 
     def _read(self, operation: Operation) -> Answer:

@@ -2,8 +2,8 @@
 
 Kept is what proves the run: the plan, its batches and chunks with their digests, every completion, every verification
 that says ok, the audit chain; `ledger check` finds a pruned run whole. Kept as well is what is still open: objects
-given up, intents of objects without a completion, so that `retry` goes on as before; uploads, which `cleanup` has yet
-to abort; and why objects were left alone, which `status` tells.
+given up, intents of objects without a completion, so that `retry` works as before; uploads, which `cleanup` has yet
+to abort; and why objects were left alone, which `status` shows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OF_TABLES = {"intent": COMPLETED, "flow_sample": "true", "run_limit": "true", "c
 
 
 class Pruned(NamedTuple):
-    """What a prune gave back."""
+    """What a prune removed."""
 
     rows: Mapping[str, int]
     """By table."""

@@ -39,18 +39,15 @@ class DaskEngine:
         self._count = 0
 
     def place(self, words: Sequence[str]) -> None:
-        """See Engine."""
         self._count += 1
         self._futures.append(
             self._client.submit(task, list(words), self._name, key=f"{self._name}-{self._count}", pure=False)
         )
 
     def placed(self) -> int:
-        """See Engine."""
         return len(self._futures)
 
     def ended(self) -> list[WorkerEnd]:
-        """See Engine."""
         ends = []
         for future in tuple(self._futures):
             if future.done():
@@ -59,11 +56,9 @@ class DaskEngine:
         return ends
 
     def stop(self) -> None:
-        """See Engine."""
         self._stop.set()
 
     def close(self) -> None:
-        """See Engine."""
         self._client.close()
 
 

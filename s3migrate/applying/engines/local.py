@@ -17,15 +17,12 @@ class LocalEngine:
         self._workers: list[WorkerProcess] = []
 
     def place(self, words: Sequence[str]) -> None:
-        """See Engine."""
         self._workers.append(WorkerProcess(words, neighbours=self._most))
 
     def placed(self) -> int:
-        """See Engine."""
         return len(self._workers)
 
     def ended(self) -> list[WorkerEnd]:
-        """See Engine."""
         ends = []
         for worker in tuple(self._workers):
             if (end := worker.end(0.0)) is not None:
@@ -34,10 +31,8 @@ class LocalEngine:
         return ends
 
     def stop(self) -> None:
-        """See Engine."""
         for worker in self._workers:
             worker.stop()
 
     def close(self) -> None:
-        """See Engine."""
         self.stop()

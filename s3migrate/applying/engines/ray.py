@@ -33,27 +33,22 @@ class RayEngine:
         self._references: list[Any] = []
 
     def place(self, words: Sequence[str]) -> None:
-        """See Engine."""
         self._references.append(self._task.remote(list(words)))
 
     def placed(self) -> int:
-        """See Engine."""
         return len(self._references)
 
     def ended(self) -> list[WorkerEnd]:
-        """See Engine."""
         if not self._references:
             return []
         done, self._references = ray.wait(self._references, num_returns=len(self._references), timeout=0)
         return [_end_of(reference) for reference in done]
 
     def stop(self) -> None:
-        """See Engine."""
         for reference in self._references:
             ray.cancel(reference, force=False)
 
     def close(self) -> None:
-        """See Engine."""
         ray.shutdown()
 
 

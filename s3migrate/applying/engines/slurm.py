@@ -28,17 +28,14 @@ class SlurmEngine:
         _ask("scontrol", "ping")
 
     def place(self, words: Sequence[str]) -> None:
-        """See Engine."""
         line = shlex.join(command(words))
         options = ("--parsable", "--job-name=s3migrate", "--ntasks=1", "--no-requeue", "--output=/dev/null")
         self._jobs.append(_ask("sbatch", *options, f"--wrap=exec {line}").partition(";")[0])
 
     def placed(self) -> int:
-        """See Engine."""
         return len(self._jobs)
 
     def ended(self) -> list[WorkerEnd]:
-        """See Engine."""
         ends = []
         for job in tuple(self._jobs):
             fields = dict(_FIELD.findall(_ask("scontrol", "show", "job", "--oneliner", job, missing="")))
@@ -52,13 +49,11 @@ class SlurmEngine:
         return ends
 
     def stop(self) -> None:
-        """See Engine."""
         for job in self._jobs:
             _ask("scancel", "--state=PENDING", job, missing="")
             _ask("scancel", "--batch", "--signal=TERM", job, missing="")
 
     def close(self) -> None:
-        """See Engine."""
         self.stop()
 
 
