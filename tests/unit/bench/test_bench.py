@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -17,7 +18,7 @@ from bench.contestants import BARE_WIRE, BOTO3, OURS, RCLONE_BEST, S5CMD, Contes
 from bench.listing_server import Keys, ListingServer
 from bench.measure import CommandFailed, Measured, cpu_of, run, run_or_fail
 from bench.run import one_run
-from bench.run_bed import side_by_side
+from bench.run_bed import Seen
 from bench.table import MARKS, publish, rows_of, table
 from bench.workloads import BUCKET, Group, Workload
 
@@ -169,16 +170,13 @@ def test_losses_are_found_wherever_they_stand(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spans", "average", "most"),
+    ("looks", "words"),
     [
-        ([], 0.0, 0),
-        ([(0.0, 10.0)], 1.0, 1),
-        ([(0.0, 5.0), (5.0, 10.0)], 1.0, 1),
-        ([(0.0, 10.0), (0.0, 10.0), (0.0, 5.0)], 2.5, 3),
+        ({}, "0.0 at work on average:  of the time"),
+        ({1: 4}, "1.0 at work on average: 1 for 100% of the time"),
+        ({3: 2, 2: 1, 0: 1}, "2.0 at work on average: 3 for 50%, 2 for 25%, 0 for 25% of the time"),
     ],
-    ids=["none", "one", "one after the other", "side by side"],
+    ids=["none", "one", "fewer and fewer"],
 )
-def test_workers_at_work_are_counted_by_when_they_were(
-    spans: list[tuple[float, float]], average: float, most: int
-) -> None:
-    assert side_by_side(spans) == (average, most)
+def test_workers_at_work_are_counted_by_when_they_were(looks: dict[int, int], words: str) -> None:
+    assert Seen(at_work=Counter(looks)).shares() == words
