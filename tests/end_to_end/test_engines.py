@@ -144,7 +144,7 @@ def test_a_refused_worker_ends_the_fleet_with_its_code(
 
 @pytest.mark.parametrize("name", ["", "dask", "dask://", "kubernetes", "ssh://host"])
 def test_an_engine_nobody_knows_is_a_word_too_many(name: str) -> None:
-    with pytest.raises(UsageError, match="it is local, dask://HOST:PORT, ray://HOST:PORT or slurm"):
+    with pytest.raises(UsageError, match="use local, dask://HOST:PORT, ray://HOST:PORT or slurm"):
         engine_of(name, 1)
 
 
