@@ -11,6 +11,7 @@ from schema.processes import processes_for
 
 MS = 1000
 """Microseconds."""
+TELLING_REQUESTS = 1_000
 HELD_SHARE = 0.2
 """Of the threads' time in a step: so much of it held back by throttling, and the endpoint sets the rate."""
 REQUEST_PER_MIL = 52
@@ -76,8 +77,10 @@ class Borne(NamedTuple):
     """What an earlier run of the same migration got from an endpoint that refused requests."""
 
     run: int
+    side: str
+    """The one that refused most: `source` or `destination`."""
     requests_per_second: int
-    """Not refused, at the side that refused most."""
+    """Of that side, not refused."""
 
 
 class Calibrated(NamedTuple):
@@ -95,17 +98,22 @@ NOT_CALIBRATED = Calibrated(None, {})
 
 
 def borne_in(run: int, history: Sequence[FlowPoint]) -> Borne | None:
-    """What the endpoint that refused most gave *run*, once that held the threads back."""
-    refusing = max(SIDES, key=lambda side: sum(point.counts.of(side).throttled for point in history))
-    sides = [point.counts.of(refusing) for point in history]
-    first = next((at for at, point in enumerate(history) if sides[at].throttled and _held_back(point.counts)), None)
-    if first is None:
+    """What the endpoint that refused most gave *run* while that held its threads back."""
+    side = max(SIDES, key=lambda one: sum(point.counts.of(one).throttled for point in history))
+    if not any(point.counts.of(side).throttled for point in history):
         return None
-    begin = min(first + 1, len(history) - 1)  # in the first one it was still looking for its pace
-    accepted = sum(side.total - side.throttled for side in sides[begin:])
-    # The last step is as long as its processes lived.
-    seconds = sum(min(point.seconds, point.counts.seconds) for point in history[begin:])
-    return Borne(run, max(1, round(accepted / seconds))) if seconds else None
+    held = [point for point in history if _held_back(point.counts)]
+    held = held[1:] or held  # in the first step it was still looking for its pace
+    accepted = sum(point.counts.of(side).total - point.counts.of(side).throttled for point in held)
+    # The last step of a run is as long as its processes lived.
+    seconds = sum(min(point.seconds, point.counts.seconds) for point in held)
+    return Borne(run, side.value, max(1, round(accepted / seconds))) if seconds else None
+
+
+def tells(history: Sequence[FlowPoint]) -> bool:
+    """Whether a run asked enough to show what its endpoints bear."""
+    asked = sum(point.counts.of(side).total for point in history for side in SIDES)
+    return asked >= TELLING_REQUESTS or any(_held_back(point.counts) for point in history)
 
 
 def _held_back(counts: FlowCounts) -> bool:
@@ -145,5 +153,5 @@ def measured_in(estimate: Mapping[str, Any]) -> Calibrated:
             for name, one in found.items()
             if "read_us" in one
         },
-        Borne(borne["run"], borne["requests_per_second"]) if borne else None,
+        Borne(**borne) if borne else None,
     )

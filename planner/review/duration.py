@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from planner.review.calibration import MS, Borne, Calibration, PlanningMachine
+from planner.review.calibration import MS, Calibration, PlanningMachine
 from planner.review.workload import TierWork
 from schema.limits import Limits
 from schema.plan import DELETES
@@ -67,16 +67,13 @@ class Rates(NamedTuple):
     """Of the endpoint asked most during apply: each has its own limit."""
     parts_hashed: bool = False
     """A destination enforces no CRC of parts, so they are proven by their MD5."""
-    borne: Borne | None = None
+    throttled_seconds: int = 0
+    """What its requests take at the endpoint that held an earlier run back, at the rate that it bore."""
 
-    def of_requests(self, limits: Limits) -> dict[str, float]:
-        """What holds requests back, and how many a second it lets through."""
-        found: dict[str, float] = {}
-        if limits.requests_per_second:
-            found["requests_per_second"] = limits.requests_per_second
-        if self.borne:
-            found["throttling"] = self.borne.requests_per_second
-        return found
+    def by_requests(self, limits: Limits) -> dict[str, int]:
+        """Microseconds by each bound on requests."""
+        limited = int(self.requests * 1000 * MS / limits.requests_per_second) if limits.requests_per_second else 0
+        return {"requests_per_second": limited, "throttling": self.throttled_seconds * 1000 * MS}
 
 
 def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Duration:
@@ -94,9 +91,9 @@ def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Dur
         spent[bound] = spent.get(bound, 0) + takes[bound]
         total += takes[bound]
     bound_by = max(spent, key=spent.__getitem__)
-    for bound, rate in rates.of_requests(limits).items():
-        if (by_requests := int(rates.requests * 1000 * MS / rate)) > total:
-            total, bound_by = by_requests, bound
+    for bound, longest in rates.by_requests(limits).items():
+        if longest > total:
+            total, bound_by = longest, bound
     total += crew.start()
     return Duration(
         -(-total // (1000 * MS)),

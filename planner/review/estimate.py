@@ -12,7 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from planner.review.calibration import NOT_CALIBRATED, UNMEASURED, Calibrated, Calibration, measured_document
+from planner.review.calibration import (
+    NOT_CALIBRATED,
+    UNMEASURED,
+    Borne,
+    Calibrated,
+    Calibration,
+    measured_document,
+)
 from planner.review.cost import ASSUMPTIONS, SectionWork, cost, restore_assumptions
 from planner.review.duration import (
     CONCURRENCY,
@@ -28,6 +35,7 @@ from planner.review.week import WeekHours
 from planner.review.workload import TierWork
 from schema.checksums import PARTS_FACT
 from schema.declaration import Declaration
+from schema.ends import endpoint_of
 from schema.formats.quantities import duration_text, size_text
 from schema.plan import DELETES, Tally
 from schema.tiers import MIB, WHOLE_MAX, held_bytes
@@ -108,21 +116,31 @@ def estimate(
 def _rates(work: Sequence[SectionWork], measured: Calibrated, requests: Requests) -> Rates:
     hashed = not all(item.section.destination_capabilities.enforces(PARTS_FACT) for item in work)
     most = max(requests.by_endpoint.values(), default=0)
-    return Rates(_measured(work), measured.machine, most, parts_hashed=hashed, borne=measured.borne)
+    borne = _throttling(work, measured.borne, requests) if measured.borne else 0
+    return Rates(_measured(work), measured.machine, most, parts_hashed=hashed, throttled_seconds=borne)
+
+
+def _throttling(work: Sequence[SectionWork], borne: Borne, requests: Requests) -> int:
+    """Seconds that the requests take at the side that was seen to refuse, at the rate that it bore."""
+    sides = [item.section.source if borne.side == "source" else item.section.destination for item in work]
+    asked = max((requests.by_endpoint.get(endpoint_of(side), 0) for side in sides), default=0)
+    return -(-asked // borne.requests_per_second)
 
 
 def _assumed_latencies(work: Sequence[SectionWork], measured: Calibrated) -> dict[str, Any]:
     machine, borne = measured.machine, measured.borne
+    known = {
+        **({"machine": machine._asdict()} if machine else {}),
+        **({"borne": borne._asdict()} if borne else {}),
+    }
     if not _measured(work).known:
-        return {
+        return known | {
             "latency_ms": dict(LATENCY_MS),
             "source": "constants of this build; no probe of the network was made",
         }
     timed = machine or REFERENCE
-    return {
+    return known | {
         "measured": measured_document({item.section.id: item.calibration for item in work}),
-        **({"machine": machine._asdict()} if machine else {}),
-        **({"borne": borne._asdict()} if borne else {}),
         "processor_us": {
             "object_or_part": OBJECT_REQUESTS * timed.request_us,
             "mib": timed.mib_us,

@@ -17,7 +17,7 @@ from planner.build import build_plan
 from planner.inputs import PlanInputs, PlanProgress, nothing_completed
 from planner.lineage import lineage_of
 from planner.march import EarlierCopy
-from planner.review.calibration import Borne, borne_in
+from planner.review.calibration import Borne, borne_in, tells
 from s3migrate import __version__
 from s3migrate.planning.checkpoints import LISTINGS_FOLDER, CheckpointPlace, listing_checkpoints
 from s3migrate.planning.completed_before import completed_before
@@ -195,7 +195,7 @@ class _EarlierCopies:
             return None
         runs = (run.run_id for run in self._ledger.runs.all() if run.lineage == self._lineage)
         histories = ((run_id, self._ledger.samples.history(run_id)) for run_id in runs)
-        return next((borne_in(run_id, history) for run_id, history in histories if history), None)
+        return next((borne_in(run_id, history) for run_id, history in histories if tells(history)), None)
 
     def close(self) -> None:
         """Close the ledger."""

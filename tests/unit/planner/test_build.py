@@ -27,7 +27,7 @@ from planner.batches import TARGETS
 from planner.build import build_plan
 from planner.inputs import PairInputs, PlanInputs
 from planner.reasons import Reason
-from planner.review.calibration import Calibration
+from planner.review.calibration import Borne, Calibration, PlanningMachine
 from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy, Preserve
 from schema.errors import DeclarationError, ListingRefused, Throttled
 from schema.files.manifest import ManifestFolder
@@ -507,3 +507,21 @@ def test_other_microseconds_of_the_probe_do_not_make_another_plan(tmp_path) -> N
         2,
         {"main": {"read_us": 7, "write_us": 9, "ends_on_this_machine": 0, "ends_over_tls": 0}},
     )
+
+
+@pytest.mark.parametrize("there", [0, 4])
+def test_another_yardstick_does_not_make_another_plan(tmp_path, there: int) -> None:
+    """Whether all objects are to be moved, or are *there* already and nothing is."""
+    declaration, manifests = declare(), MemoryManifests()
+    objects = [listed(f"{n}") for n in range(4)]
+
+    def planned(md5_us: int, base: Plan | None = None) -> Plan:
+        ends = pair_inputs(declaration, Bucket(objects), Bucket(objects[:there]))
+        pairs = {"main": dataclasses.replace(ends, calibration=Calibration(3, 5))}
+        machine, borne = PlanningMachine("host-a", 2, 1 << 33, md5_us), Borne(1, "destination", 500)
+        inputs = PlanInputs(declaration, pairs, manifests, tmp_path, 1 << 28, machine=machine, borne=borne, base=base)
+        return build_plan(inputs)
+
+    first = planned(1_600)
+    assert bool(first.batches) is not bool(there)
+    assert planned(1_700, base=first) is first

@@ -9,7 +9,7 @@ import pytest
 from support.planning import DESTINATION, POLICY, SOURCE, declare
 
 from planner.batches import DraftBatch
-from planner.review.calibration import Borne, Calibrated, Calibration, PlanningMachine, borne_in, measured_in
+from planner.review.calibration import Borne, Calibrated, Calibration, PlanningMachine, borne_in, measured_in, tells
 from planner.review.cost import SectionWork
 from planner.review.estimate import estimate
 from planner.review.risks import risks_of
@@ -399,6 +399,7 @@ def step(accepted: int, throttled: int, held: float, seconds: float = 10.0) -> F
     ("history", "borne"),
     [
         ([step(9_000, 0, 0.0), step(5_000, 300, 0.7), step(4_900, 0, 0.6), step(1_000, 10, 0.5, 2.0)], 492),
+        ([step(9_000, 0, 0.0), step(5_000, 300, 0.7), *[step(5_000, 9, 0.6)] * 2, *[step(200, 0, 0.0)] * 90], 500),
         ([step(9_000, 0, 0.0), step(9_000, 40, 0.01)], None),  # by chance
         ([step(9_000, 0, 0.5)], None),  # held back by something else
         ([step(2_000, 30, 0.8, 4.0)], 500),  # by a canary that took four seconds
@@ -408,17 +409,17 @@ def step(accepted: int, throttled: int, held: float, seconds: float = 10.0) -> F
 def test_what_an_endpoint_bears_is_learned_from_a_run_that_it_held_back(
     history: list[FlowPoint], borne: int | None
 ) -> None:
-    assert borne_in(3, history) == (None if borne is None else Borne(3, borne))
+    assert borne_in(3, history) == (None if borne is None else Borne(3, "destination", borne))
 
 
 def test_what_was_learned_bounds_the_next_estimate() -> None:
     drafts = [draft("tiny", 20_000, 20_000)]
-    found = measured(drafts, 1_000, 2_000, borne=Borne(3, 500), requests=20_000)
+    found = measured(drafts, 1_000, 2_000, borne=Borne(3, "destination", 500), requests=20_000)
     assert found["duration"]["bound_by"] == "throttling"
     assert found["figures"]["seconds"] == measured(
         drafts, 1_000, 2_000, limits=Limits(requests_per_second=500.0), requests=20_000
     )["figures"]["seconds"]  # fmt: skip
-    assert measured_in(found).borne == Borne(3, 500)
+    assert measured_in(found).borne == Borne(3, "destination", 500)
     free = measured(drafts, 1_000, 2_000, requests=20_000)
     assert free["duration"]["bound_by"] == "processor", "the control"
     assert "borne" not in free["assumptions"]
@@ -427,3 +428,10 @@ def test_what_was_learned_bounds_the_next_estimate() -> None:
 def test_ends_that_speak_tls_take_more_of_the_processor() -> None:
     plain, encrypted = (measured([TINY], 1_000, 2_000, 0, ends)["figures"]["processor_ms"] for ends in (0, 2))
     assert 1.2 * plain < encrypted < 1.4 * plain
+
+
+def test_a_run_tells_what_its_endpoints_bear_once_it_has_asked_enough() -> None:
+    assert tells([step(300, 10, 0.5)]), "it was refused"
+    assert tells([step(400, 0, 0.0)]), "1,200 requests"
+    assert not tells([step(3, 0, 0.0)])
+    assert not tells([])
