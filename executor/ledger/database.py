@@ -10,26 +10,23 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import threading
 from abc import ABC, abstractmethod
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qsl, unquote
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import psycopg2
-from psycopg2.extras import NamedTupleCursor, execute_values, register_uuid
+from psycopg2.extras import execute_values, register_uuid
 
-from schema.errors import LedgerError, LedgerSchemaError, LedgerUnavailable, UsageError
+from executor.ledger.address import DRIVER, connect_keywords, redacted
+from schema.errors import LedgerError, LedgerSchemaError, LedgerUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, TextClause
-    from sqlalchemy.engine import URL
     from sqlalchemy.exc import DBAPIError
-
-DRIVER = "postgresql+psycopg2"
-"""Pinned: SQLAlchemy 2.1 takes `postgresql://` to mean psycopg 3."""
-ACCEPTED_SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
 
 CONNECT_ARGUMENTS = {
     "connect_timeout": 10,
@@ -53,53 +50,24 @@ SCHEMA_CODES = frozenset({"3F000", "42P01", "42703", "42883"})
 Row: TypeAlias = Any
 """A row of an answer: unpacked like a tuple, its columns also by name (`row.run_id`, `by_name(row)`)."""
 
-PLAIN_URL = re.compile(
-    r"(postgres|postgresql|postgresql\+psycopg2)://((?P<user>[^:/?#@]*)(:(?P<password>[^/?#@]*))?@)?"
-    r"(?P<host>[\w.-]*)(:(?P<port>\d+))?/(?P<dbname>[^/?#@%]*)(\?(?P<query>[^#]*))?"
-)
-"""Of one server, with nothing that has to be understood; SQLAlchemy reads all others."""
 NAMED_VALUE = re.compile(r"(?<![:\w]):(\w+)(?!:)")
 """`:name`, and no `::type`."""
 
 STREAMED_ROWS = 2000
 """Rows that a streamed answer fetches at a time."""
-EVERY_ONE_IN_USE = "every connection is in use; wait, or run fewer threads"
+WAIT_SECONDS = 60.0
+"""How long a transaction waits for a connection while all are in use."""
+EVERY_ONE_IN_USE = "every connection to the ledger is in use; wait, or run fewer threads"
+SPARING_CONNECTIONS = 8
+"""Open at the same time, at most, without a pool."""
 INSERTED_ROWS = 1000
 """Rows that one INSERT statement carries."""
 
 
-def ledger_url(url: str) -> URL:
-    """*url* with the pinned driver. Raises UsageError, which never repeats the URL: it may hold a password."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        parsed = None
-    if parsed is None or parsed.drivername not in ACCEPTED_SCHEMES:
-        raise UsageError("the ledger's URL must look like postgresql://user@host:5432/database")
-    return parsed.set(drivername=DRIVER)
-
-
-def plain_keywords(url: str) -> dict[str, str] | None:
-    """The arguments of psycopg2.connect for *url*, as SQLAlchemy makes them; None where only SQLAlchemy can tell."""
-    found = PLAIN_URL.fullmatch(url)
-    if found is None:
-        return None
-    spelled = parse_qsl(found["query"] or "")
-    query = dict(spelled)
-    if len(query) < len(spelled) or re.search("[,:]", query.get("host", "")):
-        return None  # several servers, one after the other
-    named = {name: unquote(found[name]) for name in ("user", "password", "host", "port", "dbname") if found[name]}
-    return named | query
-
-
-def translated(error: psycopg2.Error, password: str | None = None) -> LedgerError | None:
-    """Our error for what *error* means to the operator; None for what can only be a bug."""
-    said = " ".join(str(error).split())
-    if password:
-        said = said.replace(password, "***")
+def translated(error: psycopg2.Error, keywords: Mapping[str, str]) -> LedgerError | None:
+    """Our error for what *error* means to the operator, without the secrets among *keywords*; None for what can only be
+    a bug."""
+    said = " ".join(redacted(str(error), keywords).split())
     code: str | None = error.pgcode
     if code in SCHEMA_CODES:
         return LedgerSchemaError(f"the ledger lacks something this build needs ({said}); run: s3migrate ledger migrate")
@@ -115,14 +83,14 @@ def translated(error: psycopg2.Error, password: str | None = None) -> LedgerErro
 
 
 def database_at(url: str, *, connections: int, missed: Callable[[], None] | None) -> Database:
-    """The database at *url*, with that many connections kept open. *missed* is called on LedgerUnavailable.
+    """The database at *url*, with that many connections kept open. *missed* is called when it cannot be reached.
 
-    Raises UsageError when *url* is not a PostgreSQL URL.
+    Raises UsageError when *url* is not one that PostgreSQL's client can use.
     """
-    keywords = plain_keywords(url) if connections == 1 else None
-    if keywords is not None:
+    keywords = connect_keywords(url)
+    if connections == 1:
         return SparingDatabase(keywords, missed)
-    return PooledDatabase(url, missed, connections=connections)
+    return PooledDatabase(keywords, missed, connections=connections)
 
 
 class Database(ABC):
@@ -132,8 +100,9 @@ class Database(ABC):
     has to wait and try again.
     """
 
-    def __init__(self, password: str | None, missed: Callable[[], None] | None) -> None:
-        self._password = password
+    def __init__(self, keywords: Mapping[str, str], missed: Callable[[], None] | None) -> None:
+        """*keywords*: the arguments of psycopg2.connect."""
+        self._keywords = keywords
         self._missed = missed
 
     @contextmanager
@@ -147,7 +116,7 @@ class Database(ABC):
             with self._begun() as transaction:
                 yield transaction
         except psycopg2.Error as error:
-            ours = translated(error, self._password)
+            ours = translated(error, self._keywords)
             if ours is None:
                 raise
             if self._missed is not None and isinstance(ours, LedgerUnavailable):
@@ -159,6 +128,11 @@ class Database(ABC):
     def _begun(self) -> AbstractContextManager[Transaction]:
         """A transaction on a connection of its own. What goes wrong is raised as psycopg2's error."""
 
+    def _connect(self) -> psycopg2.extensions.connection:
+        told: dict[str, Any] = {**self._keywords, **CONNECT_ARGUMENTS}
+        made: psycopg2.extensions.connection = psycopg2.connect(**told)
+        return made
+
     @abstractmethod
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -167,13 +141,16 @@ class Database(ABC):
 class PooledDatabase(Database):
     """A bounded pool of connections. When one is found dead, all that are as old are thrown away."""
 
-    def __init__(self, url: str, missed: Callable[[], None] | None, *, connections: int) -> None:
+    def __init__(self, keywords: Mapping[str, str], missed: Callable[[], None] | None, *, connections: int) -> None:
         from sqlalchemy import create_engine
 
-        parsed = ledger_url(url)
-        super().__init__(None if parsed.password is None else str(parsed.password), missed)
+        super().__init__(keywords, missed)
         self._engine = create_engine(
-            parsed, pool_size=connections, max_overflow=connections, pool_timeout=60, connect_args=CONNECT_ARGUMENTS
+            f"{DRIVER}://",
+            creator=self._connect,
+            pool_size=connections,
+            max_overflow=connections,
+            pool_timeout=WAIT_SECONDS,
         )
 
     @contextmanager
@@ -191,7 +168,7 @@ class PooledDatabase(Database):
                         connection.invalidate()
                     raise
         except PoolTimeout:
-            raise psycopg2.OperationalError(EVERY_ONE_IN_USE) from None
+            raise LedgerUnavailable(EVERY_ONE_IN_USE) from None
         except DBAPIError as error:
             raise _original(error) from None
 
@@ -203,35 +180,51 @@ class PooledDatabase(Database):
 class SparingDatabase(Database):
     """Connections without a pool, for a command that asks a few questions, mostly one after the other.
 
-    It is ready in the time that psycopg2 takes to load. A connection is kept for the next transaction; while others are
-    open, another one is made, without a bound.
+    It is ready in the time that psycopg2 takes to load. One connection is kept for the next transaction; while it is in
+    use, others are made, at most SPARING_CONNECTIONS in all.
     """
 
     def __init__(self, keywords: Mapping[str, str], missed: Callable[[], None] | None) -> None:
-        super().__init__(keywords.get("password"), missed)
-        self._keywords: dict[str, Any] = {**keywords, **CONNECT_ARGUMENTS}
+        super().__init__(keywords, missed)
         self._kept: list[psycopg2.extensions.connection] = []
+        self._places = threading.BoundedSemaphore(SPARING_CONNECTIONS)
 
     @contextmanager
     def _begun(self) -> Iterator[Transaction]:
+        if not self._places.acquire(timeout=WAIT_SECONDS):
+            raise LedgerUnavailable(EVERY_ONE_IN_USE)
         try:
-            connection = self._kept.pop()
+            connection = self._kept_or_new()
+            try:
+                yield SparingTransaction(connection)
+                connection.commit()
+            except BaseException:
+                connection.close()
+                self.close()  # a server that broke one has broken those that are as old
+                raise
+            self._keep(connection)
+        finally:
+            self._places.release()
+
+    def _kept_or_new(self) -> psycopg2.extensions.connection:
+        try:
+            return self._kept.pop()
         except IndexError:
-            connection = psycopg2.connect(**self._keywords, cursor_factory=NamedTupleCursor)
+            connection = self._connect()
             register_uuid(conn_or_curs=connection)  # type: ignore[no-untyped-call]
-        try:
-            yield SparingTransaction(connection)
-            connection.commit()
-        except BaseException:
+            return connection
+
+    def _keep(self, connection: psycopg2.extensions.connection) -> None:
+        if self._kept:
             connection.close()
-            self.close()  # a server that broke one has broken those that are as old
-            raise
-        self._kept.append(connection)
+        else:
+            self._kept.append(connection)
 
     def close(self) -> None:
         """Close what is kept."""
-        while self._kept:
-            self._kept.pop().close()
+        with suppress(IndexError):  # an empty list, also where another thread has just taken the last
+            while True:
+                self._kept.pop().close()
 
 
 class Transaction(ABC):
@@ -348,20 +341,32 @@ class SparingTransaction(Transaction):
         """See Transaction."""
         with self._connection.cursor() as cursor:
             cursor.execute(_with_placeholders(sql), values)
-            return cursor.fetchall()
+            return _named(cursor, cursor.fetchall())
 
     def stream(self, sql: str, /, **values: Any) -> Iterator[Row]:
         """See Transaction."""
         with self._connection.cursor(f"stream_{next(self._streams)}") as cursor:
             cursor.execute(_with_placeholders(sql), values)
             while rows := cursor.fetchmany(STREAMED_ROWS):
-                yield from rows
+                yield from _named(cursor, rows)
 
 
 def by_name(row: Row) -> Mapping[str, Any]:
     """Column -> value."""
     columns: Mapping[str, Any] = row._asdict()
     return columns
+
+
+def _named(cursor: psycopg2.extensions.cursor, rows: Sequence[tuple[Any, ...]]) -> list[Row]:
+    """*rows* with their columns' names; what is no name (a keyword, a second one of the same) has none."""
+    row = _row_of(tuple(column.name for column in cursor.description or ()))
+    return [row(values) for values in rows]
+
+
+@lru_cache(maxsize=256)
+def _row_of(columns: tuple[str, ...]) -> Callable[[tuple[Any, ...]], Row]:
+    row: Any = namedtuple("Row", columns, rename=True)  # type: ignore[misc]  # noqa: PYI024  its columns are not known here
+    return cast("Callable[[tuple[Any, ...]], Row]", row._make)
 
 
 @lru_cache(maxsize=256)

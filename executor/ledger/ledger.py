@@ -27,8 +27,9 @@ from executor.ledger.workers import Workers
 class Ledger:
     """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2).
 
-    Connects on first use. *connections*: how many stay open; as many again may open briefly. With 1 there is no pool,
-    and no time is spent on loading it. *missed* is called whenever the ledger is found unavailable, and must not block.
+    Connects on first use. *connections*: how many stay open; as many again may open briefly. With 1 there is no pool
+    (and no time is spent on loading it): one stays open, and up to SPARING_CONNECTIONS may open briefly. *missed* is
+    called whenever the ledger cannot be reached, and must not block.
     """
 
     def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:

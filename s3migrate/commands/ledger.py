@@ -6,7 +6,7 @@ from contextlib import closing
 
 import click
 
-from executor.ledger.database import ledger_url
+from executor.ledger.address import shown_url
 from executor.ledger.embedded.server import ServerState
 from executor.ledger.embedded.watcher import read_idle
 from executor.ledger.upkeep.migrate import ROLES, script
@@ -81,10 +81,7 @@ def sql(roles: bool) -> None:
 def url() -> None:
     """Print the ledger's address, without a password."""
     settings = read_settings()
-    if settings.ledger_url is not None:
-        click.echo(ledger_url(settings.ledger_url).set(drivername="postgresql").render_as_string(hide_password=True))
-    else:
-        click.echo(ledger_url(embedded(settings).url()).set(drivername="postgresql").render_as_string())
+    click.echo(shown_url(settings.ledger_url or embedded(settings).url()))
 
 
 @ledger_group.command("stop")

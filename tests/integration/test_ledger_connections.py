@@ -43,6 +43,15 @@ def test_every_kind_of_statement_says_the_same(database: Database) -> None:
         assert transaction.run("UPDATE ledger.t SET word = 'x' WHERE n < :most", most=2) == 2
 
 
+def test_columns_may_have_the_same_name_or_one_that_python_keeps_for_itself(database: Database) -> None:
+    with database.transaction() as transaction:
+        first, second = transaction.one("SELECT 1 AS n, 2 AS n")
+        row = transaction.one("SELECT 3 AS n, 4 AS class, 5")
+        streamed = next(transaction.stream("SELECT 6 AS n, 7 AS n"))
+
+        assert (first, second, *row, row.n, *streamed) == (1, 2, 3, 4, 5, 3, 6, 7)
+
+
 def test_a_stream_goes_on_beyond_what_it_fetches_at_a_time_and_beside_another(database: Database) -> None:
     with database.transaction() as transaction:
         first, second = (transaction.stream("SELECT generate_series(0, :most) AS n", most=STREAMED_ROWS) for _ in "ab")
