@@ -1,8 +1,8 @@
 """The border to PostgreSQL: connections, transactions, statements, and errors translated into ours.
 
-Nothing outside this file knows that psycopg2 speaks to the server and that SQLAlchemy keeps the connections of many
-threads. SQLAlchemy is imported by what uses it: it takes longer to load than all else, and a command that asks a few
-questions does without.
+Nothing outside this file and address.py knows that psycopg2 speaks to the server and that SQLAlchemy keeps the
+connections of many threads. SQLAlchemy is imported by what uses it: it takes longer to load than all else, and a
+command that asks a few questions does without.
 """
 
 from __future__ import annotations
