@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from schema.errors import Stopped
+
 
 class Stop:
     """Counts requests. `request` is safe inside a signal handler: it takes no lock.
@@ -44,6 +46,11 @@ class Stop:
     def wait_abandoned(self, seconds: float) -> bool:
         """Wait *seconds*, or less when the second request comes in; True when it has."""
         return self._abandoned.wait(max(0.0, seconds))
+
+
+def stopped_reading(who: str) -> Stopped:
+    """What ends the command *who*, which only reads, after a stop."""
+    return Stopped(f"{who} was stopped; nothing was changed, run it again")
 
 
 class Crash:

@@ -51,9 +51,13 @@ def at_source(route: Route, entry: Entry) -> Reading:
     return Reading(route.source, entry.key, entry.size, route.pin(entry))
 
 
-def at_destination(route: Route, entry: Entry, there: ObjectHead | ListedObject) -> Reading:
-    """What was seen *there* for *entry*."""
-    return Reading(route.destination, entry.target, there.size, route.destination_pin(there.etag, there.version_id))
+def at_destination(
+    route: Route, entry: Entry, there: ObjectHead | ListedObject, *, version_id: str | None = None
+) -> Reading:
+    """What was seen *there* for *entry*. *version_id*: None, unless the destination keeps versions: others state 'null'
+    or nonsense. A GET of a version needs a right of its own (s3:GetObjectVersion).
+    """
+    return Reading(route.destination, entry.target, there.size, route.destination_pin(there.etag, version_id))
 
 
 def crcs_of_both(

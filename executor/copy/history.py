@@ -111,8 +111,9 @@ class KeyHistory:
             return True
         if ours is not None and theirs is not None and self._etags_are_md5(entry, there):
             return ours == theirs
-        ends = readback.at_source(self._route, entry), readback.at_destination(self._route, entry, there)
-        mine, other = readback.crcs_of_both(*ends, self._tools.read_back)
+        ours_now = readback.at_source(self._route, entry)
+        theirs_now = readback.at_destination(self._route, entry, there, version_id=there.version_id)
+        mine, other = readback.crcs_of_both(ours_now, theirs_now, self._tools.read_back)
         return mine == other
 
     def _etags_are_md5(self, entry: Entry, there: ListedObject) -> bool:

@@ -15,6 +15,7 @@ from executor.early_stop import EarlyStop
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import UNFINISHED, Completion, Outcome, Run, RunState
 from executor.route import Route
+from executor.stop import stopped_reading
 from executor.verify.expectation import Expectations, Expected
 from executor.verify.history import LAID, version_findings
 from executor.verify.listing import Mismatch, MismatchKind, destination_findings
@@ -22,7 +23,7 @@ from executor.verify.objects import Depth, ObjectProver, Proof
 from executor.verify.run import AT_ONCE, look_at
 from schema import checksums
 from schema.attributes.headers import SYSTEM_HEADERS
-from schema.errors import LedgerSchemaError, RunUnfinished, StalePlan, Stopped, StoreError
+from schema.errors import LedgerSchemaError, RunUnfinished, StalePlan, StoreError
 from schema.files.certificate import Arrival, EvidenceLevel, Leaf, NotCertified
 from schema.files.manifest import ManifestStore
 from schema.formats.canonical import canonical_json, sha256_of
@@ -147,7 +148,7 @@ class Certification:
             try:
                 for candidate in candidates:
                     if self.tools.stop.draining:
-                        raise Stopped("certify was stopped; nothing was written, run it again")
+                        raise stopped_reading("certify")
                     if isinstance(candidate, NotCertified):
                         waiting.append(candidate)
                     else:

@@ -195,9 +195,10 @@ class ObjectProver:
         if self.level is not Depth.CONTENT and not differ:
             return Proof(())
         # Heads that name different bytes are not believed without a read: some ETags look like MD5s but are not.
+        version = route.version(there.version_id)
         ours, theirs = readback.crcs_of_both(
             readback.at_source(route, entry) if readable(source) else None,
-            readback.at_destination(route, entry, there) if readable(there) else None,
+            readback.at_destination(route, entry, there, version_id=version) if readable(there) else None,
             self.tools.read_back,
             first=known.first,
             recorded=crc,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from executor.events import Events, tell_calendar
-from executor.stop import Stop
-from schema.errors import Stopped
+from executor.stop import Stop, stopped_reading
+from schema.errors import LedgerUnavailable
 from schema.limits import RunLimits
 from storage.port import RequestSample
 
@@ -33,15 +33,18 @@ class OpenHours:
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], None] = time.sleep
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _seen: RunLimits = field(default_factory=RunLimits)
+    _seen: RunLimits | None = None
+    """None: never looked."""
     _next_look: float = float("-inf")
 
     def before(self, operation: str, size: int) -> None:  # noqa: ARG002  the port's signature
-        """Wait until the calendar is open. Raises Stopped after a stop."""
+        """Wait until the calendar is open. Raises Stopped after a stop, LedgerUnavailable when the limits were never
+        seen; later, what was seen last counts until the ledger answers again.
+        """
         while not self.stop.draining and self._closed():
             self.wait(POLL_SECONDS)
         if self.stop.draining:
-            raise Stopped(f"{self.who} was stopped; nothing was changed, run it again")
+            raise stopped_reading(self.who)
 
     def after(self, sample: RequestSample) -> None:
         """Nothing."""
@@ -49,8 +52,17 @@ class OpenHours:
     def _closed(self) -> bool:
         with self._lock:
             now = self.clock()
-            if now >= self._next_look:
-                before, self._seen = self._seen, self.limits()
+            if self._seen is None or now >= self._next_look:
+                self._seen = self._look(self._seen)
                 self._next_look = now + LOOK_SECONDS
-                tell_calendar(self.events, before, self._seen, who=self.who)
             return self._seen.closed_until is not None
+
+    def _look(self, before: RunLimits | None) -> RunLimits:
+        try:
+            seen = self.limits()
+        except LedgerUnavailable:
+            if before is None:
+                raise
+            return before
+        tell_calendar(self.events, before or RunLimits(), seen, who=self.who)
+        return seen

@@ -14,12 +14,12 @@ from executor.copy.job import Tools
 from executor.early_stop import EarlyStop
 from executor.ledger.ledger import Ledger
 from executor.route import Route
-from executor.stop import Stop
+from executor.stop import Stop, stopped_reading
 from executor.verify.expectation import Expectations, Expected
 from executor.verify.history import version_findings
 from executor.verify.listing import ARRIVED, NOTES, Mismatch, MismatchKind, destination_findings, source_findings
 from executor.verify.objects import Depth, ObjectProver, Proof
-from schema.errors import Scope, Stopped, StoreError
+from schema.errors import Scope, StoreError
 from schema.files.manifest import ManifestStore
 from schema.plan import VERSION_ORDER, WRITE_ACTIONS, Action, Plan
 from storage.port import believed
@@ -225,7 +225,7 @@ def _bounded(
     try:
         for line in lines:
             if stop.draining:
-                raise Stopped("verify was stopped; nothing was changed, run it again")
+                raise stopped_reading("verify")
             running.add(pool.submit(prove, line))
             if len(running) >= 4 * AT_ONCE:
                 done, running = wait(running, return_when=FIRST_COMPLETED)

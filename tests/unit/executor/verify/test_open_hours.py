@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ from support.silent import Told
 
 from executor.stop import Stop
 from executor.verify.open_hours import LOOK_SECONDS, OpenHours
-from schema.errors import Stopped
+from schema.errors import LedgerUnavailable, Stopped
 from schema.limits import RunLimits
 
 CLOSED = RunLimits(closed_until=datetime(2026, 3, 1, 18, tzinfo=UTC))
@@ -67,3 +68,37 @@ def test_a_stop_ends_the_wait_and_whatever_else_is_asked() -> None:
     for _ in range(2):
         with pytest.raises(Stopped, match="verify was stopped"):
             calendar.before("GetObject", 0)
+
+
+def lost(answers: list[RunLimits | None]) -> Callable[[], RunLimits]:
+    """The limits at one look after the other; None: the ledger is away."""
+    left = iter(answers)
+
+    def limits() -> RunLimits:
+        answer = next(left)
+        if answer is None:
+            raise LedgerUnavailable("the ledger cannot be reached: it restarts")
+        return answer
+
+    return limits
+
+
+def test_a_ledger_that_is_away_for_a_while_ends_no_wait() -> None:
+    told, clock = Told(), Hands()
+    limits = lost([CLOSED, None, None, CLOSED, None, OPEN, None])
+    calendar = OpenHours(limits, told, Stop(), "verify", clock, clock.wait)
+    calendar.before("GetObject", 0)
+    assert clock.now >= 5 * LOOK_SECONDS and [text is None for _, text in told.waits] == [False, True]
+    clock.wait(LOOK_SECONDS)
+    calendar.before("GetObject", 0)
+    with pytest.raises(StopIteration):
+        limits()
+
+
+def test_a_ledger_that_never_answered_is_an_error_and_is_asked_again() -> None:
+    clock = Hands()
+    calendar = OpenHours(lost([None, None, OPEN]), Told(), Stop(), "verify", clock, clock.wait)
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable):
+            calendar.before("GetObject", 0)
+    calendar.before("GetObject", 0)
