@@ -49,7 +49,7 @@ class DestinationLocks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def unlock(self, lock_id: str, *, who: str = "operator") -> int:
+    def unlock(self, lock_id: str, *, who: str) -> int:
         """Break a lock: its run's workers are fenced, their leases dropped, and the destination is free.
 
         Returns the run's id. Applying the same plan again takes the lock anew. Raises UsageError for an unknown id.

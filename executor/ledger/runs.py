@@ -79,7 +79,7 @@ class Runs:
             end_run(transaction, run_id, RunState.FAILED, event=Event("run-failed", {"chunks_left": left}))
             return RunState.FAILED
 
-    def retry(self, run_id: int, *, who: str = "operator", tool_version: str = "") -> int:
+    def retry(self, run_id: int, *, who: str, tool_version: str) -> int:
         """Make the parked chunks ready again, and the run open if it had failed; returns the number of chunks.
 
         Raises LockHeld when another run has taken the destination since, StalePlan when a newer plan was accepted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
@@ -154,7 +154,9 @@ def test_filters_leave_out_and_account_for(filled: Operator) -> None:
 # --- failures -----------------------------------------------------------------------------------------------
 
 
-def test_access_denied_on_one_object_fails_it_and_retry_mends_it(proxied: tuple[Operator, FaultProxy]) -> None:
+def test_access_denied_on_one_object_fails_it_and_retry_mends_it(
+    proxied: tuple[Operator, FaultProxy], sql: Callable[..., list[tuple[object, ...]]]
+) -> None:
     operator, proxy = proxied
     key = next(key for key in keys(operator.source_side) if key not in canaries(operator))
     proxy.rules = [Rule(error(403, "AccessDenied"), operations=("put",), key=key)]
@@ -169,6 +171,8 @@ def test_access_denied_on_one_object_fails_it_and_retry_mends_it(proxied: tuple[
     proxy.rules = []
     proxy.forget()
     assert operator.run("retry").code == 0
+    by = "SELECT DISTINCT actor FROM ledger.audit WHERE kind = '{}'".format
+    assert sql(by("retried")) == sql(by("plan-accepted")) != [], "who did it, as for the run itself"
     operator.apply().ok()
     assert compare(operator.source_side, operator.destination_side) == []
     assert {e.key for e in proxy.history if e.operation == "put"} == {key}

@@ -182,7 +182,7 @@ class LedgerMachine(RuleBasedStateMachine):
         rival = ledger_plan(lineage=f"rival-{next(numbers)}", sections=self.plan.sections)
         with pytest.raises(LockHeld) as caught:
             self.ledger.runs.accept(rival, chunk_specs(rival), who="rival", tool_version="0")
-        self.ledger.locks.unlock(str(caught.value).split()[-1])
+        self.ledger.locks.unlock(str(caught.value).split()[-1], who="operator")
         for known in self.chunks.values():
             if known.state is ChunkState.LEASED:
                 known.state = ChunkState.READY
@@ -192,7 +192,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def retry(self) -> None:
         parked = [known for known in self.chunks.values() if known.state is ChunkState.PARKED]
-        assert self.ledger.runs.retry(self.run.run_id) == len(parked)
+        assert self.ledger.runs.retry(self.run.run_id, who="operator", tool_version="") == len(parked)
         for known in parked:
             known.state = ChunkState.READY
             known.bad.clear()
@@ -223,7 +223,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Faults stop; an honest worker must bring the run to its end."""
         if not hasattr(self, "chunks"):
             return
-        self.ledger.runs.retry(self.run.run_id)
+        self.ledger.runs.retry(self.run.run_id, who="operator", tool_version="")
         change_state(type(self).sql, self.run.run_id, RunState.OPEN)
         for claim in self.claims:
             self.ledger.leases.renew(claim.worker, [claim.chunk], lease_seconds=-1)

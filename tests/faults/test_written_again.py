@@ -118,7 +118,7 @@ def test_one_that_is_damaged_each_time_is_given_up(ledger: Ledger, tmp_path: Pat
     assert "written 3 times, with other bytes each time: content: " in said
     tried.whole()
     tried.destination.damaged_put = first(0)
-    ledger.runs.retry(progress.run_id)
+    ledger.runs.retry(progress.run_id, who="operator", tool_version="")
     assert tried.apply().state is RunState.COMPLETE
     assert tried.destination.state() == tried.source.state()
     tried.whole()

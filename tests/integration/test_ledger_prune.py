@@ -61,7 +61,7 @@ def test_what_was_given_up_is_kept_and_can_be_retried(ledger: Ledger, worker: Wo
     assert ledger.pruning.prune(worker.run_id, who="ann").rows == {"failure": 2, "intent": 2}
 
     assert ledger.reports.failures(worker.run_id) == given_up
-    assert ledger.runs.retry(worker.run_id) == 1
+    assert ledger.runs.retry(worker.run_id, who="operator", tool_version="") == 1
     again = ledger.workers.join(ledger.runs.all()[0], "h", 2, tool_version="0")
     assert ended(ledger, again, give_up=False) is RunState.COMPLETE
     assert ledger.pruning.prune(worker.run_id, who="ann").rows["failure"] >= 1

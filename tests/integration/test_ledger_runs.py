@@ -96,7 +96,7 @@ def test_a_superseded_plan_cannot_come_back(ledger: Ledger) -> None:
     with pytest.raises(StalePlan):
         accept(ledger, old)
     with pytest.raises(StalePlan):
-        ledger.runs.retry(run.run_id)
+        ledger.runs.retry(run.run_id, who="operator", tool_version="")
 
 
 def test_an_overlapping_destination_is_locked_until_the_run_ends(ledger: Ledger) -> None:
@@ -141,7 +141,7 @@ def test_unlock_fences_the_old_owner_and_frees_the_destination(ledger: Ledger) -
         accept(ledger, plan)
     for unknown in (lock_id, "no-uuid"):
         with pytest.raises(UsageError):
-            ledger.locks.unlock(unknown)
+            ledger.locks.unlock(unknown, who="operator")
 
 
 def test_after_unlock_the_same_plan_goes_on_with_new_workers(ledger: Ledger) -> None:
@@ -151,7 +151,7 @@ def test_after_unlock_the_same_plan_goes_on_with_new_workers(ledger: Ledger) -> 
     assert ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     with pytest.raises(LockHeld) as caught:
         accept(ledger, ledger_plan(lineage=OTHER))
-    ledger.locks.unlock(str(caught.value).split()[-1])
+    ledger.locks.unlock(str(caught.value).split()[-1], who="operator")
     again = accept(ledger, plan)
     assert (again.epoch, again.resumed) == (2, True)
     work(ledger, ledger.workers.join(again, "h", 2, tool_version="0.1.0"))
@@ -190,7 +190,7 @@ def test_a_failed_verification_holds_the_dependants_back_until_it_is_retried(led
     assert {f.error_code for f in ledger.reports.failures(run.run_id)} == {"VerifyMismatch"}
     progress = ledger.reports.progress(run.run_id)
     assert (progress.verify_failed, progress.parked, progress.blocked) == (4, 1, 1)
-    assert ledger.runs.retry(run.run_id) == 1
+    assert ledger.runs.retry(run.run_id, who="operator", tool_version="") == 1
     assert [batch for _, batch in work(ledger, worker)] == [0, 1]
     assert ledger.runs.finish(run.run_id) is RunState.COMPLETE
     assert ledger.reports.failures(run.run_id) == []
@@ -211,7 +211,7 @@ def test_a_parked_chunk_fails_the_run_and_retry_brings_back_only_what_failed(led
     ]
     assert ledger.reports.failures(run.run_id, limit=0) == []
     assert accept(ledger, ledger_plan()).state is RunState.FAILED
-    assert ledger.runs.retry(run.run_id) == 1
+    assert ledger.runs.retry(run.run_id, who="operator", tool_version="") == 1
     again = ledger.leases.claim(worker, Lane.WHOLE, lease_seconds=60)
     assert again is not None
     assert (again.chunk_no, again.token) == (first.chunk_no, 2)
@@ -233,7 +233,7 @@ def test_retry_cannot_take_a_destination_that_another_run_has_now(ledger: Ledger
     assert ledger.runs.finish(run.run_id) is RunState.FAILED
     accept(ledger, ledger_plan(lineage=OTHER))
     with pytest.raises(LockHeld):
-        ledger.runs.retry(run.run_id)
+        ledger.runs.retry(run.run_id, who="operator", tool_version="")
     assert ledger.reports.progress(run.run_id).parked == 1
 
 
@@ -323,7 +323,7 @@ def test_what_is_verified_while_its_batch_is_retried_is_verified_anew(ledger: Le
     worker = ledger.workers.join(run, "h", 1, tool_version="0")
     early = own_fault(ledger, worker)
     if retried:
-        assert ledger.runs.retry(run.run_id) == 1
+        assert ledger.runs.retry(run.run_id, who="operator", tool_version="") == 1
     missing = report(early, failures=[failed(early, 2)._replace(own=True)])
     lost = ledger.checkpoints.flush(worker, [missing], lease_seconds=60)
     assert lost == ({early.chunk_no} if retried else frozenset())
@@ -363,8 +363,8 @@ def test_retry_waits_for_no_flush_that_waits_for_the_run(ledger: Ledger, ledger_
     impatient, flushing = Ledger(f"{ledger_url}&options=-clock_timeout%3D500"), create_engine(ledger_url)
     with flushing.begin() as connection:
         connection.exec_driver_sql("SELECT FROM ledger.chunk WHERE chunk_no = 0 FOR NO KEY UPDATE")
-        assert impatient.runs.retry(run.run_id) == 1
-    assert impatient.runs.retry(run.run_id) == 1
+        assert impatient.runs.retry(run.run_id, who="operator", tool_version="") == 1
+    assert impatient.runs.retry(run.run_id, who="operator", tool_version="") == 1
     impatient.close()
     flushing.dispose()
 

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import click
 
+from s3migrate import __version__
 from s3migrate.commands.common import chosen_run, json_errors, json_lines, json_option
 from s3migrate.settings import read_settings
 from s3migrate.wiring import open_ledger
@@ -18,9 +19,10 @@ from schema.formats.quantities import counted_text
 @json_errors
 def retry_command(run_id: int | None, as_json: bool) -> None:
     """Make the failed objects of RUN (default: the latest) ready again; then apply its plan."""
-    with closing(open_ledger(read_settings())) as ledger:
+    settings = read_settings()
+    with closing(open_ledger(settings)) as ledger:
         run = chosen_run(ledger, run_id)
-        chunks = ledger.runs.retry(run.run_id)
+        chunks = ledger.runs.retry(run.run_id, who=settings.who, tool_version=__version__)
     if as_json:
         json_lines().emit({"type": "retry", "run_id": run.run_id, "chunks": chunks})
     else:

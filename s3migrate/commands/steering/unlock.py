@@ -16,6 +16,7 @@ from s3migrate.wiring import open_ledger
 @json_errors
 def unlock_command(lock_id: str) -> None:
     """Take the destination lock LOCK_ID from its run: its processes are fenced off, what they did is kept."""
-    with closing(open_ledger(read_settings())) as ledger:
-        ledger.locks.unlock(lock_id)
+    settings = read_settings()
+    with closing(open_ledger(settings)) as ledger:
+        ledger.locks.unlock(lock_id, who=settings.who)
     click.echo(f"Lock {lock_id} is released; the run's processes can claim no more work.")
