@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
 from xml.sax.saxutils import escape
@@ -39,13 +39,14 @@ ABANDONED_MS: Final = 600_000
 _TOKEN: Final = re.compile(r"[0-9a-f]{16}/")
 
 SHOWN_LATE_SECONDS: Final = (0.1, 0.2, 0.2, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0)
-"""Pauses before each new look at a canary that was accepted and is not shown yet."""
+"""Pauses before each new look at a canary that was accepted and is not shown yet; those of one probe, one after the
+other. Checks side by side each have those that were left before them: what in turn finds, side by side finds, too."""
 
 FAR_SECONDS: Final = 0.01
 """An endpoint none of whose answers came sooner is far away: what is independent is asked side by side. What is nearer
 is asked in turn, which takes little time, and whose figures (timing.py) many threads of one processor would distort."""
 AT_ONCE: Final = 8
-"""Requests under way at most."""
+"""Requests under way at most, however many checks ask."""
 
 PROBE_RETRY: Final = Retry(RetryPolicy(attempts=3), throttle_seconds=60.0)
 
@@ -67,6 +68,8 @@ class Conduct:
     """Canaries of other probes are removed once they are this old."""
     far_seconds: float = FAR_SECONDS
     """See FAR_SECONDS."""
+    wait: Callable[[threading.Event, float], object] = threading.Event.wait
+    """Waits so many seconds, or until the event is set: the probe is abandoned. The wait of `retry` is not used."""
 
 
 PROBING: Final = Conduct()
@@ -74,6 +77,12 @@ PROBING: Final = Conduct()
 
 class _Abandoned(Exception):
     """Another check has ended the probe; this one asks no more."""
+
+
+class _Patience(threading.local):
+    """The pauses of SHOWN_LATE_SECONDS that this thread has not used."""
+
+    left: tuple[float, ...] = SHOWN_LATE_SECONDS
 
 
 class Canary:
@@ -93,14 +102,16 @@ class Canary:
         self._far_seconds = conduct.far_seconds
         self._quickest: float | None = None
         """Seconds of the quickest answer; None: nothing was asked yet."""
-        self._abandoned = False
+        self._abandoned = threading.Event()
+        self._wait = partial(conduct.wait, self._abandoned)
+        self._under_way = threading.BoundedSemaphore(AT_ONCE)
         self._lock = threading.Lock()
-        """Of what several checks record: `each`."""
+        """Of `_quickest` and `versions_told`, which are read before they are written."""
         self._carried = tuple(carried)
         self.prefix = prefix
         self._root = f"{prefix}{FOLDER}/"
         self.folder = f"{self._root}{token}/"
-        self._retry = conduct.retry
+        self._retry = replace(conduct.retry, wait=self.pause)
         self._written: dict[tuple[str, str | None], None] = {}
         self.etags: dict[str, str] = {}
         """The answer to the last write of each key."""
@@ -115,8 +126,8 @@ class Canary:
         """Whether every write named its version. None: nothing was written, or the bucket keeps none."""
         self._of_others: list[ListedObject] = []
         self._server_ms = 0
-        self._patience = list(SHOWN_LATE_SECONDS)
         """The server's time when it wrote our last canary that was listed."""
+        self._patience = _Patience()
 
     def key(self, name: str) -> str:
         """The full key of canary *name*."""
@@ -130,11 +141,8 @@ class Canary:
         """
 
         def once() -> Result | StoreError:
-            if self._abandoned:
-                raise _Abandoned
-            began = self._retry.clock()
             try:
-                result = call()
+                result = self._sent(call)
             except TRANSIENT as error:
                 if not isinstance(error, EndpointUnreachable):
                     self._reached = True
@@ -147,14 +155,24 @@ class Canary:
                 self._reached = True
                 return error
             self._reached = True
-            took = self._retry.clock() - began
-            self._quickest = took if self._quickest is None else min(took, self._quickest)
             return result
 
         try:
             return self._retry.call(once)
         except TRANSIENT as error:
             return error
+
+    def _sent(self, call: Callable[[], Result]) -> Result:
+        """The call's result, once fewer than AT_ONCE are under way."""
+        with self._under_way:
+            if self._abandoned.is_set():
+                raise _Abandoned
+            began = self._retry.clock()
+            result = call()
+            took = self._retry.clock() - began
+        with self._lock:
+            self._quickest = took if self._quickest is None else min(took, self._quickest)
+        return result
 
     @property
     def far(self) -> bool:
@@ -169,32 +187,40 @@ class Canary:
         """
         if len(checks) < 2 or not self.far:
             return [check() for check in checks]
+        patience = self._patience.left
         with ThreadPoolExecutor(min(AT_ONCE, len(checks)), thread_name_prefix="probe") as pool:
-            under_way = [pool.submit(self._unless_abandoned, check) for check in checks]
+            under_way = [pool.submit(self._unless_abandoned, check, patience) for check in checks]
             try:
                 wait(under_way)
             except BaseException:
-                self._abandoned = True
+                self._abandoned.set()
                 raise
         errors = [error for check in under_way if (error := check.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, _Abandoned)):
             raise error
-        return [check.result() for check in under_way]
+        ended = [check.result() for check in under_way]
+        self._patience.left = min((left for _, left in ended), key=len)
+        return [result for result, _ in ended]
 
-    def _unless_abandoned(self, check: Callable[[], Result]) -> Result:
+    def _unless_abandoned(
+        self, check: Callable[[], Result], patience: tuple[float, ...]
+    ) -> tuple[Result, tuple[float, ...]]:
+        """The result of *check*, and what it has left of *patience*."""
+        self._patience.left = patience
         try:
-            return check()
+            return check(), self._patience.left
         except BaseException:
-            self._abandoned = True
+            self._abandoned.set()
             raise
 
     def _shown_late(self, call: Callable[[], Result], missing: StoreError) -> Result | StoreError:
-        """Repeat *call* until the endpoint shows what it has accepted. The waits are spent once per probe."""
-        while self._patience:
-            with contextlib.suppress(IndexError):  # another check took the last
-                self.pause(self._patience.pop(0))
+        """Repeat *call* until the endpoint shows what it has accepted, as long as the patience lasts."""
+        while self._patience.left:
+            seconds, *left = self._patience.left
+            self._patience.left = tuple(left)
+            self.pause(seconds)
             try:
-                return call()
+                return self._sent(call)
             except ObjectMissing as error:
                 missing = error
             except StoreError as error:
@@ -294,8 +320,10 @@ class Canary:
         return {found.key[len(self.folder) :]: found for found in answer}
 
     def pause(self, seconds: float) -> None:
-        """Wait, as before a retry."""
-        self._retry.wait(seconds)
+        """Wait, as before a retry; no longer than until the probe is abandoned."""
+        self._wait(seconds)
+        if self._abandoned.is_set():
+            raise _Abandoned
 
     def sweep(self, *, versioned: bool, abandoned_ms: int = ABANDONED_MS) -> None:
         """Remove what a killed probe has left: canaries, their versions and uploads, by their age.
@@ -334,7 +362,7 @@ class Canary:
         if self._lost_upload:
             with contextlib.suppress(StoreError):
                 self._uploads = [(u.key, u.upload_id) for u in self.store.list_uploads(self.folder)]
-        self._abandoned = False
+        self._abandoned.clear()
         aborted = self.each([partial(self._abort, *upload) for upload in self._uploads])
         left = [f"{key} (upload {u})" for (key, u), gone in zip(self._uploads, aborted, strict=True) if not gone]
         self._uploads = []

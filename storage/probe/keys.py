@@ -27,6 +27,8 @@ ODD_KEYS: Final[Mapping[Fact, tuple[str, ...]]] = {
     Fact.KEY_LONG_SEGMENT: ("l" * 256,),
 }
 """Fact -> canary names that must be listed exactly as written, each an object of its own; "base" is there already."""
+_OF_BASE: Final = frozenset({Fact.KEY_CASE, Fact.KEY_FILE_AND_FOLDER})
+"""Written in this order: a server may take both for the canary "base", or forbid a key beneath another."""
 SPELLINGS: Final[Mapping[Fact, tuple[str, ...]]] = {
     Fact.KEY_CHARACTERS: ("p q+r%2Fs",),
     Fact.KEY_CONTROL: ("c\x01",),
@@ -78,15 +80,20 @@ def _write(canary: Canary, wanted: Mapping[Fact, tuple[str, ...]], facts: Facts,
     bodies = {name: next(lengths) for names in wanted.values() for name in names}
     bodies |= dict.fromkeys(wanted.get(Fact.KEY_FOLDER_MARKER, ()), 0)
     # Those of one fact in their order: where a server takes them for one key, the last one counts.
-    writes = [partial(_write_each, canary, {name: bodies[name] for name in names}) for names in wanted.values()]
-    for fact, answers in zip(wanted, canary.each(writes), strict=True):
-        for name, answer in answers.items():
-            if answer is None:
-                facts[fact] = UNKNOWN  # below so long a prefix
-            elif isinstance(answer, StoreError):
-                facts[fact] = UNKNOWN if isinstance(answer, Throttled) else REJECTED
-            else:
-                taken[name] = bodies[name]
+    groups = [names for fact, names in wanted.items() if fact not in _OF_BASE]
+    of_base = [name for fact, names in wanted.items() if fact in _OF_BASE for name in names]
+    writes = [
+        partial(_write_each, canary, {name: bodies[name] for name in names}) for names in (of_base, *groups) if names
+    ]
+    answers = {name: answer for written in canary.each(writes) for name, answer in written.items()}
+    for fact, name in [(fact, name) for fact, names in wanted.items() for name in names]:
+        answer = answers[name]
+        if answer is None:
+            facts[fact] = UNKNOWN  # below so long a prefix
+        elif isinstance(answer, StoreError):
+            facts[fact] = UNKNOWN if isinstance(answer, Throttled) else REJECTED
+        else:
+            taken[name] = bodies[name]
 
 
 def _write_each(canary: Canary, bodies: Mapping[str, int]) -> dict[str, WriteResult | StoreError | None]:

@@ -26,7 +26,6 @@ from schema.objects import ListedObject
 from schema.tiers import MIB
 from storage.open_store import open_store
 from storage.probe import sample
-from storage.probe.canary import Conduct
 from storage.probe.source import choose, survey_source
 
 PARTED = {"limits": {"memory": "12MiB"}}
@@ -538,7 +537,7 @@ def test_a_survey_of_few_requests(moto_server: MotoServer, monkeypatch: pytest.M
         moto.put(f"k{n:02}", b"x" * n, [])
     listed = list(moto.list_objects(""))
     counted.operations.clear()
-    facts, sampled = survey_source(moto, listed, Preserve(part_layout=True), conduct=Conduct(AT_ONCE))
+    facts, sampled = survey_source(moto, listed, Preserve(part_layout=True), conduct=AT_ONCE)
     moto.close()
     assert len(counted.operations) <= 53
     assert 18 <= len(sampled) <= 24

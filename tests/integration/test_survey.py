@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,6 @@ from schema.errors import (
 )
 from schema.objects import ListedObject
 from storage.port import ObjectStore
-from storage.probe.canary import Conduct
 from storage.probe.source import choose, survey_source
 
 
@@ -23,7 +23,7 @@ def test_a_source_is_only_read(moto: ObjectStore, moto_server: S3Server) -> None
     client.put_object(Bucket=moto.bucket, Key="a", Body=b"hello", Tagging="k=v", WebsiteRedirectLocation="/x")
     client.put_object(Bucket=moto.bucket, Key="b", Body=b"")
     before = list(moto.list_objects(""))
-    capabilities, sampled = survey_source(moto, before, Preserve(acl=True), conduct=Conduct(AT_ONCE))
+    capabilities, sampled = survey_source(moto, before, Preserve(acl=True), conduct=AT_ONCE)
     assert dict(capabilities.facts) == {
         "acl_readable": "enforced", "bucket_payer": "none", "bucket_versioning": "none",
         "checksums_returned": "enforced", "etag_is_md5": "enforced", "get_if_match": "enforced",
@@ -42,7 +42,7 @@ def test_a_survey_of_a_far_source_finds_the_same(moto: ObjectStore, moto_server:
         client.put_object(Bucket=moto.bucket, Key=f"k{number:02}", Body=b"x" * number, **tags)
     listed, preserve = list(moto.list_objects("")), Preserve(acl=True)
 
-    found = [survey_source(moto, listed, preserve, conduct=Conduct(AT_ONCE, far_seconds=far)) for far in (10.0, 0.0)]
+    found = [survey_source(moto, listed, preserve, conduct=replace(AT_ONCE, far_seconds=far)) for far in (10.0, 0.0)]
     in_turn, side_by_side = ((can, [(s.key, s.head.etag, s.tags, s.grants) for s in seen]) for can, seen in found)
     assert side_by_side == in_turn
     assert [len(tags or ()) for _key, _etag, tags, _grants in in_turn[1]] == [0, 1, 1] * 4
@@ -72,27 +72,27 @@ def test_a_source_whose_etag_is_no_md5(moto: ObjectStore) -> None:
 
     moto.put("a", b"hello", [])
     listed = list(moto.list_objects(""))
-    assert survey_source(Opaque(moto), listed, conduct=Conduct(AT_ONCE))[0].facts["etag_is_md5"] == "ignored"
+    assert survey_source(Opaque(moto), listed, conduct=AT_ONCE)[0].facts["etag_is_md5"] == "ignored"
 
 
 def test_hidden_tags_and_missing_permissions_of_a_source(moto: ObjectStore) -> None:
     moto.put("a", b"hello", [])
     listed = list(moto.list_objects(""))
-    facts = survey_source(Denying(moto, "get_tags"), listed, conduct=Conduct(AT_ONCE))[0].facts
+    facts = survey_source(Denying(moto, "get_tags"), listed, conduct=AT_ONCE)[0].facts
     assert facts["tags_readable"] == "rejected"
     with pytest.raises(AccessRefused, match="s3:GetObject"):
-        survey_source(Denying(moto, "head"), listed, conduct=Conduct(AT_ONCE))
+        survey_source(Denying(moto, "head"), listed, conduct=AT_ONCE)
 
 
 def test_a_source_that_knows_no_tags(rclone: ObjectStore) -> None:
     rclone.put("a", b"hello", [])
-    facts = survey_source(rclone, list(rclone.list_objects("")), Preserve(acl=True), conduct=Conduct(AT_ONCE))[0].facts
+    facts = survey_source(rclone, list(rclone.list_objects("")), Preserve(acl=True), conduct=AT_ONCE)[0].facts
     assert (facts["tags_readable"], facts["acl_readable"], facts["tagging"]) == ("ignored", "ignored", "rejected")
     assert (facts["get_if_match"], facts["etag_is_md5"]) == ("ignored", "enforced")
     rclone.delete("a")
 
 
 def test_an_empty_source(moto: ObjectStore) -> None:
-    capabilities, sampled = survey_source(moto, [], conduct=Conduct(AT_ONCE))
+    capabilities, sampled = survey_source(moto, [], conduct=AT_ONCE)
     assert sampled == ()
     assert capabilities.facts["etag_is_md5"] == "unknown"

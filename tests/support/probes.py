@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from schema.errors import AccessRefused
 from schema.facts import Capabilities
 from storage.port import ObjectStore, RequestSample
-from storage.probe.canary import ABANDONED_MS, FAR_SECONDS, Conduct
+from storage.probe.canary import Conduct
 from storage.probe.destination import Questions, probe_destination
 from storage.retrying import Retry, RetryPolicy
 
-AT_ONCE = Retry(RetryPolicy(attempts=3), wait=lambda _seconds: None, random=lambda: 0.0)
+AT_ONCE = Conduct(Retry(RetryPolicy(attempts=3), random=lambda: 0.0), wait=lambda _abandoned, _seconds: None)
+"""Never waits between two attempts."""
 
 
 class Counter:
@@ -30,7 +32,8 @@ class Counter:
 
 def probe(store: Any, prefix: str = "", name: str = "t", **options: Any) -> Capabilities:
     """What a probe named *name* finds; it never waits between two attempts."""
-    conduct = Conduct(AT_ONCE, options.pop("abandoned_ms", ABANDONED_MS), options.pop("far_seconds", FAR_SECONDS))
+    own = {name: options.pop(name) for name in ("abandoned_ms", "far_seconds") if name in options}
+    conduct = replace(AT_ONCE, **own)
     return probe_destination(store, prefix, Questions(**options), token=name, conduct=conduct)
 
 
