@@ -69,7 +69,9 @@ unit: $(STAMP)
 	  test $$together -ne 0 || test $$alone -eq 5 || together=$$alone; \
 	  exit $$together  # 5: no tests here, which counts only when there were none in either
 
-test: lint unit
+test: $(STAMP)
+	@$(MAKE) --no-print-directory --jobs 2 lint-types lint-rest  # that tests can be read shows when they are
+	@$(MAKE) --no-print-directory unit
 
 demo: $(STAMP)
 	@$(PY) bench/demo.py

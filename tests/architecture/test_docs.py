@@ -8,10 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.sources import PACKAGES, ROOT, parsed
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
-PACKAGES = ("s3migrate", "planner", "executor", "storage", "schema")
 NAMED = re.compile(r"`(?:tests/)?([\w/]+\.py)::(\w+)(?:::(\w+))?(?:\[[^`]*\])?`")
 
 
@@ -21,7 +20,7 @@ def names_in(file: str) -> frozenset[str]:
     path = ROOT / "tests" / file
     if not path.exists():
         return frozenset()
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    nodes = parsed(path)
     return frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef))
 
 

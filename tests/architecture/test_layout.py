@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib.metadata
 import subprocess
 import sys
@@ -13,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.sources import PACKAGES, ROOT, nodes, parsed, product_files, tree
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("s3migrate", "planner", "executor", "storage", "schema")
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_FILES_OF_A_ROOM = 16
@@ -41,11 +39,6 @@ ENVIRONMENT_FOR_CHILDREN = ("s3migrate/", "executor/")
 """...and, for the environment of a process they start, files here that say `environment` on the same line."""
 
 
-def product_files() -> list[Path]:
-    """Every Python file that ships."""
-    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-
-
 def written_files() -> list[Path]:
     """Every Python file that people read: the product, its tests and its bench."""
     return [*product_files(), *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py"))]
@@ -56,15 +49,9 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@functools.cache
-def tree_of(path: Path) -> ast.Module:
-    """A file of the product, read once."""
-    return ast.parse(path.read_text())
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
+def imported(path: Path) -> Iterator[str]:
     """Top-level names of the packages a file imports, wherever in it."""
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -91,7 +78,7 @@ def test_no_room_holds_more_files_than_fit_in_one_look() -> None:
 
 def test_every_room_says_what_lives_in_it() -> None:
     rooms = [path for path in product_files() if path.name == "__init__.py"]
-    silent = [name_of(path) for path in rooms if not ast.get_docstring(tree_of(path))]
+    silent = [name_of(path) for path in rooms if not ast.get_docstring(tree(path))]
     assert silent == []
 
 
@@ -111,7 +98,7 @@ def test_a_public_class_has_one_name_of_its_own() -> None:
     named = Counter(
         node.name
         for path in product_files()
-        for node in tree_of(path).body
+        for node in tree(path).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert [name for name, classes in named.items() if classes > 1] == []
@@ -120,7 +107,7 @@ def test_a_public_class_has_one_name_of_its_own() -> None:
 def test_functions_are_short() -> None:
     long = {}
     for path in written_files():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in parsed(path):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 if lines > MOST_LINES_OF_A_FUNCTION:
@@ -139,7 +126,7 @@ def test_third_party_packages_stay_in_their_place() -> None:
     strays = [
         f"{name_of(path)} imports {package}"
         for path in product_files()
-        for package in sorted(set(imported(tree_of(path))))
+        for package in sorted(set(imported(path)))
         if package in PLACES and not name_of(path).startswith(PLACES[package])
     ]
     assert strays == []
@@ -150,7 +137,7 @@ def test_the_environment_is_read_in_two_files() -> None:
     for path in product_files():
         name, text = name_of(path), path.read_text()
         lines = text.splitlines()
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(path):
             reads = isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb")
             if not reads or not isinstance(node.value, ast.Name) or node.value.id != "os":  # type: ignore[attr-defined]
                 continue
@@ -167,7 +154,7 @@ def test_no_layer_prints() -> None:
         f"{name_of(path)}:{node.lineno}"
         for path in product_files()
         if not name_of(path).startswith("s3migrate/")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert strays == []

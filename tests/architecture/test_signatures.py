@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("s3migrate", "planner", "executor", "storage", "schema")
+from support.sources import ROOT, product_files, product_nodes, tree
+
 MOST_PARAMETERS = 5
 MOST_BY_POSITION = 3
 
@@ -53,22 +52,15 @@ def functions(
 
 
 @functools.cache
-def tree(path: Path) -> ast.Module:
-    """A file of the product, read once."""
-    return ast.parse(path.read_text())
-
-
-@functools.cache
 def signatures() -> list[Signature]:
     """Of every function of the product."""
     found = []
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for function, bound in functions(tree(path)):
-                words = function.args
-                by_position = len(words.posonlyargs) + len(words.args) - bound
-                place = f"{path.relative_to(ROOT).as_posix()}:{function.name}"
-                found.append(Signature(place, by_position, by_position + len(words.kwonlyargs)))
+    for path in product_files():
+        for function, bound in functions(tree(path)):
+            words = function.args
+            by_position = len(words.posonlyargs) + len(words.args) - bound
+            place = f"{path.relative_to(ROOT).as_posix()}:{function.name}"
+            found.append(Signature(place, by_position, by_position + len(words.kwonlyargs)))
     return found
 
 
@@ -94,11 +86,5 @@ def test_no_function_takes_more_than_three_by_position() -> None:
 
 
 def test_results_are_returned_and_not_left_in_an_outer_variable() -> None:
-    strays = {
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Nonlocal)
-    }
+    strays = {path.relative_to(ROOT).as_posix() for path, node in product_nodes() if isinstance(node, ast.Nonlocal)}
     assert strays == set()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.sources import ROOT, parsed
+
 DOCUMENT = ROOT / "docs" / "test-cases.md"
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
@@ -18,7 +18,7 @@ def functions_of(file: str) -> frozenset[str]:
     path = ROOT / "tests" / file
     if not path.exists():
         return frozenset()
-    found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    found = parsed(path)
     return frozenset(node.name for node in found if isinstance(node, ast.FunctionDef))
 
 

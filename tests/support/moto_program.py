@@ -12,13 +12,17 @@ import functools
 import http.client
 import io
 import logging
+import string
 import threading
 from collections.abc import Iterable
 from email.message import Message
+from types import SimpleNamespace
 from typing import BinaryIO
 
 from moto.core import errors
+from moto.moto_api._internal.moto_random import MotoRandom
 from moto.moto_server import threaded_moto_server, werkzeug_app
+from moto.s3.responses import S3Response
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import InternalServerError
 from werkzeug.test import run_wsgi_app
@@ -85,6 +89,18 @@ def look_up_once() -> None:
     dispatcher.get_backend_for_host = functools.cache(dispatcher.get_backend_for_host)
     errors.ErrorLookupFactory = lambda: lookups
     werkzeug_app.DISABLE_GLOBAL_CORS = True  # no browser asks here
+    by_subdomain = S3Response.subdomain_based_buckets
+    by_host = functools.cache(lambda host: by_subdomain(SimpleNamespace(headers={"host": host})))
+    S3Response.subdomain_based_buckets = staticmethod(lambda request: by_host(request.headers["host"]))
+    MotoRandom.get_random_string = at_once
+
+
+def at_once(
+    self: MotoRandom, length: int = 20, include_digits: bool = True, lower_case: bool = False
+) -> str:  # moto's own signature
+    """As moto's, which chooses one character after the other for the id of each request."""
+    pool = string.ascii_lowercase if lower_case else string.ascii_letters
+    return "".join(self.choices(pool + string.digits if include_digits else pool, k=length))
 
 
 def main() -> None:

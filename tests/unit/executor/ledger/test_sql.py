@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
+from support.sources import ROOT, nodes, product_files
 
 from executor.ledger.sql import HELD, UNLEASED, one_of
 from executor.ledger.values import ChunkState, RunState
 
-ROOT = Path(__file__).parents[4]
-PRODUCT = [
-    path for room in ("s3migrate", "planner", "executor", "storage", "schema") for path in (ROOT / room).rglob("*.py")
-]
 OF_ENUM = r"(?:state|kind|lane|outcome|gate)"
 BARE = re.compile(
     rf"\b{OF_ENUM}\s*(?:=|<>|!=|<=?|>=?)\s*\d|\b{OF_ENUM}\s+(?:NOT\s+)?IN\s*\(\s*\d|\b{OF_ENUM}\s+BETWEEN\s+\d"
@@ -23,17 +20,13 @@ BARE = re.compile(
 )
 
 
-def words(source: str) -> list[str]:
-    """Every string of *source*; what an f-string fills in is not part of it."""
-    return [
-        node.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
+def words(nodes: Iterable[ast.AST]) -> list[str]:
+    """Every string of a source; what an f-string fills in is not part of it."""
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def test_no_statement_says_a_state_by_its_number() -> None:
-    texts = [(path, text) for path in PRODUCT for text in words(path.read_text())]
+    texts = [(path, text) for path in product_files() for text in words(nodes(path))]
     found = [f"{path.relative_to(ROOT)}: {hit.group()}" for path, text in texts for hit in BARE.finditer(text)]
     assert found == []
     statements = [text for _, text in texts if "ledger." in text]
@@ -53,8 +46,8 @@ def test_no_statement_says_a_state_by_its_number() -> None:
     ],
 )
 def test_a_bare_number_would_be_seen(statement: str) -> None:
-    assert any(BARE.search(text) for text in words(f"query = {statement!r}"))
-    assert any(BARE.search(text) for text in words(f"query = f'{{table}} {statement} {{more}}'"))
+    assert any(BARE.search(text) for text in words(ast.walk(ast.parse(f"query = {statement!r}"))))
+    assert any(BARE.search(text) for text in words(ast.walk(ast.parse(f"query = f'{{table}} {statement} {{more}}'"))))
 
 
 def test_numbers_come_from_the_enums() -> None:
