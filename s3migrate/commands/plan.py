@@ -23,7 +23,7 @@ from s3migrate.settings import Settings, read_settings
 from s3migrate.views.plan_progress import PlanLines
 from s3migrate.views.plan_text import plan_text, summary_of
 from schema.declaration import Declaration
-from schema.errors import IntegrityRefused, LocalDiskError
+from schema.errors import IntegrityRefused
 from schema.exit_codes import ExitCode
 from schema.files.declaration_file import load_declaration
 from schema.formats.escape import one_line
@@ -86,10 +86,7 @@ def plan_command(  # click passes one argument for each option
 
     known = _base(path, base, declaration)
     asked = Asked(declaration, declaration_path.parent, known, parallel_listing, Believe(believe), fresh)
-    try:
-        made = plan_into(path, asked, settings, told=lines)
-    except OSError as error:
-        raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
+    made = plan_into(path, asked, settings, told=lines)
     plan = made.plan
     if emit:
         words = {"type": "plan_summary", "plan": str(path), "plan_id": plan.plan_id, "written": made.written}

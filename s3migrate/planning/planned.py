@@ -28,7 +28,7 @@ from s3migrate.settings import Settings
 from s3migrate.wiring import ledger_if_any, manifest_store, open_sections, planned_budget
 from schema.declaration import Declaration
 from schema.ends import endpoint_of
-from schema.errors import ListingUnordered
+from schema.errors import ListingUnordered, LocalDiskError
 from schema.files.manifest import ManifestFolder, ManifestStore
 from schema.files.planfile import write_plan
 from schema.plan import Plan
@@ -94,7 +94,7 @@ class _Means(NamedTuple):
 def plan_into(path: Path, asked: Asked, settings: Settings, *, told: Told) -> Planned:
     """Plan what was *asked*, and write the plan to *path* and its manifests beside it, or where the declaration says.
 
-    Raises what build_plan and write_plan raise, StoreErrors, OSError.
+    Raises what build_plan and write_plan raise, StoreErrors, and LocalDiskError where something cannot be written.
     """
     declaration, endpoints = with_chosen_endpoints(asked.declaration, asked.base, time.monotonic)
     asked = asked._replace(declaration=declaration)
@@ -105,13 +105,14 @@ def plan_into(path: Path, asked: Asked, settings: Settings, *, told: Told) -> Pl
         timeouts=declaration.timeouts,
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
         place = CheckpointPlace(settings.state_folder / LISTINGS_FOLDER, declaration.sha256, fresh=asked.fresh)
         with (
+            _writing(path),
             closing(InventoryReader(asked.folder, declaration.timeouts, time.time)) as inventories,
             listing_checkpoints(place, time.time()) as checkpoints,
         ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            manifests = manifest_store(declaration.manifests, path.absolute().parent, declaration.pairs[0].destination)
             terms = ListingTerms(asked.parallel, asked.believe, inventories, timings, checkpoints)
             plan = _planned(asked, _Means(settings, terms, stores, manifests, endpoints), told=told)
             written = write_plan(path, plan, manifests)
@@ -120,6 +121,15 @@ def plan_into(path: Path, asked: Asked, settings: Settings, *, told: Told) -> Pl
             for store in pair:
                 store.close()
     return Planned(plan, written, inventories.read, checkpoints.resumed)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What is written below, *path* last, to the local disk. Raises LocalDiskError."""
+    try:
+        yield
+    except OSError as error:
+        raise LocalDiskError(f"{error.filename or path} cannot be written: {error.strerror}") from error
 
 
 def _planned(asked: Asked, means: _Means, *, told: Told) -> Plan:
