@@ -4,7 +4,7 @@
 
 One leading process works to the end. Every second the loop asks the ledger how many workers the run can use, and
 starts what is missing beside the leader (`apply --leave-when-idle`), never more than MOST in all; now and then, when
-all that are wanted are at work, it kills one with SIGKILL. Prints what became of the objects, and draws workers wanted
+MOST are wanted and at work, it kills one with SIGKILL. Prints what became of the objects, and draws workers wanted
 and at work into docs/pictures/.
 """
 
@@ -65,7 +65,7 @@ class Scaler:
         return subprocess.Popen(command, cwd=self.bed.folder, env=self.bed.words, stdout=subprocess.DEVNULL, stderr=log)
 
     def round(self, wanted: int, share: float, cursor: psycopg2.extensions.cursor) -> None:
-        """Scale as KEDA's default strategy does, then kill one, if it is time for that and all that are wanted work."""
+        """Scale as KEDA's default strategy does, then kill one, if it is time for that and MOST are at work."""
         if self.leader is None or self.leader.poll() not in (None, 0):
             self.leader = self.start()  # as its Job would
         for worker in [worker for worker in self.workers if worker.poll() is not None]:
@@ -78,7 +78,7 @@ class Scaler:
         self.worst = max(self.worst, running)
         at_work = self.seen.look(cursor)
         self.line.append((time.time(), target, len(at_work)))
-        if self.seen.killed < self.kills * share and target and len(at_work) >= target:
+        if self.seen.killed < self.kills * share and target == self.most <= len(at_work):
             self.seen.kill(self.chance.choice(at_work))
 
 
