@@ -48,7 +48,7 @@ def connect_keywords(url: str) -> dict[str, str]:
         if not _known(name):
             raise UsageError(f"the ledger's URL has the option {name!r}, which PostgreSQL does not know; remove it")
         if "\0" in value or not _encodable(value):
-            raise UsageError(f"the ledger's URL has a {name} with a character that is not allowed there; correct it")
+            raise UsageError(f"the ledger's URL has a character in its {name} that is not allowed there; correct it")
     return keywords
 
 
@@ -104,7 +104,7 @@ def _spelled_out(url: URL) -> dict[str, str]:
         keywords = dialect().create_connect_args(url)[1]  # type: ignore[no-untyped-call]
     except (ArgumentError, ValueError):
         raise UsageError(
-            "the ledger's URL names hosts and ports that do not belong together; write host=a:5432&host=b:5432"
+            "the ledger's URL names hosts and ports that do not fit together; write ?host=a:5432&host=b:5432 alone"
         ) from None
     for name, value in keywords.items():
         if not isinstance(value, str | int):

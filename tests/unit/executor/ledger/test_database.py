@@ -85,9 +85,9 @@ def test_what_only_sqlalchemy_understands_is_left_to_it(url: str) -> None:
         ("postgresql://u@h/db?host%3D''%20sslmode=sesame", "option \"host=''"),
         ("postgresql://u@h/db?sslmode=require&sslmode=sesame", "'sslmode' more than once"),
         ("postgresql://u@/db?host=a:1&port=sesame", "hosts and ports"),
-        ("postgresql://u:%00sesame@h/db", "a password with a character"),
-        ("postgresql://u%00:sesame@[::1]/db", "a user with a character"),
-        ("postgresql://u:sesame\udc80@h/db", "a password with a character"),
+        ("postgresql://u:%00sesame@h/db", "a character in its password"),
+        ("postgresql://u%00:sesame@[::1]/db", "a character in its user"),
+        ("postgresql://u:sesame\udc80@h/db", "a character in its password"),
     ],
 )
 def test_what_the_client_cannot_be_told_is_named_without_its_value(url: str, said: str) -> None:
