@@ -156,7 +156,7 @@ def test_while_its_calendar_is_closed_a_run_waits_and_a_worker_that_may_leave_do
         on_rclone.background("certify", "1", "--json") as certifying,
     ):
         waits = [Lines(process).until(lambda said: said["type"] == "waiting") for process in (verifying, certifying)]
-        assert [said["for"] for said in waits] == ["calendar", "calendar"] and "verify goes on" in waits[0]["message"]
+        assert [said["for"] for said in waits] == ["calendar", "calendar"] and "verify continues" in waits[0]["message"]
         certifying.terminate()
         assert certifying.wait(PATIENCE) == 75
         assert "verifies or certifies" in on_rclone.run("limit", "1", "closed=none").ok().out

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import yaml
@@ -57,6 +58,17 @@ def signals_restored() -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+class Background(subprocess.Popen[str]):
+    """A command's process. A test that fails kills it, instead of waiting for its end."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
 
 
 @dataclass(slots=True)
@@ -159,7 +171,7 @@ class Operator:
 
         *through*: a program that is given the command as its arguments, and becomes it.
         """
-        return subprocess.Popen(
+        return Background(
             [*through, sys.executable, "-m", "s3migrate", *map(str, words)],
             cwd=self.folder,
             env=scrubbed_environment() | self.environment() | {"PYTHONPATH": str(ROOT)} | dict(more or {}),
