@@ -103,7 +103,6 @@ def borne_in(run: int, history: Sequence[FlowPoint]) -> Borne | None:
     if not any(point.counts.of(side).throttled for point in history):
         return None
     held = [point for point in history if _held_back(point.counts)]
-    held = held[1:] or held  # in the first step it was still looking for its pace
     accepted = sum(point.counts.of(side).total - point.counts.of(side).throttled for point in held)
     # The last step of a run is as long as its processes lived.
     seconds = sum(min(point.seconds, point.counts.seconds) for point in held)

@@ -30,17 +30,21 @@ THROUGHPUT_MIB = 300
 """Per second, of a network that nobody measured."""
 REFERENCE = PlanningMachine("", 1, 0, md5_us=1_600)
 """What figures are made of where no machine was timed: one process on an idle machine."""
-OBJECT_REQUESTS = 7
+OBJECT_REQUESTS = 6
 """A unit of work costs its process as much processor time as so many small requests, where answers come at once."""
 FAR_REQUESTS = 15
 """And where they come after FAR_MS: hundreds of threads wait, and each finds the processor's caches cold."""
 FAR_MS = 100
-TLS_REQUESTS = 1
+TLS_REQUESTS = 3
 """An end that speaks TLS costs so many more; and its bytes twice as much, to be decrypted or encrypted."""
-LEDGER_REQUESTS = 1
-"""And PostgreSQL, with its share of a batch's commit."""
-END_REQUESTS = 1
+LEDGER_PER_CENT = 25
+"""Of a small request's processor time: what a unit costs PostgreSQL, with its share of a batch's commit."""
+END_PER_CENT = 50
 """And an end that is on the same machine."""
+BUSY_PER_CENT = 90
+"""Of the processors' time is used: threads also wait for one another."""
+CANARY_ROUNDS = 10
+"""Round trips, one after the other, until the canary is copied and read back."""
 GATE_MS = 500
 """The canary is read back, its gate opens, and the end of the run is noticed."""
 _SHORT = ("tiny", "markers", DELETES)
@@ -160,7 +164,7 @@ class _Crew(NamedTuple):
             return 0
         one = self.machine.start_us
         others = one * self.processes // min(self.processes, self.machine.cores) if self.processes > 1 else 0
-        return one + others + GATE_MS * MS + self._slow_start()
+        return one + others + GATE_MS * MS + CANARY_ROUNDS * self._latency("small") + self._slow_start()
 
     def _work(self, name: str, tier: TierWork) -> _Work:
         rounds = 2 if self.deleting and name != DELETES else 1
@@ -209,9 +213,10 @@ class _Crew(NamedTuple):
         """By the interpreters of all processes, or by the cores, which the ledger and ends of this machine use, too."""
         machine, here = self.machine, self.measured.here
         handled, moved = self._handling(work), self._moving(work)
-        beside = work.units * (LEDGER_REQUESTS + here * END_REQUESTS) * machine.request_us
+        beside = work.units * (LEDGER_PER_CENT + here * END_PER_CENT) * machine.request_us // 100
         ends = work.moved * (here + min(here, self.measured.encrypted)) * machine.mib_us // MIB
-        return max(handled // self.processes, (handled + moved + beside + ends) // machine.cores)
+        busiest = max(handled // self.processes, (handled + moved + beside + ends) // machine.cores)
+        return busiest * 100 // BUSY_PER_CENT
 
     def _throughput(self) -> int:
         """Bytes a second."""

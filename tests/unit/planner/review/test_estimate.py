@@ -162,7 +162,7 @@ def test_it_reckons_with_the_processes_that_apply_starts() -> None:
         measured([TINY], 1_000, 2_000, machine=MACHINE._replace(cores=cores))["duration"] for cores in (1, 2, 4)
     )
     assert [each["processes"] for each in (one, two, four)] == [1, 2, 4]
-    assert [each["expected"] for each in (one, two, four)] == ["11 min 7 s", "5 min 35 s", "2 min 49 s"]
+    assert [each["expected"] for each in (one, two, four)] == ["9 min 39 s", "4 min 51 s", "2 min 27 s"]
     assert measured([TINY], 1_000, 2_000, limits=Limits(workers=64))["duration"]["processes"] == 1, "as declared"
     assert measured([draft("tiny", 9_000, 9)], 1_000, 2_000)["duration"]["processes"] == 1, "too few for two"
 
@@ -172,7 +172,7 @@ def test_a_slower_machine_and_ends_on_it_take_longer() -> None:
     assert slow["figures"]["seconds"] == pytest.approx(2 * fast["figures"]["seconds"], rel=0.02)
     assert slow["figures"]["processor_ms"] == pytest.approx(2 * fast["figures"]["processor_ms"], rel=0.02)
     beside = measured([TINY], 1_000, 2_000, 2)
-    assert beside["figures"]["seconds"] == pytest.approx(1.25 * slow["figures"]["seconds"], rel=0.05)
+    assert beside["figures"]["seconds"] == pytest.approx(1.16 * slow["figures"]["seconds"], rel=0.05)
     assert beside["figures"]["processor_ms"] == slow["figures"]["processor_ms"], "theirs, not apply's"
 
 
@@ -180,17 +180,17 @@ def test_each_bound_holds() -> None:
     near = measured([TINY], 1_000, 2_000)
     assert near["duration"]["bound_by"] == "processor"
     far = measured([TINY], 50_000, 100_000)
-    assert (far["duration"]["bound_by"], far["figures"]["seconds"]) == ("processor", 667), "many at once hide 150 ms"
+    assert (far["duration"]["bound_by"], far["figures"]["seconds"]) == ("processor", 708), "many at once hide 150 ms"
     few = measured([TINY], 50_000, 100_000, limits=Limits(concurrent_requests=16))
-    assert (few["duration"]["bound_by"], few["figures"]["seconds"]) == ("latency", 9_377), "16 of all processes do not"
+    assert (few["duration"]["bound_by"], few["figures"]["seconds"]) == ("latency", 9_379), "16 of all processes do not"
     large = measured([draft("small", 1_000, 60 * 300 * MIB)], 1_000, 2_000)
     assert (large["duration"]["bound_by"], large["figures"]["seconds"]) == ("bandwidth", 62)
     at_hand = measured([draft("small", 1_000, 60 * 300 * MIB)], 1_000, 2_000, 2)
-    assert (at_hand["duration"]["bound_by"], at_hand["figures"]["seconds"]) == ("processor", 19), "without a network"
+    assert (at_hand["duration"]["bound_by"], at_hand["figures"]["seconds"]) == ("processor", 21), "without a network"
     limited = measured(
         [draft("tiny", 20_000, 20_000)], 1_000, 2_000, limits=Limits(requests_per_second=500.0), requests=20_000
     )
-    assert (limited["duration"]["bound_by"], limited["figures"]["seconds"]) == ("requests_per_second", 42)
+    assert (limited["duration"]["bound_by"], limited["figures"]["seconds"]) == ("requests_per_second", 43)
     assert limited["duration"]["processes"] == 2, "which share the limit"
 
 
@@ -398,7 +398,7 @@ def step(accepted: int, throttled: int, held: float, seconds: float = 10.0) -> F
 @pytest.mark.parametrize(
     ("history", "borne"),
     [
-        ([step(9_000, 0, 0.0), step(5_000, 300, 0.7), step(4_900, 0, 0.6), step(1_000, 10, 0.5, 2.0)], 492),
+        ([step(9_000, 0, 0.0), step(5_000, 300, 0.7), step(4_900, 0, 0.6), step(1_000, 10, 0.5, 2.0)], 495),
         ([step(9_000, 0, 0.0), step(5_000, 300, 0.7), *[step(5_000, 9, 0.6)] * 2, *[step(200, 0, 0.0)] * 90], 500),
         ([step(9_000, 0, 0.0), step(9_000, 40, 0.01)], None),  # by chance
         ([step(9_000, 0, 0.5)], None),  # held back by something else
@@ -427,7 +427,7 @@ def test_what_was_learned_bounds_the_next_estimate() -> None:
 
 def test_ends_that_speak_tls_take_more_of_the_processor() -> None:
     plain, encrypted = (measured([TINY], 1_000, 2_000, 0, ends)["figures"]["processor_ms"] for ends in (0, 2))
-    assert 1.2 * plain < encrypted < 1.4 * plain
+    assert 1.9 * plain < encrypted < 2.1 * plain
 
 
 def test_a_run_tells_what_its_endpoints_bear_once_it_has_asked_enough() -> None:
