@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from schema.errors import WhichSide
 from schema.flow.samples import SIDES, Activity, FlowCounts, FlowPoint
 from schema.limits import Limits
 from schema.processes import processes_for
@@ -35,9 +36,14 @@ class Calibration(NamedTuple):
     """How many of the two ends speak TLS."""
 
     @property
+    def latency_us(self) -> int | None:
+        """A read and the write after it. None: one of them was not measured."""
+        return None if self.read_us is None or self.write_us is None else self.read_us + self.write_us
+
+    @property
     def known(self) -> bool:
         """Both were measured."""
-        return self.read_us is not None and self.write_us is not None
+        return self.latency_us is not None
 
 
 UNMEASURED = Calibration()
@@ -77,10 +83,14 @@ class Borne(NamedTuple):
     """What an earlier run of the same migration got from an endpoint that refused requests."""
 
     run: int
-    side: str
-    """The one that refused most: `source` or `destination`."""
+    side: WhichSide
+    """The one that refused most."""
     requests_per_second: int
     """Of that side, not refused."""
+
+    def document(self) -> dict[str, Any]:
+        """As the plan's assumptions hold it."""
+        return {**self._asdict(), "side": self.side.value}
 
 
 class Calibrated(NamedTuple):
@@ -106,7 +116,7 @@ def borne_in(run: int, history: Sequence[FlowPoint]) -> Borne | None:
     accepted = sum(point.counts.of(side).total - point.counts.of(side).throttled for point in held)
     # The last step of a run is as long as its processes lived.
     seconds = sum(min(point.seconds, point.counts.seconds) for point in held)
-    return Borne(run, side.value, max(1, round(accepted / seconds))) if seconds else None
+    return Borne(run, side, max(1, round(accepted / seconds))) if seconds else None
 
 
 def tells(history: Sequence[FlowPoint]) -> bool:
@@ -152,5 +162,5 @@ def measured_in(estimate: Mapping[str, Any]) -> Calibrated:
             for name, one in found.items()
             if "read_us" in one
         },
-        Borne(**borne) if borne else None,
+        Borne(borne["run"], WhichSide(borne["side"]), borne["requests_per_second"]) if borne else None,
     )

@@ -107,6 +107,13 @@ def duration(tiers: Mapping[str, TierWork], limits: Limits, rates: Rates) -> Dur
     )
 
 
+def unit_us(machine: PlanningMachine, latency_us: int, encrypted: int) -> int:
+    """Processor time of an object in one piece, or of a part, but for its bytes; *encrypted*: ends that speak TLS."""
+    farness = min(latency_us, FAR_MS * MS)
+    more = (FAR_REQUESTS - OBJECT_REQUESTS) * farness // (FAR_MS * MS)
+    return (OBJECT_REQUESTS + more + encrypted * TLS_REQUESTS) * machine.request_us
+
+
 class _Work(NamedTuple):
     """What is to be done for one tier, the proof before deletes included."""
 
@@ -178,9 +185,9 @@ class _Crew(NamedTuple):
 
     def _latency(self, name: str) -> int:
         """Microseconds from the first request of a unit to its last answer."""
-        if self.measured.read_us is None or self.measured.write_us is None:
+        if self.measured.latency_us is None:
             return LATENCY_MS["tiny" if name in _SHORT else "small" if name != "parts" else name] * MS
-        return self.measured.read_us + self.measured.write_us
+        return self.measured.latency_us
 
     def _waiting(self, units: int, latency: int) -> int:
         return units * latency // (self._concurrency(latency) * self.processes)
@@ -195,10 +202,7 @@ class _Crew(NamedTuple):
         return max(1, min(most, int(at_once) // self.processes)) if at_once else most
 
     def _unit(self) -> int:
-        """Processor time of an object in one piece, or of a part, but for its bytes."""
-        farness = min(self._latency("small"), FAR_MS * MS)
-        more = (FAR_REQUESTS - OBJECT_REQUESTS) * farness // (FAR_MS * MS)
-        return (OBJECT_REQUESTS + more + self.measured.encrypted * TLS_REQUESTS) * self.machine.request_us
+        return unit_us(self.machine, self._latency("small"), self.measured.encrypted)
 
     def _handling(self, work: _Work) -> int:
         """What the interpreters have to do."""

@@ -24,11 +24,11 @@ from planner.review.cost import ASSUMPTIONS, SectionWork, cost, restore_assumpti
 from planner.review.duration import (
     CONCURRENCY,
     LATENCY_MS,
-    OBJECT_REQUESTS,
     REFERENCE,
     THROUGHPUT_MIB,
     Rates,
     duration,
+    unit_us,
 )
 from planner.review.requests import LISTING_PASSES, Requests, requests_of
 from planner.review.week import WeekHours
@@ -36,6 +36,7 @@ from planner.review.workload import TierWork
 from schema.checksums import PARTS_FACT
 from schema.declaration import Declaration
 from schema.ends import endpoint_of
+from schema.errors import WhichSide
 from schema.formats.quantities import duration_text, size_text
 from schema.plan import DELETES, Tally
 from schema.tiers import MIB, WHOLE_MAX, held_bytes
@@ -122,7 +123,7 @@ def _rates(work: Sequence[SectionWork], measured: Calibrated, requests: Requests
 
 def _throttling(work: Sequence[SectionWork], borne: Borne, requests: Requests) -> int:
     """Seconds that the requests take at the side that was seen to refuse, at the rate that it bore."""
-    sides = [item.section.source if borne.side == "source" else item.section.destination for item in work]
+    sides = [item.section.source if borne.side is WhichSide.SOURCE else item.section.destination for item in work]
     asked = max((requests.by_endpoint.get(endpoint_of(side), 0) for side in sides), default=0)
     return -(-asked // borne.requests_per_second)
 
@@ -131,9 +132,10 @@ def _assumed_latencies(work: Sequence[SectionWork], measured: Calibrated) -> dic
     machine, borne = measured.machine, measured.borne
     known = {
         **({"machine": machine._asdict()} if machine else {}),
-        **({"borne": borne._asdict()} if borne else {}),
+        **({"borne": borne.document()} if borne else {}),
     }
-    if not _measured(work).known:
+    moving = _measured(work)
+    if moving.latency_us is None:
         return known | {
             "latency_ms": dict(LATENCY_MS),
             "source": "constants of this build; no probe of the network was made",
@@ -142,7 +144,7 @@ def _assumed_latencies(work: Sequence[SectionWork], measured: Calibrated) -> dic
     return known | {
         "measured": measured_document({item.section.id: item.calibration for item in work}),
         "processor_us": {
-            "object_or_part": OBJECT_REQUESTS * timed.request_us,
+            "object_or_part": unit_us(timed, moving.latency_us, moving.encrypted),
             "mib": timed.mib_us,
             "start": timed.start_us,
         },

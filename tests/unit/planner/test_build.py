@@ -29,7 +29,7 @@ from planner.inputs import PairInputs, PlanInputs
 from planner.reasons import Reason
 from planner.review.calibration import Borne, Calibration, PlanningMachine
 from schema.declaration import Declaration, Filters, Guards, MappingRule, OnDifferent, Pair, Policy, Preserve
-from schema.errors import DeclarationError, ListingRefused, Throttled
+from schema.errors import DeclarationError, ListingRefused, Throttled, WhichSide
 from schema.files.manifest import ManifestFolder
 from schema.files.plan_document import to_document
 from schema.files.planfile import load_plan, write_plan
@@ -518,7 +518,7 @@ def test_another_yardstick_does_not_make_another_plan(tmp_path, there: int) -> N
     def planned(md5_us: int, base: Plan | None = None) -> Plan:
         ends = pair_inputs(declaration, Bucket(objects), Bucket(objects[:there]))
         pairs = {"main": dataclasses.replace(ends, calibration=Calibration(3, 5))}
-        machine, borne = PlanningMachine("host-a", 2, 1 << 33, md5_us), Borne(1, "destination", 500)
+        machine, borne = PlanningMachine("host-a", 2, 1 << 33, md5_us), Borne(1, WhichSide.DESTINATION, 500)
         inputs = PlanInputs(declaration, pairs, manifests, tmp_path, 1 << 28, machine=machine, borne=borne, base=base)
         return build_plan(inputs)
 

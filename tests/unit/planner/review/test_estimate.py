@@ -409,17 +409,17 @@ def step(accepted: int, throttled: int, held: float, seconds: float = 10.0) -> F
 def test_what_an_endpoint_bears_is_learned_from_a_run_that_it_held_back(
     history: list[FlowPoint], borne: int | None
 ) -> None:
-    assert borne_in(3, history) == (None if borne is None else Borne(3, "destination", borne))
+    assert borne_in(3, history) == (None if borne is None else Borne(3, WhichSide.DESTINATION, borne))
 
 
 def test_what_was_learned_bounds_the_next_estimate() -> None:
     drafts = [draft("tiny", 20_000, 20_000)]
-    found = measured(drafts, 1_000, 2_000, borne=Borne(3, "destination", 500), requests=20_000)
+    found = measured(drafts, 1_000, 2_000, borne=Borne(3, WhichSide.DESTINATION, 500), requests=20_000)
     assert found["duration"]["bound_by"] == "throttling"
     assert found["figures"]["seconds"] == measured(
         drafts, 1_000, 2_000, limits=Limits(requests_per_second=500.0), requests=20_000
     )["figures"]["seconds"]  # fmt: skip
-    assert measured_in(found).borne == Borne(3, "destination", 500)
+    assert measured_in(found).borne == Borne(3, WhichSide.DESTINATION, 500)
     free = measured(drafts, 1_000, 2_000, requests=20_000)
     assert free["duration"]["bound_by"] == "processor", "the control"
     assert "borne" not in free["assumptions"]
@@ -428,6 +428,14 @@ def test_what_was_learned_bounds_the_next_estimate() -> None:
 def test_ends_that_speak_tls_take_more_of_the_processor() -> None:
     plain, encrypted = (measured([TINY], 1_000, 2_000, 0, ends)["figures"]["processor_ms"] for ends in (0, 2))
     assert 1.9 * plain < encrypted < 2.1 * plain
+
+
+@pytest.mark.parametrize(
+    ("latency_us", "ends", "requests"), [(0, 0, 6), (0, 2, 12), (100_000, 0, 15), (400_000, 1, 18)]
+)
+def test_the_plan_says_what_it_reckons_a_unit_to_cost(latency_us: int, ends: int, requests: int) -> None:
+    assumed = measured([TINY], latency_us, 0, 0, ends)["assumptions"]
+    assert assumed["processor_us"]["object_or_part"] == requests * MACHINE.request_us
 
 
 def test_a_run_tells_what_its_endpoints_bear_once_it_has_asked_enough() -> None:
