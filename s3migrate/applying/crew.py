@@ -24,6 +24,7 @@ from executor.events import Events, ObjectTrouble
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Progress
 from executor.stop import Stop
+from s3migrate.applying.prefork import Prefork, Process
 from schema.errors import ConnectionFailed, FinishedWithFailures, LedgerUnavailable, Stopped
 from schema.formats.quantities import counted_text
 from schema.process_view import ProcessView, endpoints_of
@@ -52,12 +53,23 @@ def end_with_parent(parent: int) -> None:
 class Child:
     """One process and its latest report."""
 
-    process: subprocess.Popen[str]
+    process: Process
     flow: ProcessView | None = None
     """None: it has not reported yet."""
     diagnostic: Mapping[str, Any] | None = None
     stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
     readers: list[threading.Thread] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Recruits:
+    """The processes that are to carry out a run."""
+
+    command: Sequence[str]
+    """What starts one anew: each of them where none wait, and those that take the place of dead ones."""
+    count: int
+    waiting: Prefork | None
+    """Those forked already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +85,22 @@ class Ending:
 
 
 class Crew:
-    """*count* processes running *command*; *note(text)* is called on deaths and replacements."""
+    """The processes of a run, supervised; *note(text)* is called on deaths and replacements."""
 
-    def __init__(
-        self, command: Sequence[str], count: int, *, events: Events, stop: Stop, note: Callable[[str], None]
-    ) -> None:
-        self._command = list(command)
+    def __init__(self, recruits: Recruits, *, events: Events, stop: Stop, note: Callable[[str], None]) -> None:
+        self._command = list(recruits.command)
         self._events = events
         self._stop = stop
         self._note = note
-        self._replacements = count * REPLACED_EACH
+        self._replacements = recruits.count * REPLACED_EACH
         self._waiting: dict[str, set[int]] = {}
         self._lock = threading.Lock()
         self._signals_sent = 0
         self._ended = False
         self._refused: Mapping[str, Any] | None = None
         self._broken: Sequence[str] = ()
-        self._children = [self._start() for _ in range(count)]
+        forked = recruits.waiting.release() if recruits.waiting else []
+        self._children = [self._read(process) for process in forked] or [self._start() for _ in range(recruits.count)]
 
     def run(self, progress: Callable[[], Progress | None]) -> Ending:
         """Return when every process has ended; *progress* is called about once a second."""
@@ -116,6 +127,10 @@ class Crew:
             text=True,
             start_new_session=True,  # Ctrl-C on the terminal reaches the parent, which passes it on once
         )
+        return self._read(process)
+
+    def _read(self, process: Process) -> Child:
+        """Begin to read what *process* says."""
         child = Child(process)
         for target in (self._read_lines, self._read_stderr):
             thread = threading.Thread(target=target, args=(child,), daemon=True)
@@ -139,7 +154,7 @@ class Crew:
         """Judge a process that has ended; replace it when it died."""
         for reader in child.readers:
             reader.join(5.0)
-        code = child.process.returncode
+        code = child.process.poll() or 0
         with self._lock:
             for members in self._waiting.values():
                 members.discard(child.process.pid)

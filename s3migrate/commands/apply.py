@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -30,10 +30,11 @@ from executor.machine.processor import ProcessorLoad, schedule_as_batch, usable_
 from executor.route import routes_of
 from executor.stop import Stop
 from s3migrate import __version__
-from s3migrate.applying.crew import Crew, end_with_parent, patient_progress
+from s3migrate.applying.crew import Crew, Recruits, end_with_parent, patient_progress
 from s3migrate.applying.endpoint_care import care_for
 from s3migrate.applying.engines.choice import engine_of
 from s3migrate.applying.fleet import Fleet
+from s3migrate.applying.prefork import prefork
 from s3migrate.commands.common import (
     emitter,
     json_errors,
@@ -45,6 +46,7 @@ from s3migrate.commands.common import (
     stop_at_signals,
 )
 from s3migrate.console import output
+from s3migrate.console.failure import run_click
 from s3migrate.console.json_lines import left_out
 from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import Settings, read_settings
@@ -110,42 +112,44 @@ def apply_command(  # click passes one argument for each option
     SIGINT or SIGTERM finishes the objects in flight and exits 75, a second one abandons them.
     """
     settings = read_settings()
-    output.detach(left_out)
     set_malloc_arenas()
     stop = stop_at_signals(signal.SIGHUP)
     if one_of is not None:
         end_with_parent(one_of[1])
     plan, manifests = read_plan(plan_path)
     check_approved(plan, expect_plan_id or settings.expected_plan_id)
-    emit = emitter(as_json)
-    metered, governors = _metered(metrics_at, processes)
-    ends = ((s.id, s.source, s.destination) for s in plan.sections)
-    stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
-    trials = governors.attach(_sides(plan, stores))
-    blamed = NOBODY
-    try:
-        preflight(stores, plan, say, movers=trials)
-        with closing_but_abandoned(open_ledger(settings, connections=POOLED), stop) as ledger:
-            live = settings.stderr_is_terminal
-            view = JsonRun(emit) if emit else _human_view(plan, ledger, live=live, quiet=quiet)
-            events = _counted(metered, view)
-            asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
-            count = 1 if one_of or metrics_at else processes or _processes_for(plan)
-            if engine is not None:
-                most = processes or (usable_cores() if engine == "local" else MOST)
-                progress = _place(asked, plan_path, engine, most=most, emit=emit)
-            elif count > 1:
-                progress = _supervise(asked, plan_path, count, emit=emit)
-            else:
-                budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
-                window = metered.window if metered else Window()
-                progress = _work(asked, manifests, _Ends(stores, governors, window, trials), budget=budget)
-            if not isinstance(progress, int) and progress.untried:
-                blamed = ledger.reports.blamed(progress.run_id, NAMED)
-    finally:
-        if not stop.abandoning:
-            for store in chain.from_iterable(stores.values()):
-                store.close()
+    count = 1 if one_of or metrics_at or engine else processes or _processes_for(plan)
+    words = _words(plan, plan_path, only)
+    with _forked(words, count, leave_when_idle=leave_when_idle) as crew:
+        output.detach(left_out)
+        emit = emitter(as_json)
+        metered, governors = _metered(metrics_at, processes)
+        ends = ((s.id, s.source, s.destination) for s in plan.sections)
+        stores = open_sections(ends, governors.observer, timeouts=plan.timeouts)
+        trials = governors.attach(_sides(plan, stores))
+        blamed = NOBODY
+        try:
+            preflight(stores, plan, say, movers=trials)
+            with closing_but_abandoned(open_ledger(settings, connections=POOLED), stop) as ledger:
+                live = settings.stderr_is_terminal
+                view = JsonRun(emit) if emit else _human_view(plan, ledger, live=live, quiet=quiet)
+                events = _counted(metered, view)
+                asked = _Asked(plan, ledger, settings, only, events, stop, leave_when_idle)
+                if engine is not None:
+                    most = processes or (usable_cores() if engine == "local" else MOST)
+                    progress = _place(asked, words, engine, most=most, emit=emit)
+                elif crew is not None:
+                    progress = _supervise(asked, crew, emit=emit)
+                else:
+                    budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
+                    window = metered.window if metered else Window()
+                    progress = _work(asked, manifests, _Ends(stores, governors, window, trials), budget=budget)
+                if not isinstance(progress, int) and progress.untried:
+                    blamed = ledger.reports.blamed(progress.run_id, NAMED)
+        finally:
+            if not stop.abandoning:
+                for store in chain.from_iterable(stores.values()):
+                    store.close()
     return progress if isinstance(progress, int) else _concluded(progress, blamed, emit)
 
 
@@ -282,21 +286,29 @@ def _accepted(asked: _Asked) -> Run:
     return run
 
 
-def _words(asked: _Asked, plan_path: Path | PlanUrl) -> list[str]:
+def _words(plan: Plan, plan_path: Path | PlanUrl, only: Sequence[str]) -> list[str]:
     """The arguments of `s3migrate` for each process that carries out the run."""
-    only = [word for name in asked.only for word in ("--only", name)]
-    return ["apply", str(plan_path), "--json", "--processes", "1", "--expect-plan-id", asked.plan.plan_id, *only]
+    chosen = [word for name in only for word in ("--only", name)]
+    return ["apply", str(plan_path), "--json", "--processes", "1", "--expect-plan-id", plan.plan_id, *chosen]
 
 
-def _supervise(
-    asked: _Asked, plan_path: Path | PlanUrl, processes: int, *, emit: Callable[[dict[str, Any]], None] | None
-) -> Progress | int:
+@contextmanager
+def _forked(words: Sequence[str], count: int, *, leave_when_idle: bool) -> Iterator[Recruits | None]:
+    """The processes of a run, forked while nothing is open; None for a run of this one process."""
+    if count == 1:
+        yield None
+        return
+    words = [*words, "--one-of", str(count), str(os.getpid()), *(["--leave-when-idle"] if leave_when_idle else [])]
+    root = click.get_current_context().find_root().command
+    waiting = prefork(partial(run_click, root, words), count)
+    with waiting or nullcontext():
+        yield Recruits([sys.executable, "-m", "s3migrate", *words], count, waiting)
+
+
+def _supervise(asked: _Asked, recruits: Recruits, *, emit: Callable[[dict[str, Any]], None] | None) -> Progress | int:
     """Start the processes and supervise them; returns the run's progress at the end, or the exit code of a refusal."""
     ledger, run = asked.ledger, _accepted(asked)
-    command = [sys.executable, "-m", "s3migrate", *_words(asked, plan_path)]
-    command += ["--one-of", str(processes), str(os.getpid())]
-    command += ["--leave-when-idle"] if asked.leave_when_idle else []
-    crew = Crew(command, processes, events=asked.events, stop=asked.stop, note=partial(_note, emit=emit))
+    crew = Crew(recruits, events=asked.events, stop=asked.stop, note=partial(_note, emit=emit))
     ending = crew.run(partial(patient_progress, ledger, run.run_id))
     if ending.refused is not None:
         click.echo("s3migrate: " + one_line(str(ending.refused["summary"])), err=True)
@@ -315,7 +327,7 @@ def _supervise(
 
 def _place(
     asked: _Asked,
-    plan_path: Path | PlanUrl,
+    words: Sequence[str],
     engine_name: str,
     *,
     most: int,
@@ -327,7 +339,7 @@ def _place(
     engine = engine_of(engine_name, most)
     fleet = Fleet(
         engine,
-        [*_words(asked, plan_path), "--leave-when-idle"],
+        [*words, "--leave-when-idle"],
         most,
         ledger=asked.ledger,
         run_id=run_id,
