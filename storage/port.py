@@ -85,6 +85,8 @@ class PageTally:
     unclear_keys: int = 0
     """Keys with versions of the same time, of which the listing does not show which is newer."""
     unclear_examples: list[str] = field(default_factory=list)
+    interleaves: bool = False
+    """The server was seen to list a delete marker between the versions of its key, so the order is known."""
 
     @property
     def due(self) -> int:
@@ -204,8 +206,10 @@ class ObjectStore(Protocol):
     def ask_listing(self, prefix: str) -> None:
         """Raises the error of a LIST of *prefix*, if any: one small request instead of a page of a thousand keys."""
 
-    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
-        """Each version and delete marker: keys ascending, within a key oldest first. Same promises."""
+    def list_versions(self, prefix: str, *, start_after: str = "", believe: Believe = Believe.LISTING) -> Listing:
+        """Each version and delete marker of keys > *start_after*: keys ascending, within a key oldest first. Same
+        promises.
+        """
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:
         """Raises ObjectMissing when there is none. Size and ETag, where the HEAD lacks them, are requested by a GET of

@@ -50,6 +50,7 @@ class ListingCheckpoints:
             "endpoint": endpoint_of(side),
             "prefix": bucket.prefix,
             "believe": bucket.believe.value,
+            "kind": bucket.kind.value,
         }
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         checkpoint = ListingCheckpoint(self.place.folder / f"{name}.listing", identity, now=self.now)

@@ -55,8 +55,8 @@ def bucket_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> Buc
 
 
 def resumed_listing(store: ObjectStore, side: Side, wishes: ListingWishes) -> ListingSource | None:
-    """The bucket, resumed where an earlier plan was interrupted. Listings of versions cannot resume."""
-    if wishes.checkpoints is None or wishes.kind is ListingKind.VERSIONS:
+    """The bucket, resumed where an earlier plan was interrupted."""
+    if wishes.checkpoints is None:
         return None
     bucket = bucket_listing(store, side, wishes)
     checkpoint = wishes.checkpoints.of(side, bucket, section=wishes.section)

@@ -118,8 +118,9 @@ class PageSource:
 
     def _query(self, start_after: str, following: Query) -> list[tuple[str, str]]:
         form = _FORMS[self._kind][self._bucket.habits.forms.get(self._kind, 0)]
-        known = any(name == "list-type" for name, _ in form)
-        begin: Query = (("start-after" if known else "marker", start_after),) if start_after else ()
+        names = [name for name, _ in form]
+        begins = "key-marker" if "versions" in names else "start-after" if "list-type" in names else "marker"
+        begin: Query = ((begins, start_after),) if start_after else ()
         prefix: Query = (("prefix", self._prefix),) if self._prefix else ()
         return [*form, *self._limit, *prefix, *(following or begin)]
 

@@ -24,7 +24,7 @@ from schema.errors import ListingUnordered, LocalDiskError
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry
 from schema.plan import ListingKind, Risk
 from storage.listing.source import BucketSource
-from storage.port import Listing, PageTally
+from storage.port import UNCLEAR_EXAMPLES, Listing, PageTally
 
 BLOCK_ENTRIES = 10_000
 """Entries in a block, and in memory until it is written. A listing that is shorter leaves no file."""
@@ -34,6 +34,35 @@ _FRAME = struct.Struct("<II32s")
 _OBJECT = len(ListedObject._fields)
 
 
+class OrderSeen(NamedTuple):
+    """What a listing has shown of the order of versions: see PageTally."""
+
+    unclear_keys: int = 0
+    unclear_examples: Sequence[str] = ()
+    interleaves: bool = False
+
+    def followed_by(self, later: PageTally | OrderSeen) -> OrderSeen:
+        """With what was seen *later*."""
+        return OrderSeen(
+            self.unclear_keys + later.unclear_keys,
+            (*self.unclear_examples, *later.unclear_examples)[:UNCLEAR_EXAMPLES],
+            self.interleaves or later.interleaves,
+        )
+
+
+UNSEEN = OrderSeen()
+
+
+class Block(NamedTuple):
+    """Entries of a listing that follow one another."""
+
+    entries: Sequence[ListedEntry]
+    order: OrderSeen = UNSEEN
+    """What the listing has shown by its end, without its last key where that is not whole."""
+    whole: bool = True
+    """False: of its last key more versions may follow."""
+
+
 class ListedEarlier(NamedTuple):
     """What an interrupted listing left."""
 
@@ -41,6 +70,7 @@ class ListedEarlier(NamedTuple):
     last_key: str
     began: float
     """Seconds since the epoch."""
+    order: OrderSeen = UNSEEN
 
 
 class ListingCheckpoint:
@@ -53,14 +83,15 @@ class ListingCheckpoint:
 
     def __init__(self, path: Path, identity: Mapping[str, str], *, now: float) -> None:
         self._path = path
-        self._identity = {**identity, "fields": ",".join((*ListedObject._fields, *UnsupportedEntry._fields))}
+        fields = (*ListedObject._fields, *UnsupportedEntry._fields, *OrderSeen._fields)
+        self._identity = {**identity, "fields": ",".join(fields)}
         self._now = now
         self._file: IO[bytes] | None = None
         self._given_up = False
         self._end = 0
         self.earlier = self._found()
 
-    def blocks(self) -> Iterator[list[ListedEntry]]:
+    def blocks(self) -> Iterator[Sequence[ListedEntry]]:
         """The entries of `earlier`. Raises LocalDiskError when they can no longer be read."""
         if self._file is None or self.earlier is None:
             return
@@ -74,17 +105,17 @@ class ListingCheckpoint:
             if payload is None:
                 raise self._unreadable("it has changed meanwhile")
             at = self._file.tell()
-            yield _decoded(payload.data)
+            yield _decoded(payload.data).entries
 
-    def append(self, entries: Sequence[ListedEntry]) -> None:
-        """The entries that come next in the listing."""
+    def append(self, block: Block) -> None:
+        """What comes next in the listing."""
         if self._given_up:
             return
         try:
             if self._file is None and not self._created():
                 self._given_up = True
                 return
-            self._write(json.dumps(entries).encode(), len(entries))
+            self._write_block(block)
         except OSError:
             self.drop()
 
@@ -139,10 +170,34 @@ class ListingCheckpoint:
         if said["identity"] != self._identity or not 0 <= self._now - said["began"] <= MOST_AGE:
             return None
         self._end_of_header = self._end = file.tell()
-        objects, last = 0, b""
-        while (block := _payload(file)) is not None:
-            objects, last, self._end = objects + block.entries, block.data, file.tell()
-        return ListedEarlier(objects, _decoded(last)[-1].key, said["began"]) if objects else None
+        objects, starts = 0, list[int]()
+        while (payload := _payload(file)) is not None:
+            starts.append(self._end)
+            objects, self._end = objects + payload.entries, file.tell()
+        if not starts:
+            return None
+        last = _block_at(file, starts[-1])
+        if not last.whole:
+            removed, last = self._cut_last_key(file, starts)
+            objects -= removed
+        return ListedEarlier(objects, last.entries[-1].key, said["began"], last.order) if objects else None
+
+    def _cut_last_key(self, file: IO[bytes], starts: Sequence[int]) -> tuple[int, Block]:
+        """Remove the last key, of which more versions may follow. How many entries it had, and the block that is now
+        the last; *starts*: where each begins.
+        """
+        ended = _block_at(file, starts[-1])
+        key, removed = ended.entries[-1].key, 0
+        for start in reversed(starts):
+            block = _block_at(file, start)
+            kept = [entry for entry in block.entries if entry.key != key]
+            removed += len(block.entries) - len(kept)
+            self._end = start
+            if kept:
+                whole = Block(kept, ended.order)
+                self._write_block(whole)
+                return removed, whole
+        return removed, Block(())
 
     def _created(self) -> bool:
         """Begin a file of our own, in place of one that does not count. False: another process has it."""
@@ -156,6 +211,9 @@ class ListingCheckpoint:
         self._write(json.dumps({"identity": self._identity, "began": self._now}).encode(), 0)
         self._end_of_header = self._end
         return True
+
+    def _write_block(self, block: Block) -> None:
+        self._write(json.dumps(block).encode(), len(block.entries))
 
     def _write(self, text: bytes, entries: int) -> None:
         if self._file is None:
@@ -187,16 +245,27 @@ def _payload(file: IO[bytes]) -> _Payload | None:
     return _Payload(data, entries) if hashlib.sha256(data).digest() == digest else None
 
 
-def _decoded(data: bytes) -> list[ListedEntry]:
-    rows = json.loads(zlib.decompress(data))
-    return [ListedObject(*row) if len(row) == _OBJECT else UnsupportedEntry(*row) for row in rows]
+def _block_at(file: IO[bytes], start: int) -> Block:
+    """The block that begins at *start*, where one was found. Raises ValueError when it has changed."""
+    file.seek(start)
+    payload = _payload(file)
+    if payload is None:
+        raise ValueError(start)
+    return _decoded(payload.data)
+
+
+def _decoded(data: bytes) -> Block:
+    rows, (unclear, examples, interleaves), whole = json.loads(zlib.decompress(data))
+    entries = [ListedObject(*row) if len(row) == _OBJECT else UnsupportedEntry(*row) for row in rows]
+    return Block(entries, OrderSeen(unclear, tuple(examples), interleaves), whole)
 
 
 @dataclass(slots=True)
 class ResumedSource:
-    """A bucket's objects: those that an interrupted listing gave, then those after them, listed now.
+    """A bucket's objects or versions: those that an interrupted listing gave, then those after them, listed now.
 
-    Only its first listing resumes. A second one is requested when the server turns out not to list in order: then the
+    A key of which an interrupted listing may have given only the first versions is listed again, all of it. Only its
+    first listing resumes. A second one is requested when the server turns out not to list in order: then the
     interrupted one does not count.
     """
 
@@ -229,26 +298,44 @@ class ResumedSource:
         return self.bucket.remarks()
 
     def _entries(self, tally: PageTally) -> Generator[ListedEntry, None, None]:
-        for block in self.checkpoint.blocks():
-            tally.shown += len(block)
-            yield from block
-        bucket, earlier = self.bucket, self.checkpoint.earlier
-        rest = bucket.store.list_objects(
-            bucket.prefix,
-            start_after=earlier.last_key if earlier is not None else "",
-            parallel=bucket.parallel,
-            believe=bucket.believe,
-        )
+        earlier = self.checkpoint.earlier
+        for given in self.checkpoint.blocks():
+            tally.shown += len(given)
+            yield from given
+        key, before = ("", UNSEEN) if earlier is None else (earlier.last_key, earlier.order)
+        rest = self.bucket.listing_after(key)
         with closing(rest):
-            entries = iter(rest)
-            while block := list(islice(entries, self.block)):
+            for block in self._blocks(rest):
                 self._refuse_disorder(rest.tally)
-                if len(block) == self.block:
-                    self.checkpoint.append(block)
-                yield from block
+                if len(block.entries) == self.block:
+                    self.checkpoint.append(block._replace(order=before.followed_by(block.order)))
+                yield from block.entries
             self._refuse_disorder(rest.tally)
         tally.shown += rest.tally.shown
         tally.set_aside += rest.tally.set_aside
+        seen = before.followed_by(rest.tally)
+        if not seen.interleaves:
+            tally.unclear_keys, tally.unclear_examples = seen.unclear_keys, [*seen.unclear_examples]
+
+    def _blocks(self, rest: Listing) -> Iterator[Block]:
+        """What is listed, in blocks."""
+        entries = iter(rest)
+        if self.kind is ListingKind.OBJECTS:
+            while block := list(islice(entries, self.block)):
+                yield Block(block)
+            return
+        block, key = list[ListedEntry](), ""
+        seen = before = UNSEEN
+        for entry in entries:
+            if entry.key != key:
+                key, before = entry.key, seen
+            block.append(entry)
+            if len(block) == self.block:
+                yield Block(block, before, whole=False)
+                block = []
+            if seen.unclear_keys != rest.tally.unclear_keys or seen.interleaves is not rest.tally.interleaves:
+                seen = UNSEEN.followed_by(rest.tally)
+        yield Block(block, before, whole=False)
 
     def _refuse_disorder(self, tally: PageTally) -> None:
         """What a server without order gave before may lack keys that come only now."""

@@ -31,7 +31,6 @@ class VersionOrder:
         """*in_order*: whether entries still come as the server lists them."""
         self._tally = tally
         self._in_order = in_order
-        self._interleaves = False
 
     def look(self, listed: list[ShownEntry]) -> None:
         """The versions of one key as the server lists them."""
@@ -45,7 +44,7 @@ class VersionOrder:
         times = [entry.modified_ms or 0 for entry in listed]
         rising, falling = sorted(times), sorted(times, reverse=True)
         if changes > 1 and self._in_order() and times in (rising, falling):
-            self._interleaves = True
+            self._tally.interleaves = True
             return
         settled = [entry for entry in listed if not entry.is_latest]
         versions = {entry.modified_ms for entry in settled if not entry.delete_marker}
@@ -59,10 +58,10 @@ class VersionOrder:
 
     def conclude(self, interleaves: bool) -> bool:
         """At the end: whether the server lists markers between versions, now or *interleaves* before."""
-        if interleaves or self._interleaves:
+        self._tally.interleaves = self._tally.interleaves or interleaves
+        if self._tally.interleaves:
             self._tally.clear()
-            return True
-        return False
+        return self._tally.interleaves
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,14 +85,17 @@ def ask_listing(bucket: ListedBucket, prefix: str) -> None:
     PageSource(bucket, prefix, Kind.OBJECTS, limit=(("max-keys", "1"),)).read("", ())
 
 
-def list_versions(bucket: ListedBucket, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
-    """Each version and delete marker under *prefix*: keys ascending, of one key the oldest first, the latest last.
+def list_versions(
+    bucket: ListedBucket, prefix: str, *, start_after: str = "", believe: Believe = Believe.LISTING
+) -> Listing:
+    """Each version and delete marker under *prefix* of keys > *start_after*: keys ascending, of one key the oldest
+    first, the latest last.
 
     Whichever order the server uses, and also within one second, as far as the listing shows it: the tally names the
     keys for which it does not. The versions of a key that has no latest one, or several, are unsupported. Promises and
     errors as list_objects.
     """
-    walk = _Walk(bucket, Span(prefix, "", 1, repeats=True), Kind.VERSIONS, believe)
+    walk = _Walk(bucket, Span(prefix, start_after, 1, repeats=True), Kind.VERSIONS, believe)
     return Listing(walk.versions(), walk.tally)
 
 

@@ -300,7 +300,9 @@ class Ranges:
         return False
 
     def _after_cursor(self, taken: Range, key: str) -> bool:
-        return key > taken.cursor or (self._repeats and bool(taken.following) and key == taken.cursor)
+        if key == taken.cursor:
+            return self._repeats and bool(taken.following) and key != self._start_after
+        return key > taken.cursor
 
     def _without_ignored_start(self, taken: Range, entries: list[ShownEntry]) -> list[ShownEntry]:
         """The page without keys up to start_after, for a server that ignores it; else raises OutOfOrder."""

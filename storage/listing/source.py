@@ -49,9 +49,13 @@ class BucketSource:
 
     def listing(self) -> Listing:
         """See ListingSource."""
+        return self.listing_after("")
+
+    def listing_after(self, key: str) -> Listing:
+        """The keys > *key*; '': all."""
         if self.kind is ListingKind.VERSIONS:
-            return self.store.list_versions(self.prefix, believe=self.believe)
-        return self.store.list_objects(self.prefix, parallel=self.parallel, believe=self.believe)
+            return self.store.list_versions(self.prefix, start_after=key, believe=self.believe)
+        return self.store.list_objects(self.prefix, start_after=key, parallel=self.parallel, believe=self.believe)
 
     def remarks(self) -> Sequence[Risk]:
         """See ListingSource: a bucket asked now is what a plan is made of."""

@@ -101,8 +101,8 @@ class S3Store:
     def ask_listing(self, prefix: str) -> None:
         listing.ask_listing(self._listed, prefix)
 
-    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
-        return listing.list_versions(self._listed, prefix, believe=believe)
+    def list_versions(self, prefix: str, *, start_after: str = "", believe: Believe = Believe.LISTING) -> Listing:
+        return listing.list_versions(self._listed, prefix, start_after=start_after, believe=believe)
 
     def fetch_page(self, query: list[tuple[str, str]]) -> bytes:
         """The body of a GET on the bucket with *query* (storage.listing.PageFetch)."""

@@ -123,8 +123,11 @@ class ListingServer:
     def _versions(self, found: list[ListedObject], query: dict[str, str]) -> bytes:
         begin = 0
         if "key-marker" in query:
-            marker = (query["key-marker"], query["version-id-marker"])
-            begin = 1 + [(entry.key, entry.version_id) for entry in found].index(marker)  # type: ignore[arg-type]
+            key, version = query["key-marker"], query.get("version-id-marker")
+            if version is None:
+                begin = sum(entry.key <= key for entry in found) if not self.ignores_start_after else 0
+            else:
+                begin = 1 + [(entry.key, entry.version_id) for entry in found].index((key, version))
         page = found[begin : begin + self.page_size]
         more = begin + self.page_size < len(found)
         return versions_page(page, following=(page[-1].key, str(page[-1].version_id)) if more else None)

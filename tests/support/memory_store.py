@@ -171,7 +171,13 @@ class MemoryStore:
         """Always answered."""
         self._did("ListObjectsV2", prefix, lambda _call: None)
 
-    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:  # noqa: ARG002
+    def list_versions(
+        self,
+        prefix: str,
+        *,
+        start_after: str = "",  # noqa: ARG002
+        believe: Believe = Believe.LISTING,  # noqa: ARG002
+    ) -> Listing:
         """The bucket keeps no versions."""
         return self.list_objects(prefix)
 

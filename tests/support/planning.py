@@ -75,8 +75,8 @@ class Bucket:
     def ask_listing(self, prefix: str) -> None:
         next(self.list_objects(prefix), None)
 
-    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:
-        return self.list_objects(prefix, believe=believe)
+    def list_versions(self, prefix: str, *, start_after: str = "", believe: Believe = Believe.LISTING) -> Listing:
+        return self.list_objects(prefix, start_after=start_after, believe=believe)
 
 
 class MemoryManifests:

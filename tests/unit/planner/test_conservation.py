@@ -48,12 +48,25 @@ class Store:
         self._server = server
         self._habits = ListingHabits(unordered=unordered)
 
-    def list_objects(self, prefix: str, *, parallel: int = 1, believe: Believe = Believe.LISTING) -> Listing:  # noqa: ARG002
+    def list_objects(
+        self,
+        prefix: str,
+        *,
+        start_after: str = "",  # noqa: ARG002
+        parallel: int = 1,
+        believe: Believe = Believe.LISTING,  # noqa: ARG002
+    ) -> Listing:
         return list_objects(
             self._server, "bucket", prefix, parallel=parallel, habits=self._habits, retry=Retry(wait=lambda _s: None)
         )
 
-    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:  # noqa: ARG002
+    def list_versions(
+        self,
+        prefix: str,
+        *,
+        start_after: str = "",  # noqa: ARG002
+        believe: Believe = Believe.LISTING,  # noqa: ARG002
+    ) -> Listing:
         return list_versions(self._server, "bucket", prefix, habits=self._habits)
 
 

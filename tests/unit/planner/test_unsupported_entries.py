@@ -131,7 +131,13 @@ def test_versions_with_an_excluded_and_an_unsupported_one_are_told_apart(bench: 
 class Unclear(Bucket):
     """Its listing does not tell the order of one key's versions."""
 
-    def list_versions(self, prefix: str, *, believe: Believe = Believe.LISTING) -> Listing:  # noqa: ARG002
+    def list_versions(
+        self,
+        prefix: str,
+        *,
+        start_after: str = "",  # noqa: ARG002
+        believe: Believe = Believe.LISTING,  # noqa: ARG002
+    ) -> Listing:
         tally = PageTally(len(self.objects))
         tally.unclear("a")
         return Listing(self._listed(prefix), tally)
