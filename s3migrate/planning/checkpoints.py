@@ -14,7 +14,7 @@ from schema.declaration import Side
 from schema.ends import endpoint_of
 from schema.errors import ListingRefused, StoreError
 from schema.formats.quantities import duration_text
-from storage.listing.checkpoint import MOST_AGE, ListingCheckpoint
+from storage.listing.checkpoint import MOST_AGE, ListingCheckpoint, goes_on
 from storage.listing.source import BucketSource
 
 LISTINGS_FOLDER = "listings"
@@ -42,7 +42,10 @@ class ListingCheckpoints:
     _opened: list[ListingCheckpoint] = field(default_factory=list)
 
     def of(self, side: Side, bucket: BucketSource, *, section: str) -> ListingCheckpoint:
-        """The checkpoint of *bucket*, which is *side* of *section*; no other listing or declaration shares it."""
+        """The checkpoint of *bucket*, which is *side* of *section*; no other listing or declaration shares it.
+
+        Raises StoreErrors.
+        """
         identity = {
             "declaration": self.place.declaration_sha256,
             "section": section,
@@ -54,7 +57,7 @@ class ListingCheckpoints:
         }
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         checkpoint = ListingCheckpoint(self.place.folder / f"{name}.listing", identity, now=self.now)
-        if self.place.fresh and checkpoint.earlier is not None:
+        if checkpoint.earlier is not None and (self.place.fresh or not goes_on(bucket, checkpoint.earlier)):
             checkpoint.drop()
             checkpoint = ListingCheckpoint(self.place.folder / f"{name}.listing", identity, now=self.now)
         self._opened.append(checkpoint)

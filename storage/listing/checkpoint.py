@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -53,7 +53,7 @@ class OrderSeen(NamedTuple):
 UNSEEN = OrderSeen()
 
 
-class Block(NamedTuple):
+class ListingBlock(NamedTuple):
     """Entries of a listing that follow one another."""
 
     entries: Sequence[ListedEntry]
@@ -70,7 +70,10 @@ class ListedEarlier(NamedTuple):
     last_key: str
     began: float
     """Seconds since the epoch."""
-    order: OrderSeen = UNSEEN
+    end: ListingBlock
+    """The last of it, down to a whole key."""
+    key_before: str = ""
+    """The key before the last one; '': none."""
 
 
 class ListingCheckpoint:
@@ -107,7 +110,7 @@ class ListingCheckpoint:
             at = self._file.tell()
             yield _decoded(payload.data).entries
 
-    def append(self, block: Block) -> None:
+    def append(self, block: ListingBlock) -> None:
         """What comes next in the listing."""
         if self._given_up:
             return
@@ -180,24 +183,30 @@ class ListingCheckpoint:
         if not last.whole:
             removed, last = self._cut_last_key(file, starts)
             objects -= removed
-        return ListedEarlier(objects, last.entries[-1].key, said["began"], last.order) if objects else None
+        if not objects:
+            return None
+        key = last.entries[-1].key
+        blocks = (_block_at(file, start) for start in reversed(starts))
+        others = (entry.key for block in blocks for entry in reversed(block.entries) if entry.key != key)
+        return ListedEarlier(objects, key, said["began"], last, next(others, ""))
 
-    def _cut_last_key(self, file: IO[bytes], starts: Sequence[int]) -> tuple[int, Block]:
+    def _cut_last_key(self, file: IO[bytes], starts: list[int]) -> tuple[int, ListingBlock]:
         """Remove the last key, of which more versions may follow. How many entries it had, and the block that is now
-        the last; *starts*: where each begins.
+        the last; *starts*: where each begins, of which those that are gone are removed.
         """
         ended = _block_at(file, starts[-1])
         key, removed = ended.entries[-1].key, 0
-        for start in reversed(starts):
-            block = _block_at(file, start)
+        while starts:
+            block = _block_at(file, starts[-1])
             kept = [entry for entry in block.entries if entry.key != key]
             removed += len(block.entries) - len(kept)
-            self._end = start
+            self._end = starts[-1]
             if kept:
-                whole = Block(kept, ended.order)
+                whole = ListingBlock(kept, ended.order)
                 self._write_block(whole)
                 return removed, whole
-        return removed, Block(())
+            starts.pop()
+        return removed, ListingBlock(())
 
     def _created(self) -> bool:
         """Begin a file of our own, in place of one that does not count. False: another process has it."""
@@ -212,7 +221,7 @@ class ListingCheckpoint:
         self._end_of_header = self._end
         return True
 
-    def _write_block(self, block: Block) -> None:
+    def _write_block(self, block: ListingBlock) -> None:
         self._write(json.dumps(block).encode(), len(block.entries))
 
     def _write(self, text: bytes, entries: int) -> None:
@@ -245,7 +254,7 @@ def _payload(file: IO[bytes]) -> _Payload | None:
     return _Payload(data, entries) if hashlib.sha256(data).digest() == digest else None
 
 
-def _block_at(file: IO[bytes], start: int) -> Block:
+def _block_at(file: IO[bytes], start: int) -> ListingBlock:
     """The block that begins at *start*, where one was found. Raises ValueError when it has changed."""
     file.seek(start)
     payload = _payload(file)
@@ -254,17 +263,31 @@ def _block_at(file: IO[bytes], start: int) -> Block:
     return _decoded(payload.data)
 
 
-def _decoded(data: bytes) -> Block:
+def _decoded(data: bytes) -> ListingBlock:
     rows, (unclear, examples, interleaves), whole = json.loads(zlib.decompress(data))
     entries = [ListedObject(*row) if len(row) == _OBJECT else UnsupportedEntry(*row) for row in rows]
-    return Block(entries, OrderSeen(unclear, tuple(examples), interleaves), whole)
+    return ListingBlock(entries, OrderSeen(unclear, tuple(examples), interleaves), whole)
+
+
+def goes_on(bucket: BucketSource, earlier: ListedEarlier) -> bool:
+    """Whether a listing that begins after a key gives all that comes next.
+
+    Of objects that is asked of every server, in parallel listings. Of versions it is tried here, with the last key:
+    some servers leave out its newest version. Raises StoreErrors.
+    """
+    if bucket.kind is ListingKind.OBJECTS:
+        return True
+    known = {entry.version_id for entry in earlier.end.entries if entry.key == earlier.last_key}
+    with closing(bucket.listing_after(earlier.key_before)) as listing:
+        found = {entry.version_id for entry in takewhile(lambda entry: entry.key == earlier.last_key, listing)}
+    return found >= known
 
 
 @dataclass(slots=True)
 class ResumedSource:
     """A bucket's objects or versions: those that an interrupted listing gave, then those after them, listed now.
 
-    A key of which an interrupted listing may have given only the first versions is listed again, all of it. Only its
+    A key of which the interrupted listing may have given only some versions is listed again, all of it. Only its
     first listing resumes. A second one is requested when the server turns out not to list in order: then the
     interrupted one does not count.
     """
@@ -302,7 +325,7 @@ class ResumedSource:
         for given in self.checkpoint.blocks():
             tally.shown += len(given)
             yield from given
-        key, before = ("", UNSEEN) if earlier is None else (earlier.last_key, earlier.order)
+        key, before = ("", UNSEEN) if earlier is None else (earlier.last_key, earlier.end.order)
         rest = self.bucket.listing_after(key)
         with closing(rest):
             for block in self._blocks(rest):
@@ -317,12 +340,12 @@ class ResumedSource:
         if not seen.interleaves:
             tally.unclear_keys, tally.unclear_examples = seen.unclear_keys, [*seen.unclear_examples]
 
-    def _blocks(self, rest: Listing) -> Iterator[Block]:
+    def _blocks(self, rest: Listing) -> Iterator[ListingBlock]:
         """What is listed, in blocks."""
         entries = iter(rest)
         if self.kind is ListingKind.OBJECTS:
             while block := list(islice(entries, self.block)):
-                yield Block(block)
+                yield ListingBlock(block)
             return
         block, key = list[ListedEntry](), ""
         seen = before = UNSEEN
@@ -331,11 +354,11 @@ class ResumedSource:
                 key, before = entry.key, seen
             block.append(entry)
             if len(block) == self.block:
-                yield Block(block, before, whole=False)
+                yield ListingBlock(block, before, whole=False)
                 block = []
             if seen.unclear_keys != rest.tally.unclear_keys or seen.interleaves is not rest.tally.interleaves:
                 seen = UNSEEN.followed_by(rest.tally)
-        yield Block(block, before, whole=False)
+        yield ListingBlock(block, before, whole=False)
 
     def _refuse_disorder(self, tally: PageTally) -> None:
         """What a server without order gave before may lack keys that come only now."""

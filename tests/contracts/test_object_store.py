@@ -227,6 +227,15 @@ class ObjectStoreContract:
         assert [entry.key for entry in store.list_objects("b/")] == ["b/1", "b/2"]
         assert [entry.key for entry in store.list_objects("", start_after="b/1")] == keys[keys.index("b/2") :]
 
+    def test_a_listing_of_versions_starts_after_a_key(self, store: ObjectStore) -> None:
+        self.unless_ignored("versions")
+        for key in ("a", "a b", "b/1", "é"):
+            store.put(key, b"x", [])
+            store.put(key, b"y", [])  # one object or two versions
+        listed = list(store.list_versions("", start_after="a"))
+        assert sorted({entry.key for entry in listed}) == ["a b", "b/1", "é"]
+        assert {entry.key for entry in store.list_versions("", start_after="a b")} == {"b/1", "é"}
+
     def test_missing_bucket(self) -> None:
         elsewhere = S3Store(self.side(bucket="no-such-bucket-here"), Secrets(FixedKeys(self.keys())))
         with pytest.raises(errors.BucketMissing):
@@ -335,6 +344,7 @@ class TestOverRclone(OverAServer):
         "multipart etag": "rclone answers Complete with ...-2 and HEAD with the MD5 of the whole",
         "part copy": "rclone answers UploadPartCopy with an empty 200",
         "tags": "rclone keeps no tags",
+        "versions": "rclone answers 501 to ListObjectVersions",
     }
 
     @pytest.fixture

@@ -175,11 +175,11 @@ class MemoryStore:
         self,
         prefix: str,
         *,
-        start_after: str = "",  # noqa: ARG002
+        start_after: str = "",
         believe: Believe = Believe.LISTING,  # noqa: ARG002
     ) -> Listing:
         """The bucket keeps no versions."""
-        return self.list_objects(prefix)
+        return self.list_objects(prefix, start_after=start_after)
 
     def head(self, key: str, *, version_id: str | None = None, extra: HeaderList = ()) -> ObjectHead:  # noqa: ARG002
         """The object's head."""

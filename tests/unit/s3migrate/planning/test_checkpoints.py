@@ -13,7 +13,7 @@ from s3migrate.planning.checkpoints import CheckpointPlace, ListingCheckpoints, 
 from schema.declaration import Side
 from schema.errors import DeclarationError, ListingUnordered, MigrationError, ServerFault, Unexpected
 from schema.plan import ListingKind
-from storage.listing.checkpoint import Block
+from storage.listing.checkpoint import ListingBlock
 from storage.listing.source import BucketSource
 
 SIDE = Side("b", endpoint_url="http://one")
@@ -25,7 +25,7 @@ def opened(checkpoints: ListingCheckpoints, side: Side = SIDE, *, section: str =
     bucket = BucketSource(store, side.prefix, ListingKind.OBJECTS, f"source bucket {side.bucket}")
     checkpoint = checkpoints.of(side, bucket, section=section)
     found = 0 if checkpoint.earlier is None else checkpoint.earlier.objects
-    checkpoint.append(Block([listed("a"), listed("b")]))
+    checkpoint.append(ListingBlock([listed("a"), listed("b")]))
     return found
 
 

@@ -16,7 +16,7 @@ from schema.errors import ListingUnordered, LocalDiskError
 from schema.objects import ListedObject, UnsupportedEntry
 from schema.plan import ListingKind
 from storage.listing import listing
-from storage.listing.checkpoint import MOST_AGE, Block, ListedEarlier, ListingCheckpoint, ResumedSource
+from storage.listing.checkpoint import MOST_AGE, ListingBlock, ListingCheckpoint, ResumedSource
 from storage.listing.source import BucketSource
 
 NAMES = [f"flat/{number:04d}-\u00e9" for number in range(400)]
@@ -34,10 +34,11 @@ def source(server: ListingServer, checkpoint: ListingCheckpoint, *, parallel: in
     return ResumedSource(BucketSource(store, "", ListingKind.OBJECTS, "source bucket b", parallel), checkpoint, BLOCK)
 
 
-def looked(path: Path, *, now: float = 1060.0, **identity: str) -> ListedEarlier | None:
+def looked(path: Path, *, now: float = 1060.0, **identity: str) -> tuple[int, str, float] | None:
     """What the next listing would find."""
     with closing(ListingCheckpoint(path, {**IDENTITY, **identity}, now=now)) as checkpoint:
-        return checkpoint.earlier
+        found = checkpoint.earlier
+        return None if found is None else (found.objects, found.last_key, found.began)
 
 
 @pytest.fixture
@@ -78,9 +79,7 @@ def test_a_resumed_listing_can_be_interrupted_again(interrupted: Path) -> None:
     list(islice(under_way, 5 * BLOCK))
     checkpoint.close()
     under_way.close()
-    assert looked(interrupted) == ListedEarlier(5 * BLOCK, NAMES[5 * BLOCK - 1], 1000.0), (
-        "its age is that of its oldest part"
-    )
+    assert looked(interrupted) == (5 * BLOCK, NAMES[5 * BLOCK - 1], 1000.0), "its age is that of its oldest part"
     assert resumed(interrupted, server_of(NAMES)) == NAMES
 
 
@@ -95,7 +94,7 @@ def test_every_entry_comes_back_as_it_was(path: Path) -> None:
         ListedObject("\U0001f600", 5 << 40, "", -1),
     ]
     first = ListingCheckpoint(path, IDENTITY, now=0.0)
-    first.append(Block(entries))
+    first.append(ListingBlock(entries))
     first.close()
     with closing(ListingCheckpoint(path, IDENTITY, now=0.0)) as again:
         back = [entry for block in again.blocks() for entry in block]
@@ -107,7 +106,7 @@ def test_every_entry_comes_back_as_it_was(path: Path) -> None:
 def test_a_torn_end_counts_as_not_written(interrupted: Path, cut: int) -> None:
     whole = interrupted.read_bytes()
     interrupted.write_bytes(whole[:-cut])
-    assert looked(interrupted) == ListedEarlier(2 * BLOCK, NAMES[2 * BLOCK - 1], 1000.0)
+    assert looked(interrupted) == (2 * BLOCK, NAMES[2 * BLOCK - 1], 1000.0)
     assert resumed(interrupted, server_of(NAMES)) == NAMES
 
 
