@@ -1,9 +1,10 @@
-"""Draws the curves of docs/scale.md from a table of what was measured, one row a size.
+"""Draws the curves of docs/scale.md from tables of what was measured.
 
-    python -m bench.curves [TABLE [FOLDER]]      docs/scale/curves.csv, docs/scale
+    python -m bench.curves [FOLDER]      docs/scale, with curves.csv and tenths.csv
 
-A new run is a new row: objects first, then what `python -m bench.scale small OBJECTS` printed; an empty field was not
-measured, and its line ends before it. Dashed: on as between the last two sizes measured, to the largest of the table.
+curves.csv has a row for each run: objects first, then what `python -m bench.scale small OBJECTS` printed; an empty
+field was not measured, and its line ends before it. Dashed: on as between the last two sizes measured, to the largest
+of the table. tenths.csv has a row for each tenth of a run, as `bench.scale` prints them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,29 @@ PICTURES = (
 )
 
 
+TABLES = ("curves.csv", "tenths.csv")
+TENTHS = {"objects_per_second": "Objects a second", "cpu_ms": "Milliseconds of CPU an object"}
+"""The columns of tenths.csv that are drawn."""
+
+
+def shown_objects(objects: float) -> str:
+    """A place on the axis of sizes."""
+    return f"{objects / 1e6:g} M" if objects >= 1e5 else count_text(round(objects))
+
+
+def shown_share(tenth: float) -> str:
+    """A place on the axis of a run's tenths."""
+    return f"{tenth * 10:g} %"
+
+
+def tenths_of(rows: Sequence[Mapping[str, str]], column: str) -> list[Curve]:
+    """One curve for each run, over its tenths."""
+    runs: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        runs.setdefault(row["run"], []).append((float(row["tenth"]), float(row[column])))
+    return [Curve(name, sorted(points)) for name, points in runs.items()]
+
+
 def curves_of(rows: Sequence[Mapping[str, str]], picture: Picture) -> list[Curve]:
     """The curves of *picture*; those without a point are left out."""
     found = []
@@ -68,8 +92,8 @@ def curves_of(rows: Sequence[Mapping[str, str]], picture: Picture) -> list[Curve
     return found
 
 
-def drawn(title: str, curves: Sequence[Curve], most: float) -> str:
-    """The SVG. *most*: objects at the right end."""
+def drawn(title: str, curves: Sequence[Curve], most: float, *, shown: Callable[[float], str] = shown_objects) -> str:
+    """The SVG. *most*: the right end of the axis, whose places read as *shown*."""
     top = ceiling(max(extended(curve, most)[1] for curve in curves))
 
     def x(objects: float) -> float:
@@ -80,14 +104,14 @@ def drawn(title: str, curves: Sequence[Curve], most: float) -> str:
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        f"<title>{html_text(title)}, by number of objects</title>",
+        f"<title>{html_text(title)}</title>",
         f'<text x="{LEFT}" y="16" {FONT}>{html_text(title)}</text>',
     ]
     for row in range(ROWS + 1):
         value, objects = top * row / ROWS, most * row / ROWS
         parts.append(f'<path d="M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}" stroke="#d1d5db" stroke-width="0.5"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end" {FONT}>{value:,g}</text>')
-        text = f"{objects / 1e6:g} M" if objects >= 1e5 else count_text(round(objects))
+        text = html_text(shown(objects))
         parts.append(f'<text x="{x(objects):.1f}" y="{HEIGHT - 8}" text-anchor="middle" {FONT}>{text}</text>')
     labels = Labels()
     for curve, colour in zip(curves, COLOURS, strict=False):
@@ -140,13 +164,15 @@ def ceiling(value: float) -> float:
 
 def main(arguments: Sequence[str]) -> int:
     """Write one SVG for each picture."""
-    table = Path(arguments[0]) if arguments else ROOT / "docs" / "scale" / "curves.csv"
-    folder = Path(arguments[1]) if len(arguments) > 1 else table.parent
-    rows = list(csv.DictReader(table.read_text().splitlines()))
-    most = max(float(row["objects"]) for row in rows)
-    for picture in PICTURES:
-        path = folder / f"{picture.name}.svg"
-        path.write_text(drawn(picture.title, curves_of(rows, picture), most))
+    folder = Path(arguments[0]) if arguments else ROOT / "docs" / "scale"
+    sizes, tenths = (list(csv.DictReader((folder / name).read_text().splitlines())) for name in TABLES)
+    most = max(float(row["objects"]) for row in sizes)
+    pictures = {picture.name: drawn(picture.title, curves_of(sizes, picture), most) for picture in PICTURES}
+    for column, title in TENTHS.items():
+        pictures[column] = drawn(f"{title}, by tenth of the run", tenths_of(tenths, column), 10, shown=shown_share)
+    for name, picture in pictures.items():
+        path = folder / f"{name}.svg"
+        path.write_text(picture)
         print(path)
     return 0
 

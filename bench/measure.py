@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,10 @@ def run_or_fail(command: Sequence[str], folder: Path, environment: Mapping[str, 
 
 
 class MemoryWatch:
-    """Samples the resident memory of a process tree. ru_maxrss will not do: it survives fork and exec."""
+    """Samples the resident memory of a process tree. ru_maxrss will not do: it survives fork and exec.
+
+    A page that processes of the tree share counts once, as a container's limit counts it (Pss of smaps_rollup(5)).
+    """
 
     def __init__(self, pid: int) -> None:
         self.peak = 0
@@ -81,13 +85,16 @@ class MemoryWatch:
 
 
 def _peak_of(pid: int) -> int:
-    """VmHWM of the process, plus what its descendants hold now."""
-    return _status(pid, "VmHWM") + sum(_status(child, "VmRSS") for child in _descendants(pid))
+    """The most the process has held, while it is alone; what it and its descendants hold now."""
+    children = _descendants(pid)
+    if not children:
+        return _field(pid, "status", "VmHWM")
+    return sum(_field(each, "smaps_rollup", "Pss") for each in (pid, *children))
 
 
-def _status(pid: int, field: str) -> int:
+def _field(pid: int, file: str, field: str) -> int:
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        text = Path(f"/proc/{pid}/{file}").read_text()
     except OSError:
         return 0
     found = next((line for line in text.splitlines() if line.startswith(field + ":")), None)
@@ -95,14 +102,12 @@ def _status(pid: int, field: str) -> int:
 
 
 def _descendants(pid: int) -> list[int]:
+    """The children of *pid* and theirs; none of one that has ended meanwhile."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(word) for word in task.read_text().split()]
-        except OSError:
-            continue
-        for child in children:
-            found += [child, *_descendants(child)]
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, task.read_text().split()):
+                found += [child, *_descendants(child)]
     return found
 
 

@@ -93,6 +93,13 @@ def database_at(url: str, *, connections: int, missed: Callable[[], None] | None
     return PooledDatabase(keywords, missed, connections=connections)
 
 
+def load_pool() -> None:
+    """Import what a pool of connections takes, and connect nothing: processes that are forked afterwards share it."""
+    from sqlalchemy import create_engine
+
+    create_engine(f"{DRIVER}://", creator=lambda: None)
+
+
 class Database(ABC):
     """Connections to one PostgreSQL, for any thread of this process.
 

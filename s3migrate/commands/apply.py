@@ -22,6 +22,7 @@ from executor.apply.surroundings import RunSurroundings, Window
 from executor.events import Events
 from executor.flow.governor import Governor
 from executor.flow.meters import RequestMeter
+from executor.ledger.database import load_pool
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, Blamed, Progress, Run, RunState
 from executor.ledger.workers import this_process
@@ -299,6 +300,7 @@ def _forked(words: Sequence[str], count: int, *, leave_when_idle: bool) -> Itera
         yield None
         return
     words = [*words, "--one-of", str(count), str(os.getpid()), *(["--leave-when-idle"] if leave_when_idle else [])]
+    load_pool()
     root = click.get_current_context().find_root().command
     waiting = prefork(partial(run_click, root, words), count)
     with waiting or nullcontext():
