@@ -6,6 +6,7 @@ forked safely; where there are more threads, or no fork, processes are started a
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import signal
@@ -17,6 +18,9 @@ from typing import IO, Protocol, Self
 
 TASKS = Path("/proc/self/task")
 """A folder with an entry for each thread, those of C libraries too. Linux only."""
+
+
+_HANDLED = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
 
 class Process(Protocol):
@@ -68,7 +72,10 @@ class Forked:
 
     def _waited(self, how: int) -> int | None:
         if self._code is None:
-            pid, status = os.waitpid(self.pid, how)
+            try:
+                pid, status = os.waitpid(self.pid, how)
+            except ChildProcessError:  # SIGCHLD is ignored: nobody knows how it ended, and the ledger knows the rest
+                pid, status = self.pid, 0
             if pid:
                 self._code = os.waitstatus_to_exitcode(status)
         return self._code
@@ -102,6 +109,7 @@ class Prefork:
             os.close(self._gate)
             self._gate = -1
         for process in self._waiting:
+            process.send_signal(signal.SIGKILL)  # it has nothing; a stopped one would not read the pipe's end
             process.wait()
             process.stdout.close()
             process.stderr.close()
@@ -116,18 +124,25 @@ class Prefork:
 
     def _fork(self, run: Callable[[], int], begin: int) -> Forked:
         stdout, into_stdout = os.pipe()
-        stderr, into_stderr = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            # A copy of the gate's end that is written to would keep the others waiting for a parent that is gone.
-            for number in (self._gate, stdout, stderr):
-                os.close(number)
-            for sibling in self._waiting:
-                sibling.stdout.close()
-                sibling.stderr.close()
-            _become(run, begin, stdout=into_stdout, stderr=into_stderr)
-        os.close(into_stdout)
-        os.close(into_stderr)
+        try:
+            stderr, into_stderr = os.pipe()
+        except OSError:
+            os.close(stdout)
+            os.close(into_stdout)
+            raise
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)  # none is lost between two handlers
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _become(run, begin, stdout=into_stdout, stderr=into_stderr)
+        except OSError:
+            os.close(stdout)
+            os.close(stderr)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+            os.close(into_stdout)
+            os.close(into_stderr)
         return Forked(pid, stdout, stderr)
 
 
@@ -135,24 +150,40 @@ def _become(run: Callable[[], int], begin: int, *, stdout: int, stderr: int) -> 
     """Be the child, to its end: never returns."""
     code = 1
     with suppress(BaseException):
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for name in _HANDLED:
             signal.signal(name, signal.SIG_DFL)  # until *run* has handlers of its own
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         os.setsid()  # Ctrl-C on the terminal reaches the parent, which passes it on once
-        nowhere = os.open(os.devnull, os.O_RDONLY)
-        for number, standard in ((nowhere, 0), (stdout, 1), (stderr, 2)):
-            os.dup2(number, standard)
-            os.close(number)
-        sys.stdin, sys.stdout, sys.stderr = (
-            io.TextIOWrapper(io.FileIO(0)),
-            io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w")), encoding="utf-8", line_buffering=True),
-            io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w")), encoding="utf-8", line_buffering=True),
-        )
+        begin = _standard_streams(begin, stdout, stderr)
         begun = os.read(begin, 1)
         os.close(begin)
         code = run() if begun else 0
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _standard_streams(begin: int, stdout: int, stderr: int) -> int:
+    """Have the three standard streams and *begin*, whose new number is returned, and no other descriptor open.
+
+    As a process that is started anew: a copy of the gate's other end would keep those that wait from seeing that their
+    parent is gone, and a lock of the shell's would be held.
+    """
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    # Above the standard numbers, which are among them when the parent was started without its own.
+    kept = [fcntl.fcntl(number, fcntl.F_DUPFD, 3) for number in (nowhere, stdout, stderr, begin)]
+    for standard, number in enumerate(kept[:3]):
+        os.dup2(number, standard)
+    for path in Path("/proc/self/fd").iterdir():
+        if (number := int(path.name)) > 2 and number != kept[3]:
+            with suppress(OSError):  # the one by which the folder was read
+                os.close(number)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0))
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(io.BufferedWriter(io.FileIO(number, "w")), "utf-8", "backslashreplace", line_buffering=True)
+        for number in (1, 2)
+    )
+    return kept[3]
 
 
 def prefork(run: Callable[[], int], count: int) -> Prefork | None:

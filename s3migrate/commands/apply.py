@@ -113,6 +113,7 @@ def apply_command(  # click passes one argument for each option
     SIGINT or SIGTERM finishes the objects in flight and exits 75, a second one abandons them.
     """
     settings = read_settings()
+    output.detach(left_out)
     set_malloc_arenas()
     stop = stop_at_signals(signal.SIGHUP)
     if one_of is not None:
@@ -122,7 +123,6 @@ def apply_command(  # click passes one argument for each option
     count = 1 if one_of or metrics_at or engine else processes or _processes_for(plan)
     words = _words(plan, plan_path, only)
     with _forked(words, count, leave_when_idle=leave_when_idle) as crew:
-        output.detach(left_out)
         emit = emitter(as_json)
         metered, governors = _metered(metrics_at, processes)
         ends = ((s.id, s.source, s.destination) for s in plan.sections)

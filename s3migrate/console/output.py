@@ -76,8 +76,8 @@ class Detached(io.TextIOBase):
         self._closing = False
         self._ended = False
         self._taken_at = 0.0
-        self._thread = threading.Thread(target=self._write_all, name="output", daemon=True)
-        self._thread.start()
+        self._writer: threading.Thread | None = None
+        """Started by the first line: a process without threads can be forked."""
 
     def write(self, text: str) -> int:
         """Take *text* and queue its complete lines."""
@@ -114,6 +114,7 @@ class Detached(io.TextIOBase):
                 self._add(self._begun, False)
                 self._begun = ""
             self._closing = True
+            self._ended = self._writer is None
             self._taken_at = time.monotonic()
             self._changed.notify_all()
 
@@ -134,6 +135,9 @@ class Detached(io.TextIOBase):
             oldest, was_replaceable = self._waiting.popleft()
             self._characters -= len(oldest)
             self._lost += not was_replaceable
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_all, name="output", daemon=True)
+            self._writer.start()
         self._changed.notify_all()
 
     def _write_all(self) -> None:

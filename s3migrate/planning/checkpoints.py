@@ -57,10 +57,11 @@ class ListingCheckpoints:
         }
         name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         checkpoint = ListingCheckpoint(self.place.folder / f"{name}.listing", identity, now=self.now)
+        self._opened.append(checkpoint)
         if checkpoint.earlier is not None and (self.place.fresh or not goes_on(bucket, checkpoint.earlier)):
             checkpoint.drop()
             checkpoint = ListingCheckpoint(self.place.folder / f"{name}.listing", identity, now=self.now)
-        self._opened.append(checkpoint)
+            self._opened.append(checkpoint)
         if (earlier := checkpoint.earlier) is not None:
             age = duration_text(self.now - earlier.began)
             self.resumed[f"{section}: {bucket.origin}"] = {"objects": earlier.objects, "age": age}

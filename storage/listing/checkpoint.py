@@ -20,7 +20,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from schema.errors import ListingUnordered, LocalDiskError
+from schema.errors import FeatureUnsupported, ListingRefused, ListingUnordered, LocalDiskError, ObjectRefused
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry
 from schema.plan import ListingKind, Risk
 from storage.listing.source import BucketSource
@@ -183,7 +183,7 @@ class ListingCheckpoint:
         if not last.whole:
             removed, last = self._cut_last_key(file, starts)
             objects -= removed
-        if not objects:
+        if not objects or not last.entries:
             return None
         key = last.entries[-1].key
         blocks = (_block_at(file, start) for start in reversed(starts))
@@ -273,13 +273,19 @@ def goes_on(bucket: BucketSource, earlier: ListedEarlier) -> bool:
     """Whether a listing that begins after a key gives all that comes next.
 
     Of objects that is asked of every server, in parallel listings. Of versions it is tried here, with the last key:
-    some servers leave out its newest version. Raises StoreErrors.
+    some servers leave out its newest version, and some know no marker of a key alone. Raises StoreErrors that are not
+    about this question.
     """
     if bucket.kind is ListingKind.OBJECTS:
         return True
+    if not earlier.key_before:
+        return False
     known = {entry.version_id for entry in earlier.end.entries if entry.key == earlier.last_key}
-    with closing(bucket.listing_after(earlier.key_before)) as listing:
-        found = {entry.version_id for entry in takewhile(lambda entry: entry.key == earlier.last_key, listing)}
+    try:
+        with closing(bucket.listing_after(earlier.key_before)) as listing:
+            found = {entry.version_id for entry in takewhile(lambda entry: entry.key == earlier.last_key, listing)}
+    except (FeatureUnsupported, ObjectRefused, ListingRefused, ListingUnordered):
+        return False
     return found >= known
 
 
@@ -361,8 +367,13 @@ class ResumedSource:
         yield ListingBlock(block, before, whole=False)
 
     def _refuse_disorder(self, tally: PageTally) -> None:
-        """What a server without order gave before may lack keys that come only now."""
-        if tally.begun_again and self.checkpoint.earlier is not None:
+        """Nobody can go on behind a key of a server without order: what it gave before may lack keys that come only
+        now, and what is sorted here it would not give in this order again.
+        """
+        if not tally.begun_again:
+            return
+        self.checkpoint.drop()
+        if self.checkpoint.earlier is not None:
             raise ListingUnordered(
                 f"the listing of {self.origin} is not in order, so it cannot be resumed and must start again",
                 operation="LIST",

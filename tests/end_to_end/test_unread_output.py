@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support.corpus import CorpusObject
@@ -112,3 +114,16 @@ def test_a_command_without_stdout_and_stderr_does_its_work(planned: Operator) ->
     )
     assert closed.returncode == 3
     assert keys(planned.destination_side) == ["stays"]
+
+
+def test_a_refusal_that_nobody_reads_has_its_exit_code(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "s3migrate", "apply", "missing.plan.yaml", "--json", "--processes", "2"]
+    words = scrubbed_environment() | {"PYTHONPATH": str(ROOT)}
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=words, stdout=write, stderr=subprocess.PIPE, timeout=PATIENCE, check=False
+    )
+    os.close(write)
+    assert ran.returncode == 66
+    assert b"missing.plan.yaml" in ran.stderr

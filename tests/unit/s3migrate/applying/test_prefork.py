@@ -12,6 +12,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[4]
 PATIENCE = 60.0
 BEGIN = """
@@ -106,3 +108,58 @@ def test_those_that_wait_end_with_their_parent() -> None:
         assert os.read(parent.stdout.fileno(), 100) == b"waiting"
         parent.send_signal(signal.SIGKILL)
         assert parent.stdout.read() == b""
+
+
+def test_a_process_that_nobody_may_wait_for_has_ended_somehow() -> None:
+    """Under a parent that ignores SIGCHLD, as some supervisors do."""
+    assert (
+        said("""
+        import signal
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        with prefork(lambda: 3, 1) as waiting:
+            print(waiting.release()[0].wait())
+    """)
+        == "0\n"
+    )
+
+
+def test_one_that_is_stopped_is_ended_with_the_rest() -> None:
+    assert (
+        said("""
+        import signal
+        with prefork(lambda: 0, 2) as waiting:
+            os.kill(waiting._waiting[0].pid, signal.SIGSTOP)
+        print("over")
+    """)
+        == "over\n"
+    )
+
+
+def test_it_holds_no_descriptor_of_its_parent() -> None:
+    told = said("""
+        def run():
+            print(sorted(int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")))
+            return 0
+        held = [os.dup(0) for _ in range(20)]
+        with prefork(run, 2) as waiting:
+            for process in waiting.release():
+                print(process.stdout.read().strip(), process.wait())
+    """)
+    assert told == "[0, 1, 2] 0\n" * 2
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+def test_a_parent_without_standard_streams_has_children_with_them(closed: tuple[int, ...], tmp_path: Path) -> None:
+    command = script(f"""
+        import pathlib
+        def run():
+            print("out")
+            print("err", file=sys.stderr)
+            return len(sys.stdin.read())
+        with prefork(run, 2) as waiting:
+            ended = [(each.stdout.read(), each.stderr.read(), each.wait()) for each in waiting.release()]
+        pathlib.Path({str(tmp_path / "told")!r}).write_text(repr(ended))
+    """)
+    shell = "exec " + " ".join(f"{number}<&-" for number in closed) + '; exec "$@"'
+    subprocess.run(["sh", "-c", shell, "sh", *command], cwd=ROOT, timeout=PATIENCE, check=True)
+    assert (tmp_path / "told").read_text() == repr([("out\n", "err\n", 0)] * 2)

@@ -162,6 +162,19 @@ def test_disorder_behind_an_earlier_part_begins_anew(interrupted: Path) -> None:
     assert not interrupted.exists()
 
 
+def test_a_server_without_order_leaves_no_file(path: Path) -> None:
+    """Its listing is sorted here, and nobody can go on behind a key of it."""
+    names = [f"a/{number:03}" for number in range(100)] + [f"a-{number:03}" for number in range(200)]
+    walking = ListingServer([*map(listed, names)], page_size=40)
+    checkpoint = ListingCheckpoint(path, IDENTITY, now=1000.0)
+    under_way = source(walking, checkpoint).listing()
+    assert [entry.key for entry in islice(under_way, 250)] == sorted(names)[:250]
+    checkpoint.close()
+    under_way.close()
+    assert looked(path) is None
+    assert resumed(path, walking) == sorted(names)
+
+
 def test_a_short_listing_leaves_no_file(path: Path) -> None:
     checkpoint = ListingCheckpoint(path, IDENTITY, now=0.0)
     assert len(list(source(server_of(NAMES[: BLOCK - 1]), checkpoint).listing())) == BLOCK - 1

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.listing_server import START_MS, ListingServer, bucket_of
 
+from schema.errors import FeatureUnsupported, ListingRefused, StoreError
 from schema.objects import ListedEntry, ListedObject
 from schema.plan import ListingKind
 from storage.listing.asking import ListedBucket
@@ -149,3 +150,29 @@ def test_it_goes_on_only_where_the_server_is_seen_to(tmp_path: Path, kind: type[
     with closing(ListingCheckpoint(tmp_path / "two", IDENTITY, now=0.0)) as checkpoint:
         expected = gone == "" or (gone == "k1" and kind is ListingServer)
         assert goes_on(source(bucket_of(left), checkpoint).bucket, earlier) is expected
+
+
+def tried(server: ListingServer, earlier: ListedEarlier, path: Path) -> bool:
+    """Whether a plan would go on there."""
+    with closing(ListingCheckpoint(path, IDENTITY, now=0.0)) as checkpoint:
+        return goes_on(source(bucket_of(server), checkpoint).bucket, earlier)
+
+
+@pytest.mark.parametrize("refused", [FeatureUnsupported("501"), ListingRefused("an endless listing")])
+def test_a_server_that_knows_no_marker_of_a_key_alone_is_listed_anew(tmp_path: Path, refused: StoreError) -> None:
+    def refuse(_number: int, query: dict[str, str]) -> None:
+        if "key-marker" in query and "version-id-marker" not in query:
+            raise refused
+
+    entries = [entry for number in range(10) for entry in history(f"k{number}", CLEAR, 3)]
+    earlier = killed(ListingServer(entries), tmp_path / "one", 3 * BLOCK)
+    assert earlier is not None
+    assert not tried(ListingServer(entries, before=refuse), earlier, tmp_path / "two")
+    assert tried(ListingServer(entries), earlier, tmp_path / "three"), "control"
+
+
+def test_of_one_key_alone_nothing_can_be_tried(tmp_path: Path) -> None:
+    entries = [*history("a", CLEAR, 5), *history("b", CLEAR, 12)]
+    earlier = killed(ListingServer(entries), tmp_path / "one", 2 * BLOCK)
+    assert earlier is not None and (earlier.last_key, earlier.key_before) == ("a", "")
+    assert not tried(ListingServer(entries), earlier, tmp_path / "two")
