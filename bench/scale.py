@@ -37,7 +37,7 @@ PART = 16 * MIB
 KEPT_BODIES = 1200
 """More than the canary and the probe write: these are read back."""
 KEPT_PARTS = 200
-"""The same where objects travel in parts: the canary has few of them, and each of these takes memory."""
+"""The same where most objects travel in parts: the canary has few of them, and each of these takes memory."""
 
 
 class Reached(NamedTuple):
@@ -78,9 +78,9 @@ def servers(work: Workload, *options: str, tls: tuple[Path, Path] | None = None)
     *tls*: certificate and key, where they are to speak https.
     """
     preload = [word for group in work.groups for word in ("--preload", f"{group.objects}:{group.size}")]
-    largest = max(group.size for group in work.groups)
-    kept = KEPT_BODIES if largest < PART else KEPT_PARTS
-    reserve = min(kept * min(largest, PART), work.bytes) // MIB + 64  # a page touched first costs more than its bytes
+    usual = work.groups[0].size
+    kept = KEPT_BODIES if usual < PART else KEPT_PARTS
+    reserve = min(kept * min(usual, PART), work.bytes) // MIB + 64  # a page touched first costs more than its bytes
     keeping = ["--bucket", BUCKET, f"--discard={kept}", "--reserve", str(reserve)]
     with LeanServer([*preload, *options], tls) as source, LeanServer([*keeping, *options], tls) as destination:
         yield Ends(source, destination, None if tls is None else tls[0])
