@@ -21,6 +21,8 @@ MIB_PER_MIL = 300
 """And a MiB received or sent, while all cores do the like."""
 START = 460
 """And starting a process as much as so many: 0.75 s."""
+FORKED = 100
+"""And one that is forked from it: 0.15 s."""
 
 
 class Calibration(NamedTuple):
@@ -73,6 +75,11 @@ class PlanningMachine(NamedTuple):
     def start_us(self) -> int:
         """Processor time of starting a process."""
         return self.md5_us * START
+
+    @property
+    def forked_us(self) -> int:
+        """Processor time of a process that shares what another has loaded, until it begins."""
+        return self.md5_us * FORKED
 
     def processes(self, objects: int, limits: Limits) -> int:
         """How many `apply` starts there."""

@@ -163,14 +163,15 @@ class _Crew(NamedTuple):
 
     def starts(self) -> int:
         """Processor time for starting the processes, and the one that watches over several."""
-        return self.machine.start_us * (self.processes + (self.processes > 1))
+        return self.machine.start_us + (self.machine.forked_us * self.processes if self.processes > 1 else 0)
 
     def start(self) -> int:
         """From the command to the canary's gate, and from the last object to the command's end."""
         if not self.measured.known:
             return 0
         one = self.machine.start_us
-        others = one * self.processes // min(self.processes, self.machine.cores) if self.processes > 1 else 0
+        forked = self.machine.forked_us * self.processes // min(self.processes, self.machine.cores)
+        others = forked if self.processes > 1 else 0
         return one + others + GATE_MS * MS + CANARY_ROUNDS * self._latency("small") + self._slow_start()
 
     def _work(self, name: str, tier: TierWork) -> _Work:
