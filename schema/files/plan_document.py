@@ -17,8 +17,8 @@ from schema.formats.canonical import canonical_json, sha256_of
 from schema.formats.plain import build, plain
 from schema.plan import API_VERSION, PLAN_KIND, Batch, Plan, Section
 
-MAX_INLINE_BATCHES = 60
-"""More go into an index beside the manifests, so that the document stays under 300 lines however much it moves."""
+MAX_INLINE_BATCHES = 16
+"""More go into an index beside the manifests, so that a pair's document stays under 300 lines however much it moves."""
 UNHASHED = ("plan_id", "provenance")
 
 
