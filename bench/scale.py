@@ -31,12 +31,12 @@ from bench.beds import Ends, LeanServer
 from bench.contestants import declaration, environment, losses_of, ours
 from bench.measure import CommandFailed, EmbeddedLedger, Measured, MemoryWatch, run_or_fail, tree_cpu_of
 from bench.workloads import BUCKET, GB, KB, MB, Group, Workload
+from schema.errors import FinishedWithFailures
 
 MIB = 1 << 20
 PART = 16 * MIB
 KEPT_BODIES = 1200
 """More than the canary and the probe write: these are read back."""
-FINISHED_WITH_FAILURES = 3
 KEPT_PARTS = 200
 """The same where most objects travel in parts: the canary has few of them, and each of these takes memory."""
 
@@ -184,7 +184,7 @@ def measured(work: Workload, folder: Path, *, kill: bool) -> Iterator[tuple[str,
                 yield "apply, killed", _told(applied(folder, words, ended=Ended(seconds, signal.SIGKILL)).measured)
             done = applied(folder, words)
             yield "apply", _told(done.measured)
-            if kill and done.measured.exit_code == FINISHED_WITH_FAILURES:
+            if kill and done.measured.exit_code == FinishedWithFailures.exit_code:
                 removed = remove_unproven(ends, folder, words)
                 yield "in place at the kill, not checkpointed, and not shown by the server: removed", str(removed)
                 run_or_fail([ours(), "retry"], folder, words, folder / "retry.log")

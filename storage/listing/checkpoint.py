@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -181,20 +181,19 @@ class ListingCheckpoint:
             return None
         last = _block_at(file, starts[-1])
         if not last.whole:
-            removed, last = self._cut_last_key(file, starts)
+            removed, last = self._cut_last_key(file, starts, last)
             objects -= removed
         if not objects or not last.entries:
             return None
         key = last.entries[-1].key
-        blocks = (_block_at(file, start) for start in reversed(starts))
+        blocks = chain((last,), (_block_at(file, start) for start in reversed(starts[:-1])))
         others = (entry.key for block in blocks for entry in reversed(block.entries) if entry.key != key)
         return ListedEarlier(objects, key, said["began"], last, next(others, ""))
 
-    def _cut_last_key(self, file: IO[bytes], starts: list[int]) -> tuple[int, ListingBlock]:
+    def _cut_last_key(self, file: IO[bytes], starts: list[int], ended: ListingBlock) -> tuple[int, ListingBlock]:
         """Remove the last key, of which more versions may follow. How many entries it had, and the block that is now
-        the last; *starts*: where each begins, of which those that are gone are removed.
+        the last; *starts*: where each begins, of which those that are gone are removed; *ended*: the last of them.
         """
-        ended = _block_at(file, starts[-1])
         key, removed = ended.entries[-1].key, 0
         while starts:
             block = _block_at(file, starts[-1])

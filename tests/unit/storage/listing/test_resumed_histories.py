@@ -84,6 +84,12 @@ def killed(server: ListingServer, path: Path, after: int) -> ListedEarlier | Non
         return again.earlier
 
 
+def tried(server: ListingServer, earlier: ListedEarlier, path: Path) -> bool:
+    """Whether a plan would go on there."""
+    with closing(ListingCheckpoint(path, IDENTITY, now=0.0)) as checkpoint:
+        return goes_on(source(bucket_of(server), checkpoint).bucket, earlier)
+
+
 HISTORIES = st.lists(
     st.tuples(st.sampled_from([CLEAR, CLEAR, UNCLEAR, INTERLEAVED]), st.integers(0, 12)), min_size=1, max_size=12
 )
@@ -147,15 +153,8 @@ def test_it_goes_on_only_where_the_server_is_seen_to(tmp_path: Path, kind: type[
     earlier = killed(ListingServer(entries), tmp_path / "one", 3 * BLOCK)
     assert earlier is not None
     left = kind([entry for entry in entries if entry.key != gone])
-    with closing(ListingCheckpoint(tmp_path / "two", IDENTITY, now=0.0)) as checkpoint:
-        expected = gone == "" or (gone == "k1" and kind is ListingServer)
-        assert goes_on(source(bucket_of(left), checkpoint).bucket, earlier) is expected
-
-
-def tried(server: ListingServer, earlier: ListedEarlier, path: Path) -> bool:
-    """Whether a plan would go on there."""
-    with closing(ListingCheckpoint(path, IDENTITY, now=0.0)) as checkpoint:
-        return goes_on(source(bucket_of(server), checkpoint).bucket, earlier)
+    expected = gone == "" or (gone == "k1" and kind is ListingServer)
+    assert tried(left, earlier, tmp_path / "two") is expected
 
 
 @pytest.mark.parametrize("refused", [FeatureUnsupported("501"), ListingRefused("an endless listing")])
