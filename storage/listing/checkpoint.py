@@ -2,7 +2,7 @@
 
 The file is a row of blocks, each with its length, its number of entries and its SHA-256. The first says which listing
 it is and when it began. A block is appended in one write; whatever does not match its hash, and all behind it, counts
-as not written. Nothing in the file is executed: entries are JSON.
+as not written. Nothing in the file is executed.
 """
 
 from __future__ import annotations
@@ -21,46 +21,19 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from schema.errors import FeatureUnsupported, ListingRefused, ListingUnordered, LocalDiskError, ObjectRefused
-from schema.objects import ListedEntry, ListedObject, UnsupportedEntry
+from schema.objects import ListedEntry
 from schema.plan import ListingKind, Risk
+from storage.listing.blocks import FORM, LEVEL, UNSEEN, ListingBlock, OrderSeen, packed, unpacked
 from storage.listing.source import BucketSource
-from storage.port import UNCLEAR_EXAMPLES, Listing, PageTally
+from storage.port import Listing, PageTally
 
 BLOCK_ENTRIES = 10_000
 """Entries in a block, and in memory until it is written. A listing that is shorter leaves no file."""
+_PIECE = 1000
+"""Entries handed on at a time. A whole block at once would empty what is read ahead."""
 MOST_AGE = 24 * 3600.0
 """Seconds after which an interrupted listing is not resumed: what was written since would not be seen."""
 _FRAME = struct.Struct("<II32s")
-_OBJECT = len(ListedObject._fields)
-
-
-class OrderSeen(NamedTuple):
-    """What a listing has shown of the order of versions: see PageTally."""
-
-    unclear_keys: int = 0
-    unclear_examples: Sequence[str] = ()
-    interleaves: bool = False
-
-    def followed_by(self, later: PageTally | OrderSeen) -> OrderSeen:
-        """With what was seen *later*."""
-        return OrderSeen(
-            self.unclear_keys + later.unclear_keys,
-            (*self.unclear_examples, *later.unclear_examples)[:UNCLEAR_EXAMPLES],
-            self.interleaves or later.interleaves,
-        )
-
-
-UNSEEN = OrderSeen()
-
-
-class ListingBlock(NamedTuple):
-    """Entries of a listing that follow one another."""
-
-    entries: Sequence[ListedEntry]
-    order: OrderSeen = UNSEEN
-    """What the listing has shown by its end, without its last key where that is not whole."""
-    whole: bool = True
-    """False: of its last key more versions may follow."""
 
 
 class ListedEarlier(NamedTuple):
@@ -86,8 +59,7 @@ class ListingCheckpoint:
 
     def __init__(self, path: Path, identity: Mapping[str, str], *, now: float) -> None:
         self._path = path
-        fields = (*ListedObject._fields, *UnsupportedEntry._fields, *OrderSeen._fields)
-        self._identity = {**identity, "fields": ",".join(fields)}
+        self._identity = {**identity, "form": FORM}
         self._now = now
         self._file: IO[bytes] | None = None
         self._given_up = False
@@ -108,7 +80,7 @@ class ListingCheckpoint:
             if payload is None:
                 raise self._unreadable("it has changed meanwhile")
             at = self._file.tell()
-            yield _decoded(payload.data).entries
+            yield unpacked(payload.data).entries
 
     def append(self, block: ListingBlock) -> None:
         """What comes next in the listing."""
@@ -216,17 +188,17 @@ class ListingCheckpoint:
             return False
         self._file.truncate(0)
         self._end = 0
-        self._write(json.dumps({"identity": self._identity, "began": self._now}).encode(), 0)
+        header = json.dumps({"identity": self._identity, "began": self._now})
+        self._write(zlib.compress(header.encode(), LEVEL), 0)
         self._end_of_header = self._end
         return True
 
     def _write_block(self, block: ListingBlock) -> None:
-        self._write(json.dumps(block).encode(), len(block.entries))
+        self._write(packed(block), len(block.entries))
 
-    def _write(self, text: bytes, entries: int) -> None:
+    def _write(self, data: bytes, entries: int) -> None:
         if self._file is None:
             return
-        data = zlib.compress(text, 1)
         self._file.seek(self._end)
         self._file.write(_FRAME.pack(len(data), entries, hashlib.sha256(data).digest()) + data)
         self._file.flush()
@@ -259,13 +231,7 @@ def _block_at(file: IO[bytes], start: int) -> ListingBlock:
     payload = _payload(file)
     if payload is None:
         raise ValueError(start)
-    return _decoded(payload.data)
-
-
-def _decoded(data: bytes) -> ListingBlock:
-    rows, (unclear, examples, interleaves), whole = json.loads(zlib.decompress(data))
-    entries = [ListedObject(*row) if len(row) == _OBJECT else UnsupportedEntry(*row) for row in rows]
-    return ListingBlock(entries, OrderSeen(unclear, tuple(examples), interleaves), whole)
+    return unpacked(payload.data)
 
 
 def goes_on(bucket: BucketSource, earlier: ListedEarlier) -> bool:
@@ -332,12 +298,10 @@ class ResumedSource:
             yield from given
         key, before = ("", UNSEEN) if earlier is None else (earlier.last_key, earlier.end.order)
         rest = self.bucket.listing_after(key)
+        listed = self._objects if self.kind is ListingKind.OBJECTS else self._versions
         with closing(rest):
-            for block in self._blocks(rest):
-                self._refuse_disorder(rest.tally)
-                if len(block.entries) == self.block:
-                    self.checkpoint.append(block._replace(order=before.followed_by(block.order)))
-                yield from block.entries
+            for some in listed(rest, before):
+                yield from some
             self._refuse_disorder(rest.tally)
         tally.shown += rest.tally.shown
         tally.set_aside += rest.tally.set_aside
@@ -345,16 +309,30 @@ class ResumedSource:
         if not seen.interleaves:
             tally.unclear_keys, tally.unclear_examples = seen.unclear_keys, [*seen.unclear_examples]
 
+    def _objects(self, rest: Listing, before: OrderSeen) -> Iterator[Sequence[ListedEntry]]:
+        """What is listed, in pieces of a page; *before*: what the earlier part has shown of the order."""
+        entries, block = iter(rest), list[ListedEntry]()
+        while some := list(islice(entries, min(_PIECE, self.block - len(block)))):
+            self._refuse_disorder(rest.tally)
+            block += some
+            if len(block) == self.block:
+                self.checkpoint.append(ListingBlock(block, before))
+                block = []
+            yield some
+
+    def _versions(self, rest: Listing, before: OrderSeen) -> Iterator[Sequence[ListedEntry]]:
+        """The same of versions, in blocks."""
+        for block in self._blocks(rest):
+            self._refuse_disorder(rest.tally)
+            if len(block.entries) == self.block:
+                self.checkpoint.append(block._replace(order=before.followed_by(block.order)))
+            yield block.entries
+
     def _blocks(self, rest: Listing) -> Iterator[ListingBlock]:
-        """What is listed, in blocks."""
-        entries = iter(rest)
-        if self.kind is ListingKind.OBJECTS:
-            while block := list(islice(entries, self.block)):
-                yield ListingBlock(block)
-            return
+        """Versions as they are listed."""
         block, key = list[ListedEntry](), ""
         seen = before = UNSEEN
-        for entry in entries:
+        for entry in rest:
             if entry.key != key:
                 key, before = entry.key, seen
             block.append(entry)

@@ -5,6 +5,7 @@ are not laid out beforehand: an idle thread cuts one off the remainder of the ea
 `PAGES_PER_RANGE` pages ahead of what is known, as extrapolated from the last page seen there (storage.keyspace).
 A wrong guess costs requests, never correctness: a range that turns out fat is cut again, one page that shows a gap
 closes every range inside the gap at once, and nothing is cut while empty answers exceed half of the useful ones.
+Each cut costs part of a page, which two ranges show; so nothing is cut either while the consumer has pages enough.
 
 What a server answers to start-after is held against what it sends anyway: the page that leads across a range's end
 shows the key with which the next range must begin. Where that begins otherwise (a gateway that skips to the next
@@ -159,6 +160,16 @@ class Ranges:
         """Pages in memory, and those on their way."""
         return sum(len(each.pages) + each.fetching for each in self._ranges)
 
+    @property
+    def ready(self) -> int:
+        """Pages that the consumer can take without waiting for another answer."""
+        pages = 0
+        for each in self._ranges:
+            pages += len(each.pages)
+            if not each.done:
+                break
+        return pages
+
     def pop(self) -> list[ShownEntry] | None:
         """The next page in the order of keys; None when it is not there yet."""
         self._drop_finished()
@@ -198,7 +209,7 @@ class Ranges:
             near.append(each)
         if self._workers == 1 or self._doubts >= MOST_DOUBTS or self._wasted > self._useful // 2 + 2 * self._workers:
             return None
-        return self._cut(near)
+        return None if self.ready >= room // 2 else self._cut(near)
 
     def _cut(self, among: Sequence[Range]) -> Range | None:
         """Split the earliest range that is longer than a few pages. The new one begins where the old one now ends."""

@@ -13,7 +13,7 @@ from s3migrate.planning.checkpoints import CheckpointPlace, ListingCheckpoints, 
 from schema.declaration import Side
 from schema.errors import DeclarationError, ListingUnordered, MigrationError, ServerFault, Unexpected
 from schema.plan import ListingKind
-from storage.listing.checkpoint import ListingBlock
+from storage.listing.blocks import ListingBlock
 from storage.listing.source import BucketSource
 
 SIDE = Side("b", endpoint_url="http://one")

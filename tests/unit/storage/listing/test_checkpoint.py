@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -16,8 +16,10 @@ from schema.errors import ListingUnordered, LocalDiskError
 from schema.objects import ListedObject, UnsupportedEntry
 from schema.plan import ListingKind
 from storage.listing import listing
-from storage.listing.checkpoint import MOST_AGE, ListingBlock, ListingCheckpoint, ResumedSource
+from storage.listing.blocks import ListingBlock
+from storage.listing.checkpoint import BLOCK_ENTRIES, MOST_AGE, ListingCheckpoint, ResumedSource
 from storage.listing.source import BucketSource
+from storage.port import Listing, PageTally
 
 NAMES = [f"flat/{number:04d}-\u00e9" for number in range(400)]
 BLOCK = 50
@@ -179,6 +181,25 @@ def test_a_short_listing_leaves_no_file(path: Path) -> None:
     checkpoint = ListingCheckpoint(path, IDENTITY, now=0.0)
     assert len(list(source(server_of(NAMES[: BLOCK - 1]), checkpoint).listing())) == BLOCK - 1
     assert not path.parent.exists()
+
+
+def test_a_page_is_handed_on_before_its_block_is_whole(path: Path) -> None:
+    """A block at once would empty what is read ahead, and the threads that read would guess at ranges to fill it."""
+    came: list[str] = []
+
+    def entries() -> Generator[ListedObject, None, None]:
+        for number in range(2 * BLOCK_ENTRIES):
+            came.append(f"{number:06d}")
+            yield listed(came[-1])
+
+    store: Any = SimpleNamespace(list_objects=lambda *_, **__: Listing(entries(), PageTally()))
+    with closing(ListingCheckpoint(path, IDENTITY, now=0.0)) as checkpoint:
+        under_way = ResumedSource(BucketSource(store, "", ListingKind.OBJECTS, "bucket b"), checkpoint).listing()
+        assert next(under_way).key == came[0]
+        assert len(came) == 1000
+        assert [entry.key for entry in islice(under_way, BLOCK_ENTRIES - 1)] == came[1:BLOCK_ENTRIES]
+        under_way.close()
+    assert looked(path, now=1.0) == (BLOCK_ENTRIES, came[BLOCK_ENTRIES - 1], 0.0)
 
 
 def test_a_disk_that_cannot_be_written_costs_only_the_checkpoint(tmp_path: Path) -> None:

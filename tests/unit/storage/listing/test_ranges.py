@@ -206,6 +206,27 @@ def test_guesses_find_work_for_everyone_and_waste_few_requests(kind: str, most: 
     assert bucket.requests <= most * 200 + 20
 
 
+@pytest.mark.parametrize(("most_ready", "cuts"), [(3, True), (10, False)])
+def test_nothing_is_cut_while_the_consumer_has_pages_enough(most_ready: int, cuts: bool) -> None:
+    """A consumer that is slower than the server gets along with one chain of continuations, and wastes no request."""
+    bucket = Bucket([f"{number:05d}" for number in range(5_000)], 50)
+    ranges = Ranges(Span(workers=4), PageTally())
+    got, starts = 0, set[str]()
+    while not ranges.exhausted:
+        while ranges.ready < most_ready and (taken := ranges.choose()) is not None:
+            ranges.receive(taken, bucket.read("" if taken.following else taken.start, taken.following))
+        # The other threads look for work, too, while what was ready is consumed.
+        others = [taken for _ in range(3) if (taken := ranges.choose()) is not None]
+        starts |= {each.start for each in ranges._ranges}
+        for taken in others:
+            ranges.receive(taken, bucket.read("" if taken.following else taken.start, taken.following))
+        got += len(ranges.pop() or ())
+
+    assert got == 5_000
+    assert (len(starts) > 1) is cuts
+    assert (bucket.requests > 100) is cuts
+
+
 def test_keys_created_meanwhile_disturb_nothing() -> None:
     """New keys may or may not come, those that were there all along do, and the order holds."""
     chance = random.Random(3)
