@@ -29,6 +29,7 @@ from support.servers import RcloneServer, S3Server, ServerFailed, temporary_fold
 from bench import ROOT
 from bench.measure import cpu_of
 from bench.workloads import BUCKET, COPY, Workload
+from storage.open_store import certificate_authorities
 
 READY_SECONDS = 60.0
 SOURCE = Path(os.environ.get("LEAN_S3") or ROOT.parent / "shared" / "tools" / "lean-s3")
@@ -65,6 +66,7 @@ class Ends(NamedTuple):
     source: S3Server
     destination: S3Server
     certificate: Path | None
+    """What contestants trust over https: as many authorities as people have, for some read them at each connection."""
     source_bucket: str = BUCKET
     destination_bucket: str = BUCKET
 
@@ -183,6 +185,13 @@ class CountedServer(S3Server):
         return found
 
 
+def beside_the_usual(certificate: Path) -> Path:
+    """A file of the usual authorities with *certificate* among them, in the same folder."""
+    file = certificate.with_name("authorities.pem")
+    file.write_bytes(Path(certificate_authorities(None)).read_bytes() + certificate.read_bytes())
+    return file
+
+
 class Beds:
     """Makes beds for one workload at one place; what can be kept between runs is kept until closed."""
 
@@ -191,6 +200,7 @@ class Beds:
         self._workload = workload
         self._stack = ExitStack()
         self._tls = self_signed(self._folder("s3migrate-bench-tls-")) if place.https else None
+        self._authorities = None if self._tls is None else beside_the_usual(self._tls.file)
         self._data = None if place.kind is Kind.LEAN else self._made()
 
     def _folder(self, prefix: str, *, ram: bool = False) -> Path:
@@ -219,22 +229,21 @@ class Beds:
         # Memory touched for the first time costs more than the PUT: the destination has touched its own before.
         reserve = ["--reserve", str(self._workload.bytes * 11 // 10 // (1 << 20) + 64)]
         destination = stack.enter_context(LeanServer([*common, "--bucket", BUCKET, *reserve], self._tls))
-        return Ends(source, destination, None if self._tls is None else self._tls[0])
+        return Ends(source, destination, self._authorities)
 
     def _rclone(self, stack: ExitStack, data: Path) -> Ends:
-        certificate = None if self._tls is None else self._tls[0]
         source: S3Server = stack.enter_context(RcloneServer(data, tls=self._tls))
         if self.place.kind is Kind.INSIDE:
             shutil.rmtree(data / COPY, ignore_errors=True)
             source.create_bucket(COPY)
-            return Ends(source, source, certificate, BUCKET, COPY)
+            return Ends(source, source, self._authorities, BUCKET, COPY)
         destination: S3Server = stack.enter_context(RcloneServer(tls=self._tls))
         destination.create_bucket(BUCKET)
         if self.place.delay_ms:
             delay = self.place.delay_ms / 1e3
             source = stack.enter_context(FarServer(source, delay))
             destination = stack.enter_context(FarServer(destination, delay))
-        return Ends(source, destination, certificate)
+        return Ends(source, destination, self._authorities)
 
     def close(self) -> None:
         """Remove what was made."""

@@ -177,15 +177,16 @@ def ca_bundle_named(environ: Mapping[str, str] = os.environ) -> str | None:
     return environ.get("AWS_CA_BUNDLE") or None
 
 
-def proxy_named(origin: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment names an HTTP proxy for *origin*, as libcurl reads it (http_proxy, HTTPS_PROXY...)."""
+def proxy_named(origin: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The proxy's URL that the environment names for *origin*, as libcurl reads it (http_proxy, HTTPS_PROXY...)."""
     if not any(name.lower().endswith("_proxy") and value for name, value in environ.items()):
-        return False
+        return None
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(origin)
     named = getproxies()
-    return bool(named.get(parts.scheme) or named.get("all")) and not proxy_bypass(parts.netloc)
+    found = named.get(parts.scheme) or named.get("all")
+    return None if not found or proxy_bypass(parts.netloc) else found
 
 
 def _from_environment(prefix: str, environ: Mapping[str, str]) -> Keys:

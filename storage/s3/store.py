@@ -55,7 +55,7 @@ class S3Store:
     ) -> None:
         """*which*: the end of the pair this store is; its errors say so.
 
-        Without side.ca_bundle libcurl's default authorities apply.
+        Without side.ca_bundle OpenSSL's own authorities apply.
         """
         self._side = side
         settings = WireSettings(

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 from storage.credentials import proxy_named
-from storage.wire import libcurl
+from storage.wire import openssl
 from storage.wire.curl import CurlConnection
-from storage.wire.direct import DirectConnection
 from storage.wire.exchange import Connection
-from storage.wire.plain import SocketConnection
+from storage.wire.openssl import Context
+from storage.wire.sockets import SocketConnection
+from storage.wire.tunnel import proxy_at
 
 USER_AGENT = "s3migrate"
 LIBCURL_DESCRIPTORS = 4
@@ -25,33 +27,66 @@ _log = logging.getLogger(__name__)
 
 
 @cache
-def direct_library() -> libcurl.Library | None:
-    """libcurl to be called without callbacks; None, with one note in the log, where it cannot be."""
+def tls_library() -> openssl.Library | None:
+    """OpenSSL to be called directly; None, with one note in the log, where it cannot be."""
     try:
-        return libcurl.load()
-    except libcurl.Unusable as error:
-        _log.warning("requests go through pycurl's own interface and cost more processor time: %s", error)
+        return openssl.load()
+    except openssl.Unusable as error:
+        _log.warning("https requests go through libcurl and cost twice the processor time: %s", error)
         return None
 
 
 def open_connection(origin: str, ca_bundle: str | None) -> Connection:
-    """A connection that has not yet connected: sockets for plain HTTP without a proxy, libcurl for all else."""
-    if is_plain(origin):
-        return SocketConnection(USER_AGENT)
-    library = direct_library()
-    if library is None:
+    """A connection that has not yet connected: over a socket, or through libcurl where that is not enough."""
+    if not is_direct(origin):
         return CurlConnection(ca_bundle, USER_AGENT)
-    return DirectConnection(library, ca_bundle, USER_AGENT)
+    library = None if origin.startswith("http://") else tls_library()
+    if library is None:
+        return SocketConnection(USER_AGENT)
+    named = proxy_named(origin)
+    return SocketConnection(USER_AGENT, partial(context_of, library, ca_bundle), proxy_at(named) if named else None)
 
 
-def is_plain(origin: str) -> bool:
-    """Whether sockets alone reach *origin*."""
-    return origin.startswith("http://") and not proxy_named(origin)
+def is_direct(origin: str) -> bool:
+    """Whether a socket of our own is enough for *origin*: for http without a proxy, for https also through one."""
+    named = proxy_named(origin)
+    if origin.startswith("http://"):
+        return named is None
+    return tls_library() is not None and (named is None or proxy_at(named) is not None)
 
 
 def descriptors_each(origin: str) -> int:
     """How many descriptors a connection to *origin* takes at most."""
-    return 1 if is_plain(origin) else LIBCURL_DESCRIPTORS
+    return 1 if is_direct(origin) else LIBCURL_DESCRIPTORS
+
+
+class Contexts:
+    """TLS contexts by the file of their authorities, which is read again once it has changed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str | None, tuple[object, Context]] = {}
+
+    def of(self, library: openssl.Library, ca_bundle: str | None) -> Context:
+        """For authorities in this PEM file; None: OpenSSL's own. Raises ExchangeFailed where it cannot be read."""
+        with self._lock:
+            state, (known, context) = _state(ca_bundle), self._held.get(ca_bundle, (None, None))
+            if context is None or (state is not None and state != known):
+                context = Context(library, ca_bundle)
+                self._held[ca_bundle] = state, context
+            return context
+
+
+def _state(file: str | None) -> object:
+    """What changes when *file* does; None: nothing is known of it."""
+    try:
+        found = Path(file).stat() if file is not None else None
+    except OSError:
+        return None
+    return found and (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+context_of = Contexts().of
 
 
 class Connections:

@@ -1,4 +1,4 @@
-"""One kept-alive HTTP connection over pycurl, with Python callbacks for all data: used where direct.py cannot be.
+"""One kept-alive HTTP connection over pycurl, with Python callbacks for all data: used where sockets.py cannot be.
 
 A connection belongs to one thread. libcurl itself repeats a request whose reused connection turns out to be dead
 before any byte of an answer; that is why bodies can be rewound here.
@@ -6,6 +6,7 @@ before any byte of an answer; that is why bodies can be rewound here.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,19 +15,41 @@ import pycurl
 from storage.wire.exchange import (
     ANSWER_BODY_LIMIT,
     ERROR_BODY_LIMIT,
+    HANDSHAKE_REFUSED,
     LOW_SPEED_BYTES,
     Answer,
+    ExchangeFailed,
+    Fault,
     Patience,
     ReaderFailed,
     Request,
+    descriptors_spent,
 )
-from storage.wire.failures import failed
 from storage.wire.http1 import header_line, parse_head
 
 RECEIVE_BUFFER = 128 * 1024
 SEND_BUFFER = 256 * 1024
 KEPT_OUT = [b"Expect:", b"Accept:"]
 """Lines that keep libcurl from adding headers: a server that ignores Expect costs one second per PUT."""
+_FAULTS: dict[int, Fault] = {
+    **dict.fromkeys((5, 6), Fault.NO_HOST),
+    7: Fault.NO_CONNECTION,
+    3: Fault.UNSENDABLE,
+    **dict.fromkeys((1, 8, 23, 61), Fault.MALFORMED),
+    18: Fault.CUT_SHORT,
+    27: Fault.NO_MEMORY,
+    28: Fault.TIMED_OUT,
+    35: Fault.TLS_BROKEN,
+    52: Fault.NO_ANSWER,
+    55: Fault.SEND_FAILED,
+    56: Fault.RECEIVE_FAILED,
+    **dict.fromkeys((53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91), Fault.TLS_REFUSED),
+}
+"""Source of the numbers: libcurl-errors(3)."""
+_TLS_CONNECT_ERROR = 35
+_UNEXPECTED_END = "unexpected eof"
+_NEEDS_DESCRIPTORS = frozenset({2, 5, 6, 7, 27, 35, 45, 77})
+"""What libcurl says where it could open no socket, no file of certificates, no queue of its own."""
 
 
 class CurlConnection:
@@ -221,3 +244,20 @@ def set_method(curl: Any, method: str, sends: bool) -> None:
         curl.unsetopt(pycurl.CUSTOMREQUEST)
     else:
         curl.setopt(pycurl.CUSTOMREQUEST, method)
+
+
+def failed(number: int, text: str, seconds: float, *, os_error: int = 0, begun: bool = False) -> ExchangeFailed:
+    """The failure behind libcurl's *number* and *text*.
+
+    *os_error*: of its last connect, 0: unknown. *begun*: some of the answer had come.
+    """
+    if number in _NEEDS_DESCRIPTORS and (os_error in (errno.EMFILE, errno.ENFILE) or descriptors_spent()):
+        fault = Fault.NO_DESCRIPTORS
+    elif number == _TLS_CONNECT_ERROR and HANDSHAKE_REFUSED.search(text):
+        fault = Fault.TLS_REFUSED
+    elif begun and _UNEXPECTED_END in text:
+        # Over TLS: a connection closed without close_notify.
+        fault = Fault.CUT_SHORT
+    else:
+        fault = _FAULTS.get(number, Fault.RECEIVE_FAILED)
+    return ExchangeFailed(fault, text, seconds, number=number)

@@ -1,4 +1,4 @@
-"""The one border where libcurl's failures and S3's refusals become leaves of schema.errors.StoreError.
+"""The one border where failed exchanges and S3's refusals become leaves of schema.errors.StoreError.
 
 The tables are in codes.py; what depends on the call is decided here. HEAD answers have no body, so their
 status alone decides. Pure: everything needed is passed in.

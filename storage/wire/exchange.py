@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,6 +16,8 @@ ANSWER_BODY_LIMIT = 64 * 1024 * 1024
 """A page of 1,000 keys of 1,024 bytes, each byte percent-encoded, is about 4 MB."""
 LOW_SPEED_BYTES = 1024
 LOW_SPEED_SECONDS = 30
+HANDSHAKE_REFUSED = re.compile(r"certificate|wrong version number|unsupported protocol|alert", re.IGNORECASE)
+"""Words of a TLS handshake that was refused; without them the connection broke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Request:
     """Where a 2xx body goes. None: into Answer.body. Its content is undefined after anything but a whole 2xx body."""
     patience: Patience = Patience(LOW_SPEED_SECONDS, 0)
     once: bool = False
-    """Sent on a new connection: on one it has used before, libcurl repeats a request that got no answer by itself."""
+    """Sent on a new connection: on one that died unnoticed it would be unknown whether it was carried out."""
 
 
 @dataclass(slots=True)
@@ -97,6 +102,15 @@ class ExchangeFailed(Exception):
         self.text = text
         self.seconds = seconds
         self.number = number
+
+
+def descriptors_spent() -> bool:
+    """Whether no further file can be opened right now."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 class ReaderFailed(Exception):

@@ -90,7 +90,7 @@ class WireSettings:
     side: WhichSide = WhichSide.UNKNOWN
     """The end of the pair that errors speak of."""
     ca_bundle: str | None = None
-    """None: libcurl's own authorities."""
+    """None: OpenSSL's own authorities."""
     signed_payload: bool = False
     """Bodies are hashed from the start."""
 

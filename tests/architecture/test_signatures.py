@@ -24,7 +24,6 @@ MORE_PARAMETERS: dict[str, str] = {
 """path:name -> why a record would say less. At most ten in the whole product."""
 MORE_BY_POSITION: dict[str, str] = {
     "schema/formats/validation.py:_pattern": "jsonschema calls it so",
-    "storage/wire/libcurl.py:lent": "libcurl calls it",
 }
 """path:name -> why its callers name none of them."""
 

@@ -15,7 +15,6 @@ from storage.port import ObjectStore
 from storage.probe.canary import FOLDER
 from storage.wire import connections
 from storage.wire.curl import CurlConnection
-from storage.wire.direct import DirectConnection
 from storage.wire.exchange import Connection
 
 
@@ -49,9 +48,9 @@ def rclone(rclone_server: S3Server, bucket_name: str, keys: dict[str, str]) -> I
 
 
 CARRIERS = {
-    "sockets": False,
-    "direct over http": False,
-    "direct over https": True,
+    "sockets over http": False,
+    "sockets over https": True,
+    "pycurl over http": False,
     "pycurl over https": True,
 }
 """Each kind of connection -> whether it is tried over TLS."""
@@ -62,15 +61,10 @@ def carried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Requests to scripted servers go over this kind of connection; the servers speak TLS where it does."""
     kind = request.param
 
-    def direct(_origin: str, ca_bundle: str | None) -> Connection:
-        library = connections.direct_library()
-        assert library is not None, "this platform calls libcurl without callbacks"
-        return DirectConnection(library, ca_bundle, connections.USER_AGENT)
-
     def called_back(_origin: str, ca_bundle: str | None) -> Connection:
         return CurlConnection(ca_bundle, connections.USER_AGENT)
 
-    if kind != "sockets":
-        monkeypatch.setattr(connections, "open_connection", direct if "direct" in kind else called_back)
+    if "pycurl" in kind:
+        monkeypatch.setattr(connections, "open_connection", called_back)
     with speaking(shared_certificate() if CARRIERS[kind] else None):
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -133,8 +134,29 @@ class Hesitant:
                 if silence != "no handshake":
                     threading.Thread(target=self._converse, args=(client, silence), daemon=True).start()
 
+    def _drip_a_record(self, client: socket.socket, context: ssl.SSLContext) -> None:
+        """One TLS record, byte by byte: nothing of it can be read before its end."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = context.wrap_bio(incoming, outgoing, server_side=True)
+        for step in (session.do_handshake, session.read):
+            while True:
+                try:
+                    step()
+                    break
+                except ssl.SSLWantReadError:
+                    client.sendall(outgoing.read())
+                    incoming.write(client.recv(65_536))
+        session.write(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n<List/>")
+        for byte in outgoing.read():
+            client.sendall(bytes([byte]))
+            if self._over.wait(0.1):
+                return
+
     def _converse(self, client: socket.socket, silence: str) -> None:
         with suppress(OSError):
+            if self._context is not None and silence == "a record that drips":
+                self._drip_a_record(client, self._context)
+                return
             if self._context is not None:
                 client = self._context.wrap_socket(client, server_side=True)
                 self._held.append(client)
@@ -179,7 +201,7 @@ def test_a_server_that_never_answers_the_handshake_times_out_each_time(tmp_path:
 
 
 @pytest.mark.parametrize("patience", SHORT)
-@pytest.mark.parametrize("silence", ["no handshake", *SILENCES])
+@pytest.mark.parametrize("silence", ["no handshake", "a record that drips", *SILENCES])
 def test_after_a_silence_the_request_is_sent_again(tmp_path: Path, silence: str, patience: Patience) -> None:
     certificate = self_signed(tmp_path)
     with Hesitant(certificate, [silence]) as server:

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Certificate(NamedTuple):
-    """For 127.0.0.1 (and not for localhost), its own authority."""
+    """For 127.0.0.1, its own authority."""
 
     file: Path
     key: Path
@@ -31,16 +31,17 @@ class Certificate(NamedTuple):
         return context
 
 
-def self_signed(folder: Path) -> Certificate:
-    """A new one."""
+def self_signed(folder: Path, *, names: tuple[str, ...] = (), expired: bool = False) -> Certificate:
+    """A new one, also for hosts of these *names*."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "s3migrate test")])
     now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .not_valid_after(now + dt.timedelta(hours=-1 if expired else 24))
+        .add_extension(x509.SubjectAlternativeName([address, *map(x509.DNSName, names)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

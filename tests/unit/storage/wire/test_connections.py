@@ -6,17 +6,18 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.scripted_server import answer, scripted
+from support.certificates import Certificate, shared_certificate
+from support.scripted_server import answer, scripted, speaking
 
-from storage.wire import connections, libcurl
-from storage.wire.connections import Shared
+from storage.wire import connections, openssl
+from storage.wire.connections import Contexts, Shared
 from storage.wire.curl import CurlConnection
-from storage.wire.direct import DirectConnection
-from storage.wire.exchange import Answer, Connection, Request
-from storage.wire.plain import SocketConnection
+from storage.wire.exchange import Answer, Connection, ExchangeFailed, Fault, Request
+from storage.wire.sockets import SocketConnection
 
 ROOT = Path(__file__).parents[4]
 
@@ -114,40 +115,89 @@ def test_many_threads_lose_none(shared: Shared) -> None:
     ("origin", "proxy", "kind"),
     [
         ("http://127.0.0.1:9000", None, SocketConnection),
-        ("http://s3.example", "http://proxy.example:3128", DirectConnection),
-        ("https://s3.example", None, DirectConnection),
+        ("https://s3.example", None, SocketConnection),
+        ("http://s3.example", "http://proxy.example:3128", CurlConnection),
+        ("https://s3.example", "http://proxy.example:3128", SocketConnection),
+        ("https://s3.example", "proxy.example:3128", SocketConnection),
+        ("https://s3.example", "socks5h://proxy.example", CurlConnection),
+        ("https://s3.example", "https://proxy.example", CurlConnection),
     ],
 )
-def test_sockets_for_plain_http_libcurl_for_the_rest(
+def test_sockets_unless_a_proxy_asks_for_more(
     origin: str, proxy: str | None, kind: type[Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if proxy:
         monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("https_proxy", proxy)
     opened = connections.open_connection(origin, None)
     assert type(opened) is kind
     assert connections.descriptors_each(origin) == (1 if kind is SocketConnection else connections.LIBCURL_DESCRIPTORS)
     opened.close()
 
 
-def test_where_libcurl_cannot_be_called_pycurl_is_and_it_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def unusable() -> libcurl.Library:
-        raise libcurl.Unusable("this libc is odd")
+@pytest.fixture
+def without_openssl(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A platform on which OpenSSL cannot be called directly."""
 
-    monkeypatch.setattr(libcurl, "load", unusable)
-    connections.direct_library.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING):
-            for _ in range(2):
-                opened = connections.open_connection("https://s3.example", None)
-                assert type(opened) is CurlConnection
-                opened.close()
-        assert [record.getMessage() for record in caplog.records] == [
-            "requests go through pycurl's own interface and cost more processor time: this libc is odd"
-        ]
-    finally:
-        connections.direct_library.cache_clear()
+    def unusable() -> openssl.Library:
+        raise openssl.Unusable("this library is odd")
+
+    monkeypatch.setattr(openssl, "load", unusable)
+    connections.tls_library.cache_clear()
+    yield
+    connections.tls_library.cache_clear()
+
+
+@pytest.mark.usefixtures("without_openssl")
+def test_where_openssl_cannot_be_called_libcurl_is_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            opened = connections.open_connection("https://s3.example", None)
+            assert type(opened) is CurlConnection
+            opened.close()
+        plain = connections.open_connection("http://s3.example", None)
+        assert type(plain) is SocketConnection
+        assert connections.descriptors_each("https://s3.example") == connections.LIBCURL_DESCRIPTORS
+    assert [record.getMessage() for record in caplog.records] == [
+        "https requests go through libcurl and cost twice the processor time: this library is odd"
+    ]
+
+
+@pytest.fixture
+def library() -> openssl.Library:
+    found = connections.tls_library()
+    assert found is not None, "on Linux OpenSSL can be called directly"
+    return found
+
+
+def test_authorities_are_read_once_for_all_connections(library: openssl.Library) -> None:
+    contexts, file = Contexts(), str(shared_certificate().file)
+    assert contexts.of(library, file) is contexts.of(library, file)
+    assert contexts.of(library, None) is not contexts.of(library, file)
+
+
+def test_authorities_that_have_changed_are_read_again(library: openssl.Library, tmp_path: Path) -> None:
+    contexts, file = Contexts(), tmp_path / "ca.pem"
+    text = shared_certificate().file.read_bytes()
+    file.write_bytes(text)
+    first = contexts.of(library, str(file))
+    file.write_bytes(text + text)
+    second = contexts.of(library, str(file))
+    assert second is not first
+    file.unlink()
+    assert contexts.of(library, str(file)) is second, "what was read still holds"
+
+
+@pytest.mark.parametrize("text", [None, b"", b"not a certificate\n"])
+def test_authorities_that_cannot_be_read_are_an_error(
+    library: openssl.Library, tmp_path: Path, text: bytes | None
+) -> None:
+    file = tmp_path / "ca.pem"
+    if text is not None:
+        file.write_bytes(text)
+    with pytest.raises(ExchangeFailed, match=r"ca\.pem") as failed:
+        Contexts().of(library, str(file))
+    assert failed.value.fault is Fault.TLS_REFUSED
 
 
 WITHOUT_DESCRIPTORS = """
@@ -155,7 +205,7 @@ import os, resource, sys
 from storage.wire import connections
 from storage.wire.exchange import ExchangeFailed, Fault, Request
 url, ca, spared = sys.argv[1], sys.argv[2] or None, int(sys.argv[3])
-opened = connections.DirectConnection(connections.direct_library(), ca, "x")
+opened = connections.open_connection(url, ca)
 used = len(os.listdir("/proc/self/fd")) - 1
 resource.setrlimit(resource.RLIMIT_NOFILE, (used + spared, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 try:
@@ -165,9 +215,13 @@ except ExchangeFailed as failed:
 """
 
 
+@pytest.mark.parametrize("certificate", [None, shared_certificate()], ids=["http", "https"])
 @pytest.mark.parametrize(("spared", "said"), [(0, "NO_DESCRIPTORS"), (20, "200")])
-def test_a_process_without_descriptors_says_so_and_not_that_the_endpoint_is_away(spared: int, said: str) -> None:
-    with scripted(answer()) as server:
-        command = [sys.executable, "-c", WITHOUT_DESCRIPTORS, server.url, "", str(spared)]
+def test_a_process_without_descriptors_says_so_and_not_that_the_endpoint_is_away(
+    certificate: Certificate | None, spared: int, said: str
+) -> None:
+    authority = str(certificate.file) if certificate else ""
+    with speaking(certificate), scripted(answer()) as server:
+        command = [sys.executable, "-c", WITHOUT_DESCRIPTORS, server.url, authority, str(spared)]
         ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == said

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from schema import errors
 from schema.errors import StoreError
 from storage.wire.codes import BY_CODE, BY_FAULT, BY_STATUS
+from storage.wire.curl import failed
 from storage.wire.errors import (
     LONGEST_WAIT,
     Call,
@@ -21,7 +22,6 @@ from storage.wire.errors import (
     retry_after,
 )
 from storage.wire.exchange import ExchangeFailed, Fault
-from storage.wire.failures import failed
 
 
 def call(

@@ -1,23 +1,22 @@
-"""One kept-alive HTTP/1.1 connection over a plain socket, without TLS: the hot path of the wire.
+"""One kept-alive HTTP/1.1 connection over a socket, with TLS or without: the hot path of the wire.
 
-A third less processor time per object than libcurl through Python (docs/decisions.md): a GET is one send and two or
-three receives straight into the caller's memory, without callbacks in between. A connection belongs to one thread. A
-reused connection that turns out to be dead before any byte of an answer is replaced once, where the body can be sent
-again.
+A GET is one send and two or three receives straight into the caller's memory, without callbacks in between, at about
+half of the processor time that libcurl takes (docs/decisions.md). A reused connection that turns out to be dead before
+any byte of an answer is replaced once, where the body can be sent again.
 """
 
 from __future__ import annotations
 
 import errno
-import select
 import socket
-import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+from storage.wire.channel import Channel, PlainChannel
 from storage.wire.exchange import (
     ANSWER_BODY_LIMIT,
     ERROR_BODY_LIMIT,
@@ -30,6 +29,8 @@ from storage.wire.exchange import (
     Request,
 )
 from storage.wire.http1 import Head, HeadMalformed, Pieces, find_head
+from storage.wire.openssl import Context, Session
+from storage.wire.tunnel import Proxy, dig
 
 BUFFER: Final = 64 * 1024
 """Holds a head (a longer one is refused) and the first bytes of a body."""
@@ -45,10 +46,20 @@ class _Stale(Exception):
 
 
 class SocketConnection:
-    """Performs requests to one origin after the other. Not safe to use from two threads at once."""
+    """Performs requests to one origin after the other. One thread at a time; `close` may come from any."""
 
-    def __init__(self, user_agent: str) -> None:
-        self._socket: socket.socket | None = None
+    def __init__(
+        self, user_agent: str, secured: Callable[[], Context] | None = None, proxy: Proxy | None = None
+    ) -> None:
+        """*secured*: what https is spoken with, asked for each time it is connected; None: only http is.
+
+        *proxy*: through which https goes.
+        """
+        self._channel: Channel | None = None
+        self._secured = secured
+        self._proxy = proxy
+        self._in_use = threading.Lock()
+        self._closing = False
         self._user_agent = user_agent
         self._origin = ""
         self._host = ""
@@ -64,43 +75,68 @@ class SocketConnection:
 
     def perform(self, request: Request) -> Answer:
         """Send and receive. Raises ExchangeFailed, or ReaderFailed with whatever *request.read* raised."""
+        if self._closing or not self._in_use.acquire(blocking=False):
+            raise RuntimeError("a connection is closed, or at work in another thread")
+        try:
+            return self._perform(request)
+        finally:
+            self._in_use.release()
+            self._close_if_asked()
+
+    def close(self) -> None:
+        """Close the connection, now or when the request in progress has ended."""
+        self._closing = True
+        self._close_if_asked()
+
+    def _close_if_asked(self) -> None:
+        if not self._closing or not self._in_use.acquire(blocking=False):
+            return
+        try:
+            self._hang_up()
+        finally:
+            self._in_use.release()
+
+    def __del__(self) -> None:
+        """A connection that is garbage collected closes its descriptor."""
+        if hasattr(self, "_in_use"):
+            self.close()
+
+    def _perform(self, request: Request) -> Answer:
         started = time.monotonic()
         target = self._aim(request.url)
         if request.once:
-            self.close()  # on a connection that died unnoticed it would be unknown whether the request was carried out
+            # On a connection that died unnoticed it would be unknown whether the request was carried out.
+            self._hang_up()
         for again in (False, True):
-            reused = self._socket is not None
+            reused = self._channel is not None
             try:
                 return self._exchange(request, target, started, reused=reused and not again)
             except _Stale:
-                self.close()
+                self._hang_up()
             except TimeoutError:
                 raise self._failed(Fault.TIMED_OUT, "no byte for too long", started) from None
             except HeadMalformed as error:
                 raise self._failed(Fault.MALFORMED, str(error), started) from None
             except ExchangeFailed as failure:
-                self.close()
+                self._hang_up()
                 failure.seconds = time.monotonic() - started
                 raise
             except OSError as error:
-                raise self._failed(Fault.RECEIVE_FAILED, error.strerror or str(error), started) from None
+                fault = Fault.CUT_SHORT if isinstance(error, ConnectionAbortedError) else Fault.RECEIVE_FAILED
+                raise self._failed(fault, error.strerror or str(error), started) from None
             except BaseException:
-                self.close()
+                self._hang_up()
                 raise
         raise AssertionError("a fresh connection is never stale")
 
-    def close(self) -> None:
-        """Close the connection; the next request opens another."""
-        held, self._socket = self._socket, None
+    def _hang_up(self) -> None:
+        """The next request opens another connection."""
+        held, self._channel = self._channel, None
         if held is not None:
             held.close()
 
-    def __del__(self) -> None:
-        """A thread that ends takes its connection with it."""
-        self.close()
-
     def _failed(self, fault: Fault, text: str, started: float) -> ExchangeFailed:
-        self.close()
+        self._hang_up()
         return ExchangeFailed(fault, text, time.monotonic() - started)
 
     def _aim(self, url: str) -> str:
@@ -108,76 +144,70 @@ class SocketConnection:
         origin = self._origin
         if not (origin and url.startswith(origin) and url[len(origin)] == "/"):
             parts = urlsplit(url)
-            self.close()
+            self._hang_up()
             self._origin = origin = f"{parts.scheme}://{parts.netloc}"
             self._host = parts.netloc
         return url[len(origin) :]
 
     def _exchange(self, request: Request, target: str, started: float, *, reused: bool) -> Answer:
-        connection = self._ready(request.patience, started)
+        channel = self._ready(request.patience, started)
         self._started, self._since = started, 0.0
         may_repeat = reused and request.read is None
         try:
-            self._send(connection, request, target)
+            self._send(channel, request, target)
         except (BrokenPipeError, ConnectionResetError):
             # The server may have refused early and closed: its answer says more than a broken pipe.
-            if not self._has_answer(connection):
+            if not channel.has_input():
                 if may_repeat:
                     raise _Stale from None
                 raise ExchangeFailed(Fault.SEND_FAILED, "the connection was closed while sending", 0.0) from None
-        head, have = self._receive_head(connection, may_repeat)
+        head, have = self._receive_head(channel, may_repeat)
         first_byte = time.monotonic() - started
-        answer = self._receive_body(connection, request, head, have=have)
+        answer = self._receive_body(channel, request, head, have=have)
         self._used_at = time.monotonic()
         answer.seconds = self._used_at - started
         answer.first_byte_seconds = first_byte
         too_much = head.length is not None and have - head.end > head.length
         if not head.keeps_alive or answer.overflowed or too_much or self._half_sent:
-            self.close()
+            self._hang_up()
         return answer
 
-    def _ready(self, patience: Patience, started: float) -> socket.socket:
+    def _ready(self, patience: Patience, started: float) -> Channel:
         """A connection that is open as far as can be told."""
-        held = self._socket
-        if held is not None and started - self._used_at > FRESH_SECONDS and self._has_answer(held):
-            self.close()  # readable without a request: closed, or unsolicited bytes
+        held = self._channel
+        if held is not None and started - self._used_at > FRESH_SECONDS and held.has_input():
+            self._hang_up()  # without a request: closed, or unsolicited bytes
             held = None
         if held is None:
-            held = self._connect(patience.connect_seconds)
+            held = self._channel = self._connect(patience.connect_seconds)
             self._patience = None
         if patience is not self._patience:
-            seconds = max(patience.slow_seconds, patience.seconds)
-            limit = struct.pack("ll", seconds, 0)
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            held.allow(max(patience.slow_seconds, patience.seconds))
             self._patience = patience
         return held
 
-    def _connect(self, seconds: float) -> socket.socket:
+    def _connect(self, seconds: float) -> Channel:
         parts = urlsplit(self._origin)
-        host, port = parts.hostname or "", parts.port or 80
+        safe = parts.scheme == "https"
+        host, port = parts.hostname or "", parts.port or (443 if safe else 80)
+        context = self._secured() if safe and self._secured is not None else None
+        deadline = time.monotonic() + seconds
+        proxy = self._proxy if context is not None else None
+        opened = _connected(*(proxy[:2] if proxy else (host, port)), seconds=seconds)
         try:
-            opened = socket.create_connection((host, port), timeout=seconds)
-        except socket.gaierror as error:
-            raise ExchangeFailed(Fault.NO_HOST, f"could not resolve host {host}: {error.strerror}", 0.0) from None
-        except TimeoutError:
-            raise ExchangeFailed(Fault.TIMED_OUT, f"could not connect to {host}:{port} in time", 0.0) from None
-        except OSError as error:
-            spent = error.errno in (errno.EMFILE, errno.ENFILE)
-            fault = Fault.NO_DESCRIPTORS if spent else Fault.NO_CONNECTION
-            raise ExchangeFailed(fault, f"could not connect to {host}:{port}: {error.strerror}", 0.0) from None
-        try:
+            if proxy is not None:
+                dig(opened, proxy, (host, port), deadline=deadline)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            # The kernel's own timeouts: Python's would cost a poll before every call.
-            opened.settimeout(None)
+            return PlainChannel(opened) if context is None else Session(context, opened, host, deadline=deadline)
+        except TimeoutError:
+            opened.close()
+            raise ExchangeFailed(Fault.TIMED_OUT, f"no TLS session with {host}:{port} in time", 0.0) from None
         except BaseException:
             opened.close()
             raise
-        self._socket = opened
-        return opened
 
-    def _send(self, connection: socket.socket, request: Request, target: str) -> None:
+    def _send(self, channel: Channel, request: Request, target: str) -> None:
         body = request.body
         self._half_sent = False
         sends = body is not None or request.read is not None
@@ -188,31 +218,23 @@ class SocketConnection:
             f"{request.method} {target} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: {self._user_agent}\r\n"
             f"{length}{fields}\r\n"
         ).encode("latin-1")
-        try:
-            if data is None or not len(data):
-                connection.sendall(head)
-            elif len(data) <= SEND_BUFFER:
-                sent = connection.sendmsg([head, data])
-                if sent < len(head) + len(data):
-                    rest = sent - len(head)
-                    connection.sendall(data[rest:] if rest >= 0 else head[sent:] + data)
-            else:
-                connection.sendall(head)
-                self._send_pieces(connection, data)
-            if request.read is not None:
-                self._stream(connection, request.read, request.length)
-        except BlockingIOError:
-            raise TimeoutError from None
+        if data is None or not len(data):
+            channel.send(head)
+        else:
+            channel.send(head, data[:SEND_BUFFER])
+            self._send_rest(channel, data)
+        if request.read is not None:
+            self._stream(channel, request.read, request.length)
 
-    def _send_pieces(self, connection: socket.socket, data: memoryview) -> None:
-        """A long body, stopped as soon as the server answers before its end."""
-        for start in range(0, len(data), SEND_BUFFER):
-            if start and self._has_answer(connection):
+    def _send_rest(self, channel: Channel, data: memoryview) -> None:
+        """A long body from its second piece on, stopped as soon as the server answers before its end."""
+        for start in range(SEND_BUFFER, len(data), SEND_BUFFER):
+            if channel.has_input():
                 self._half_sent = True
                 return
-            connection.sendall(data[start : start + SEND_BUFFER])
+            channel.send(data[start : start + SEND_BUFFER])
 
-    def _stream(self, connection: socket.socket, read: Callable[[int], bytes], length: int) -> None:
+    def _stream(self, channel: Channel, read: Callable[[int], bytes], length: int) -> None:
         left = length
         while left:
             try:
@@ -223,20 +245,12 @@ class SocketConnection:
                 raise ReaderFailed(error) from None
             if not piece:
                 raise ExchangeFailed(Fault.CUT_SHORT, f"the body's reader ended {left} bytes early", 0.0)
-            connection.sendall(piece)
+            channel.send(piece)
             left -= len(piece)
 
-    def _has_answer(self, connection: socket.socket) -> bool:
-        readable = select.poll()  # select() cannot take descriptors above 1,023
-        readable.register(connection, select.POLLIN)
-        return bool(readable.poll(0))
-
-    def _receive(self, connection: socket.socket, into: memoryview) -> int:
+    def _receive(self, channel: Channel, into: memoryview) -> int:
         """Some bytes; 0 at the end. Raises TimeoutError, also for bytes that only drip."""
-        try:
-            got = connection.recv_into(into)
-        except BlockingIOError:
-            raise TimeoutError from None
+        got = channel.receive(into)
         self._judge_pace(got)
         return got
 
@@ -255,13 +269,13 @@ class SocketConnection:
                 raise TimeoutError
             self._since, self._taken = now, 0
 
-    def _receive_head(self, connection: socket.socket, may_be_stale: bool) -> tuple[Head, int]:
+    def _receive_head(self, channel: Channel, may_be_stale: bool) -> tuple[Head, int]:
         """The final answer's head, and how many bytes the buffer holds; 1xx answers are passed over."""
         have = 0
         while True:
             try:
-                got = self._receive(connection, self._view[have:])
-            except ConnectionResetError:
+                got = self._receive(channel, self._view[have:])
+            except (ConnectionResetError, ConnectionAbortedError):
                 got = 0
             if not got:
                 if not have and may_be_stale:
@@ -277,37 +291,34 @@ class SocketConnection:
             if have == BUFFER:
                 raise HeadMalformed(f"the answer's head is longer than {BUFFER} bytes")
 
-    def _receive_body(self, connection: socket.socket, request: Request, head: Head, *, have: int) -> Answer:
+    def _receive_body(self, channel: Channel, request: Request, head: Head, *, have: int) -> Answer:
         answer = Answer(head.status, head.fields, b"", 0, 0.0, 0.0)
         if request.method == "HEAD" or head.status in (204, 304):
             return answer
         into = request.into if 200 <= head.status < 300 else None
         if head.chunked or head.length is None:
-            pieces = Pieces(partial(self._receive, connection), self._view, start=head.end, have=have)
+            pieces = Pieces(partial(self._receive, channel), self._view, start=head.end, have=have)
             self._take_pieces(answer, pieces.chunks() if head.chunked else pieces.to_the_end(), into)
             if not head.chunked:
-                self.close()
+                self._hang_up()
             return answer
         if into is None:
-            return self._receive_text(connection, answer, head, have=have)
+            return self._receive_text(channel, answer, head, have=have)
         if head.length > len(into):
             answer.overflowed = True
         wanted = min(head.length, len(into))
         first = min(have - head.end, wanted)
         into[:first] = self._view[head.end : head.end + first]
-        self._fill(connection, into[:wanted], first)
+        self._fill(channel, into[:wanted], first)
         answer.received = wanted
         return answer
 
-    def _fill(self, connection: socket.socket, into: memoryview, have: int) -> None:
+    def _fill(self, channel: Channel, into: memoryview, have: int) -> None:
         """The rest of *into*. Raises TimeoutError below 1 KiB/s, ExchangeFailed when the body ends early."""
         wanted = len(into)
         while have < wanted:
             began = time.monotonic()
-            try:
-                got = connection.recv_into(into[have:], 0, socket.MSG_WAITALL)
-            except BlockingIOError:
-                raise TimeoutError from None
+            got = channel.receive_all(into[have:])
             if not got:
                 raise ExchangeFailed(Fault.CUT_SHORT, f"the body ended {wanted - have} bytes early", 0.0)
             seconds = time.monotonic() - began
@@ -315,7 +326,7 @@ class SocketConnection:
                 raise TimeoutError
             have += got
 
-    def _receive_text(self, connection: socket.socket, answer: Answer, head: Head, *, have: int) -> Answer:
+    def _receive_text(self, channel: Channel, answer: Answer, head: Head, *, have: int) -> Answer:
         """A document, or an error's body."""
         length = head.length or 0
         if length > ANSWER_BODY_LIMIT:
@@ -324,7 +335,7 @@ class SocketConnection:
         text = bytearray(length)
         first = min(have - head.end, length)
         text[:first] = self._view[head.end : head.end + first]
-        self._fill(connection, memoryview(text), first)
+        self._fill(channel, memoryview(text), first)
         answer.body = bytes(text if head.status < 300 else text[:ERROR_BODY_LIMIT])
         return answer
 
@@ -346,3 +357,17 @@ class SocketConnection:
                     answer.overflowed = True
                     return
         answer.body = bytes(text)
+
+
+def _connected(host: str, port: int, *, seconds: float) -> socket.socket:
+    """A socket that is. Raises ExchangeFailed."""
+    try:
+        return socket.create_connection((host, port), timeout=seconds)
+    except socket.gaierror as error:
+        raise ExchangeFailed(Fault.NO_HOST, f"could not resolve host {host}: {error.strerror}", 0.0) from None
+    except TimeoutError:
+        raise ExchangeFailed(Fault.TIMED_OUT, f"could not connect to {host}:{port} in time", 0.0) from None
+    except OSError as error:
+        spent = error.errno in (errno.EMFILE, errno.ENFILE)
+        fault = Fault.NO_DESCRIPTORS if spent else Fault.NO_CONNECTION
+        raise ExchangeFailed(fault, f"could not connect to {host}:{port}: {error.strerror}", 0.0) from None
