@@ -42,6 +42,10 @@ _READ_BUFFER: Final = 64 * 1024
 """Ciphertext that one system call may bring: four records."""
 _BUFFERED: Final = 4096
 """BIO_f_buffer reads less than this into memory of its own, more straight to where it belongs."""
+_RECORD: Final = 16 * 1024
+_LONGEST_RECORD: Final = _RECORD + 5 + 256
+"""Encrypted, with its head (RFC 8446, 5.2)."""
+_ENOUGH: Final = 256 * 1024
 _MOST: Final = 1 << 30
 """OpenSSL counts bytes in an int."""
 _ONLY_HTTP_1: Final = b"\x08http/1.1"
@@ -189,6 +193,7 @@ class Session:
         self._socket = connected
         self._seconds = 0.0
         self._ended = False
+        self._low = 1
         self._session: int = _made(library.session(context.handle))
         self._reader: int = library.reader(self._session)
         connected.setblocking(False)
@@ -289,7 +294,7 @@ class Session:
 
     def receive_all(self, into: memoryview) -> int:
         """See Channel.receive_all."""
-        wanted, have = len(into), 0
+        wanted, have, late = len(into), 0, False
         address, held = address_of(into)
         until = self._until()
         while have < wanted:
@@ -298,14 +303,23 @@ class Session:
             if kind == _ZERO_RETURN:
                 break
             if kind and have < wanted:
-                try:
-                    self._wait(kind, until)
-                except TimeoutError:
-                    if not have:
-                        raise
+                if late and not have:
+                    raise TimeoutError
+                if late:
                     break
+                # OpenSSL holds a part of one record at most, so that this many must still come.
+                self._wake_at(min(wanted - have - _LONGEST_RECORD, _ENOUGH))
+                late = not self._ready(kind, until)
+        self._wake_at(1)
         del held
         return have
+
+    def _wake_at(self, count: int) -> None:
+        """Be ready to read only once *count* bytes of ciphertext are there, or the end: each burst would wake us."""
+        count = count if count > _RECORD else 1
+        if count != self._low:
+            self._low = count
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     def _take(self, address: int, length: int) -> tuple[int, int]:
         """Bytes that came, and what more of them would wait for (0: for nothing)."""
@@ -332,10 +346,14 @@ class Session:
 
     def _wait(self, kind: int, until: float | None) -> None:
         """Until the socket is ready for what *kind* wants. Raises TimeoutError at *until* (monotonic; None: never)."""
+        if not self._ready(kind, until):
+            raise TimeoutError
+
+    def _ready(self, kind: int, until: float | None) -> bool:
+        """Wait like `_wait`; False: it was not ready in time."""
         waits = self._writable if kind == _WANT_WRITE else self._readable
         left = None if until is None else max(0.0, until - time.monotonic()) * 1000
-        if not waits.poll(left):
-            raise TimeoutError
+        return bool(waits.poll(left))
 
     def has_input(self) -> bool:
         """See Channel.has_input. TLS's own messages are none."""
@@ -375,9 +393,6 @@ class Session:
         if kind == _SYSCALL or reason & _REASON == _UNEXPECTED_EOF:
             raise ConnectionAbortedError(errno.ECONNABORTED, "the connection ended without TLS's own end")
         raise ExchangeFailed(Fault.RECEIVE_FAILED, f"TLS broke: {self._words(reason)}", 0.0)
-
-
-_RECORD: Final = 16 * 1024
 
 
 def _records(pieces: tuple[bytes | memoryview, ...]) -> tuple[bytes | memoryview, ...]:

@@ -223,6 +223,52 @@ def test_what_is_not_tls_is_an_error(library: Library) -> None:
         session.close()
 
 
+def test_a_body_in_many_bursts_wakes_its_reader_now_and_then(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, body = shared_certificate(), bytes(range(250)) * 4_000
+    pace, read, reads = threading.Event(), library.read_through, []
+
+    def counted(reader: int, address: int, length: int) -> int:
+        reads.append(length)
+        return int(read(reader, address, length))
+
+    def burst(client: ssl.SSLSocket) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(body), 10_000):
+            client.sendall(body[start : start + 10_000])
+            pace.wait(0.002)
+        client.sendall(b"next")
+        until_it_ends(client)
+
+    monkeypatch.setattr(library, "read_through", counted)
+    with served(certificate, burst) as port:
+        session = opened(library, port, certificate.file)
+        view = memoryview(bytearray(len(body)))
+        session.allow(10)
+        assert session.receive_all(view) == len(body)
+        assert view == body
+        assert len(reads) < 20, "a hundred bursts"
+        assert session.receive(view) == 4, "a few bytes wake it again"
+        session.close()
+
+
+def test_what_has_come_by_the_deadline_is_delivered(library: Library) -> None:
+    certificate, over = shared_certificate(), threading.Event()
+
+    def say(client: ssl.SSLSocket) -> None:
+        client.sendall(bytes(100_000))
+        over.wait(10)
+
+    with served(certificate, say) as port:
+        session = opened(library, port, certificate.file)
+        view = memoryview(bytearray(1_000_000))
+        session.allow(0.5)
+        assert session.receive_all(view) == 100_000
+        with pytest.raises(TimeoutError):
+            session.receive_all(view)
+        over.set()
+        session.close()
+
+
 def test_sending_to_one_who_does_not_read_ends(library: Library) -> None:
     certificate, over = shared_certificate(), threading.Event()
     with served(certificate, lambda _: over.wait(10) and None) as port:
