@@ -41,6 +41,8 @@ _VALUES = {
     "Size": r"(\d{1,18})",
     "StorageClass": r"([A-Z][A-Z_]*)",
 }
+_WIDTHS = {"minutes": 16, "seconds": 2, "millis": 3}
+"""Characters of the texts that are always as long."""
 _MUST = ("Key", "LastModified", "ETag", "Size")
 _UNSEEN = frozenset({"RestoreStatus", "IsRestoreInProgress", "RestoreExpiryDate", "VersionId", "Contents"})
 """Elements that say something which the pattern would not see."""
@@ -72,7 +74,7 @@ class _Shape(NamedTuple):
 
     pattern: re.Pattern[str]
     fixed: int
-    """Characters of an entry besides its variable texts."""
+    """Characters of an entry besides its texts, and those texts that are always as long."""
     order: tuple[str, ...]
     """What the groups hold, in order."""
 
@@ -94,7 +96,8 @@ def cut(body: bytes) -> Cut | None:
         return None
     columns = dict(zip(shape.order, zip(*rows, strict=True), strict=True))
     # Nothing lies between two matches when their lengths add up to the whole.
-    if len(rows) * shape.fixed + sum(len("".join(column)) for column in columns.values()) != len(text):
+    varied = sum(len("".join(column)) for name, column in columns.items() if name not in _WIDTHS)
+    if len(rows) * shape.fixed + varied != len(text):
         return None
     return Cut(body[:start] + body[end:], Columns(*(columns.get(name) for name in Columns._fields)))  # type: ignore[arg-type]
 
@@ -164,12 +167,14 @@ def _compiled(skeleton: tuple[tuple[str, str], ...]) -> _Shape | None:
             if skeleton[place - 1] != ("open", leaf) or skeleton[place + 1] != ("close", leaf):
                 return None  # text between elements
             quote = name
-            fixed += 2 * len(quote) + (3 if leaf == "LastModified" else 0)
+            fixed += 2 * len(quote)
             value = _VALUES.get(leaf, f"({_TEXT}*)") if len(path) == 2 else f"({_TEXT}*)"
             names = _GROUPS.get(leaf, ()) if len(path) == 2 else ()
             if not names:
                 others += 1
                 names = (f"other{others}",)
+            elif leaf == "LastModified":
+                fixed += 3 + sum(_WIDTHS.values())
             order += names
             pattern.append(f"{quote}{value}{quote}")
     leaves = [name for kind, name in skeleton if kind == "open"]

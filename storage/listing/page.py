@@ -22,7 +22,7 @@ from xml.parsers import expat
 from schema.ends import listed_by_another_name
 from schema.errors import ListingRefused, ResponseUnreadable, ServerFault
 from storage.listing import dialect, ordinary, salvage
-from storage.listing.coding import AskKey, Coding, KeyCodings, KeyExists, ListedText, decoded, spellings
+from storage.listing.coding import AskKey, Coding, KeyCodings, KeyExists, ListedText, decoded, is_certain, spellings
 from storage.listing.entry import KIND, EntryReader, PartialEntry, ShownEntry, Times, bare_etag, told_size
 
 Query = tuple[tuple[str, str], ...]
@@ -116,26 +116,31 @@ class PageReader:
         """A page of the ordinary shape. None: its keys need the parser."""
         found = self._collect(quick.around, root="ListBucketResult", kinds=_CONTENTS)
         truncated = self._checked_truncation(found)
-        declared = found.declared
-        texts = quick.columns.keys
-        joined = "\n".join(texts)
-        question = self.codings.question(declared)
-        if question is not None and question.search(joined):
+        keys = self._plain_keys(quick.columns.keys, declared=found.declared)
+        if keys is None:
             return None
-        if self.codings.merges and "+" in joined:
-            return None
-        keys = list(texts)
-        coding = self.codings.current(declared)
-        if coding is not Coding.PLAIN and ("%" in joined or "+" in joined):
-            keys = [decoded(text, coding) if "%" in text or "+" in text else text for text in texts]
-            if LONE_SURROGATE.search("\n".join(keys)):
-                return None
         whole = ordinary.entries(quick.columns, keys, self.times)
         if whole is None:
             return None
         entries: list[ShownEntry] = [*whole]
         following = self._after_objects(found, entries) if truncated else ()
         return self._page(found, entries, following, shown=shown, before=operator.lt)
+
+    def _plain_keys(self, texts: Sequence[str], *, declared: bool) -> list[str] | None:
+        """What *texts*, which have no line break, mean; None: that needs the whole page."""
+        joined = "\n".join(texts)
+        if is_certain(joined):
+            return list(texts)
+        question = self.codings.question(declared)
+        if question is not None and question.search(joined):
+            return None
+        if self.codings.merges and "+" in joined:
+            return None
+        coding = self.codings.current(declared)
+        if coding is Coding.PLAIN or ("%" not in joined and "+" not in joined):
+            return list(texts)
+        keys = [decoded(text, coding) if "%" in text or "+" in text else text for text in texts]
+        return None if LONE_SURROGATE.search("\n".join(keys)) else keys
 
     def versions(self, body: bytes) -> Page:
         """One page of versions."""
