@@ -350,7 +350,11 @@ class RangedPages:
         self._read = read
         self._workers = span.workers
         self._ranges = Ranges(span, tally)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
+        """For the consumer: a page came, or none will."""
+        self._wanted = threading.Condition(self._lock)
+        """For one idle thread at a time, as all would find the same: there may be a page to request."""
         self._stopped = False
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
@@ -365,46 +369,52 @@ class RangedPages:
 
     def close(self) -> None:
         """Ask every thread to stop and wait for it (a request under way is waited for, but not for ever)."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
+        with self._lock:
+            self._stop()
         for thread in self._threads:
             thread.join(timeout=_CLOSE_SECONDS)
 
+    def _stop(self) -> None:
+        self._stopped = True
+        self._came.notify_all()
+        self._wanted.notify_all()
+
     def _next_page(self) -> list[ShownEntry] | None:
         """Wait for the next page in the order of keys; None at the end."""
-        with self._changed:
+        with self._lock:
             while True:
                 if self._failure is not None:
                     raise self._failure
                 page = self._ranges.pop()
                 if page is not None:
-                    self._changed.notify_all()
+                    self._wanted.notify()
                     return page
                 if self._ranges.exhausted:
                     return None
-                self._changed.wait()
+                self._came.wait()
 
     def _work(self) -> None:
         """One thread: take a range, fetch a page, put it where it belongs."""
         try:
             while (taken := self._take()) is not None:
                 page = self._read("" if taken.following else taken.start, taken.following)
-                with self._changed:
+                with self._lock:
                     self._ranges.receive(taken, page)
-                    self._changed.notify_all()
+                    self._came.notify()
+                    if self._ranges.complete:
+                        self._wanted.notify_all()
         except BaseException as error:  # raised again where the pages are consumed
-            with self._changed:
+            with self._lock:
                 self._failure = self._failure or error
-                self._stopped = True
-                self._changed.notify_all()
+                self._stop()
 
     def _take(self) -> Range | None:
         """Wait for a range that wants a page; None when there will be none any more."""
-        with self._changed:
+        with self._lock:
             while not self._stopped and not self._ranges.complete:
                 chosen = self._ranges.choose()
                 if chosen is not None:
+                    self._wanted.notify()  # there may be more
                     return chosen
-                self._changed.wait()
+                self._wanted.wait()
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from bisect import bisect_right
@@ -225,6 +226,48 @@ def test_nothing_is_cut_while_the_consumer_has_pages_enough(most_ready: int, cut
     assert got == 5_000
     assert (len(starts) > 1) is cuts
     assert (bucket.requests > 100) is cuts
+
+
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_every_idle_thread_is_woken_when_there_is_work_for_it(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One wakes the next: the first request ends when all others wait, and the next ones only all together."""
+    bucket = Bucket([f"{number:05d}" for number in range(10_000)], 50)
+    numbers, idle, together = itertools.count(), threading.Semaphore(0), threading.Barrier(workers)
+    choose = Ranges.choose
+
+    def watched(ranges: Ranges) -> Range | None:
+        chosen = choose(ranges)
+        if chosen is None:
+            idle.release()
+        return chosen
+
+    def read(start_after: str, following: Query) -> Page:
+        number = next(numbers)
+        if number == 0:
+            assert all(idle.acquire(timeout=20) for _ in range(workers - 1))
+        elif number <= workers:
+            together.wait(timeout=20)
+        return bucket.read(start_after, following)
+
+    monkeypatch.setattr(Ranges, "choose", watched)
+    pages = RangedPages(read, Span(workers=workers), PageTally())
+    got = [entry.key for page in pages for entry in page]
+    pages.close()
+
+    assert got == bucket.names
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_come_to_an_end_with_the_keys(kind: str) -> None:
+    for seed in range(5):
+        chance = random.Random(seed)
+        bucket = Bucket(list({shape(kind, number, chance) for number in range(600)}), 10)
+        pages = RangedPages(bucket.read, Span(workers=1 + seed), PageTally())
+        got = [entry.key for page in pages for entry in page]
+        pages.close()
+
+        assert got == bucket.names
+        assert not any(thread.is_alive() for thread in pages._threads)
 
 
 def test_keys_created_meanwhile_disturb_nothing() -> None:
