@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from schema.attributes.attribute import Kept, WriteRequest
 from schema.attributes.every import kept
+from schema.ends import endpoint_of
 from schema.facts import Capabilities, Fact
-from schema.plan import Action, Batch, Entry, Method, Plan, Section, is_one_copy, keeps_layout
-from schema.tiers import WHOLE_MAX, copied_part_size, part_size
+from schema.plan import (
+    Action,
+    Batch,
+    Entry,
+    Method,
+    Plan,
+    Section,
+    is_one_copy,
+    is_single_put,
+    keeps_layout,
+    takes_single_puts,
+)
+from schema.tiers import SINGLE_PUT_MAX, WHOLE_MAX, copied_part_size, part_size
 from storage.port import Guard, HeaderList, ObjectStore, Pin
 
 # Looked up once per object, where a member of an enum class is too slow to reach.
@@ -26,7 +39,34 @@ _COMPLETE_IF_NONE_MATCH: Final = Fact.COMPLETE_IF_NONE_MATCH
 _COMPLETE_IF_MATCH: Final = Fact.COMPLETE_IF_MATCH
 _VERSIONING: Final = Fact.VERSIONING
 
+MOST_FAILURES: Final = 3
+"""After so many objects that one PUT was not the way for, all go in parts."""
 CHECKSUM_MODE: HeaderList = (("x-amz-checksum-mode", "ENABLED"),)
+
+
+class SinglePuts:
+    """Up to which size a destination takes what is too big to be held in one PUT, as far as this process has seen.
+
+    Used by many threads: at worst an object more is refused, and goes in parts.
+    """
+
+    def __init__(self, most: int = SINGLE_PUT_MAX) -> None:
+        self.most = most
+        self._failures = 0
+
+    def bound(self, most: int) -> None:
+        """More than *most* bytes are refused."""
+        self.most = min(self.most, most)
+
+    def close(self) -> None:
+        """No such PUT is taken."""
+        self.most = 0
+
+    def failed(self) -> None:
+        """One object had to go in parts, for a reason that may be its own: unless others follow it."""
+        self._failures += 1
+        if self._failures >= MOST_FAILURES:
+            self.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +81,8 @@ class Route:
     """Bytes of object buffers of this process."""
     server_copy: bool = False
     """The plan chose to copy the objects at hand inside the endpoint (see for_batch)."""
+    single_puts: SinglePuts = field(default_factory=SinglePuts, compare=False)
+    """What was learned in this run, shared by all routes to one destination."""
     kept: Kept = field(init=False)
     """What travels besides the bytes."""
 
@@ -84,15 +126,27 @@ class Route:
         return CHECKSUM_MODE if self.destination_facts.enforces(_CHECKSUMS_RETURNED) else ()
 
     def is_whole(self, entry: Entry) -> bool:
-        """True: the object crosses in one GET and one PUT (or one CopyObject); False: in parts."""
+        """True: the object is held while it crosses in one GET and one PUT (or it does so in one CopyObject)."""
         if self.server_copy:
             return is_one_copy(entry, self.plan.preserve)
         return entry.size <= min(WHOLE_MAX, self.budget // 2) and not self.keeps_layout(entry)
 
+    def in_single_put(self, entry: Entry) -> bool:
+        """True: the object crosses in one PUT, too, though it is not held; what is neither crosses in parts."""
+        if self.server_copy or entry.size > self.single_puts.most:
+            return False
+        if not is_single_put(entry.size, entry.etag):
+            return False
+        return takes_single_puts(self.section, self.source_facts, self.destination_facts)
+
+    def in_parts(self) -> Route:
+        """The same for an object that is copied in parts whatever it is."""
+        return replace(self, single_puts=SinglePuts(0))
+
     def write_request(self, entry: Entry) -> WriteRequest:
         """The request that carries what *entry* has besides its bytes."""
         if not self.is_whole(entry):
-            return WriteRequest.UPLOAD
+            return WriteRequest.PUT if self.in_single_put(entry) else WriteRequest.UPLOAD
         return WriteRequest.COPY if self.server_copy else WriteRequest.PUT
 
     def keeps_layout(self, entry: Entry) -> bool:
@@ -175,4 +229,7 @@ def _completion(action: Action) -> Fact:
 
 def routes_of(plan: Plan, stores: Mapping[str, tuple[ObjectStore, ObjectStore]], budget: int) -> dict[str, Route]:
     """The route of every section of *plan*, by the section's id. *stores*: (source, destination) by the same id."""
-    return {s.id: Route(plan, s, *stores[s.id], budget) for s in plan.sections}
+    seen: dict[str, SinglePuts] = defaultdict(SinglePuts)
+    return {
+        s.id: Route(plan, s, *stores[s.id], budget, single_puts=seen[endpoint_of(s.destination)]) for s in plan.sections
+    }

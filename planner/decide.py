@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from planner.keys.mapping import key_complaint, refused_kinds_of
 from planner.reasons import Reason
 from schema.declaration import Addressing, Comparison, OnDifferent, Pair, Policy
 from schema.facts import Capabilities, Fact
-from schema.objects import ListedObject
+from schema.objects import ListedObject, etag_may_be_md5
 from schema.plan import Action
 from schema.storage_classes import ARCHIVED
 from schema.tiers import MAX_PART, MAX_PARTS
@@ -20,7 +19,6 @@ Ruling = tuple[Action, Reason]
 Earlier = Sequence[tuple[str, str]]
 """(source ETag, destination ETag) of what this lineage wrote to the key earlier."""
 
-_is_md5 = re.compile(r"[0-9a-f]{32}").fullmatch
 _BY_NAME = {
     OnDifferent.OVERWRITE: Action.OVERWRITE,
     OnDifferent.SKIP: Action.SKIP,
@@ -138,7 +136,7 @@ def _compare_etags(source: str, destination: str, facts: EndFacts) -> Reason:
         return Reason.UNPROVEN
     if source == destination:
         return Reason.SAME_ETAG
-    return Reason.OTHER_ETAG if _is_md5(source) and _is_md5(destination) else Reason.UNPROVEN
+    return Reason.OTHER_ETAG if etag_may_be_md5(source) and etag_may_be_md5(destination) else Reason.UNPROVEN
 
 
 def judge_difference(

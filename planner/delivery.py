@@ -15,9 +15,20 @@ from schema.attributes.layout import parts_named
 from schema.declaration import Pair
 from schema.errors import PlanCorrupt
 from schema.files.manifest import ManifestWriter
-from schema.plan import SOURCE_ACTIONS, TRANSFER_ACTIONS, Action, Entry, Inventory, Method, Tally, keeps_layout
+from schema.plan import (
+    SOURCE_ACTIONS,
+    TRANSFER_ACTIONS,
+    Action,
+    Entry,
+    Inventory,
+    Method,
+    Tally,
+    is_single_put,
+    keeps_layout,
+    takes_single_puts,
+)
 from schema.storage_classes import ARCHIVED
-from schema.tiers import MAX_PART, MIN_PART, WHOLE_MAX, WINDOW, copied_part_size, part_size
+from schema.tiers import MAX_PART, MIN_PART, WHOLE_MAX, WINDOW, copied_part_size, part_size, single_put_window
 
 KeyEntries = tuple[list[Entry], bool]
 """The entries of one key (several: its versions), and whether it must be restored first."""
@@ -42,7 +53,7 @@ class Delivered:
     drafts: list[DraftBatch]
     side_manifests: dict[str, str]
     parts: dict[TierMethod, PartCount]
-    """The objects that travel in parts."""
+    """The objects that are not held whole."""
     classes: dict[str, ClassWork]
     """By the source's storage class: what is read and written."""
     largest: Largest
@@ -72,6 +83,8 @@ class Delivery:
         self._targets = inputs.targets
         self._sticky = sticky
         self._budget = inputs.budget
+        ends = inputs.pairs[pair.id]
+        self._single_puts = takes_single_puts(pair, ends.source_can, ends.destination_can)
         self._most_parts = most_parts
         self._parts: dict[TierMethod, PartCount] = {}
         self._classes: dict[str, ClassWork] = {}
@@ -144,8 +157,12 @@ class Delivery:
         if self._preserve.part_layout and keeps_layout(entry, self._preserve) and self._cannot_be_cut(entry):
             objects, examples = self._uncut
             self._uncut = Counted(objects + 1, (*examples, entry[0])[:EXAMPLES])
-        parts = 0
-        if size > (MAX_PART if copied else WHOLE_MAX):
+        parts = through = 0
+        single = not copied and self._single_puts and is_single_put(size, entry[2])
+        if single:
+            through = -(-size // single_put_window(self._budget))
+            self._parts.setdefault(group[1:], PartCount()).add_single(through)
+        elif size > (MAX_PART if copied else WHOLE_MAX):
             most = self._most_parts
             part = copied_part_size(size, most) if copied else part_size(size, self._budget, most)
             parts = self._parts.setdefault(group[1:], PartCount()).add(size, part)
@@ -159,10 +176,10 @@ class Delivery:
         if group.stage == CANARY:
             work.read_back += windows
             work.read_back_bytes += size
-        if copied:
-            work.copied += 1
-        else:
-            work.reads += parts or 1
+        if copied or single:
+            work.heads += 1
+        if not copied:
+            work.reads += through or parts or 1
         work.writes += parts + 2 if parts else 1
         if restore and storage_class in ARCHIVED:
             work.restores += 1

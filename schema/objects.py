@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
+_MD5: Final = re.compile(r"[0-9a-f]{32}").fullmatch
 _OPAQUE_ETAG_ENCRYPTION: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx", "aws:backup"})
+
+
+def etag_may_be_md5(etag: str) -> bool:
+    """Whether an *etag* (without quotes) looks like an MD5: it is not that of an upload in parts."""
+    return _MD5(etag) is not None
 
 
 def etag_is_opaque(headers: Mapping[str, str]) -> bool:

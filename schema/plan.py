@@ -12,10 +12,12 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple
 
-from schema.declaration import Filters, Guards, Policy, Preserve, Side
-from schema.facts import Capabilities
+from schema.declaration import Filters, Guards, Pair, Policy, Preserve, Side
+from schema.ends import endpoint_of
+from schema.facts import Capabilities, Fact
 from schema.limits import Limits
-from schema.tiers import MAX_PART
+from schema.objects import etag_may_be_md5
+from schema.tiers import MAX_PART, SINGLE_PUT_MAX, WHOLE_MAX
 from schema.timeouts import Timeouts
 
 API_VERSION = "s3migrate/v1"
@@ -113,6 +115,28 @@ def keeps_layout(entry: Entry, preserve: Preserve) -> bool:
 def is_one_copy(entry: Entry, preserve: Preserve) -> bool:
     """True: one CopyObject is enough; False: only UploadPartCopy could copy it within an endpoint."""
     return entry.size <= MAX_PART and not keeps_layout(entry, preserve)
+
+
+def is_single_put(size: int, etag: str) -> bool:
+    """True: a streamed object, though too big to be held, crosses in one PUT, which the source's own MD5 proves.
+
+    Of a pair that `takes_single_puts`; the plan and its execution ask the same.
+    """
+    return WHOLE_MAX < size <= SINGLE_PUT_MAX and etag_may_be_md5(etag)
+
+
+def takes_single_puts(pair: Pair | Section, source_can: Capabilities, destination_can: Capabilities) -> bool:
+    """Whether objects cross so: where the destination checks that MD5 and would have us hash every part with it.
+
+    A CRC of parts costs next to nothing, and parts are sent side by side. Within one endpoint such an object would be
+    two requests at once, of which limits promise one for each worker.
+    """
+    return (
+        not source_can.denies(Fact.ETAG_IS_MD5)
+        and destination_can.enforces(Fact.CONTENT_MD5)
+        and not destination_can.enforces(Fact.MULTIPART_CRC64NVME)
+        and endpoint_of(pair.source) != endpoint_of(pair.destination)
+    )
 
 
 class Tally(NamedTuple):

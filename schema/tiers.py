@@ -18,9 +18,11 @@ MAX_OBJECT = MAX_PARTS * MAX_PART
 """48.8 TiB."""
 WHOLE_MAX = 16 * MIB
 """Objects up to this size are copied by one GET and one PUT, held whole in memory."""
+SINGLE_PUT_MAX = 256 * MIB
+"""Bigger ones, up to this size, may cross in one PUT through a window (schema.plan.is_single_put)."""
 COPIED_PART = 64 * MIB
 WINDOW = 8 * MIB
-"""A part too big for the budget is copied through a window of this size."""
+"""What is too big to be held is read through a window of this size while it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Tier:
 TIERS = (
     Tier("tiny", 256 * KIB, 0),
     Tier("small", WHOLE_MAX, 0),
-    Tier("medium", 256 * MIB, 16 * MIB),
+    Tier("medium", SINGLE_PUT_MAX, 16 * MIB),
     Tier("large", 16 * GIB, 16 * MIB),
     Tier("huge", MAX_OBJECT, 64 * MIB),
 )
@@ -72,6 +74,11 @@ def _least_part(size: int, most_parts: int) -> int:
     if least > MAX_PART:
         raise ValueError(f"{size} bytes is more than the largest object, {most_parts * MAX_PART}")
     return least
+
+
+def single_put_window(budget: int) -> int:
+    """Bytes that an object which crosses in one PUT is read through: as much as the largest that is held whole."""
+    return held_bytes(WHOLE_MAX, 0, budget)
 
 
 def held_bytes(size: int, part: int, budget: int) -> int:

@@ -27,6 +27,8 @@ from schema.objects import (
 
 HeaderList = Sequence[tuple[str, str]]
 Body = bytes | bytearray | memoryview
+Reader = Callable[[int], bytes | memoryview]
+"""Delivers the next bytes of a body, at most as many as asked for; what it returned is used before the next call."""
 UNCLEAR_EXAMPLES = 5
 
 
@@ -238,14 +240,23 @@ class ObjectStore(Protocol):
         Raises DestinationChanged on 412 (and 404 under if_match), DigestMismatch on BadDigest and similar codes.
         """
 
+    def put_from(
+        self, key: str, read: Reader, headers: HeaderList, *, length: int, guard: Guard = UNGUARDED
+    ) -> WriteResult:
+        """The same with a body of exactly *length* bytes that *read* delivers; for what is too big for memory.
+
+        Never repeated, not even with new credentials. What *read* raises comes through unchanged. Raises
+        UnsignedPayloadRefused where bodies must be hashed before they are sent.
+        """
+
     def create_upload(self, key: str, headers: HeaderList) -> str:
         """CreateMultipartUpload; the upload id. The caller must record, and complete or abort it."""
 
     def upload_part(self, part: UploadPart, body: Body, headers: HeaderList = ()) -> PartResult:
         """UploadPart from memory."""
 
-    def upload_part_from(self, part: UploadPart, read: Callable[[int], bytes], *, length: int) -> PartResult:
-        """UploadPart of exactly *length* bytes that *read(at most n)* delivers; for parts too big for memory."""
+    def upload_part_from(self, part: UploadPart, read: Reader, *, length: int) -> PartResult:
+        """UploadPart of exactly *length* bytes that *read* delivers; for parts too big for memory."""
 
     def complete_upload(
         self,

@@ -12,10 +12,11 @@ from executor.apply.writer import LedgerWriter, Postponed
 from executor.copy.deletion import delete_extraneous, lay_marker
 from executor.copy.history import KeyHistory
 from executor.copy.job import CopyTools, Ended, Job, OpenChunk
-from executor.copy.parted import Next, copy_in_parts, open_parted
+from executor.copy.parted import Next
 from executor.copy.reconcile import look_and_reconcile
 from executor.copy.restore import ARCHIVED_STAGE, unreadable
 from executor.copy.server import Refused, copy_by_server
+from executor.copy.single import copy_large, open_large
 from executor.copy.whole import copy_whole
 from executor.early_stop import EarlyStop
 from executor.ledger.values import Completion, Failure, Lane, Outcome
@@ -66,7 +67,7 @@ class ObjectTasks:
     def _task_of(self, job: Job, present: Collection[str]) -> tuple[Lane, Task]:
         entry = job.entry
         if entry.action is not Action.DELETE and not job.route.is_whole(entry):
-            return Lane.PARTS, partial(self._parted, job, partial(open_parted, job))
+            return Lane.PARTS, partial(self._parted, job, partial(open_large, job))
         adopt = entry.action is Action.COPY and entry.target in present
         return Lane.WHOLE, partial(self._end, job, _adopt if adopt else step_of(job))
 
@@ -225,7 +226,7 @@ def step_of(job: Job) -> Step:
     if job.entry.action is Action.DELETE_MARKER:
         return lay_marker
     if not job.route.is_whole(job.entry):
-        return copy_in_parts
+        return copy_large
     return copy_by_server if job.route.server_copy else copy_whole
 
 

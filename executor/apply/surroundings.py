@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from executor.apply.endpoint_watch import EndpointCare, EndpointWatch
 from executor.apply.lifeline import Lifeline
 from executor.apply.settings import ApplySettings
-from executor.copy.patience import LedgerPatience
 from executor.events import Events
 from executor.flow.governor import Governor
 from executor.flow.meters import Histogram
 from executor.flow.side_counters import SideCounters
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Run, Worker
+from executor.patience import LedgerPatience
 from executor.route import Route
 from executor.stop import Crash, Stop
 from schema.errors import WhichSide

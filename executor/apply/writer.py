@@ -14,10 +14,10 @@ from typing import NamedTuple, Protocol
 from executor.activity import waiting
 from executor.apply.inbox import Inbox
 from executor.copy.job import OpenChunk
-from executor.copy.patience import LedgerPatience
 from executor.flow.meters import SECONDS, SIZES, Histogram
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import Chunk, ChunkReport, Completion, Failure, Verification, Worker
+from executor.patience import LedgerPatience
 from executor.stop import Crash
 from schema.errors import Stopped
 from schema.flow.samples import Activity

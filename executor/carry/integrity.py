@@ -9,7 +9,6 @@ CRC64NVME (tens of GB/s) is always computed: it is the ledger's fingerprint of w
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
@@ -18,9 +17,8 @@ from schema import checksums
 from schema.checksums import Algorithm, Body, content_md5, crc64nvme, crc_text, md5
 from schema.errors import DigestMismatch
 from schema.facts import Capabilities, Fact
-from schema.objects import ObjectHead, PartResult, WriteResult, etag_is_opaque
+from schema.objects import ObjectHead, PartResult, WriteResult, etag_is_opaque, etag_may_be_md5
 
-_HEX_MD5: Final = re.compile(r"[0-9a-f]{32}")
 # Looked up once per object, where a member of an enum class is too slow to reach.
 _CRC64NVME: Final = checksums.FINGERPRINT
 _CONTENT_MD5: Final = Fact.CONTENT_MD5
@@ -65,7 +63,7 @@ class PartProof(NamedTuple):
 
 def md5_of_etag(etag: str) -> bytes | None:
     """The 16 bytes an *etag* (without quotes) spells, or None when it cannot be an MD5 (multipart, opaque)."""
-    return bytes.fromhex(etag) if len(etag) == 32 and _HEX_MD5.fullmatch(etag) else None
+    return bytes.fromhex(etag) if etag_may_be_md5(etag) else None
 
 
 def etag_of_parts(md5s: Sequence[bytes]) -> str:
@@ -156,6 +154,12 @@ def _prove_write(
     return WriteProof(ProofKind.OWN_MD5, (content_md5(own),), crc, own, read_proven)
 
 
+def source_proof(stated: bytes) -> WriteProof:
+    """The proof for a PUT of what is read while it is sent: the MD5 that the source *stated*, for the destination to
+    check. The fingerprint is known only afterwards."""
+    return WriteProof(ProofKind.SOURCE_MD5, (content_md5(stated),), 0, stated, True)
+
+
 def proven_crc(body: Body, proof: WriteProof) -> int | None:
     """The body's CRC64NVME where the destination refused the PUT for another reason, perhaps before it looked at the
     digest; None: the bytes are not what the source says."""
@@ -227,6 +231,11 @@ def check_combined(crc: int, source: ObjectHead, *, key: str = "") -> bool:
         return False
     _compare_read(crc_text(crc), value, checksums.FINGERPRINT_WORDS, key=key)
     return True
+
+
+def check_read(found: bytes, stated: bytes, *, key: str = "") -> None:
+    """Raises DigestMismatch when the bytes read have another MD5 than their source *stated*."""
+    _compare_read(found.hex(), stated.hex(), "MD5", key=key)
 
 
 def check_completed(answer: WriteResult, crc: int, *, key: str = "") -> None:

@@ -14,12 +14,12 @@ from executor.attempts import AttemptCounter, Retrier
 from executor.carry import readback
 from executor.copy.blame import is_own
 from executor.copy.disagreement import disagreement
-from executor.copy.patience import LedgerPatience
 from executor.copy.written import LATENESS, Lateness, newest_version, shown
 from executor.events import Events, ObjectTrouble
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import DRIFTED, Chunk, Completion, Failure, Outcome
 from executor.machine.buffers import BufferPool
+from executor.patience import LedgerPatience
 from executor.route import Route
 from executor.stop import Stop
 from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError, WhichSide

@@ -5,22 +5,22 @@ Where the endpoint copies on its own, an UploadPartCopy instead.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
 from executor.attempts import AttemptCounter
 from executor.carry import integrity
+from executor.carry.window import ReadWindow
 from executor.copy import server
 from executor.copy.job import Job
 from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
 from schema import checksums
-from schema.errors import DigestMismatch, Stopped, StoreError
+from schema.errors import DigestMismatch, Stopped
 from schema.facts import Fact
-from schema.objects import etag_is_opaque
+from schema.objects import PartResult, etag_is_opaque
 from schema.tiers import WINDOW
+from storage.port import ByteRange
 
 
 class SentPart(NamedTuple):
@@ -68,58 +68,27 @@ def _buffered(job: Job, part: PartRange, upload_id: str, *, view: memoryview) ->
 
 
 def _windowed(job: Job, part: PartRange, upload_id: str, *, view: memoryview) -> PartRecord:
-    window = PartWindow(job, part, view)
-    store, target = job.route.destination, job.entry.target
-    answer = store.upload_part_from(part.of(target, upload_id), window.read, length=part.length)
-    window.check(answer.etag, answer.headers)
+    route, entry = job.route, job.entry
+    facts = route.destination_facts
+    # Hashing costs most: no MD5 where the answer proves the bytes by a CRC.
+    by_etag = facts.enforces(Fact.ETAG_IS_MD5) and not facts.enforces(Fact.MULTIPART_CRC64NVME)
+    window = ReadWindow(route, entry, ByteRange(part.start, part.length), view=view, hashed=by_etag)
+    answer = route.destination.upload_part_from(part.of(entry.target, upload_id), window.read, length=part.length)
+    check_windowed(window, answer, key=entry.target)
     return PartRecord(part.number, answer.etag, checksums.crc_bytes(window.crc), part.length)
 
 
-class PartWindow:
-    """Delivers a part's bytes in order through one buffer, by pinned ranged GETs; fingerprints what it delivers."""
+def check_windowed(window: ReadWindow, answer: PartResult, *, key: str) -> None:
+    """Raises DigestMismatch when the server's *answer* names other bytes than *window* delivered."""
+    stated = answer.headers.get(checksums.FINGERPRINT_HEADER)
+    if stated and "-" not in stated and stated != checksums.crc_text(window.crc):
+        raise _mismatch(f"{checksums.FINGERPRINT_WORDS} {stated}, sent {checksums.crc_text(window.crc)}", key)
+    md5 = window.md5
+    if md5 is not None and not etag_is_opaque(answer.headers) and answer.etag != md5.hex():
+        raise _mismatch(f"ETag {answer.etag}, sent MD5 {md5.hex()}", key)
 
-    def __init__(self, job: Job, part: PartRange, view: memoryview) -> None:
-        route, entry = job.route, job.entry
-        self._get = partial(route.source.get, entry.key, pin=route.pin(entry))
-        self._facts = route.destination_facts
-        self._key = entry.target
-        self._view = view
-        self._next = part.start
-        self._end = part.start + part.length
-        self._held = view[:0]
-        self.crc = 0
-        # Hashing costs most: no MD5 where the answer proves the bytes by a CRC.
-        by_etag = self._facts.enforces(Fact.ETAG_IS_MD5) and not self._facts.enforces(Fact.MULTIPART_CRC64NVME)
-        self._md5 = hashlib.md5(usedforsecurity=False) if by_etag else None
-        self.failed: StoreError | None = None
 
-    def read(self, most: int) -> bytes:
-        """The next bytes, at most *most*; b'' at the end of the part. Raises StoreErrors of the source."""
-        if not self._held:
-            length = min(len(self._view), self._end - self._next)
-            if length == 0:
-                return b""
-            window = self._view[:length]
-            self._get(into=window, start=self._next)
-            self.crc = checksums.crc64nvme(window, self.crc)
-            if self._md5 is not None:
-                self._md5.update(window)
-            self._next += length
-            self._held = window
-        piece, self._held = bytes(self._held[:most]), self._held[most:]
-        return piece
-
-    def check(self, etag: str, headers: Mapping[str, str]) -> None:
-        """Raises DigestMismatch when the server's answer names other bytes than were delivered."""
-        stated = headers.get(checksums.FINGERPRINT_HEADER)
-        if stated and "-" not in stated and stated != checksums.crc_text(self.crc):
-            raise self._mismatch(f"{checksums.FINGERPRINT_WORDS} {stated}, sent {checksums.crc_text(self.crc)}")
-        if self._md5 is not None and not etag_is_opaque(headers) and etag != self._md5.hexdigest():
-            raise self._mismatch(f"ETag {etag}, sent MD5 {self._md5.hexdigest()}")
-
-    def _mismatch(self, what: str) -> DigestMismatch:
-        return DigestMismatch(
-            f"{self._key!r}: the destination answered {what}; the part is sent again",
-            operation="UploadPart",
-            key=self._key,
-        )
+def _mismatch(what: str, key: str) -> DigestMismatch:
+    return DigestMismatch(
+        f"{key!r}: the destination answered {what}; the part is sent again", operation="UploadPart", key=key
+    )

@@ -8,7 +8,6 @@ it.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -65,17 +64,6 @@ def open_parted(job: Job) -> Next:
     except MigrationError as error:
         return () if job.work.lost else job.failed(error)
     return opened if isinstance(opened, Ended) else opened.begin()
-
-
-def copy_in_parts(job: Job) -> Ended | None:
-    """The object's end, all its steps in this thread, one after the other; None: a stop or a lost lease came first."""
-    steps: deque[Callable[[], Next]] = deque([partial(open_parted, job)])
-    while steps and not (job.work.lost or job.tools.stop.draining):
-        following = steps.popleft()()
-        if isinstance(following, Ended):
-            return following
-        steps.extend(following)
-    return None
 
 
 def _open(job: Job) -> Ended | PartedCopy:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from executor.carry import carriage, integrity
-from executor.carry.integrity import Stated
+from executor.carry.integrity import Stated, WriteProof
 from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
 from schema import checksums
+from schema.attributes.attribute import Outgoing
 from schema.errors import DestinationChanged, DigestMismatch, ServerFault, Stopped
-from schema.objects import ObjectHead
+from schema.objects import ObjectHead, WriteResult
 
 
 def copy_whole(job: Job) -> Ended:
@@ -56,6 +57,15 @@ def _written(job: Job, write: GuardedWrite, body: memoryview, *, head: ObjectHea
         return write.refused(source, integrity.proven_crc(body, proof), error)
     except ServerFault as error:
         raise carriage.with_burden(error, entry, carried.headers) from None
+    return conclude(job, write, answer, carried=carried, proof=proof)
+
+
+def conclude(job: Job, write: GuardedWrite, answer: WriteResult, *, carried: Outgoing, proof: WriteProof) -> Ended:
+    """What follows a PUT that was answered: the answer checked, tags that had to wait, the object's end.
+
+    Raises StoreErrors; after a DigestMismatch the next attempt replaces what is there now.
+    """
+    route, entry = job.route, job.entry
     try:
         integrity.check_written(answer, proof, route.destination_facts, key=entry.target)
     except DigestMismatch:

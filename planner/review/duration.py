@@ -120,6 +120,8 @@ class _Work(NamedTuple):
     whole: int
     """Objects in one piece."""
     parts: int
+    windows: int
+    """Through which some of them are read, one after the other."""
     moved: int
     """Bytes that pass each end: of what is streamed, and of everything when it is proven."""
     hashed: bool
@@ -151,7 +153,7 @@ class _Crew(NamedTuple):
         work = self._work(name, tier)
         near, parted = self._latency(name), self._latency("parts")
         return {
-            "latency": self._waiting(work.whole, near) + self._waiting(work.parts, parted),
+            "latency": self._waiting(work.whole + work.windows, near) + self._waiting(work.parts, parted),
             "bandwidth": work.moved * 1000 * MS // self._throughput(),
             "processor": self._processor(work) if self.measured.known else 0,
         }
@@ -180,6 +182,7 @@ class _Crew(NamedTuple):
         return _Work(
             rounds * tier.whole,
             rounds * (tier.parts.parts + tier.copied_parts.parts),
+            rounds * tier.parts.windows,
             0 if name == DELETES else moved,
             hashed=self.rates.parts_hashed and tier.parts.objects > 0,
         )

@@ -173,5 +173,5 @@ def _measured(work: Sequence[SectionWork]) -> Calibration:
 def _largest_unit(tiers: Mapping[str, TierWork], largest: int, budget: int) -> int:
     """The most bytes one unit of work of this plan holds."""
     part = max((tier.parts.largest_part for tier in tiers.values()), default=0)
-    whole = min(max(largest, 0), WHOLE_MAX)
+    whole = min(max(largest, 0), WHOLE_MAX)  # the window of what crosses in one PUT, too
     return max(held_bytes(whole, 0, budget), held_bytes(part, part, budget) if part else 0)

@@ -1,6 +1,6 @@
 """How many requests a plan takes when nothing has to be repeated: by kind for the bill, by endpoint for the limits.
 
-An object that is streamed whole is a GET and a PUT, whatever it carries; in addition there are requests for each object
+An object that is held whole is a GET and a PUT, whatever it carries; in addition there are requests for each object
 where an end does not state or keep something.
 """
 
@@ -55,7 +55,7 @@ def _of_section(item: SectionWork, declaration: Declaration) -> tuple[Counter[st
     read_back = sum(carried.read_back for carried in classes)
     source = Counter(
         get=sum(carried.reads for carried in classes) + read_back,
-        head=sum(carried.copied for carried in classes),  # an object that the endpoint copies gets a HEAD first
+        head=sum(carried.heads for carried in classes),
         restore=sum(carried.restores for carried in classes),
     )
     if declaration.preserve.acl:

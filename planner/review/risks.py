@@ -11,7 +11,7 @@ from schema.attributes.evidence import Counted
 from schema.declaration import Declaration, Policy, Preserve
 from schema.facts import Fact, Finding
 from schema.formats.quantities import count_text, counted_text, size_text
-from schema.plan import VERSION_ORDER, Level, Risk, Section, Tally
+from schema.plan import VERSION_ORDER, Level, Risk, Section, Tally, is_single_put, takes_single_puts
 from schema.storage_classes import ARCHIVED, class_fact, target_storage_class
 from schema.tiers import WHOLE_MAX, part_size
 
@@ -138,12 +138,17 @@ def _of_archives(item: SectionWork, policy: Policy, preserve: Preserve) -> Itera
 
 def _of_size(item: SectionWork, preserve: Preserve, budget: int) -> Iterator[Risk]:
     size, key, etag = item.largest
-    most_parts = item.section.destination_capabilities.most_parts
+    capabilities = item.section.destination_capabilities
+    most_parts = capabilities.most_parts
     if size <= WHOLE_MAX:
         return
+    taken = takes_single_puts(item.section, item.section.source_capabilities, capabilities)
     cut_at_source = etag.rpartition("-")[2] if "-" in etag else ""
     if preserve.part_layout and cut_at_source.isdecimal():
         cuts = f"{counted_text(int(cut_at_source), 'part')}, cut as at the source"
+    elif taken and is_single_put(size, etag):
+        yield Risk("largest-object", Level.LOW, f"{key[:200]!r} is {size_text(size)}: one PUT")
+        return
     else:
         part = part_size(size, budget, most_parts)
         cuts = f"{counted_text(-(-size // part), 'part')} of {size_text(part)}"

@@ -28,11 +28,18 @@ class Largest(NamedTuple):
 
 @dataclass(slots=True)
 class PartCount:
-    """Objects that travel in parts, and their parts."""
+    """Objects too big to be held: those that travel in parts, and those that do in one PUT."""
 
     objects: int = 0
+    """In parts."""
     parts: int = 0
     largest_part: int = 0
+    windows: int = 0
+    """GETs by which those are read that cross in one PUT."""
+
+    def add_single(self, windows: int) -> None:
+        """One object in one PUT, read through so many *windows*."""
+        self.windows += windows
 
     def add(self, size: int, part: int) -> int:
         """One object too big to travel whole, in parts of *part* bytes; how many these are."""
@@ -45,7 +52,10 @@ class PartCount:
     def plus(self, other: PartCount) -> PartCount:
         """Both together."""
         return PartCount(
-            self.objects + other.objects, self.parts + other.parts, max(self.largest_part, other.largest_part)
+            self.objects + other.objects,
+            self.parts + other.parts,
+            max(self.largest_part, other.largest_part),
+            self.windows + other.windows,
         )
 
 
@@ -53,7 +63,8 @@ class PartCount:
 class ClassWork:
     """What is carried out of one storage class. A part is a read and a write; an upload in parts has two more.
 
-    What the endpoint copies on its own is a write without a read.
+    What the endpoint copies on its own is a write without a read; what is too big to be held and crosses in one PUT is
+    a read for each window.
     """
 
     objects: int = 0
@@ -63,8 +74,8 @@ class ClassWork:
     restores: int = 0
     """Objects to be asked back from an archive first."""
     restored_bytes: int = 0
-    copied: int = 0
-    """Objects that the endpoint copies."""
+    heads: int = 0
+    """Objects that get a HEAD first: those that the endpoint copies, or that cross in one PUT without being held."""
     windows: int = 0
     """GETs by which an end is asked for all of it once more."""
     read_back: int = 0
@@ -97,7 +108,7 @@ class TierWork:
 
     @property
     def whole(self) -> int:
-        """Objects that travel in one GET and one PUT, or in one CopyObject (or are deleted)."""
+        """Objects that travel in one PUT, or in one CopyObject (or are deleted)."""
         return self.tally.objects - self.parts.objects - self.copied_parts.objects
 
 

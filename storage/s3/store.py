@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -27,6 +27,7 @@ from storage.port import (
     HeaderList,
     Listing,
     Pin,
+    Reader,
     RequestObserver,
     UploadPart,
 )
@@ -156,18 +157,31 @@ class S3Store:
         )
 
     def put(self, key: str, body: Body, headers: HeaderList, *, guard: Guard = UNGUARDED) -> WriteResult:
-        operation = Operation(
+        operation = self._put_operation(key, headers, guard)
+        operation.body = body
+        return self._put(operation, len(body))
+
+    def put_from(
+        self, key: str, read: Reader, headers: HeaderList, *, length: int, guard: Guard = UNGUARDED
+    ) -> WriteResult:
+        operation = self._put_operation(key, headers, guard)
+        operation.read, operation.length = read, length
+        return self._put(operation, length)
+
+    def _put_operation(self, key: str, headers: HeaderList, guard: Guard) -> Operation:
+        return Operation(
             "PutObject",
             Purpose.WRITE,
             "PUT",
             key,
             headers=[*headers, *self._data, *self._acl, *guard_headers(guard)],
-            body=body,
             guarded=guard != UNGUARDED,
             once=guard == UNGUARDED,
         )
+
+    def _put(self, operation: Operation, size: int) -> WriteResult:
         answer = self._wire.send(operation)
-        etag = told_etag(answer.headers) or self._etag_there(operation, answer, len(body))
+        etag = told_etag(answer.headers) or self._etag_there(operation, answer, size)
         return WriteResult(etag, told_version(answer.headers), answer.headers)
 
     def _etag_there(self, write: Operation, answer: Answer, size: int | None = None) -> str:
@@ -197,7 +211,7 @@ class S3Store:
         operation = uploads.part_upload(part, [*headers, *self._data], body=body)
         return uploads.send_part(self._wire, operation, part, headers=self._data)
 
-    def upload_part_from(self, part: UploadPart, read: Callable[[int], bytes], *, length: int) -> PartResult:
+    def upload_part_from(self, part: UploadPart, read: Reader, *, length: int) -> PartResult:
         operation = uploads.part_upload(part, self._data, read=read, length=length)
         return uploads.send_part(self._wire, operation, part, headers=self._data)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from schema.errors import UploadMissing
 from schema.objects import ListedPart, ListedUpload, PartResult
-from storage.port import Body, HeaderList, UploadPart
+from storage.port import Body, HeaderList, Reader, UploadPart
 from storage.s3.answers import told_etag
 from storage.wire import documents
 from storage.wire.errors import Purpose
@@ -32,7 +32,7 @@ def part_upload(
     headers: HeaderList,
     *,
     body: Body | None = None,
-    read: Callable[[int], bytes] | None = None,
+    read: Reader | None = None,
     length: int = 0,
 ) -> Operation:
     """UploadPart from memory (*body*) or of *length* bytes from *read*."""

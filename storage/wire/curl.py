@@ -7,11 +7,11 @@ before any byte of an answer; that is why bodies can be rewound here.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any, cast
 
 import pycurl
 
+from storage.port import Reader
 from storage.wire.exchange import (
     ANSWER_BODY_LIMIT,
     ERROR_BODY_LIMIT,
@@ -69,7 +69,7 @@ class CurlConnection:
         self._overflowed = False
         self._source = memoryview(b"")
         self._position = 0
-        self._read: Callable[[int], bytes] | None = None
+        self._read: Reader | None = None
         self._read_error: BaseException | None = None
         self._method = ""
         self._patience: Patience | None = None

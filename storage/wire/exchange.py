@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
+
+from storage.port import Reader
 
 ERROR_BODY_LIMIT = 64 * 1024
 """Bytes of an error's body that are kept."""
@@ -41,7 +43,7 @@ class Request:
     headers: list[tuple[str, str]] = field(repr=False)
     """Beside Host, User-Agent and Content-Length. No name or value may hold a line break."""
     body: bytes | bytearray | memoryview | None = field(default=None, repr=False)
-    read: Callable[[int], bytes] | None = None
+    read: Reader | None = None
     length: int = 0
     """Bytes of *read*."""
     into: memoryview | None = None

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+from storage.port import Reader
 from storage.wire.channel import Channel, PlainChannel
 from storage.wire.exchange import (
     ANSWER_BODY_LIMIT,
@@ -234,9 +235,13 @@ class SocketConnection:
                 return
             channel.send(data[start : start + SEND_BUFFER])
 
-    def _stream(self, channel: Channel, read: Callable[[int], bytes], length: int) -> None:
+    def _stream(self, channel: Channel, read: Reader, length: int) -> None:
+        """A body from a reader, stopped as soon as the server answers before its end."""
         left = length
         while left:
+            if left < length and channel.has_input():
+                self._half_sent = True
+                return
             try:
                 piece = read(min(SEND_BUFFER, left))
                 if len(piece) > left:

@@ -27,7 +27,7 @@ from schema.errors import (
 )
 from schema.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from storage.credentials import Credentials, Keys
-from storage.port import UNOBSERVED, Body, RequestObserver, RequestSample
+from storage.port import UNOBSERVED, Body, Reader, RequestObserver, RequestSample
 from storage.wire import connections, errors
 from storage.wire.addressing import BucketAddress, redirected, request_path
 from storage.wire.deadlines import Deadlines
@@ -66,7 +66,7 @@ class Operation:
     """Object data: sent as UNSIGNED-PAYLOAD where the endpoint takes it."""
     document: bytes | None = None
     """A small body, signed by its SHA-256."""
-    read: Callable[[int], bytes] | None = None
+    read: Reader | None = None
     length: int = 0
     into: memoryview | None = None
     guarded: bool = False

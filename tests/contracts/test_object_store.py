@@ -17,7 +17,7 @@ from schema.objects import ListedPart
 from schema.tiers import MIB
 from storage.credentials import FixedKeys, Keys, Secrets
 from storage.open_store import open_store
-from storage.port import ByteRange, CopySource, Guard, ObjectStore, Pin, UploadPart
+from storage.port import UNGUARDED, ByteRange, CopySource, Guard, ObjectStore, Pin, UploadPart
 from storage.s3.store import S3Store
 
 ODD_KEYS = [
@@ -144,6 +144,28 @@ class ObjectStoreContract:
         self.unless_ignored("content-md5 enforced")
         with pytest.raises(errors.DigestMismatch):
             store.put("k", b"hello", [("content-md5", content_md5(b"other"))])
+
+    def test_a_body_from_a_reader(self, store: ObjectStore) -> None:
+        body = bytes(range(256)) * 8_000
+        pieces = iter([*(memoryview(body)[start : start + 1000] for start in range(0, len(body), 1000)), b""])
+        headers = [("content-md5", content_md5(body)), ("x-amz-meta-plain", "value")]
+        result = store.put_from("k", lambda _most: next(pieces), headers, length=len(body))
+        found = bytearray(len(body))
+        head = store.get("k", memoryview(found), pin=Pin(result.etag))
+        assert found == body
+        assert (result.etag, head.user_metadata()["plain"]) == (md5(body), "value")
+
+    def test_a_body_from_a_reader_is_guarded_and_its_digest_enforced(self, store: ObjectStore) -> None:
+        def put(*headers: tuple[str, str], guard: Guard = UNGUARDED) -> None:
+            store.put_from("k", lambda most: memoryview(b"hello")[:most], headers, length=5, guard=guard)
+
+        if "content-md5 enforced" not in self.ignores:
+            with pytest.raises(errors.DigestMismatch):
+                put(("content-md5", content_md5(b"other")))
+        put(("content-md5", content_md5(b"hello")))
+        if "conditions" not in self.ignores:
+            with pytest.raises(errors.DestinationChanged):
+                put(guard=CREATE)
 
     def test_multipart(self, store: ObjectStore) -> None:
         first, second = b"a" * (5 * MIB), b"b" * 1000

@@ -21,7 +21,7 @@ from schema.plan import Plan
 from schema.tiers import MIB
 
 OBJECTS = 6
-"""Four whole ones, one of them overwritten, and two in parts."""
+"""Four whole ones, one of them overwritten, one in parts, and one in one PUT through windows."""
 STEP = 23
 """Calls between two deaths; `make soak` dies at every call."""
 
@@ -137,6 +137,7 @@ def calls_of_a_run(postgres_server: PostgresServer, folder: Path, seed: int) -> 
         ends = mortal.wrapped(source), mortal.wrapped(destination)
         progress = run(plan, manifests, *ends, mortal.wrapped(ledger), workers=1)
         _all_is_well(progress.state, source, destination, ledger, plan)
+        assert destination.count("CreateMultipartUpload") == destination.count("PutObject", key="big/2") == 1
     finally:
         ledger.close()
         postgres_server.drop(name)
@@ -146,6 +147,9 @@ def calls_of_a_run(postgres_server: PostgresServer, folder: Path, seed: int) -> 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     hurried(monkeypatch)
+    # The larger of the big objects goes in parts, the other in one PUT.
+    monkeypatch.setattr("schema.plan.WHOLE_MAX", 10 * MIB)
+    monkeypatch.setattr("schema.plan.SINGLE_PUT_MAX", 10 * MIB + 1)
 
 
 @pytest.mark.parametrize("acted", [False, True], ids=["before", "after"])

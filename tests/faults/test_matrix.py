@@ -37,7 +37,7 @@ from support.operator import Operator
 from support.oracle import compare, fill
 from support.servers import MotoServer
 
-from schema.tiers import MIB
+from schema.tiers import MIB, WHOLE_MAX
 
 ARRIVES = 0
 """Repeated or reconciled; exit 0."""
@@ -46,11 +46,18 @@ ONE_FAILS = 3
 
 CHECKED = [Rule(EnforceChecksums(), operations=("put", "part"))]
 """The destination compares the digests it is sent, as S3 does and moto does not."""
+PUTS_CHECKED = [Rule(EnforceChecksums(), operations=("put",))]
+"""And where no digest of parts is: there a large object crosses in one PUT."""
 SMALL = [
     CorpusObject("one", 3_000, 1, {"ContentType": "text/plain"}, {"a": "1"}, {"kind": "a"}),
     CorpusObject("two", 2_000, 2, {}, {}, {"kind": "b"}),
 ]
 PARTED = [CorpusObject("parted", 7 * MIB, 3, {}, {"b": "2"}, {"kind": "c"})]
+LARGE = [CorpusObject("large", WHOLE_MAX + 1, 4, {}, {"b": "2"}, {"kind": "c"})]
+"""One PUT through windows."""
+LARGE_PUT = "large put"
+CORPORA = {"small": SMALL, "parted": PARTED, "large": LARGE}
+CORPUS_OF = {LARGE_PUT: "large", **dict.fromkeys(("create", "part", "complete", "head"), "parted")}
 PHASES = ("list", "get", "put", "create", "part", "complete", "head", "tag")
 BODIES = ("list", "get", "tag")
 UPLOADS = ("put", "part")
@@ -97,13 +104,23 @@ IN_TURN = {("403 AccessDenied", "put"), ("403 AccessDenied", "part")}
 LEFT_OPEN = {("reset after the server acted", "create")}
 """The upload's id was in the answer that was lost: nobody can name it. A lifecycle rule of the bucket ends it."""
 CELLS = [(fault, phase) for fault, (_, phases, _) in FAULTS.items() for phase in phases]
-COVERED = sorted({phase for _, phase in CELLS})
+CELLS += [(fault, LARGE_PUT) for fault, (_, phases, _) in FAULTS.items() if "put" in phases]
+"""Whatever becomes of its PUT, a large object may still go in parts: it arrives."""
+OF_LARGE_PUTS = {
+    ("reset before the server acted", LARGE_PUT),
+    ("reset after the server acted", LARGE_PUT),
+    ("bit flipped on the way up", LARGE_PUT),
+    ("403 AccessDenied", LARGE_PUT),
+    ("credentials expired", LARGE_PUT),
+}
+COVERED = sorted({phase for _, phase in CELLS if phase != LARGE_PUT})
 EVERY_TIME = {
     # Each fault once, each phase under several faults; the other cells are run by `make soak`.
     *((fault, phases[number % len(phases)]) for number, (fault, (_, phases, _)) in enumerate(FAULTS.items())),
     *(next(cell for cell in CELLS if cell[1] == phase) for phase in COVERED),
     *DIFFERENT,
     *LEFT_OPEN,
+    *OF_LARGE_PUTS,
 }
 EVERY_TIME_OVER_TLS = {
     # What a wire does by itself: the others are decided above it. All cells over TLS are run by `make soak`.
@@ -112,6 +129,7 @@ EVERY_TIME_OVER_TLS = {
     ("body cut short", "get"),
     ("body too long", "get"),
     ("bit flipped on the way up", "put"),
+    ("reset before the server acted", LARGE_PUT),
 }
 
 
@@ -138,17 +156,19 @@ def proxy(proxies: dict[str, FaultProxy], scheme: str, monkeypatch: pytest.Monke
 @pytest.fixture(scope="module")
 def planned(
     tmp_path_factory: pytest.TempPathFactory, moto_server: MotoServer
-) -> Callable[[bool, int, FaultProxy, str], Operator]:
-    """An operator with two small tagged objects, or with one in two parts; planned once for all cells of a proxy."""
-    operators: dict[tuple[bool, int, str], Operator] = {}
+) -> Callable[[str, int, FaultProxy, str], Operator]:
+    """An operator with two small tagged objects, or with a big one; planned once for all cells of a proxy."""
+    operators: dict[tuple[str, int, str], Operator] = {}
 
-    def get(parted: bool, workers: int, proxy: FaultProxy, ledger_url: str) -> Operator:
-        place = parted, workers, proxy.endpoint_url
+    def get(corpus: str, workers: int, proxy: FaultProxy, ledger_url: str) -> Operator:
+        place = corpus, workers, proxy.endpoint_url
         if place not in operators:
             buckets = [moto_server.create_bucket(f"{side}-{uuid.uuid4().hex[:12]}") for side in ("src", "dst")]
             made = Operator(tmp_path_factory.mktemp("matrix"), ledger_url, moto_server, moto_server, *buckets)
-            fill(moto_server.client(), made.source_bucket, PARTED if parted else SMALL)
-            made.source_url = made.destination_url = proxy.endpoint_url
+            fill(moto_server.client(), made.source_bucket, CORPORA[corpus])
+            made.destination_url = proxy.endpoint_url
+            # Within one endpoint a large object goes in parts.
+            made.source_url = moto_server.endpoint_url if corpus == "large" else proxy.endpoint_url
             made.declare(limits={"memory": "12MiB", "workers": workers}, policy={"transfer": "stream"})
             made.plan().ok()
             operators[place] = made
@@ -159,16 +179,16 @@ def planned(
 
 @pytest.fixture
 def cell(
-    planned: Callable[[bool, int, FaultProxy, str], Operator],
+    planned: Callable[[str, int, FaultProxy, str], Operator],
     proxy: FaultProxy,
     ledger_url: str,
     fault: str,
     phase: str,
 ) -> Iterator[Cell]:
     """An empty destination, an empty ledger, no fault yet, the plan."""
-    proxy.rules = CHECKED
+    proxy.rules = PUTS_CHECKED if phase == LARGE_PUT else CHECKED
     workers = 1 if (fault, phase) in IN_TURN else 3
-    operator = planned(phase in ("create", "part", "complete", "head"), workers, proxy, ledger_url)
+    operator = planned(CORPUS_OF.get(phase, "small"), workers, proxy, ledger_url)
     proxy.forget()
     yield operator, proxy
     proxy.rules = []
@@ -190,18 +210,22 @@ def cell(
 def test_cell(cell: Cell, fault: str, phase: str) -> None:
     operator, proxy = cell
     action, _, usual = FAULTS[fault]
-    expected = DIFFERENT.get((fault, phase), usual)
-    proxy.rules = [Rule(action, operations=(phase,), times=None if fault in LASTING else 1), *CHECKED]
+    expected = ARRIVES if phase == LARGE_PUT else DIFFERENT.get((fault, phase), usual)
+    operation = "put" if phase == LARGE_PUT else phase
+    checked = proxy.rules
+    proxy.rules = [Rule(action, operations=(operation,), times=None if fault in LASTING else 1), *checked]
     if phase == "list":
         before = operator.plan_path.read_bytes()
         ran = operator.plan()
         assert operator.plan_path.read_bytes() == before
     else:
         ran = operator.apply()
-    assert any(exchange.faults for exchange in proxy.history if exchange.operation == phase), "the fault never struck"
+    assert any(exchange.faults for exchange in proxy.history if exchange.operation == operation), (
+        "the fault never struck"
+    )
     assert ran.code == expected, (ran.code, ran.err)
     assert expected == ARRIVES or ran.err.count("s3migrate:") == 1, ran.err
-    proxy.rules = CHECKED
+    proxy.rules = checked
     if expected == ONE_FAILS:
         assert operator.run("retry").code == 0
     if expected != ARRIVES or phase == "list":

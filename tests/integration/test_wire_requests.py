@@ -122,6 +122,58 @@ def test_streamed_part() -> None:
         assert server.requests[0].body == b"abcde"
 
 
+class Lent:
+    """A reader that lends pieces of one buffer, which it fills anew for each."""
+
+    def __init__(self, pieces: int, size: int = 100_000) -> None:
+        self._buffer = memoryview(bytearray(size))
+        self._rest = self._buffer[:0]
+        self.length = pieces * size
+        self.delivered = 0
+
+    def read(self, most: int) -> memoryview:
+        if not self._rest:
+            self._buffer[:] = bytes([self.delivered // len(self._buffer) + 1 & 255]) * len(self._buffer)
+            self._rest = self._buffer
+        piece, self._rest = self._rest[:most], self._rest[most:]
+        self.delivered += len(piece)
+        return piece
+
+
+def test_a_put_from_a_reader_that_uses_its_memory_again() -> None:
+    lent, observer = Lent(9), Observer()
+    with scripted(answer(ETag='"e"')) as server, store_at(server, observer=observer) as store:
+        headers = [("content-md5", "digest"), ("x-amz-meta-n", "v")]
+        result = store.put_from("k", lent.read, headers, length=lent.length, guard=Guard(if_none_match=True))
+        assert result.etag == "e"
+        request = server.requests[0]
+        assert request.line == "PUT /bucket/k HTTP/1.1"
+        assert request.body == b"".join(bytes([n]) * 100_000 for n in range(1, 10))
+        sent = ("content-md5", "x-amz-meta-n", "if-none-match", "content-length", "x-amz-content-sha256")
+        assert [request.headers[name] for name in sent] == ["digest", "v", "*", "900000", "UNSIGNED-PAYLOAD"]
+        assert [sample.bytes for sample in observer.samples] == [900_000]
+
+
+def test_a_refusal_before_the_body_is_there_ends_it() -> None:
+    lent = Lent(10_000)
+    refusal = answer("413 Payload Too Large", b"<Error><Code>EntityTooLarge</Code></Error>")
+    with scripted(refusal, answer(ETag='"e"'), early=frozenset((0,))) as server, store_at(server) as store:
+        with pytest.raises(errors.ObjectRefused) as caught:
+            store.put_from("k", lent.read, [], length=lent.length, guard=Guard(if_none_match=True))
+        assert (caught.value.status, caught.value.code) == (413, "EntityTooLarge")
+        assert lent.delivered < lent.length
+        assert store.put("k", b"x", []).etag == "e"  # the connection with the rest of a body to come is used no more
+
+
+def test_a_body_from_a_reader_is_never_sent_where_it_must_be_hashed_first() -> None:
+    with scripted() as server:
+        store = S3Store(side_at(server, signed_payload=True), Secrets(KEYS))
+        with pytest.raises(errors.UnsignedPayloadRefused):
+            store.put_from("k", Lent(1).read, [], length=1)
+        assert server.requests == []
+        store.close()
+
+
 def test_streamed_part_is_not_repeated_with_new_credentials_but_they_are_there_for_its_caller() -> None:
     with scripted(EXPIRED, answer(ETag=EMPTY)) as server, store_at(server, renewed_keys()) as store:
         with pytest.raises(errors.CredentialsExpired):

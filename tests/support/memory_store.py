@@ -29,6 +29,7 @@ from storage.port import (
     Listing,
     PageTally,
     Pin,
+    Reader,
     UploadPart,
 )
 from support.digests import content_md5, md5
@@ -230,6 +231,12 @@ class MemoryStore:
 
         return self._did("PutObject", key, act)  # type: ignore[no-any-return]
 
+    def put_from(
+        self, key: str, read: Reader, headers: HeaderList, *, length: int, guard: Guard = UNGUARDED
+    ) -> WriteResult:
+        """Read piece by piece."""
+        return self.put(key, _delivered(read, length), headers, guard=guard)
+
     def create_upload(self, key: str, headers: HeaderList) -> str:
         """An id."""
 
@@ -253,14 +260,9 @@ class MemoryStore:
 
         return self._did("UploadPart", part.key, act, part.number)  # type: ignore[no-any-return]
 
-    def upload_part_from(self, part: UploadPart, read: Callable[[int], bytes], *, length: int) -> PartResult:
+    def upload_part_from(self, part: UploadPart, read: Reader, *, length: int) -> PartResult:
         """One part, read piece by piece."""
-        pieces = b""
-        while len(pieces) < length and (piece := read(1 << 20)):
-            pieces += piece
-        if len(pieces) != length:
-            raise AssertionError(f"{length} bytes were announced, {len(pieces)} delivered")
-        return self.upload_part(part, pieces)
+        return self.upload_part(part, _delivered(read, length))
 
     def complete_upload(
         self,
@@ -401,6 +403,15 @@ class MemoryStore:
 def _kept(headers: HeaderList) -> dict[str, str]:
     named = {name.lower(): value for name, value in headers}
     return {name: value for name, value in named.items() if name.startswith(KEPT) and name != "content-md5"}
+
+
+def _delivered(read: Reader, length: int) -> bytes:
+    pieces = b""
+    while len(pieces) < length and (piece := read(1 << 20)):
+        pieces += piece
+    if len(pieces) != length:
+        raise AssertionError(f"{length} bytes were announced, {len(pieces)} delivered")
+    return pieces
 
 
 def _check_digest(body: bytes, headers: HeaderList, key: str) -> None:

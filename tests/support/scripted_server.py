@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from io import BufferedReader
 
 from schema.declaration import Side
 from schema.objects import ObjectHead
@@ -47,6 +47,9 @@ class ScriptedServer:
     script: Sequence[bytes]
     close_after: frozenset[int] = frozenset()
     """Answers after which the connection is closed, silently."""
+    early: frozenset[int] = frozenset()
+    """Answers that come as soon as the request's head is there; its body is then dropped, up to the connection's end.
+    """
     certificate: Certificate | None = None
     """It speaks TLS with it; None: plain HTTP."""
     requests: list[Received] = field(default_factory=list)
@@ -79,20 +82,23 @@ class ScriptedServer:
             return client
         return self.certificate.server_context().wrap_socket(client, server_side=True)
 
-    def answer(self, client: socket.socket, reader: BinaryIO, connection: int) -> None:
+    def answer(self, client: socket.socket, reader: BufferedReader, connection: int) -> None:
         """Every request of a connection in turn."""
         while line := reader.readline():
             headers: dict[str, str] = {}
             while (row := reader.readline()) not in (b"\r\n", b""):
                 name, _, value = row.decode("latin-1").partition(":")
                 headers[name.lower()] = value.strip(" \r\n")
-            body = reader.read(int(headers.get("content-length", "0")))
+            number = len(self.requests)
+            soon = number in self.early
+            body = b"" if soon else reader.read(int(headers.get("content-length", "0")))
             self.requests.append(Received(line.decode("latin-1").strip(), headers, body, connection))
-            number = len(self.requests) - 1
             if number >= len(self.script) or self.script[number] == CLOSE:
                 return
             client.sendall(self.script[number])
-            if number in self.close_after:
+            while soon and reader.read1():
+                pass
+            if soon or number in self.close_after:
                 return
 
 
@@ -108,9 +114,11 @@ def speaking(certificate: Certificate | None) -> Iterator[None]:
 
 
 @contextmanager
-def scripted(*script: bytes, close_after: frozenset[int] = frozenset()) -> Iterator[ScriptedServer]:
+def scripted(
+    *script: bytes, close_after: frozenset[int] = frozenset(), early: frozenset[int] = frozenset()
+) -> Iterator[ScriptedServer]:
     """A server with this script, on a port of its own."""
-    server = ScriptedServer(script, close_after, _SPEAKS[-1])
+    server = ScriptedServer(script, close_after, early, _SPEAKS[-1])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.port = listener.getsockname()[1]
         thread = threading.Thread(target=server.serve, args=(listener,), daemon=True)

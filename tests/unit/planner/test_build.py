@@ -525,3 +525,13 @@ def test_another_yardstick_does_not_make_another_plan(tmp_path, there: int) -> N
     first = planned(1_600)
     assert bool(first.batches) is not bool(there)
     assert planned(1_700, base=first) is first
+
+
+@pytest.mark.parametrize(
+    ("crc", "requests"), [("ignored", {"get": 13, "put": 1, "head": 1}), ("enforced", {"get": 13, "put": 15})]
+)
+def test_a_plan_counts_what_crosses_in_one_put(bench, crc: str, requests: dict[str, int]) -> None:
+    facts = {"content_md5": "enforced", "multipart_crc64nvme": crc}
+    made = bench.plan(declare(), [listed("big", size=200 * MIB)], facts=({}, facts))
+    asked = made.estimate["requests"]
+    assert {name: asked[name] for name in requests} == requests

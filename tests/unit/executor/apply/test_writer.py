@@ -14,9 +14,9 @@ from support.silent import Silent
 
 from executor.apply.writer import Batching, LedgerWriter
 from executor.copy.job import OpenChunk
-from executor.copy.patience import LedgerPatience
 from executor.events import Events
 from executor.ledger.values import Chunk, ChunkKind, ChunkReport, Completion, Failure, Lane, Outcome
+from executor.patience import LedgerPatience
 from executor.stop import Crash, Stop
 from schema.errors import LedgerUnavailable
 from schema.plan import Batch, Method
