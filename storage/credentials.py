@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -178,15 +180,34 @@ def ca_bundle_named(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def proxy_named(origin: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The proxy's URL that the environment names for *origin*, as libcurl reads it (http_proxy, HTTPS_PROXY...)."""
-    if not any(name.lower().endswith("_proxy") and value for name, value in environ.items()):
+    """The proxy's URL that the environment names for *origin*, as libcurl reads it: http_proxy (not HTTP_PROXY),
+    https_proxy, HTTPS_PROXY, all_proxy, ALL_PROXY, but for the hosts in no_proxy or NO_PROXY.
+    """
+    scheme = origin.partition(":")[0]
+    names = [f"{scheme}_proxy", "HTTPS_PROXY" if scheme == "https" else "", "all_proxy", "ALL_PROXY"]
+    found = next((environ[name] for name in names if environ.get(name)), None)
+    if found is None or _goes_direct(origin, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
         return None
-    from urllib.request import getproxies, proxy_bypass
+    return found
 
-    parts = urlsplit(origin)
-    named = getproxies()
-    found = named.get(parts.scheme) or named.get("all")
-    return None if not found or proxy_bypass(parts.netloc) else found
+
+def _goes_direct(origin: str, listed: str) -> bool:
+    """Whether *listed* has its host: as a name, which stands for names below it, too, an address, a network, or `*`."""
+    host = (urlsplit(origin).hostname or "").rstrip(".")
+    entries = re.split(r"[,\s]+", listed.lower())
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return any(entry == "*" or f".{host}".endswith(f".{entry.strip('.')}") for entry in entries if entry.strip("."))
+    return any(entry == "*" or address in _network(entry) for entry in entries)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | tuple[()]:
+    """The addresses that *text* stands for; none where it is something else."""
+    try:
+        return ip_network(re.sub(r"[\[\]]", "", text).rstrip("."), strict=False)
+    except ValueError:
+        return ()
 
 
 def _from_environment(prefix: str, environ: Mapping[str, str]) -> Keys:

@@ -44,7 +44,11 @@ def locate(side: Side) -> BucketAddress:
         raise DeclarationError(f"bucket: {error}") from None
     region = side.region if point is None else point.region
     url = side.endpoint_url or aws_endpoint(region, service="s3" if point is None else "s3-accesspoint")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise DeclarationError("endpoint_url must look like https://host[:port], with a port below 65536") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.query or parts.fragment:
         raise DeclarationError(f"endpoint_url {url!r} must look like https://host[:port]")
     if parts.username is not None or parts.password is not None:
@@ -53,7 +57,6 @@ def locate(side: Side) -> BucketAddress:
     virtual = point is not None or _is_virtual(side, parts.scheme, parts.hostname)
     if virtual:
         name = f"{side.bucket if point is None else f'{point.name}-{point.account}'}.{name}"
-    port = parts.port
     host = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
     base = parts.path.rstrip("/")
     return BucketAddress(

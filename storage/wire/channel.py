@@ -26,6 +26,9 @@ class Channel(Protocol):
     def has_input(self) -> bool:
         """Whether there is something to receive already, or the end. Takes no time."""
 
+    def has_leftover(self) -> bool:
+        """Whether bytes have been read that nobody has received: after an answer they belong to none."""
+
     def close(self) -> None:
         """Close the connection."""
 
@@ -74,6 +77,10 @@ class PlainChannel:
         readable = select.poll()  # select() cannot take descriptors above 1,023
         readable.register(self._socket, select.POLLIN)
         return bool(readable.poll(0))
+
+    def has_leftover(self) -> bool:
+        """See Channel.has_leftover."""
+        return False
 
     def close(self) -> None:
         """See Channel.close."""

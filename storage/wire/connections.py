@@ -15,7 +15,7 @@ from pathlib import Path
 from storage.credentials import proxy_named
 from storage.wire import openssl
 from storage.wire.curl import CurlConnection
-from storage.wire.exchange import Connection
+from storage.wire.exchange import Connection, ExchangeFailed
 from storage.wire.openssl import Context
 from storage.wire.sockets import SocketConnection
 from storage.wire.tunnel import proxy_at
@@ -72,7 +72,12 @@ class Contexts:
         with self._lock:
             state, (known, context) = _state(ca_bundle), self._held.get(ca_bundle, (None, None))
             if context is None or (state is not None and state != known):
-                context = Context(library, ca_bundle)
+                try:
+                    context = Context(library, ca_bundle)
+                except ExchangeFailed:
+                    if context is None:
+                        raise
+                    return context  # a file that is being written: what was read still holds
                 self._held[ca_bundle] = state, context
             return context
 

@@ -20,8 +20,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from ctypes import c_char_p, c_int, c_long, c_size_t, c_ubyte, c_uint, c_ulong, c_void_p
+from ctypes import c_char_p, c_int, c_long, c_size_t, c_ubyte, c_uint, c_uint64, c_ulong, c_void_p
 from importlib import import_module
+from secrets import token_hex
 from typing import Any, Final
 
 from storage.wire.exchange import HANDSHAKE_REFUSED, LOW_SPEED_BYTES, ExchangeFailed, Fault, descriptors_spent
@@ -46,6 +47,7 @@ _RECORD: Final = 16 * 1024
 _LONGEST_RECORD: Final = _RECORD + 5 + 256
 """Encrypted, with its head (RFC 8446, 5.2)."""
 _ENOUGH: Final = 256 * 1024
+_NAP: Final = 1.0
 _MOST: Final = 1 << 30
 """OpenSSL counts bytes in an int."""
 _ONLY_HTTP_1: Final = b"\x08http/1.1"
@@ -92,6 +94,7 @@ class Library:
         self.control = _function(quick, "SSL_ctrl", c_long, c_void_p, c_int, c_long, c_char_p)
         self.parameters = _function(quick, "SSL_get0_param", c_void_p, c_void_p)
         self.expect_host = _function(quick, "X509_VERIFY_PARAM_set1_host", c_int, c_void_p, c_char_p, c_size_t)
+        self.expect_host_too = _function(quick, "X509_VERIFY_PARAM_add1_host", c_int, c_void_p, c_char_p, c_size_t)
         self.expect_address = _function(quick, "X509_VERIFY_PARAM_set1_ip_asc", c_int, c_void_p, c_char_p)
         self.set_host_flags = _function(quick, "X509_VERIFY_PARAM_set_hostflags", None, c_void_p, c_uint)
         self.connect = _function(slow, "SSL_connect", c_int, c_void_p)
@@ -101,6 +104,8 @@ class Library:
         self.peek = _function(slow, "SSL_peek", c_int, c_void_p, c_void_p, c_int)
         self.write = _function(slow, "SSL_write", c_int, c_void_p, c_void_p, c_int)
         self.has_pending = _function(quick, "SSL_has_pending", c_int, c_void_p)
+        self.writer = _function(quick, "SSL_get_wbio", c_void_p, c_void_p)
+        self.written = _function(quick, "BIO_number_written", c_uint64, c_void_p)
         self.kind = _function(quick, "SSL_get_error", c_int, c_void_p, c_int)
         self.error = _function(quick, "ERR_get_error", c_ulong)
         self.clear_errors = _function(quick, "ERR_clear_error", None)
@@ -144,15 +149,20 @@ def load() -> Library:
     raise Unusable("; ".join(reasons))
 
 
-def address_of(buffer: bytes | bytearray | memoryview) -> tuple[int, object]:
-    """Where *buffer*'s bytes lie, and what must be held for as long as the address is used."""
-    if isinstance(buffer, bytes):
-        return ctypes.cast(c_char_p(buffer), c_void_p).value or 0, buffer
-    try:
-        held = c_ubyte.from_buffer(buffer)
-    except TypeError:  # not writable
-        return address_of(bytes(buffer))
+def address_of(buffer: bytearray | memoryview) -> tuple[int, object]:
+    """Where *buffer* may be written to, and what must be held for as long as the address is used."""
+    held = c_ubyte.from_buffer(buffer)
     return ctypes.addressof(held), held
+
+
+def source_of(buffer: bytes | bytearray | memoryview) -> tuple[int, object]:
+    """Where *buffer*, or a copy of it, may be read from, and what must be held meanwhile."""
+    if not isinstance(buffer, bytes):
+        try:
+            return address_of(buffer)
+        except TypeError:  # not writable, or not in one piece
+            buffer = bytes(buffer)
+    return ctypes.cast(c_char_p(buffer), c_void_p).value or 0, buffer
 
 
 class Context:
@@ -201,6 +211,7 @@ class Session:
         self._readable.register(connected, select.POLLIN)
         self._writable.register(connected, select.POLLOUT)
         try:
+            library.clear_errors()
             library.set_socket(self._session, connected.fileno())
             self._expect(host)
             self._shake_hands(deadline)
@@ -214,9 +225,13 @@ class Session:
             address = ipaddress.ip_address(host).compressed.encode("ascii")
             accepted = library.expect_address(parameters, address)
         except ValueError:
-            name = _ascii_name(host)
+            name = ascii_name(host)
             library.set_host_flags(parameters, _NO_PARTIAL_WILDCARDS)
             accepted = name and library.expect_host(parameters, name, len(name))
+            if accepted and b"_" in name.split(b".", 1)[0]:
+                # To OpenSSL an underscore is no part of a label. What replaces the bucket here matches wildcards only.
+                any_label = token_hex(16).encode() + b"." + name.split(b".", 1)[-1]
+                accepted = library.expect_host_too(parameters, any_label, len(any_label))
             accepted = accepted and library.control(self._session, _SERVER_NAME, 0, name)
         if accepted != 1:
             raise ExchangeFailed(Fault.NO_HOST, f"{host} is not a host name that a certificate could bear", 0.0)
@@ -262,23 +277,27 @@ class Session:
             if isinstance(data, bytes) and len(data) <= _MOST:
                 self._write(data, len(data))
                 continue
-            address, held = address_of(data)
+            address, held = source_of(data)
             for start in range(0, len(data), _MOST):
                 self._write(address + start, min(len(data) - start, _MOST))
             del held
 
     def _write(self, address: int | bytes, length: int) -> None:
-        library, session = self._library, self._session
-        until = None
+        library, session = self._library, self._open()
+        went, until = 0, None
         while (result := library.write(session, address, length)) <= 0:
             kind = self._sort_out(result)
-            if self._seconds and until is None:
-                until = time.monotonic() + max(self._seconds, length / LOW_SPEED_BYTES)
+            if kind == _ZERO_RETURN:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "the other side has ended the connection")
+            gone = library.written(library.writer(session))
+            # A piece that is taken slowly enough to be no piece at all, as libcurl judges it.
+            if self._seconds and (until is None or gone - went >= LOW_SPEED_BYTES * self._seconds):
+                went, until = gone, self._until()
             self._wait(kind, until)
 
     def receive(self, into: memoryview) -> int:
         """See Channel.receive."""
-        library, session = self._library, self._session
+        library, session = self._library, self._open()
         address, held = address_of(into)
         until = self._until()
         # An answer takes its time: waiting for it first spares a call that finds nothing.
@@ -294,7 +313,8 @@ class Session:
 
     def receive_all(self, into: memoryview) -> int:
         """See Channel.receive_all."""
-        wanted, have, late = len(into), 0, False
+        wanted, have, hurried = len(into), 0, False
+        self._open()
         address, held = address_of(into)
         until = self._until()
         while have < wanted:
@@ -302,24 +322,37 @@ class Session:
             have += got
             if kind == _ZERO_RETURN:
                 break
-            if kind and have < wanted:
-                if late and not have:
+            if not kind or have == wanted:
+                continue
+            # OpenSSL holds a part of one record at most, so that this many must still come.
+            if not hurried and self._wake_at(min(wanted - have - _LONGEST_RECORD, _ENOUGH)):
+                hurried = not self._ready(kind, self._soon(until))
+                continue
+            self._wake_at(1)
+            if not self._ready(kind, until):
+                if not have:
                     raise TimeoutError
-                if late:
-                    break
-                # OpenSSL holds a part of one record at most, so that this many must still come.
-                self._wake_at(min(wanted - have - _LONGEST_RECORD, _ENOUGH))
-                late = not self._ready(kind, until)
+                break
         self._wake_at(1)
         del held
         return have
 
-    def _wake_at(self, count: int) -> None:
-        """Be ready to read only once *count* bytes of ciphertext are there, or the end: each burst would wake us."""
+    def _wake_at(self, count: int) -> bool:
+        """Be ready to read only once *count* bytes of ciphertext are there, or the end: each burst would wake us.
+
+        False: so few that any byte will do.
+        """
         count = count if count > _RECORD else 1
         if count != self._low:
             self._low = count
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+        return count > 1
+
+    @staticmethod
+    def _soon(until: float | None) -> float:
+        """How long to wait for many bytes at once: a message of TLS's own, which we must answer, may be shorter."""
+        soon = time.monotonic() + _NAP
+        return soon if until is None else min(soon, until)
 
     def _take(self, address: int, length: int) -> tuple[int, int]:
         """Bytes that came, and what more of them would wait for (0: for nothing)."""
@@ -357,7 +390,7 @@ class Session:
 
     def has_input(self) -> bool:
         """See Channel.has_input. TLS's own messages are none."""
-        if self._ended:
+        if self._ended or not self._session:
             return True
         if not self._library.has_pending(self._session) and not self._readable.poll(0):
             return False
@@ -366,6 +399,17 @@ class Session:
             return self._look(address_of(byte)[0]) not in (_WANT_READ, _WANT_WRITE)
         except (OSError, ExchangeFailed):
             return True
+
+    def has_leftover(self) -> bool:
+        """See Channel.has_leftover."""
+        return bool(self._library.has_pending(self._open()))
+
+    def _open(self) -> int:
+        """The session. Raises OSError where it is closed; what others left in this thread's errors is dropped."""
+        if not self._session:
+            raise OSError(errno.EBADF, "the connection is closed")
+        self._library.clear_errors()
+        return self._session
 
     def close(self) -> None:
         """Close the connection. Without close_notify: a forked child must not end what its parent still uses."""
@@ -413,10 +457,12 @@ def _made(handle: int | None) -> int:
     return handle
 
 
-def _ascii_name(host: str) -> bytes:
-    """*host* as certificates spell it; b'' where they cannot."""
+def ascii_name(host: str) -> bytes:
+    """*host* as certificates and DNS spell it; b'' where they cannot."""
     host = host.rstrip(".")
+    if host.startswith("."):
+        return b""
     try:
-        return host.encode("ascii") if host.isascii() else host.encode("idna")
+        return host.encode("idna")
     except UnicodeError:
         return b""

@@ -28,9 +28,10 @@ from storage.wire.exchange import (
     Patience,
     ReaderFailed,
     Request,
+    descriptors_spent,
 )
 from storage.wire.http1 import Head, HeadMalformed, Pieces, find_head
-from storage.wire.openssl import Context, Session
+from storage.wire.openssl import Context, Session, ascii_name
 from storage.wire.tunnel import Proxy, dig
 
 BUFFER: Final = 64 * 1024
@@ -70,6 +71,8 @@ class SocketConnection:
         """Start of the window over which the answer's speed is judged; 0: no byte has come yet."""
         self._taken = 0
         self._half_sent = False
+        self._have = 0
+        """Bytes of the answer that are in the buffer already."""
         self._used_at = 0.0
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
@@ -152,7 +155,7 @@ class SocketConnection:
 
     def _exchange(self, request: Request, target: str, started: float, *, reused: bool) -> Answer:
         channel = self._ready(request.patience, started)
-        self._started, self._since = started, 0.0
+        self._started, self._since, self._have = started, 0.0, 0
         may_repeat = reused and request.read is None
         try:
             self._send(channel, request, target)
@@ -169,7 +172,8 @@ class SocketConnection:
         answer.seconds = self._used_at - started
         answer.first_byte_seconds = first_byte
         too_much = head.length is not None and have - head.end > head.length
-        if not head.keeps_alive or answer.overflowed or too_much or self._half_sent:
+        over = not head.keeps_alive or answer.overflowed or too_much or self._half_sent
+        if over or (self._channel is not None and channel.has_leftover()):
             self._hang_up()
         return answer
 
@@ -190,11 +194,16 @@ class SocketConnection:
     def _connect(self, seconds: float) -> Channel:
         parts = urlsplit(self._origin)
         safe = parts.scheme == "https"
-        host, port = parts.hostname or "", parts.port or (443 if safe else 80)
+        port = parts.port or (443 if safe else 80)
+        host = (ascii_name(parts.hostname or "") or b"").decode("ascii")
+        if not host:
+            raise ExchangeFailed(Fault.NO_HOST, f"{parts.hostname} is not a host's name", 0.0)
+        if safe and self._secured is None:
+            raise ExchangeFailed(Fault.NO_CONNECTION, "the endpoint has moved to https meanwhile", 0.0)
         context = self._secured() if safe and self._secured is not None else None
         deadline = time.monotonic() + seconds
         proxy = self._proxy if context is not None else None
-        opened = _connected(*(proxy[:2] if proxy else (host, port)), seconds=seconds)
+        opened = _connected(*(proxy[:2] if proxy else (host, port)), deadline=deadline)
         try:
             if proxy is not None:
                 dig(opened, proxy, (host, port), deadline=deadline)
@@ -230,17 +239,35 @@ class SocketConnection:
     def _send_rest(self, channel: Channel, data: memoryview) -> None:
         """A long body from its second piece on, stopped as soon as the server answers before its end."""
         for start in range(SEND_BUFFER, len(data), SEND_BUFFER):
-            if channel.has_input():
-                self._half_sent = True
+            if self._answered(channel):
                 return
             channel.send(data[start : start + SEND_BUFFER])
+
+    def _answered(self, channel: Channel) -> bool:
+        """Whether the final answer is there, or the end, while the body is being sent. 1xx answers are passed over."""
+        if not channel.has_input():
+            return False
+        try:
+            got = channel.receive(self._view[self._have :])
+        except (ConnectionResetError, ConnectionAbortedError):
+            got = 0
+        self._have += got
+        head = self._next_head()
+        self._half_sent = not got or self._have == BUFFER or head is not None
+        return self._half_sent
+
+    def _next_head(self) -> Head | None:
+        """The final head in the buffer, if it is whole; heads of 1xx answers are dropped. Raises HeadMalformed."""
+        while (head := find_head(self._buffer, self._have)) is not None and head.status < 200:
+            self._buffer[: self._have - head.end] = self._buffer[head.end : self._have]
+            self._have -= head.end
+        return head
 
     def _stream(self, channel: Channel, read: Reader, length: int) -> None:
         """A body from a reader, stopped as soon as the server answers before its end."""
         left = length
         while left:
-            if left < length and channel.has_input():
-                self._half_sent = True
+            if left < length and self._answered(channel):
                 return
             try:
                 piece = read(min(SEND_BUFFER, left))
@@ -276,25 +303,21 @@ class SocketConnection:
 
     def _receive_head(self, channel: Channel, may_be_stale: bool) -> tuple[Head, int]:
         """The final answer's head, and how many bytes the buffer holds; 1xx answers are passed over."""
-        have = 0
-        while True:
+        while (head := self._next_head()) is None:
+            if self._have == BUFFER:
+                raise HeadMalformed(f"the answer's head is longer than {BUFFER} bytes")
             try:
-                got = self._receive(channel, self._view[have:])
+                got = self._receive(channel, self._view[self._have :])
             except (ConnectionResetError, ConnectionAbortedError):
                 got = 0
             if not got:
-                if not have and may_be_stale:
+                if not self._have and may_be_stale:
                     raise _Stale
-                text = "the server closed the connection within its answer" if have else "the server sent no answer"
-                raise ExchangeFailed(Fault.CUT_SHORT if have else Fault.NO_ANSWER, text, 0.0)
-            have += got
-            while (head := find_head(self._buffer, have)) is not None:
-                if head.status >= 200:
-                    return head, have
-                self._buffer[: have - head.end] = self._buffer[head.end : have]
-                have -= head.end
-            if have == BUFFER:
-                raise HeadMalformed(f"the answer's head is longer than {BUFFER} bytes")
+                begun = self._have > 0
+                text = "the server closed the connection within its answer" if begun else "the server sent no answer"
+                raise ExchangeFailed(Fault.CUT_SHORT if begun else Fault.NO_ANSWER, text, 0.0)
+            self._have += got
+        return head, self._have
 
     def _receive_body(self, channel: Channel, request: Request, head: Head, *, have: int) -> Answer:
         answer = Answer(head.status, head.fields, b"", 0, 0.0, 0.0)
@@ -364,15 +387,43 @@ class SocketConnection:
         answer.body = bytes(text)
 
 
-def _connected(host: str, port: int, *, seconds: float) -> socket.socket:
-    """A socket that is. Raises ExchangeFailed."""
+def _connected(host: str, port: int, *, deadline: float) -> socket.socket:
+    """A socket that is, to the first address that answers. Raises ExchangeFailed.
+
+    No address may use up the time of those behind it, of TLS and of a proxy: each has half of what is left.
+    """
     try:
-        return socket.create_connection((host, port), timeout=seconds)
-    except socket.gaierror as error:
-        raise ExchangeFailed(Fault.NO_HOST, f"could not resolve host {host}: {error.strerror}", 0.0) from None
-    except TimeoutError:
-        raise ExchangeFailed(Fault.TIMED_OUT, f"could not connect to {host}:{port} in time", 0.0) from None
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        spent = error.errno in (errno.EMFILE, errno.ENFILE)
-        fault = Fault.NO_DESCRIPTORS if spent else Fault.NO_CONNECTION
-        raise ExchangeFailed(fault, f"could not connect to {host}:{port}: {error.strerror}", 0.0) from None
+        fault = Fault.NO_DESCRIPTORS if descriptors_spent() else Fault.NO_HOST
+        raise ExchangeFailed(fault, f"could not resolve host {host}: {error.strerror}", 0.0) from None
+    failed = ExchangeFailed(Fault.NO_HOST, f"host {host} has no address", 0.0)
+    for family, kind, protocol, _, address in addresses:
+        left = (deadline - time.monotonic()) / 2
+        if left <= 0:
+            break
+        try:
+            opened = socket.socket(family, kind, protocol)
+        except OSError as error:
+            failed = _unconnected(host, port, error)
+            continue
+        try:
+            opened.settimeout(left)
+            opened.connect(address)
+        except OSError as error:
+            opened.close()
+            failed = _unconnected(host, port, error)
+        except BaseException:
+            opened.close()
+            raise
+        else:
+            return opened
+    raise failed
+
+
+def _unconnected(host: str, port: int, error: OSError) -> ExchangeFailed:
+    if isinstance(error, TimeoutError):
+        return ExchangeFailed(Fault.TIMED_OUT, f"could not connect to {host}:{port} in time", 0.0)
+    spent = error.errno in (errno.EMFILE, errno.ENFILE)
+    fault = Fault.NO_DESCRIPTORS if spent else Fault.NO_CONNECTION
+    return ExchangeFailed(fault, f"could not connect to {host}:{port}: {error.strerror}", 0.0)

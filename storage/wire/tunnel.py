@@ -8,6 +8,7 @@ import time
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from schema.errors import DeclarationError
 from storage.wire.exchange import ExchangeFailed, Fault
 
 _USUAL_PORT = 1080
@@ -25,13 +26,22 @@ class Proxy(NamedTuple):
 
 
 def proxy_at(url: str) -> Proxy | None:
-    """The proxy that *url* names; None where it is of another kind (SOCKS, https)."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme != "http" or not parts.hostname:
+    """The proxy that *url* names; None where it is of another kind (SOCKS, https). Raises DeclarationError."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or _USUAL_PORT
+    except ValueError:  # its text would repeat a part of the password
+        port = 0
+    if not port or not parts.hostname:
+        raise DeclarationError(
+            "the proxy that the environment names is no URL: write http://user:password@host:port, and in user and "
+            "password each of / ? # @ [ ] and : as % and two digits"
+        )
+    if parts.scheme != "http":
         return None
     named = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
     authorization = f"Basic {base64.b64encode(named).decode()}" if parts.username is not None else ""
-    return Proxy(parts.hostname, parts.port or _USUAL_PORT, authorization)
+    return Proxy(parts.hostname, port, authorization)
 
 
 def dig(connected: socket.socket, proxy: Proxy, place: tuple[str, int], *, deadline: float) -> None:
@@ -50,9 +60,9 @@ def dig(connected: socket.socket, proxy: Proxy, place: tuple[str, int], *, deadl
         head += piece
     words = head.split(b"\r\n", 1)[0].split(None, 2)
     said = words[1].decode("latin-1") if len(words) > 1 and words[0].startswith(b"HTTP/") else "nothing that is HTTP"
-    if said != "200":
-        text = f"the proxy {proxy.host}:{proxy.port} did not connect to {target}: it answered {said}"
-        raise ExchangeFailed(Fault.RECEIVE_FAILED, text, 0.0)
+    if not said.startswith("2"):
+        text = f"the proxy {proxy.host}:{proxy.port} did not connect to {target}: it answered {said[:20]}"
+        raise ExchangeFailed(Fault.NO_CONNECTION, text, 0.0)
 
 
 def _hurry(connected: socket.socket, deadline: float) -> None:

@@ -52,6 +52,8 @@ class ScriptedServer:
     """
     certificate: Certificate | None = None
     """It speaks TLS with it; None: plain HTTP."""
+    interim: bytes = b""
+    """Sent before each body is read."""
     requests: list[Received] = field(default_factory=list)
     port: int = 0
 
@@ -89,6 +91,7 @@ class ScriptedServer:
             while (row := reader.readline()) not in (b"\r\n", b""):
                 name, _, value = row.decode("latin-1").partition(":")
                 headers[name.lower()] = value.strip(" \r\n")
+            client.sendall(self.interim)
             number = len(self.requests)
             soon = number in self.early
             body = b"" if soon else reader.read(int(headers.get("content-length", "0")))
@@ -115,10 +118,13 @@ def speaking(certificate: Certificate | None) -> Iterator[None]:
 
 @contextmanager
 def scripted(
-    *script: bytes, close_after: frozenset[int] = frozenset(), early: frozenset[int] = frozenset()
+    *script: bytes,
+    close_after: frozenset[int] = frozenset(),
+    early: frozenset[int] = frozenset(),
+    interim: bytes = b"",
 ) -> Iterator[ScriptedServer]:
     """A server with this script, on a port of its own."""
-    server = ScriptedServer(script, close_after, early, _SPEAKS[-1])
+    server = ScriptedServer(script, close_after, early, _SPEAKS[-1], interim)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.port = listener.getsockname()[1]
         thread = threading.Thread(target=server.serve, args=(listener,), daemon=True)

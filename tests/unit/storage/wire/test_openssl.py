@@ -71,6 +71,9 @@ def until_it_ends(client: ssl.SSLSocket) -> None:
     [
         ((), "127.0.0.1", True),
         ((), "127.0.0.2", False),
+        (("*.s3.example",), "my_bucket.s3.example", True),
+        (("*.s3.example",), "my_bucket.s4.example", False),
+        (("other.s3.example",), "my_bucket.s3.example", False),
         (("s3.example",), "s3.example", True),
         (("s3.example",), "S3.example.", True),
         (("s3.example",), "s4.example", False),
@@ -106,7 +109,7 @@ def test_a_certificate_of_yesterday_is_not_trusted(library: Library, tmp_path: P
         opened(library, port, certificate.file)
 
 
-@pytest.mark.parametrize("host", ["", "a" * 300 + "\u00e9", "a\u00e9..b"])
+@pytest.mark.parametrize("host", ["", ".example", "a" * 300 + "\u00e9", "a\u00e9..b"])
 def test_a_host_that_no_certificate_can_bear(library: Library, host: str) -> None:
     certificate = shared_certificate()
     with served(certificate, silence) as port, pytest.raises(ExchangeFailed):
@@ -282,11 +285,62 @@ def test_sending_to_one_who_does_not_read_ends(library: Library) -> None:
         session.close()
 
 
-def test_a_session_that_is_closed_may_be_closed_again(library: Library) -> None:
-    certificate = shared_certificate()
+def test_a_session_that_is_closed_does_nothing(library: Library) -> None:
+    certificate, view = shared_certificate(), memoryview(bytearray(100_000))
     with served(certificate, until_it_ends) as port:
         session = opened(library, port, certificate.file)
         session.close()
+        session.close()
+    assert session.has_input()
+    with pytest.raises(OSError, match="closed"):
+        session.send(b"x")
+    for receive in (session.receive, session.receive_all):
+        with pytest.raises(OSError, match="closed"):
+            receive(view)
+
+
+def test_memory_that_cannot_be_written_to_is_an_error(library: Library) -> None:
+    certificate = shared_certificate()
+    with served(certificate, lambda client: client.sendall(b"some of it")) as port:
+        session = opened(library, port, certificate.file)
+        for view in (memoryview(bytes(64)), memoryview(bytearray(64))[::2]):
+            with pytest.raises(TypeError):
+                session.receive(view)
+        session.close()
+
+
+def test_bytes_behind_an_answer_are_known(library: Library) -> None:
+    certificate = shared_certificate()
+    with served(certificate, lambda client: client.sendall(b"an answer and more")) as port:
+        session = opened(library, port, certificate.file)
+        assert session.receive_all(memoryview(bytearray(9))) == 9
+        assert session.has_leftover()
+        assert session.receive_all(memoryview(bytearray(9))) == 9
+        assert not session.has_leftover()
+        session.close()
+
+
+def test_slow_reading_is_waited_for_and_a_standstill_is_not(library: Library) -> None:
+    certificate, over = shared_certificate(), threading.Event()
+
+    def read(client: ssl.SSLSocket) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(12):
+            client.recv(16_384)
+            over.wait(0.05)
+        over.wait(10)
+
+    with served(certificate, read) as port:
+        connected = socket.create_connection(("127.0.0.1", port))
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)  # else nothing is seen of slow reading
+        context = Context(library, str(certificate.file))
+        session = Session(context, connected, "127.0.0.1", deadline=time.monotonic() + 10)
+        session.allow(0.3)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            session.send(memoryview(bytes(64 << 20)))
+        assert 0.6 < time.monotonic() - began < 5, "not by a bound on the whole, and soon after nothing moved"
+        over.set()
         session.close()
 
 

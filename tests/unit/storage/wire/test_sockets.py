@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from support.certificates import Certificate, shared_certificate
 from support.scripted_server import CLOSE, ScriptedServer, answer, scripted, speaking
 
 from storage.wire.connections import open_connection
-from storage.wire.exchange import ANSWER_BODY_LIMIT, ERROR_BODY_LIMIT, Answer, ExchangeFailed, Fault, Request
+from storage.wire.exchange import ANSWER_BODY_LIMIT, ERROR_BODY_LIMIT, Answer, ExchangeFailed, Fault, Patience, Request
 from storage.wire.sockets import BUFFER, SEND_BUFFER, SocketConnection
 
 SIZES = [1, 5, 4_096, 16_384, BUFFER, BUFFER + 1, 100_000, SEND_BUFFER + 1, 1_000_003]
@@ -200,6 +201,61 @@ def test_what_must_not_be_done_twice_is_sent_once(connection: SocketConnection) 
             put(connection, server, b"2", once=True)
         put(connection, server, b"3")
     assert [(request.connection, request.body) for request in server.requests] == [(1, b"1"), (2, b"2"), (3, b"3")]
+
+
+def test_a_server_that_says_continue_unasked_gets_the_whole_body(connection: SocketConnection) -> None:
+    body = body_of(3 * SEND_BUFFER)
+    pieces = iter([body[start : start + SEND_BUFFER] for start in range(0, len(body), SEND_BUFFER)])
+    with scripted(answer(ETag='"e"'), answer(ETag='"f"'), interim=b"HTTP/1.1 100 Continue\r\n\r\n") as server:
+        assert put(connection, server, body).headers["etag"] == '"e"'
+        lent = Request("PUT", server.url + "/k", [], read=lambda _most: next(pieces), length=len(body))
+        assert connection.perform(lent).headers["etag"] == '"f"'
+    assert [request.body for request in server.requests] == [body, body]
+
+
+def test_a_refusal_ends_a_lent_body(connection: SocketConnection) -> None:
+    taken = []
+
+    def read(most: int) -> bytes:
+        taken.append(most)
+        return bytes(most)
+
+    with scripted(answer("403 Forbidden", b"<Error/>"), early=frozenset({0})) as server:
+        request = Request("PUT", server.url + "/k", [], read=read, length=1_000 * SEND_BUFFER)
+        assert connection.perform(request).status == 403
+    assert len(taken) < 500
+
+
+def test_https_never_goes_out_in_the_clear() -> None:
+    plain = SocketConnection("x")
+    with speaking(None), scripted(answer()) as server:
+        with pytest.raises(ExchangeFailed, match="https"):
+            plain.perform(Request("GET", server.url.replace("http:", "https:") + "/k", [("a", "secret")]))
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\u00e9..b", ".example"])
+def test_what_is_no_host_is_said(host: str) -> None:
+    with pytest.raises(ExchangeFailed) as failed:
+        SocketConnection("x").perform(Request("GET", f"http://{host}/k", []))
+    assert failed.value.fault is Fault.NO_HOST
+
+
+def test_the_first_of_two_addresses_may_be_dead(connection: SocketConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted(answer(body=b"<a/>")) as server, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        waiting = [socket.socket() for _ in range(4)]  # more than its queue takes: a further one gets no answer
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(silent.getsockname())
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        found = [(*kind, silent.getsockname()), (*kind, ("127.0.0.1", server.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_named: found)
+        request = Request("GET", server.url + "/k", [], patience=Patience(5, 0, 1.0))
+        assert connection.perform(request).body == b"<a/>"
+        for one in waiting:
+            one.close()
 
 
 def test_a_connection_closed_while_at_work_is_closed_when_it_has_ended(certificate: Certificate | None) -> None:

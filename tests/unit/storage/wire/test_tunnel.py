@@ -11,6 +11,8 @@ import pytest
 from support.certificates import shared_certificate
 from support.scripted_server import ScriptedServer, answer, scripted, speaking
 
+from schema.errors import DeclarationError
+from storage.credentials import proxy_named
 from storage.wire.connections import open_connection
 from storage.wire.exchange import Answer, ExchangeFailed, Fault, Patience, Request
 from storage.wire.tunnel import Proxy, proxy_at
@@ -33,6 +35,41 @@ DUG = b"HTTP/1.1 200 Connection established\r\nVia: me\r\n\r\n"
 )
 def test_what_a_proxys_url_says(url: str, proxy: Proxy | None) -> None:
     assert proxy_at(url) == proxy
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:topsecret#x@proxy:3128", "http://me:topsecret/x@proxy:1", "http://proxy:topsecret", "http://[::1", ""],
+)
+def test_what_is_no_url_is_refused_without_its_secret(url: str) -> None:
+    with pytest.raises(DeclarationError, match="user:password@host:port") as refused:
+        proxy_at(url)
+    assert "topsecret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "environ", "found"),
+    [
+        ("https://s3.example", {}, None),
+        ("https://s3.example", {"https_proxy": "p", "HTTPS_PROXY": "q"}, "p"),
+        ("https://s3.example", {"https_proxy": "", "HTTPS_PROXY": "q"}, "q"),
+        ("https://s3.example", {"http_proxy": "p"}, None),
+        ("https://s3.example", {"ALL_PROXY": "p"}, "p"),
+        ("http://s3.example", {"HTTP_PROXY": "p"}, None),
+        ("http://s3.example", {"http_proxy": "p"}, "p"),
+        ("https://s3.example", {"https_proxy": "p", "no_proxy": "other.example, EXAMPLE"}, None),
+        ("https://s3.example", {"https_proxy": "p", "no_proxy": ".s3.example"}, None),
+        ("https://s3.example", {"https_proxy": "p", "no_proxy": "3.example"}, "p"),
+        ("https://s3.example", {"https_proxy": "p", "no_proxy": "", "NO_PROXY": "*"}, None),
+        ("https://s3.example.", {"https_proxy": "p", "no_proxy": "s3.example"}, None),
+        ("https://10.1.2.3:9000", {"https_proxy": "p", "no_proxy": "10.0.0.0/8"}, None),
+        ("https://10.1.2.3:9000", {"https_proxy": "p", "no_proxy": "11.0.0.0/8,10.1.2"}, "p"),
+        ("https://127.0.0.1", {"https_proxy": "p", "no_proxy": "127.0.0.1."}, None),
+        ("https://[::1]:9000", {"https_proxy": "p", "no_proxy": "127.0.0.1,[::1]"}, None),
+    ],
+)
+def test_the_proxy_of_an_origin(origin: str, environ: dict[str, str], found: str | None) -> None:
+    assert proxy_named(origin, environ) == found
 
 
 class ProxyServer:
@@ -123,7 +160,7 @@ def test_a_proxy_that_refuses_is_named_without_its_secret(
 ) -> None:
     with proxied(monkeypatch, said) as proxy, pytest.raises(ExchangeFailed) as failed:
         asked(server)
-    assert failed.value.fault is Fault.RECEIVE_FAILED
+    assert failed.value.fault is Fault.NO_CONNECTION
     assert f"the proxy 127.0.0.1:{proxy.port} did not connect to 127.0.0.1:{server.port}" in str(failed.value)
     assert "secret" not in str(failed.value) and "bWU6" not in str(failed.value)
     assert server.requests == []
