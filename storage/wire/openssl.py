@@ -50,6 +50,7 @@ _ENOUGH: Final = 256 * 1024
 _NAP: Final = 1.0
 _MOST: Final = 1 << 30
 """OpenSSL counts bytes in an int."""
+_LONGEST_LABEL: Final = 63
 _ONLY_HTTP_1: Final = b"\x08http/1.1"
 _EXTENSIONS: Final = ("pycurl._pycurl", "pycurl", "_ssl")
 
@@ -460,9 +461,9 @@ def _made(handle: int | None) -> int:
 def ascii_name(host: str) -> bytes:
     """*host* as certificates and DNS spell it; b'' where they cannot."""
     host = host.rstrip(".")
-    if host.startswith("."):
-        return b""
     try:
-        return host.encode("idna")
+        # The codec is a file, which a process without descriptors cannot open.
+        name = host.encode("ascii") if host.isascii() else host.encode("idna")
     except UnicodeError:
         return b""
+    return name if all(1 <= len(label) <= _LONGEST_LABEL for label in name.split(b".")) else b""

@@ -171,7 +171,8 @@ class SocketConnection:
         self._used_at = time.monotonic()
         answer.seconds = self._used_at - started
         answer.first_byte_seconds = first_byte
-        too_much = head.length is not None and have - head.end > head.length
+        length = 0 if _is_bodiless(request, head) else head.length
+        too_much = length is not None and have - head.end > length
         over = not head.keeps_alive or answer.overflowed or too_much or self._half_sent
         if over or (self._channel is not None and channel.has_leftover()):
             self._hang_up()
@@ -321,7 +322,7 @@ class SocketConnection:
 
     def _receive_body(self, channel: Channel, request: Request, head: Head, *, have: int) -> Answer:
         answer = Answer(head.status, head.fields, b"", 0, 0.0, 0.0)
-        if request.method == "HEAD" or head.status in (204, 304):
+        if _is_bodiless(request, head):
             return answer
         into = request.into if 200 <= head.status < 300 else None
         if head.chunked or head.length is None:
@@ -387,6 +388,11 @@ class SocketConnection:
         answer.body = bytes(text)
 
 
+def _is_bodiless(request: Request, head: Head) -> bool:
+    """Whether its answer ends with the head, whatever length that states."""
+    return request.method == "HEAD" or head.status in (204, 304)
+
+
 def _connected(host: str, port: int, *, deadline: float) -> socket.socket:
     """A socket that is, to the first address that answers. Raises ExchangeFailed.
 
@@ -394,9 +400,10 @@ def _connected(host: str, port: int, *, deadline: float) -> socket.socket:
     """
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         fault = Fault.NO_DESCRIPTORS if descriptors_spent() else Fault.NO_HOST
-        raise ExchangeFailed(fault, f"could not resolve host {host}: {error.strerror}", 0.0) from None
+        text = error.strerror if isinstance(error, OSError) else "it is not a host's name"
+        raise ExchangeFailed(fault, f"could not resolve host {host}: {text}", 0.0) from None
     failed = ExchangeFailed(Fault.NO_HOST, f"host {host} has no address", 0.0)
     for family, kind, protocol, _, address in addresses:
         left = (deadline - time.monotonic()) / 2

@@ -141,6 +141,13 @@ def test_methods_follow_each_other_on_one_connection(connection: SocketConnectio
     assert {r.connection for r in server.requests} == {1}
 
 
+def test_a_body_behind_the_answer_to_a_head_is_nobodys(connection: SocketConnection) -> None:
+    with scripted(answer(body=b"hello"), answer(body=b"<a/>")) as server:
+        assert connection.perform(Request("HEAD", server.url + "/k", [])).body == b""
+        assert connection.perform(Request("GET", server.url + "/k", [])).body == b"<a/>"
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
 def test_a_lent_body_between_two_others(connection: SocketConnection) -> None:
     pieces = iter([b"ab", b"cde", b""])
     with scripted(answer(), answer(), answer()) as server:
@@ -235,10 +242,17 @@ def test_https_never_goes_out_in_the_clear() -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "\u00e9..b", ".example"])
-def test_what_is_no_host_is_said(host: str) -> None:
+def test_what_is_no_host_is_said(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = SocketConnection("x")
     with pytest.raises(ExchangeFailed) as failed:
-        SocketConnection("x").perform(Request("GET", f"http://{host}/k", []))
+        connection.perform(Request("GET", f"http://{host}/k", []))
     assert failed.value.fault is Fault.NO_HOST
+    if "." in host:
+        monkeypatch.setenv("https_proxy", f"http://{host}:1")
+        proxied = open_connection("https://127.0.0.1", str(shared_certificate().file))
+        with pytest.raises(ExchangeFailed) as failed:
+            proxied.perform(Request("GET", "https://127.0.0.1/k", []))
+        assert failed.value.fault is Fault.NO_HOST
 
 
 def test_the_first_of_two_addresses_may_be_dead(connection: SocketConnection, monkeypatch: pytest.MonkeyPatch) -> None:
