@@ -29,11 +29,13 @@ from schema.errors import (
     EndpointUnreachable,
     LeaseLost,
     MigrationError,
+    ResponseUnreadable,
     Scope,
     Stopped,
     StoreError,
     Throttled,
     UnsignedPayloadRefused,
+    WhichSide,
 )
 from schema.plan import Action
 from schema.tiers import single_put_window
@@ -129,6 +131,7 @@ class _SinglePut:
         began = job.tools.retrier.clock()
         try:
             answer = route.destination.put_from(entry.target, body.read, sent, length=entry.size, guard=write.guard)
+            body.require_sent()
         except DestinationChanged as error:
             return write.refused(source, None, error)
         except DigestMismatch as error:
@@ -221,6 +224,16 @@ class _Body:
             if window.fill():
                 self._prove()
         return window.read(most)
+
+    def require_sent(self) -> None:
+        """Raises ResponseUnreadable where the write was acknowledged before the destination can have had all of it."""
+        if not (self._window.all_read and self._window.empty):
+            raise ResponseUnreadable(
+                f"{self._job.entry.target!r}: the destination acknowledged it before all of it was sent",
+                operation="PutObject",
+                key=self._job.entry.target,
+                side=WhichSide.DESTINATION,
+            )
 
     def _prove(self) -> None:
         window, key = self._window, self._job.entry.key

@@ -27,8 +27,10 @@ from schema import errors
 from schema.declaration import Policy, Preserve
 from schema.errors import WhichSide
 from schema.facts import Capabilities
+from schema.objects import WriteResult
 from schema.plan import Action, Entry
 from schema.tiers import MIB, SINGLE_PUT_MAX
+from storage.port import Reader
 
 BODY = bytes(range(256)) * (5 * MIB // 2 // 256)
 BUDGET = MIB
@@ -376,6 +378,20 @@ def test_a_source_that_breaks_twice_leads_to_parts_and_says_nothing_of_the_desti
     assert made.copied().outcome is Outcome.COPIED
     assert made.puts() == (0, 1)  # neither PUT had all of its body
     assert made.route.single_puts.most == SINGLE_PUT_MAX
+
+
+def test_an_acknowledgement_before_all_was_sent_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Bench()
+
+    def too_soon(_key: str, read: Reader, *_: object, **__: object) -> WriteResult:
+        read(1)
+        return WriteResult(made.source.objects["k"].etag, None, {})
+
+    monkeypatch.setattr(made.destination, "put_from", too_soon)
+    assert made.copied().outcome is Outcome.COPIED
+    assert made.puts() == (0, 1)
+    assert made.arrived()
+    assert "before all of it was sent" in made.told.troubles[0].message
 
 
 def test_a_put_that_broke_after_minutes_is_not_begun_again() -> None:
