@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -43,7 +45,7 @@ def report(error: MigrationError, emit_json: Callable[[dict[str, Any]], None] | 
 
 def run_click(command: click.Command, arguments: list[str] | None = None) -> int:
     """Run the command line. Never raises; always returns an exit code from the README's table."""
-    with released():
+    with released(), terminable():
         try:
             result = command.main(args=arguments, prog_name="s3migrate", standalone_mode=False)
             return result if isinstance(result, int) else 0
@@ -63,6 +65,20 @@ def run_click(command: click.Command, arguments: list[str] | None = None) -> int
             return ExitCode.DONE  # the reader is gone; commands that do more than show continue without it
         except (Exception, SystemExit) as error:  # click turns any broken pipe into a SystemExit
             return _unexpected(error)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM meanwhile ends a command as Ctrl-C does, unless the command or its caller has decided otherwise."""
+    main = threading.current_thread() is threading.main_thread()
+    undecided = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if undecided:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if undecided:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _unexpected(error: BaseException) -> int:
