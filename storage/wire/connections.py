@@ -7,6 +7,7 @@ oldest idle ones are closed, to whatever origin.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from functools import cache, partial
@@ -176,6 +177,13 @@ class Shared:
             self.closed(1)
             raise
 
+    def rest(self) -> None:
+        """Close what is idle. Before a fork: a child must not share connections, nor close them by their numbers."""
+        with self._lock:
+            resting = list(self._by_origin.values())
+        for connections in resting:
+            connections.close_idle()
+
     def closed(self, count: int) -> None:
         """So many fewer are open."""
         with self._lock:
@@ -186,3 +194,10 @@ _SHARED = Shared()
 connections_of = _SHARED.of
 release = _SHARED.release
 keep_open = _SHARED.keep_open
+
+
+def _before_fork() -> None:
+    _SHARED.rest()
+
+
+os.register_at_fork(before=_before_fork)

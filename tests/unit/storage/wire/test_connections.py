@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -80,6 +81,19 @@ def test_stores_of_one_origin_share_them_and_the_last_closes_them(shared: Shared
     assert still_open() == 1, "it is in use"
     other.give(lent)
     assert still_open() == 0
+
+
+def test_a_child_inherits_none(shared: Shared) -> None:
+    lent_by = shared.of("https://a", None)
+    idle, busy = lent_by.take(), lent_by.take()
+    lent_by.give(idle)
+    child = os.fork()
+    if child == 0:
+        os._exit(still_open())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, "one is in use"
+    assert still_open() == 1
+    lent_by.give(busy)
+    assert lent_by.take() is busy
 
 
 def test_before_there_are_too_many_the_oldest_idle_ones_go(shared: Shared) -> None:
