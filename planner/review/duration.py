@@ -35,7 +35,7 @@ OBJECT_REQUESTS = 6
 FAR_REQUESTS = 15
 """And where they come after FAR_MS: hundreds of threads wait, and each finds the processor's caches cold."""
 FAR_MS = 100
-TLS_REQUESTS = 3
+TLS_REQUESTS = 1
 """An end that speaks TLS costs so many more; and its bytes twice as much, to be decrypted or encrypted."""
 LEDGER_PER_CENT = 25
 """Of a small request's processor time: what a unit costs PostgreSQL, with its share of a batch's commit."""

@@ -443,11 +443,11 @@ def test_what_was_learned_bounds_the_next_estimate() -> None:
 
 def test_ends_that_speak_tls_take_more_of_the_processor() -> None:
     plain, encrypted = (measured([TINY], 1_000, 2_000, 0, ends)["figures"]["processor_ms"] for ends in (0, 2))
-    assert 1.9 * plain < encrypted < 2.1 * plain
+    assert 1.25 * plain < encrypted < 1.4 * plain
 
 
 @pytest.mark.parametrize(
-    ("latency_us", "ends", "requests"), [(0, 0, 6), (0, 2, 12), (100_000, 0, 15), (400_000, 1, 18)]
+    ("latency_us", "ends", "requests"), [(0, 0, 6), (0, 2, 8), (100_000, 0, 15), (400_000, 1, 16)]
 )
 def test_the_plan_says_what_it_reckons_a_unit_to_cost(latency_us: int, ends: int, requests: int) -> None:
     assumed = measured([TINY], latency_us, 0, 0, ends)["assumptions"]
