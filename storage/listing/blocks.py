@@ -67,8 +67,8 @@ def packed(block: ListingBlock) -> bytes:
         said = {"columns": columns, "entries": len(entries)}
     else:
         said = {"rows": entries}
-    text = json.dumps({**said, "order": order, "whole": whole})
-    return zlib.compress(text.encode(), LEVEL) + etags
+    text = json.dumps({**said, "order": order, "whole": whole}, ensure_ascii=False)
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), LEVEL) + etags
 
 
 def unpacked(data: bytes) -> ListingBlock:

@@ -118,7 +118,7 @@ class ListingCheckpoint:
             earlier = self._scanned(self._file)
             if earlier is not None:
                 self._file.truncate(self._end)
-        except (OSError, ValueError, KeyError, zlib.error):  # nothing that we have written
+        except (OSError, ValueError, KeyError, TypeError, zlib.error):  # nothing that we have written
             earlier = None
         if earlier is None:
             self.close()
@@ -200,7 +200,7 @@ class ListingCheckpoint:
         if self._file is None:
             return
         self._file.seek(self._end)
-        self._file.write(_FRAME.pack(len(data), entries, hashlib.sha256(data).digest()) + data)
+        self._file.write(_FRAME.pack(len(data), entries, _digest(data, entries)) + data)
         self._file.flush()
         self._end = self._file.tell()
 
@@ -221,8 +221,14 @@ def _payload(file: IO[bytes]) -> _Payload | None:
     if len(frame) < _FRAME.size:
         return None
     length, entries, digest = _FRAME.unpack(frame)
+    if length > os.fstat(file.fileno()).st_size - file.tell():
+        return None
     data = file.read(length)
-    return _Payload(data, entries) if hashlib.sha256(data).digest() == digest else None
+    return _Payload(data, entries) if _digest(data, entries) == digest else None
+
+
+def _digest(data: bytes, entries: int) -> bytes:
+    return hashlib.sha256(b"%d:%b" % (entries, data)).digest()
 
 
 def _block_at(file: IO[bytes], start: int) -> ListingBlock:

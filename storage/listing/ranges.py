@@ -235,13 +235,14 @@ class Ranges:
         taken.fetching = False
         entries = page.entries
         self._tally.shown += page.shown
+        if taken.joined or taken.done:  # nobody needs it any more, whatever it holds
+            self._wasted += 1
+            self._tally.set_aside += len(entries)
+            return
         if page.following:
             taken.loop.check(page.following, len(entries))
         if not page.ascending:
             raise OutOfOrder
-        if taken.joined:
-            self._tally.set_aside += len(entries)
-            return
         if entries and not self._after_cursor(taken, entries[0].key):
             entries = self._without_ignored_start(taken, entries)
         self._learn(taken, entries)

@@ -446,9 +446,7 @@ def test_ends_that_speak_tls_take_more_of_the_processor() -> None:
     assert 1.25 * plain < encrypted < 1.4 * plain
 
 
-@pytest.mark.parametrize(
-    ("latency_us", "ends", "requests"), [(0, 0, 6), (0, 2, 8), (100_000, 0, 15), (400_000, 1, 16)]
-)
+@pytest.mark.parametrize(("latency_us", "ends", "requests"), [(0, 0, 6), (0, 2, 8), (100_000, 0, 15), (400_000, 1, 16)])
 def test_the_plan_says_what_it_reckons_a_unit_to_cost(latency_us: int, ends: int, requests: int) -> None:
     assumed = measured([TINY], latency_us, 0, 0, ends)["assumptions"]
     assert assumed["processor_us"]["object_or_part"] == requests * MACHINE.request_us

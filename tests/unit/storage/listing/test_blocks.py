@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from schema.objects import ListedEntry, ListedObject, UnsupportedEntry
 from storage.listing.blocks import ListingBlock, OrderSeen, packed, unpacked
 
-TEXTS = st.text(st.characters(), max_size=6) | st.sampled_from(["", "\n", "a\nb", "\x00", "\udce9", "\U0001f600"])
+TEXTS = st.text(st.characters(), max_size=6) | st.sampled_from(
+    ["", "\n", "a\nb", "\x00", "\udce9", "\ud83d\ude00", "\U0001f600"]
+)
 MD5S = st.binary(min_size=16, max_size=16).map(bytes.hex)
 ETAGS = (
     MD5S | MD5S.map(str.upper) | MD5S.map(lambda md5: f"{md5}-12") | st.sampled_from(["", "0" * 31 + "\n", " " * 32])

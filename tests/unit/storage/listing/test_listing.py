@@ -344,3 +344,26 @@ def test_asking_raises_what_a_listing_would() -> None:
 
     with pytest.raises(BucketMissing):
         ask_listing(bucket_of(missing, retry=AT_ONCE), "")
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_range_that_is_answered_once_all_is_listed_changes_nothing(ignores: bool) -> None:
+    asked, all_there = threading.Event(), threading.Event()
+
+    def before(_number: int, query: dict[str, str]) -> None:
+        if "start-after" in query:
+            asked.set()
+            assert all_there.wait(10)
+        elif "continuation-token" in query:
+            assert asked.wait(10)
+
+    names = [f"{number:04}" for number in range(2_500)]
+    server = server_of(names, page_size=1_250, ignores_start_after=ignores, before=before)
+    listing = list_objects(server, "bucket", "", parallel=4)
+    found = []
+    for entry in listing:
+        found.append(entry.key)
+        if len(found) == len(names):
+            all_there.set()
+    assert found == names
+    assert listing.tally.due == len(names)
