@@ -38,7 +38,7 @@ def restored(text: str) -> str:
 
 
 def _joined(found: re.Match[str]) -> str:
-    """References one after the other; two to the halves of a surrogate pair, as serializers of UTF-16 write them, become
+    """References one after the other: those to the halves of a surrogate pair, as UTF-16 is serialized by some, become
     their character.
     """
     pieces: list[str] = []
