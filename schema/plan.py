@@ -128,14 +128,15 @@ def is_single_put(size: int, etag: str) -> bool:
 def takes_single_puts(pair: Pair | Section, source_can: Capabilities, destination_can: Capabilities) -> bool:
     """Whether objects cross so: where the destination checks that MD5 and would have us hash every part with it.
 
-    A CRC of parts costs next to nothing, and parts are sent side by side. Within one endpoint such an object would be
-    two requests at once, of which limits promise one for each worker.
+    A CRC of parts costs next to nothing, and parts are sent side by side. What is to be signed must be held as a whole.
+    Within one endpoint such an object would be two requests at once, of which limits promise one for each worker.
     """
     return (
         not source_can.denies(Fact.ETAG_IS_MD5)
         and destination_can.enforces(Fact.CONTENT_MD5)
         and not destination_can.enforces(Fact.MULTIPART_CRC64NVME)
         and endpoint_of(pair.source) != endpoint_of(pair.destination)
+        and not pair.destination.signed_payload
     )
 
 

@@ -95,13 +95,17 @@ def crc_of(
     stop: Callable[[], bool],
     *,
     again: Callable[[Callable[[], object]], object] = _once,
+    within: memoryview | None = None,
 ) -> int:
     """The CRC64NVME of the bytes of *what*. Each window is read under the same pin.
 
-    *again* repeats a window after a transient error. Raises StoreErrors, or Stopped.
+    *again* repeats a window after a transient error. *within*: memory that the caller holds and does not need, used
+    where it is long enough: who holds some must not wait for more. Raises StoreErrors, or Stopped.
     """
     store, key, size, pin = what
-    view = buffers.take(max(1, min(size, WINDOW, buffers.budget.total)), stop)
+    needed = max(1, min(size, WINDOW, buffers.budget.total))
+    held = within is not None and len(within) >= needed
+    view = within if held else buffers.take(needed, stop)
     if view is None:
         raise Stopped("stopped while reading back")
     try:
@@ -119,4 +123,5 @@ def crc_of(
             start += len(window)
         return crc
     finally:
-        buffers.give(view)
+        if not held:
+            buffers.give(view)

@@ -137,6 +137,8 @@ class Job:
     """Why the endpoint does not make the copy, so that the bytes are streamed."""
     read_as: bytes | None = None
     """The MD5 of its bytes, if its ETag looks like another. Read twice, it shows that the ETag is none."""
+    scratch: memoryview | None = None
+    """The buffer that its attempt holds. Whatever is read back meanwhile is read into it."""
     landed: Landed | None = None
     """Called before a write without a precondition is repeated."""
 

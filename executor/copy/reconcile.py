@@ -81,7 +81,7 @@ def _compare_bytes(job: Job, source: ObjectHead, there: ObjectHead, *, crc: int 
 
 
 def _read(job: Job, what: readback.Reading) -> int:
-    return readback.crc_of(what, job.tools.buffers, job.tools.gave_up)
+    return readback.crc_of(what, job.tools.buffers, job.tools.gave_up, within=job.scratch)
 
 
 def read_both(job: Job, there: ObjectHead, *, crc: int | None = None) -> readback.Crcs:

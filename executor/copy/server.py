@@ -96,7 +96,7 @@ def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
         _check_copied(route, entry, source.head, etag=answer.etag)
         checksum = b""
     except DigestMismatch:
-        checksum = _read_to_compare(job, version)
+        checksum = read_to_compare(job, version)
         if not checksum:
             write.replace(job.etag_of(answer))
             raise
@@ -106,7 +106,7 @@ def _once(job: Job, write: GuardedWrite, refusals: Refusals) -> Ended | Refused:
     return job.copied(Stored(job.etag_of(answer), version, checksum))
 
 
-def _read_to_compare(job: Job, version: str | None) -> bytes:
+def read_to_compare(job: Job, version: str | None) -> bytes:
     """The checksum of both sides' bytes if a read shows them equal: then an ETag was not an MD5. b'': they differ."""
     there = job.tools.shown(partial(job.route.destination.head, job.entry.target, version_id=version))
     if there.size != job.entry.size or not readable(there):

@@ -18,7 +18,7 @@ from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job
 from executor.copy.parted import Next, open_parted
 from executor.copy.reconcile import reconcile
-from executor.copy.server import read_planned
+from executor.copy.server import read_planned, read_to_compare
 from executor.copy.upload import recorded_upload
 from executor.copy.whole import conclude
 from executor.route import SinglePuts
@@ -46,6 +46,8 @@ MOST_BROKEN: Final = 2
 where much breaks less is lost with a part."""
 SLOW_SECONDS: Final = 120.0
 """A PUT that broke after so long is not begun again: its parts have all the time that an object has."""
+PATIENT_SECONDS: Final = 20.0
+"""Many servers close a connection on which nothing has come for so long: then it was the source that was slow."""
 _TOO_BIG: Final = frozenset(("EntityTooLarge", "MaxMessageLengthExceeded"))
 _NOT_AT_ALL: Final = frozenset((405, 411, 501))
 _SAY_NOTHING: Final = (Throttled, EndpointUnreachable, DescriptorsExhausted)
@@ -88,9 +90,11 @@ def _in_single_put(job: Job) -> Ended | None:
     view = buffers.take(min(single_put_window(total), total), job.tools.gave_up)
     if view is None:
         raise Stopped("stopped while waiting for memory")
+    job.scratch = view
     try:
         return job.attempt(_SinglePut(job, view).once)
     finally:
+        job.scratch = None
         buffers.give(view)
 
 
@@ -135,17 +139,22 @@ class _SinglePut:
         except DestinationChanged as error:
             return write.refused(source, None, error)
         except DigestMismatch as error:
-            return self._mismatched(error, window, stated)
+            return self._mismatched(error, window, stated, slow=job.tools.retrier.clock() - began >= SLOW_SECONDS)
         except StoreError as error:
             if self._replaces:
                 raise
             slow = job.tools.retrier.clock() - began >= SLOW_SECONDS
-            return self._refused(error, by_source=window.failed is not None, slow=slow)
+            return self._refused(error, body, slow=slow)
+        proof = proof._replace(crc64nvme=window.crc)
         try:
-            return conclude(self._mine, write, answer, carried=carried, proof=proof._replace(crc64nvme=window.crc))
+            return conclude(job, write, answer, carried=carried, proof=proof)
         except DigestMismatch:
-            self._replaces = True
-            raise
+            # Said again of the same bytes, it may be the ETag that is no MD5, as some servers give it to what is large.
+            if not self._replaces or not read_to_compare(job, job.version_of(answer)):
+                self._replaces = True
+                raise
+        self._seen.failed()
+        return conclude(job, write, answer, carried=carried, proof=proof._replace(md5=None))
 
     def _found(self, source: Source) -> Ended | None:
         """How the object ends by what lies at a destination that enforces no precondition; None: nothing does."""
@@ -156,32 +165,40 @@ class _SinglePut:
             return None
         return reconcile(self._mine, source)
 
-    def _mismatched(self, error: DigestMismatch, window: ReadWindow, stated: bytes) -> Ended | None:
+    def _mismatched(self, error: DigestMismatch, window: ReadWindow, stated: bytes, *, slow: bool) -> Ended | None:
         """The destination, or a look at what was read, found other bytes than the source *stated*.
 
-        Read twice alike, they are what the source holds, so its ETag is not their MD5: that they arrive unharmed is for
-        the parts to prove. Anything else was damaged on the way, and raises *error*.
+        Read twice alike, they are what the source holds: its ETag is not their MD5, or the destination finds fault with
+        what is right. That they arrive unharmed is then for the parts to prove, and so it is after a *slow* attempt,
+        which leaves no time for another. Anything else was damaged on the way, and raises *error*.
         """
         before, self._read = self._read, window.crc if window.all_read else None
         self._doubted = True
-        alike = self._read is not None and self._read == before
-        if window.md5 in (None, stated) or not alike or self._replaces:
+        if self._replaces:
             raise error
+        if slow:
+            return self._in_parts(error)
+        if window.md5 is None or self._read is None or self._read != before:
+            raise error
+        if window.md5 == stated:
+            self._seen.failed()
+            return self._in_parts(error)
         self._job.read_as = window.md5
         self._seen.failed()
         return self._in_parts(error)
 
-    def _refused(self, error: StoreError, *, by_source: bool, slow: bool) -> Ended | None:
+    def _refused(self, error: StoreError, body: _Body, *, slow: bool) -> Ended | None:
         """The object goes in parts; or raises *error*, after which one PUT may still be the way, or nothing is."""
+        by_source = body.source_failed
         if isinstance(error, _SAY_NOTHING):
             raise error
         if error.retryable and error.scope is Scope.OBJECT:
             self._broken += not self._job.tools.retrier.blameless()
-            if self._broken < MOST_BROKEN and not slow:
+            if self._broken < MOST_BROKEN and not slow and body.longest_wait < PATIENT_SECONDS:
                 raise error
         elif by_source:
             raise error
-        if not by_source:
+        if not by_source and body.longest_wait < PATIENT_SECONDS:
             learn(self._seen, error, self._job.entry.size)
         return self._in_parts(error)
 
@@ -200,9 +217,9 @@ def learn(puts: SinglePuts, error: StoreError, size: int) -> None:
         return  # about something else
     if isinstance(error, UnsignedPayloadRefused) or error.status in _NOT_AT_ALL:
         puts.close()
-    elif error.status == 413 or error.code in _TOO_BIG or error.retryable:
-        puts.bound(size - 1)
     else:
+        if error.status == 413 or error.code in _TOO_BIG:
+            puts.bound(size - 1)
         puts.failed()
 
 
@@ -214,6 +231,13 @@ class _Body:
         self._window = window
         self._source = source
         self._stated = stated
+        self.longest_wait = 0.0
+        """Seconds that the destination was kept waiting for the source."""
+
+    @property
+    def source_failed(self) -> bool:
+        """The source could not be read."""
+        return self._window.failed is not None
 
     def read(self, most: int) -> memoryview:
         """As storage.port.Reader. Raises StoreErrors of the source, DigestMismatch, Stopped."""
@@ -221,7 +245,11 @@ class _Body:
         if window.empty and not window.all_read:
             if self._job.tools.stop.draining or self._job.work.lost:
                 raise Stopped("stopped before all of an object was sent")
-            if window.fill():
+            clock = self._job.tools.retrier.clock
+            began = clock()
+            ended = window.fill()
+            self.longest_wait = max(self.longest_wait, clock() - began)
+            if ended:
                 self._prove()
         return window.read(most)
 

@@ -18,10 +18,12 @@ def copy_whole(job: Job) -> Ended:
     if view is None:
         raise Stopped("stopped while waiting for memory")
     write = GuardedWrite(job)
+    job.scratch = view
     try:
         body = view[: job.entry.size]
         return job.attempt(lambda: _once(job, write, body))
     finally:
+        job.scratch = None
         job.tools.buffers.give(view)
 
 

@@ -345,9 +345,13 @@ class Wire:
             operation.read,
             operation.length,
             operation.into,
-            operation.patience or self._deadlines.of(operation.name, streamed=operation.read is not None),
+            operation.patience or self._deadlines.of(operation.name, streamed=self._stands_still(operation)),
             operation.once,
         )
+
+    def _stands_still(self, operation: Operation) -> bool:
+        """Whether the time that a body's reader takes counts: libcurl's clock runs on, a socket's only waits for it."""
+        return operation.read is not None and not connections.is_direct(self._address.origin)
 
     def _payload(self, operation: Operation) -> str:
         if operation.body is None and operation.read is None:

@@ -17,6 +17,8 @@ from support.certificates import Certificate, self_signed
 
 from schema.declaration import Side
 from schema.errors import InputMissing, RequestTimedOut, StoreError, TlsRefused
+from schema.tiers import MIB
+from schema.timeouts import Timeouts
 from storage.credentials import FixedKeys
 from storage.open_store import open_store
 from storage.retrying import Retry, RetryPolicy
@@ -216,3 +218,18 @@ def test_silence_without_tls_has_an_end_as_well(tmp_path: Path, silence: str, pa
     with Hesitant(None, [silence]) as server:
         assert asked_twice(server, certificate, patience) == b"<List/>"
         assert server.met == [silence, "none"]
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
+def test_a_body_from_a_reader_is_given_up_as_soon_as_any_other(tmp_path: Path, secured: bool) -> None:
+    certificate = self_signed(tmp_path)
+    with Hesitant(certificate if secured else None, ["no answer"]) as server:
+        address = locate(Side("bucket", endpoint_url=server.url))
+        settings = WireSettings(timeouts=Timeouts(put=1), ca_bundle=str(certificate.file))
+        wire = Wire("bucket", address, FixedKeys(None), settings=settings)
+        operation = Operation("PutObject", Purpose.WRITE, "PUT", "k", read=bytes, length=50 * MIB)
+        began = time.monotonic()
+        with pytest.raises(RequestTimedOut):
+            wire.send(operation)
+        assert time.monotonic() - began < 10, "not after the ten minutes that libcurl's clock needs"
+        wire.close()

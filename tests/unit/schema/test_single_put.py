@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,7 @@ def test_what_the_probes_found_decides() -> None:
     assert not taken(destination={})
     assert not taken(destination={"content_md5": "ignored"})
     assert not taken(destination=CHECKS_MD5 | {"multipart_crc64nvme": "enforced"})
+    assert not taken(ends=(HERE, replace(THERE, signed_payload=True))), "what is signed is held as a whole"
     assert taken(destination=CHECKS_MD5 | {"multipart_crc64nvme": "ignored"})
 
 

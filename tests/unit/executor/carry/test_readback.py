@@ -89,7 +89,7 @@ def proven(route: Route) -> bool:
 
 def copied(route: Route) -> bool:
     """Whether apply reads the same bytes at both ends."""
-    job = cast(Job, SimpleNamespace(route=route, entry=ENTRY, tools=TOOLS, read_as=None))
+    job = cast(Job, SimpleNamespace(route=route, entry=ENTRY, tools=TOOLS, read_as=None, scratch=None))
     ours, theirs = read_both(job, cast(Stating, route.destination).answer)
     return ours is not None and ours == theirs
 
