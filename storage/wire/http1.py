@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from mmap import mmap
 
 END = b"\r\n\r\n"
 LONGEST_CHUNK_LINE = 256
@@ -29,14 +30,14 @@ class Head:
     keeps_alive: bool
 
 
-def find_head(buffer: bytearray, have: int) -> Head | None:
+def find_head(buffer: bytearray | mmap, have: int) -> Head | None:
     """The head that begins *buffer*, of which *have* bytes are filled; None while it is not whole.
 
     Raises HeadMalformed.
     """
     end = buffer.find(END, 0, have)
     if end < 0:
-        if have >= 5 and not buffer.startswith(b"HTTP/"):
+        if have >= 5 and buffer[:5] != b"HTTP/":
             raise HeadMalformed(f"the answer is not HTTP: it begins with {bytes(buffer[:24])!r}")
         return None
     rows = buffer[:end].decode("latin-1").split("\r\n")

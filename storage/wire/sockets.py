@@ -8,6 +8,7 @@ any byte of an answer is replaced once, where the body can be sent again.
 from __future__ import annotations
 
 import errno
+import mmap
 import socket
 import threading
 import time
@@ -74,7 +75,8 @@ class SocketConnection:
         self._have = 0
         """Bytes of the answer that are in the buffer already."""
         self._used_at = 0.0
-        self._buffer = bytearray(BUFFER)
+        # Pages that no head has needed take no memory: there may be a thousand connections.
+        self._buffer = mmap.mmap(-1, BUFFER, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._view = memoryview(self._buffer)
 
     def perform(self, request: Request) -> Answer:
