@@ -138,12 +138,12 @@ class _SinglePut:
             body.require_sent()
         except DestinationChanged as error:
             return write.refused(source, None, error)
-        except DigestMismatch as error:
-            return self._mismatched(error, window, stated, slow=job.tools.retrier.clock() - began >= SLOW_SECONDS)
         except StoreError as error:
+            slow = job.tools.retrier.clock() - began >= SLOW_SECONDS
+            if isinstance(error, DigestMismatch):
+                return self._mismatched(error, window, stated, slow=slow)
             if self._replaces:
                 raise
-            slow = job.tools.retrier.clock() - began >= SLOW_SECONDS
             return self._refused(error, body, slow=slow)
         proof = proof._replace(crc64nvme=window.crc)
         try:

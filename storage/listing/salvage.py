@@ -12,7 +12,7 @@ _OPEN, _CLOSE = "\uf8f1\uf8f2", "\uf8f3"
 """Of a placeholder: characters of the private use area, of which no key has been seen to hold this sequence."""
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERENCE = re.compile("&#(?:x([0-9A-Fa-f]{1,6})|([0-9]{1,7}));")
-_RUN = re.compile("(?:&#(?:x[0-9A-Fa-f]{1,6}|[0-9]{1,7});){2,}")
+_RUN = re.compile(f"(?:{_REFERENCE.pattern}){{2,}}")
 _STRAY = re.compile("&(?!(?:lt|gt|amp|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)")
 _PLACEHOLDER = re.compile(f"{_OPEN}([0-9a-f]+){_CLOSE}")
 

@@ -198,12 +198,14 @@ class SocketConnection:
         parts = urlsplit(self._origin)
         safe = parts.scheme == "https"
         port = parts.port or (443 if safe else 80)
-        host = (ascii_name(parts.hostname or "") or b"").decode("ascii")
+        host = ascii_name(parts.hostname or "").decode("ascii")
         if not host:
             raise ExchangeFailed(Fault.NO_HOST, f"{parts.hostname} is not a host's name", 0.0)
-        if safe and self._secured is None:
-            raise ExchangeFailed(Fault.NO_CONNECTION, "the endpoint has moved to https meanwhile", 0.0)
-        context = self._secured() if safe and self._secured is not None else None
+        context = None
+        if safe:
+            if self._secured is None:
+                raise ExchangeFailed(Fault.NO_CONNECTION, "the endpoint has moved to https meanwhile", 0.0)
+            context = self._secured()
         deadline = time.monotonic() + seconds
         proxy = self._proxy if context is not None else None
         opened = _connected(*(proxy[:2] if proxy else (host, port)), deadline=deadline)
