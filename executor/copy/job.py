@@ -22,7 +22,7 @@ from executor.machine.buffers import BufferPool
 from executor.patience import LedgerPatience
 from executor.route import Route
 from executor.stop import Stop
-from schema.errors import ObjectChanged, ObjectMissing, Scope, StoreError, WhichSide
+from schema.errors import ObjectChanged, ObjectMissing, Scope, Stopped, StoreError, WhichSide
 from schema.facts import Fact
 from schema.flow.samples import Activity
 from schema.objects import WriteResult
@@ -43,6 +43,13 @@ class Tools:
     def gave_up(self) -> bool:
         """True once work in flight may be dropped."""
         return self.stop.abandoning
+
+    def take(self, size: int) -> memoryview:
+        """A buffer of *size* bytes, to be given back to `buffers`. Raises Stopped."""
+        view = self.buffers.take(size, self.gave_up)
+        if view is None:
+            raise Stopped("stopped while waiting for memory")
+        return view
 
     def again(self, step: Callable[[], T]) -> T:
         """*step*'s answer, repeated after transient errors."""

@@ -16,7 +16,7 @@ from executor.copy.job import Job
 from executor.copy.layout import PartRange
 from executor.ledger.values import PartRecord
 from schema import checksums
-from schema.errors import DigestMismatch, Stopped
+from schema.errors import DigestMismatch
 from schema.facts import Fact
 from schema.objects import PartResult, etag_is_opaque
 from schema.tiers import WINDOW
@@ -46,9 +46,7 @@ def send_part(job: Job, part: PartRange, upload_id: str) -> SentPart:
         spent = AttemptCounter(used=1)
     total = buffers.budget.total
     held = part.length <= total // 2
-    view = buffers.take(part.length if held else min(WINDOW, total), job.tools.gave_up)
-    if view is None:
-        raise Stopped("stopped while waiting for memory")
+    view = job.tools.take(part.length if held else min(WINDOW, total))
     step = partial(_buffered if held else _windowed, job, part, upload_id, view=view)
     try:
         return SentPart(job.tools.retrier.run(step, spent, job.retried), spent.used)

@@ -87,9 +87,7 @@ def _in_single_put(job: Job) -> Ended | None:
     """The object's end, or None: it goes in parts. Raises its last StoreError, Stopped, LeaseLost."""
     buffers = job.tools.buffers
     total = buffers.budget.total
-    view = buffers.take(min(single_put_window(total), total), job.tools.gave_up)
-    if view is None:
-        raise Stopped("stopped while waiting for memory")
+    view = job.tools.take(min(single_put_window(total), total))
     job.scratch = view
     try:
         return job.attempt(_SinglePut(job, view).once)

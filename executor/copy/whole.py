@@ -8,15 +8,13 @@ from executor.copy.guarded import GuardedWrite
 from executor.copy.job import Ended, Job, Stored
 from schema import checksums
 from schema.attributes.attribute import Outgoing
-from schema.errors import DestinationChanged, DigestMismatch, ServerFault, Stopped
+from schema.errors import DestinationChanged, DigestMismatch, ServerFault
 from schema.objects import ObjectHead, WriteResult
 
 
 def copy_whole(job: Job) -> Ended:
     """Copy one object that fits into memory. Raises its last StoreError, or Stopped."""
-    view = job.tools.buffers.take(job.entry.size or 1, job.tools.gave_up)
-    if view is None:
-        raise Stopped("stopped while waiting for memory")
+    view = job.tools.take(job.entry.size or 1)
     write = GuardedWrite(job)
     job.scratch = view
     try:
