@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -11,12 +12,13 @@ from urllib.request import urlopen
 
 import pytest
 from support.servers import RcloneServer
+from support.watched_run import until
 
 from bench.beds import Beds, FarServer, Kind, LeanServer, Place, possible
 from bench.cases import Case, every_case, quick_cases
 from bench.contestants import BARE_WIRE, BOTO3, OURS, RCLONE_BEST, S5CMD, Contestant, Result, losses_of
 from bench.listing_server import Keys, ListingServer
-from bench.measure import CommandFailed, Measured, cpu_of, run, run_or_fail
+from bench.measure import CommandFailed, Measured, MemoryWatch, cpu_of, run, run_or_fail
 from bench.run import one_run
 from bench.run_bed import Seen
 from bench.table import MARKS, publish, rows_of, table
@@ -27,14 +29,25 @@ TINY = Workload("tiny", (Group(5, 1_000), Group(2, 0)))
 
 def test_a_command_is_measured_with_its_children(tmp_path: Path) -> None:
     burn = "import time\nend = time.process_time() + 0.15\nwhile time.process_time() < end: pass\n"
-    hold = "block = bytearray(60_000_000)\ntime.sleep(0.2)\n"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn + hold!r}])"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}])"
 
     measured = run_or_fail([sys.executable, "-c", parent], tmp_path, {}, tmp_path / "log")
 
-    assert measured.wall > 0.3
+    assert measured.wall > 0.15
     assert 0.15 <= measured.cpu < 5
-    assert 60_000_000 < measured.peak_rss < 200_000_000
+    assert 1_000_000 < measured.peak_rss < 200_000_000
+
+
+def test_memory_is_watched_with_that_of_children() -> None:
+    hold = "import sys\nblock = bytearray(60_000_000)\nsys.stdin.read()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE) as process:
+        watch = MemoryWatch(process.pid)
+        until(lambda: watch.peak > 60_000_000)
+        process.communicate()
+    watch.stop()
+
+    assert watch.peak < 200_000_000
 
 
 def test_the_cpu_of_a_process_is_read_while_it_runs() -> None:
