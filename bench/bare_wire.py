@@ -22,7 +22,7 @@ from storage.s3.store import S3Store  # noqa: E402
 
 THREADS = 8
 ABSENT = Guard(if_none_match=True)
-"""As apply writes. A write without a precondition has a new connection each time, and over TLS a new handshake."""
+"""As apply writes."""
 
 
 def store(url: str, prefix: str) -> S3Store:

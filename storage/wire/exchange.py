@@ -50,7 +50,8 @@ class Request:
     """Where a 2xx body goes. None: into Answer.body. Its content is undefined after anything but a whole 2xx body."""
     patience: Patience = Patience(LOW_SPEED_SECONDS, 0)
     once: bool = False
-    """Sent on a new connection: on one that died unnoticed it would be unknown whether it was carried out."""
+    """Never sent again by itself, and only on a connection that is new or was used just now: on one that died unnoticed
+    it would be unknown whether it was carried out."""
 
 
 @dataclass(slots=True)

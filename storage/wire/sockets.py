@@ -41,6 +41,12 @@ FRESH_SECONDS: Final = 0.2
 """A connection used this recently is not looked at before the next request: no server closes an idle one so soon, and
 the look is a system call in which another thread takes the interpreter. One that is dead all the same gives no answer,
 and the request is sent again where it may be."""
+SAFE_SECONDS: Final = 1.0
+"""A connection used this recently, and not closed as far as can be told, carries what must not be sent twice: servers
+keep idle ones for seconds. A handshake for each such request costs more than a small object's bytes."""
+DISTRUST_SECONDS: Final = 60.0
+"""For so long after one that seemed alive gave no answer to such a request, each of them has a new connection: some
+servers close after every answer without saying so."""
 SEND_BUFFER: Final = 256 * 1024
 
 
@@ -75,6 +81,8 @@ class SocketConnection:
         self._have = 0
         """Bytes of the answer that are in the buffer already."""
         self._used_at = 0.0
+        self._trusted_from = 0.0
+        """From then on (monotonic) it may carry a request that must not be sent twice, though it has carried others."""
         # Pages that no head has needed take no memory: there may be a thousand connections.
         self._buffer = mmap.mmap(-1, BUFFER, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._view = memoryview(self._buffer)
@@ -111,29 +119,47 @@ class SocketConnection:
         started = time.monotonic()
         target = self._aim(request.url)
         if request.once:
-            # On a connection that died unnoticed it would be unknown whether the request was carried out.
+            return self._perform_once(request, target, started)
+        try:
+            return self._try(request, target, started, may_be_stale=self._channel is not None)
+        except _Stale:
+            return self._try(request, target, started, may_be_stale=False)
+
+    def _perform_once(self, request: Request, target: str, started: float) -> Answer:
+        """On a connection that died unnoticed it would be unknown whether the request was carried out."""
+        held = self._channel
+        trusted = self._trusted_from <= started <= self._used_at + SAFE_SECONDS
+        if held is not None and (not trusted or held.has_input()):
             self._hang_up()
-        for again in (False, True):
-            reused = self._channel is not None
-            try:
-                return self._exchange(request, target, started, reused=reused and not again)
-            except _Stale:
-                self._hang_up()
-            except TimeoutError:
-                raise self._failed(Fault.TIMED_OUT, "no byte for too long", started) from None
-            except HeadMalformed as error:
-                raise self._failed(Fault.MALFORMED, str(error), started) from None
-            except ExchangeFailed as failure:
-                self._hang_up()
-                failure.seconds = time.monotonic() - started
-                raise
-            except OSError as error:
-                fault = Fault.CUT_SHORT if isinstance(error, ConnectionAbortedError) else Fault.RECEIVE_FAILED
-                raise self._failed(fault, error.strerror or str(error), started) from None
-            except BaseException:
-                self._hang_up()
-                raise
-        raise AssertionError("a fresh connection is never stale")
+        risked = self._channel is not None
+        try:
+            return self._try(request, target, started, may_be_stale=False)
+        except ExchangeFailed:
+            if risked:
+                self._trusted_from = time.monotonic() + DISTRUST_SECONDS
+            raise
+
+    def _try(self, request: Request, target: str, started: float, *, may_be_stale: bool) -> Answer:
+        """One exchange. Raises _Stale, ExchangeFailed, ReaderFailed; after each of them the connection is closed."""
+        try:
+            return self._exchange(request, target, started, may_be_stale=may_be_stale)
+        except _Stale:
+            self._hang_up()
+            raise
+        except TimeoutError:
+            raise self._failed(Fault.TIMED_OUT, "no byte for too long", started) from None
+        except HeadMalformed as error:
+            raise self._failed(Fault.MALFORMED, str(error), started) from None
+        except ExchangeFailed as failure:
+            self._hang_up()
+            failure.seconds = time.monotonic() - started
+            raise
+        except OSError as error:
+            fault = Fault.CUT_SHORT if isinstance(error, ConnectionAbortedError) else Fault.RECEIVE_FAILED
+            raise self._failed(fault, error.strerror or str(error), started) from None
+        except BaseException:
+            self._hang_up()
+            raise
 
     def _hang_up(self) -> None:
         """The next request opens another connection."""
@@ -155,19 +181,19 @@ class SocketConnection:
             self._host = parts.netloc
         return url[len(origin) :]
 
-    def _exchange(self, request: Request, target: str, started: float, *, reused: bool) -> Answer:
+    def _exchange(self, request: Request, target: str, started: float, *, may_be_stale: bool) -> Answer:
         channel = self._ready(request.patience, started)
         self._started, self._since, self._have = started, 0.0, 0
-        may_repeat = reused and request.read is None
+        may_be_stale = may_be_stale and request.read is None
         try:
             self._send(channel, request, target)
         except (BrokenPipeError, ConnectionResetError):
             # The server may have refused early and closed: its answer says more than a broken pipe.
             if not channel.has_input():
-                if may_repeat:
+                if may_be_stale:
                     raise _Stale from None
                 raise ExchangeFailed(Fault.SEND_FAILED, "the connection was closed while sending", 0.0) from None
-        head, have = self._receive_head(channel, may_repeat)
+        head, have = self._receive_head(channel, may_be_stale)
         first_byte = time.monotonic() - started
         answer = self._receive_body(channel, request, head, have=have)
         self._used_at = time.monotonic()

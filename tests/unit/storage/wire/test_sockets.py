@@ -7,12 +7,16 @@ import os
 import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from support.certificates import Certificate, shared_certificate
 from support.scripted_server import CLOSE, ScriptedServer, answer, scripted, speaking
+from support.watched_run import until
 
+from storage.wire import sockets
 from storage.wire.connections import open_connection
 from storage.wire.exchange import ANSWER_BODY_LIMIT, ERROR_BODY_LIMIT, Answer, ExchangeFailed, Fault, Patience, Request
 from storage.wire.sockets import BUFFER, SEND_BUFFER, SocketConnection
@@ -207,7 +211,48 @@ def test_what_must_not_be_done_twice_is_sent_once(connection: SocketConnection) 
         with pytest.raises(ExchangeFailed):
             put(connection, server, b"2", once=True)
         put(connection, server, b"3")
-    assert [(request.connection, request.body) for request in server.requests] == [(1, b"1"), (2, b"2"), (3, b"3")]
+    assert [(request.connection, request.body) for request in server.requests] == [(1, b"1"), (1, b"2"), (2, b"3")]
+
+
+def test_what_must_not_be_done_twice_keeps_its_connection(connection: SocketConnection) -> None:
+    with scripted(*[answer()] * 3) as server:
+        for body in (b"1", b"2", b"3"):
+            put(connection, server, body, once=True)
+    assert [request.connection for request in server.requests] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("idle", [sockets.SAFE_SECONDS + 0.1, 60.0])
+def test_what_must_not_be_done_twice_is_not_sent_where_a_server_may_have_closed_meanwhile(
+    connection: SocketConnection, idle: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted(*[answer()] * 3) as server:
+        put(connection, server, b"1", once=True)
+        later = time.monotonic() + idle
+        monkeypatch.setattr(sockets, "time", SimpleNamespace(monotonic=lambda: later))
+        put(connection, server, b"2", once=True)
+        put(connection, server, b"3", once=True)
+    assert [request.connection for request in server.requests] == [1, 2, 2]
+
+
+def test_a_closed_connection_carries_nothing_that_must_not_be_done_twice(connection: SocketConnection) -> None:
+    with scripted(answer(), answer(), close_after=frozenset({0})) as server:
+        put(connection, server, b"1", once=True)
+        until(lambda: bool(connection._channel and connection._channel.has_input()))
+        put(connection, server, b"2", once=True)
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_after_a_connection_that_only_seemed_alive_each_such_request_has_a_new_one(
+    connection: SocketConnection,
+) -> None:
+    with scripted(answer(), CLOSE, answer(), answer(), answer()) as server:
+        put(connection, server, b"1", once=True)
+        with pytest.raises(ExchangeFailed):
+            put(connection, server, b"2", once=True)
+        put(connection, server, b"3", once=True)
+        put(connection, server, b"4", once=True)
+        put(connection, server, b"5")
+    assert [request.connection for request in server.requests] == [1, 1, 2, 3, 3]
 
 
 def test_a_server_that_says_continue_unasked_gets_the_whole_body(connection: SocketConnection) -> None:
