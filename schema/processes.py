@@ -5,7 +5,7 @@ from __future__ import annotations
 from schema.limits import Limits
 
 MOST = 64
-OBJECTS_EACH = 2_000
+OBJECTS_EACH = 1_500
 """A forked process takes 0.15 s of processor time to start, as much as 100 objects; fewer are not worth one."""
 MEMORY_EACH = 512 * 1024 * 1024
 """Of the limit on this machine or container: 85 MiB to begin with, and buffers."""
