@@ -19,8 +19,11 @@ DEEP_CUT = 0.5
 CUT_FLOOR = 8
 """Cuts go no lower: a few workers sleep between retries, and the request rate is limited elsewhere (pace.py)."""
 MODEST = INITIAL
-"""Busy processors never reduce concurrency below this: each step down costs too little goodput to be seen, and all of
-them together cost much (4 workers gave 1,280 objects/s of 1 KB where 16 and more gave 1,500)."""
+"""Busy processors never reduce concurrency below this while it is not known how many workers are enough: each step down
+costs too little goodput to be seen, and all of them together cost much."""
+FEWEST = 4
+"""The same where it is known. Each worker has a connection and a buffer, and what one leaves in the caches another
+pushes out (docs/decisions.md)."""
 TOO_MANY = 1.25
 """Times what is enough, and workers are taken away: below that the estimate's own noise decides."""
 CALM_SECONDS = 15.0
@@ -153,7 +156,6 @@ class ConcurrencyController:
         self._ceiling = 0.0
         self._cut_at = float("-inf")
         self._busy = False
-        self._modest = min(MODEST, maximum)
         self._enough = math.inf
         self._far = min(FAR_INITIAL, maximum)
         self._last: WindowStats | None = None
@@ -177,6 +179,11 @@ class ConcurrencyController:
         """How long the next window should be: two round trips and 0.25 s; one and a half and 0.1 s in slow start."""
         least, trips = (0.1, 1.5) if self._phase is _Phase.SLOW_START else (0.25, 2.0)
         return max(least, min(LONGEST_WINDOW_SECONDS, trips * self._latency))
+
+    @property
+    def _modest(self) -> int:
+        """Never fewer than that for want of processors."""
+        return min(self._maximum, MODEST if math.isinf(self._enough) else FEWEST)
 
     @property
     def _most(self) -> float:

@@ -18,8 +18,8 @@ class Processor(Protocol):
     """The processors as this process sees them."""
 
     @property
-    def cores(self) -> int:
-        """How many this process may use."""
+    def cores(self) -> float:
+        """How many are this process's share."""
 
     def saturated(self) -> bool:
         """Processor time was scarce since the last call."""
@@ -31,7 +31,7 @@ class Processor(Protocol):
 class NeverScarce:
     """Processors without end."""
 
-    cores = os.cpu_count() or 1
+    cores: float = os.cpu_count() or 1
 
     def saturated(self) -> bool:
         """Never."""
@@ -45,7 +45,7 @@ class NeverScarce:
 class Enough:
     """Learns what a request costs; `workers` says how many workers that makes."""
 
-    def __init__(self, cores: int) -> None:
+    def __init__(self, cores: float) -> None:
         self._cores = cores
         self._spent: float | None = None
         self._seconds = self._requests = 0.0

@@ -28,7 +28,11 @@ class ProcessorLoad:
         stat: Path = Path("/proc/stat"),
         process_seconds: Callable[[], float] = time.process_time,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        processes: int = 1,
     ) -> None:
+        """*processes*: so many share the machine's cores with one another."""
+        self._processes = processes
         self._stat = stat
         self._process_seconds = process_seconds
         self._clock = clock
@@ -42,9 +46,9 @@ class ProcessorLoad:
         return busy_alone or (total > 0 and idle < IDLE_SHARE * total)
 
     @property
-    def cores(self) -> int:
-        """How many cores this process may use."""
-        return usable_cores()
+    def cores(self) -> float:
+        """How many cores are this process's share."""
+        return usable_cores() / self._processes
 
     def spent(self) -> float:
         """Seconds of processor time this process has used so far."""

@@ -142,9 +142,9 @@ def apply_command(  # click passes one argument for each option
                 elif crew is not None:
                     progress = _supervise(asked, crew, emit=emit)
                 else:
-                    budget = plan.limits.memory or undeclared_budget(one_of[0] if one_of else 1)
                     window = metered.window if metered else Window()
-                    progress = _work(asked, manifests, _Ends(stores, governors, window, trials), budget=budget)
+                    opened = _Ends(stores, governors, window, trials)
+                    progress = _work(asked, manifests, opened, processes=one_of[0] if one_of else 1)
                 if not isinstance(progress, int) and progress.untried:
                     blamed = ledger.reports.blamed(progress.run_id, NAMED)
         finally:
@@ -242,14 +242,15 @@ def _sides(plan: Plan, stores: Mapping[str, tuple[S3Store, S3Store]]) -> list[tu
     return [pair for s in plan.sections for pair in zip((s.source, s.destination), stores[s.id], strict=True)]
 
 
-def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, budget: int) -> Progress:
-    """Take part in the run as this one process."""
+def _work(asked: _Asked, manifests: ManifestStore, ends: _Ends, *, processes: int) -> Progress:
+    """Take part in the run as this one process of so many that share the machine."""
     plan, stores = asked.plan, ends.stores
+    budget = plan.limits.memory or undeclared_budget(processes)
     governor = Governor(
         ends.governors.by_name,
         plan.limits.workers or MAX_WORKERS,
         workers=plan.limits.workers,
-        processor=ProcessorLoad(),
+        processor=ProcessorLoad(processes=processes),
     )
     share_descriptors(governor, stores)
     calm_collector()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.flow_simulation import Endpoint, Pacer, Simulation
 
-from executor.flow.concurrency import ConcurrencyController, Decision, WindowStats
+from executor.flow.concurrency import FEWEST, MODEST, ConcurrencyController, Decision, WindowStats
 from schema.tiers import MIB
 
 LAN = Endpoint(rtt=0.0003, service=0.002, slots=2)
@@ -222,10 +222,16 @@ def test_a_little_more_than_enough_is_the_estimates_noise() -> None:
     assert controller.on_window(replace(stats(), enough=100.0), 0.25).target == 120
 
 
-def test_enough_is_never_less_than_a_modest_number() -> None:
+def test_enough_is_never_less_than_a_few() -> None:
     controller = ConcurrencyController(512, initial=64)
 
-    assert controller.on_window(replace(stats(), enough=2.0), 0.25).target == 16
+    assert controller.on_window(replace(stats(), enough=2.0), 0.25).target == FEWEST
+
+
+def test_while_nobody_knows_what_is_enough_busy_processors_leave_it_at_a_modest_number(rng: random.Random) -> None:
+    targets = busy_machine(ConcurrencyController(512), lambda workers: 200 * min(1.0, workers / 4), 0.0, rng)
+
+    assert min(targets) == MODEST
 
 
 def test_slow_start_doubles_while_it_pays() -> None:

@@ -93,3 +93,7 @@ def written(root: Path, files: dict[str, str]) -> Path:
 )
 def test_a_container_has_as_many_cores_as_its_quota(tmp_path: Path, files: dict[str, str], cores: int) -> None:
     assert usable_cores(written(tmp_path, files), cores=16) == cores
+
+
+def test_processes_that_share_a_machine_share_its_cores() -> None:
+    assert ProcessorLoad(processes=2).cores == ProcessorLoad().cores / 2 == usable_cores() / 2
