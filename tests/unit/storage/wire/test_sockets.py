@@ -255,6 +255,29 @@ def test_after_a_connection_that_only_seemed_alive_each_such_request_has_a_new_o
     assert [request.connection for request in server.requests] == [1, 1, 2, 3, 3]
 
 
+def test_a_connection_that_only_seemed_alive_is_trusted_again_later(
+    connection: SocketConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted(answer(), CLOSE, answer(), answer()) as server:
+        put(connection, server, b"1", once=True)
+        with pytest.raises(ExchangeFailed):
+            put(connection, server, b"2", once=True)
+        later = time.monotonic() + 61.0
+        monkeypatch.setattr(sockets, "time", SimpleNamespace(monotonic=lambda: later))
+        put(connection, server, b"3", once=True)
+        put(connection, server, b"4", once=True)
+    assert [request.connection for request in server.requests] == [1, 1, 2, 2]
+
+
+def test_a_new_connection_that_gave_no_answer_says_nothing_of_kept_ones(connection: SocketConnection) -> None:
+    with scripted(CLOSE, answer(), answer()) as server:
+        with pytest.raises(ExchangeFailed):
+            put(connection, server, b"1", once=True)
+        put(connection, server, b"2", once=True)
+        put(connection, server, b"3", once=True)
+    assert [request.connection for request in server.requests] == [1, 2, 2]
+
+
 def test_a_server_that_says_continue_unasked_gets_the_whole_body(connection: SocketConnection) -> None:
     body = body_of(3 * SEND_BUFFER)
     pieces = iter([body[start : start + SEND_BUFFER] for start in range(0, len(body), SEND_BUFFER)])
