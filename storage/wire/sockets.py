@@ -47,6 +47,8 @@ keep idle ones for seconds. A handshake for each such request costs more than a 
 DISTRUST_SECONDS: Final = 60.0
 """For so long after one that seemed alive gave no answer to such a request, each of them has a new connection: some
 servers close after every answer without saying so."""
+_IDLE_TOO_LONG: Final = 408
+"""What some servers say of a connection, not of the request that meets it on its way."""
 SEND_BUFFER: Final = 256 * 1024
 
 
@@ -131,13 +133,15 @@ class SocketConnection:
         trusted = self._trusted_from <= started <= self._used_at + SAFE_SECONDS
         if held is not None and (not trusted or held.has_input()):
             self._hang_up()
-        risked = self._channel is not None
+        distrusted = time.monotonic() + DISTRUST_SECONDS if self._channel is not None else self._trusted_from
         try:
-            return self._try(request, target, started, may_be_stale=False)
+            answer = self._try(request, target, started, may_be_stale=False)
         except ExchangeFailed:
-            if risked:
-                self._trusted_from = time.monotonic() + DISTRUST_SECONDS
+            self._trusted_from = distrusted
             raise
+        if answer.status == _IDLE_TOO_LONG:
+            self._trusted_from = distrusted
+        return answer
 
     def _try(self, request: Request, target: str, started: float, *, may_be_stale: bool) -> Answer:
         """One exchange. Raises _Stale, ExchangeFailed, ReaderFailed; after each of them the connection is closed."""

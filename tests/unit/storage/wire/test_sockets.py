@@ -269,6 +269,15 @@ def test_a_connection_that_only_seemed_alive_is_trusted_again_later(
     assert [request.connection for request in server.requests] == [1, 1, 2, 2]
 
 
+def test_a_connection_that_was_idle_too_long_for_its_server_is_not_trusted(connection: SocketConnection) -> None:
+    with scripted(answer(), answer("408 Request Timeout"), answer(), answer()) as server:
+        put(connection, server, b"1", once=True)
+        assert put(connection, server, b"2", once=True).status == 408
+        put(connection, server, b"3", once=True)
+        put(connection, server, b"4", once=True)
+    assert [request.connection for request in server.requests] == [1, 1, 2, 3]
+
+
 def test_a_new_connection_that_gave_no_answer_says_nothing_of_kept_ones(connection: SocketConnection) -> None:
     with scripted(CLOSE, answer(), answer()) as server:
         with pytest.raises(ExchangeFailed):
