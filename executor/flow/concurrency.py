@@ -204,7 +204,8 @@ class ConcurrencyController:
             if now >= self._cool_until:
                 self._cut(stats, now)
         elif now >= self._cool_until and stats.count:
-            if self._target > TOO_MANY * self._most:
+            # In slow start every request pays for its worker's first connections.
+            if self._target > TOO_MANY * self._most and self._phase is not _Phase.SLOW_START:
                 self._move(self._most, "so many keep the processors busy", now)
                 self._begin_rest(now)
             else:

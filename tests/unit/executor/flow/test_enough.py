@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from executor.flow.enough import QUICK_BYTES, SLACK, Enough
+from executor.flow.enough import LEAST_REQUESTS, QUICK_BYTES, REMEMBERED, Enough
 
 
 def learned(cost: float, windows: int = 20, *, cores: int = 2) -> Enough:
@@ -22,7 +22,7 @@ def learned(cost: float, windows: int = 20, *, cores: int = 2) -> Enough:
     ids=["at hand", "50 ms away", "at once"],
 )
 def test_a_processor_serves_others_while_a_request_is_away(first_byte: float, cost: float, workers: float) -> None:
-    assert learned(cost).workers(first_byte, 100_000) == pytest.approx(SLACK * workers)
+    assert learned(cost).workers(first_byte, 100_000) == pytest.approx(workers)
 
 
 def test_more_cores_take_more_workers() -> None:
@@ -36,15 +36,30 @@ def test_nothing_is_said_before_anything_is_known_nor_of_large_transfers() -> No
     assert not math.isinf(learned(0.001).workers(0.001, QUICK_BYTES))
 
 
-def test_a_moment_of_other_work_is_soon_forgotten() -> None:
+def test_other_work_beside_requests_is_no_part_of_what_they_cost() -> None:
     enough = learned(0.0003)
     calm = enough.workers(0.05, 100_000)
     enough.learn(20 * 100 * 0.0003 + 1.0, 100)
-    assert enough.workers(0.05, 100_000) < calm / 2
 
-    for window in range(1, 61):
-        enough.learn(20 * 100 * 0.0003 + 1.0 + window * 0.03, 100)
-    assert enough.workers(0.05, 100_000) == pytest.approx(calm, rel=0.1)
+    assert enough.workers(0.05, 100_000) == calm
+
+
+def test_what_requests_cost_once_is_forgotten() -> None:
+    enough = learned(0.0003, windows=20)
+    for window in range(1, REMEMBERED + 1):
+        enough.learn(20 * 100 * 0.0003 + window * 100 * 0.0006, 100)
+
+    assert enough.workers(0.05, 100_000) == pytest.approx(learned(0.0006).workers(0.05, 100_000))
+
+
+def test_a_few_requests_say_nothing_until_there_are_more() -> None:
+    enough = Enough(2)
+    enough.learn(1.0, 0)
+    enough.learn(1.0 + 49 * 0.0003, LEAST_REQUESTS - 1)
+    assert math.isinf(enough.workers(0.05, 100_000))
+
+    enough.learn(1.0 + 50 * 0.0003, 1)
+    assert enough.workers(0.05, 100_000) == pytest.approx(learned(0.0003).workers(0.05, 100_000))
 
 
 def test_a_window_without_requests_teaches_nothing() -> None:
