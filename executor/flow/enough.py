@@ -7,6 +7,8 @@ import os
 from collections import deque
 from typing import Protocol
 
+SLACK = 1.5
+"""Times the computed number: bodies take time beside the first byte, and few answers begin as early as the best."""
 LEAST_REQUESTS = 50
 """So many have a cost together: of fewer, it depends on which of them end within the window that pays for them."""
 REMEMBERED = 10
@@ -72,4 +74,4 @@ class Enough:
         if cost <= 0 or bytes_each > QUICK_BYTES or math.isinf(first_byte):
             return math.inf
         # While one request is in flight, its processor can serve as many others as their cost fits into its time.
-        return self._cores * (1 + first_byte / cost)
+        return SLACK * self._cores * (1 + first_byte / cost)

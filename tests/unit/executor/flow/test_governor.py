@@ -356,7 +356,7 @@ def test_busy_processors_stop_the_growth_only_where_requests_wait_for_them(
     assert (max(targets) >= 32) is grows, targets
 
 
-@pytest.mark.parametrize(("answered", "least", "most"), [(0.001, 4, 16), (0.05, 100, 203)], ids=["near", "far"])
+@pytest.mark.parametrize(("answered", "least", "most"), [(0.001, 6, 16), (0.05, 100, 303)], ids=["near", "far"])
 def test_workers_end_where_all_processors_are_busy(answered: float, least: int, most: int) -> None:
     """Even where others keep the processors busy, and each further worker takes a share of it from them."""
     clock, scarce = Clock(), Scarce()
