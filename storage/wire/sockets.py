@@ -133,7 +133,7 @@ class SocketConnection:
         trusted = self._trusted_from <= started <= self._used_at + SAFE_SECONDS
         if held is not None and (not trusted or held.has_input()):
             self._hang_up()
-        distrusted = time.monotonic() + DISTRUST_SECONDS if self._channel is not None else self._trusted_from
+        distrusted = started + DISTRUST_SECONDS if self._channel is not None else self._trusted_from
         try:
             answer = self._try(request, target, started, may_be_stale=False)
         except ExchangeFailed:
@@ -147,9 +147,6 @@ class SocketConnection:
         """One exchange. Raises _Stale, ExchangeFailed, ReaderFailed; after each of them the connection is closed."""
         try:
             return self._exchange(request, target, started, may_be_stale=may_be_stale)
-        except _Stale:
-            self._hang_up()
-            raise
         except TimeoutError:
             raise self._failed(Fault.TIMED_OUT, "no byte for too long", started) from None
         except HeadMalformed as error:

@@ -90,6 +90,14 @@ def test_dead_kept_alive_connection_is_replaced_and_the_body_sent_again(body: by
         assert [request.connection for request in server.requests] == [1, 2]
 
 
+@pytest.mark.parametrize("carried", ["pycurl over http", "pycurl over https"], indirect=True)
+def test_libcurl_gives_a_write_that_must_not_be_done_twice_a_connection_of_its_own() -> None:
+    with scripted(answer(ETag='"e"'), answer(ETag='"f"')) as server, store_at(server) as store:
+        store.put("k", b"1", [])
+        store.put("k", b"2", [])
+        assert [(request.body, request.connection) for request in server.requests] == [(b"1", 1), (b"2", 2)]
+
+
 def test_a_write_that_must_not_be_done_twice_is_not_repeated() -> None:
     with scripted(answer(ETag='"e"'), CLOSE, answer(ETag='"f"')) as server, store_at(server) as store:
         store.put("k", b"1", [])
