@@ -151,7 +151,7 @@ def test_a_stopped_process_is_ended_and_started_anew(kept: EmbeddedPostgres, mon
 def test_folder_removed_and_made_anew_while_its_server_ran(folder: Path) -> None:
     """Within a minute the old server sees that its folder is gone, ends, and takes its socket's name with it."""
     old = EmbeddedPostgres(folder)
-    old.url()
+    ask(old.url(), "CHECKPOINT")  # else its WAL writer misses the folder within 0.2 s, and the server ends at once
     pid, data = old.process(), DataFolder.at(old.data)
     assert pid is not None and data is not None
     os.kill(watcher_of(folder), signal.SIGKILL)  # else it ends the orphan before we can see that it harms nobody
