@@ -18,6 +18,33 @@ IDLE_SECONDS = 0.5
 """How long an idle thread sleeps before it checks whether it is still wanted."""
 
 
+class _Queue:
+    """The tasks of one lane that have not begun."""
+
+    __slots__ = ("added", "low", "tasks", "watched")
+
+    def __init__(self) -> None:
+        self.tasks: deque[Task] = deque()
+        self.added = 0
+        self.low = 0
+        self.watched = False
+        """Nobody has been told yet that `low` is reached."""
+
+    def take(self) -> Task | None:
+        """The oldest; None: there is none. Whoever takes one, and how many at once, takes no lock."""
+        try:
+            return self.tasks.popleft()
+        except IndexError:
+            return None
+
+    def reached(self) -> bool:
+        """Once per `watched`: no more than `low` are left."""
+        if self.watched and len(self.tasks) <= self.low:
+            self.watched = False
+            return True
+        return False
+
+
 class WorkerPool:
     """Runs tasks in up to `target` threads; more are started as the target grows, surplus ones rest.
 
@@ -26,11 +53,11 @@ class WorkerPool:
     """
 
     def __init__(self, on_crash: Callable[[BaseException], None]) -> None:
-        self._lanes: dict[Lane, deque[Task]] = {Lane.WHOLE: deque(), Lane.PARTS: deque()}
+        self._lanes = {Lane.WHOLE: _Queue(), Lane.PARTS: _Queue()}
+        self._on_low: Callable[[], None] = lambda: None
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._target = 0
-        self._added = 0
         self._dropped = 0
         # One slot per thread, written by that thread alone: while tasks are queued, none takes a lock.
         self._at_work: list[bool] = []
@@ -60,13 +87,28 @@ class WorkerPool:
         with self._changed:
             if self._closing:
                 return
-            self._added += len(tasks)
-            self._lanes[lane].extend(tasks)
+            queue = self._lanes[lane]
+            queue.added += len(tasks)
+            queue.tasks.extend(tasks)
             self._changed.notify(len(tasks))
 
     def waiting(self, lane: Lane) -> int:
         """Tasks queued in *lane* and not begun."""
-        return len(self._lanes[lane])
+        return len(self._lanes[lane].tasks)
+
+    def taken(self, lane: Lane) -> int:
+        """Tasks of *lane* taken so far."""
+        queue = self._lanes[lane]
+        return queue.added - len(queue.tasks)
+
+    def on_low(self, tell: Callable[[], None]) -> None:
+        """Call *tell* when a lane that is watched runs low."""
+        self._on_low = tell
+
+    def watch(self, lane: Lane, low: int) -> None:
+        """Tell once when a task is taken of *lane* and no more than *low* wait."""
+        queue = self._lanes[lane]
+        queue.low, queue.watched = low, True
 
     @property
     def target(self) -> int:
@@ -88,18 +130,14 @@ class WorkerPool:
         """Nothing queued and nobody at work."""
         # What has ended is read first: a task that ends adds its followers before.
         ended = sum(self._ended) + self._dropped
-        return ended == self._added
+        return ended == sum(queue.added for queue in self._lanes.values())
 
     def drop_waiting(self) -> int:
         """Drop the tasks that have not begun. Returns their number."""
         with self._changed:
             dropped = 0
-            for lane in self._lanes.values():
-                while lane:
-                    try:
-                        lane.popleft()
-                    except IndexError:
-                        break
+            for queue in self._lanes.values():
+                while queue.take() is not None:
                     dropped += 1
             self._dropped += dropped
             return dropped
@@ -119,12 +157,14 @@ class WorkerPool:
             if index < self._target:
                 # Set before taking: `close` must not overlook a task on its way from the lane to the thread.
                 self._at_work[index] = True
-                try:
-                    return mine.popleft() if mine else other.popleft()
-                except IndexError:
-                    self._at_work[index] = False
+                for queue in (mine, other):
+                    if (task := queue.take()) is not None:
+                        if queue.reached():
+                            self._on_low()
+                        return task
+                self._at_work[index] = False
             with self._changed:
-                if not self._closing and not (index < self._target and (mine or other)):
+                if not self._closing and not (index < self._target and (mine.tasks or other.tasks)):
                     with waiting(Activity.IDLE):
                         self._changed.wait(IDLE_SECONDS if index < self._target else None)
         return None

@@ -110,3 +110,20 @@ def test_closing_waits_for_the_task_that_was_just_taken() -> None:
         assert pool.close(SOON)
         assert ran.count("began") == ran.count("ended")
         assert pool.idle
+
+
+def test_a_lane_that_runs_low_is_told_of_once_per_watch() -> None:
+    told, ran, pool = list[int](), threading.Semaphore(0), WorkerPool(lambda _error: None)
+    pool.on_low(lambda: told.append(pool.waiting(Lane.WHOLE)))
+    pool.watch(Lane.WHOLE, 3)
+    pool.add(Lane.WHOLE, [ran.release] * 10)  # type: ignore[list-item]
+    pool.resize(1)
+    assert all(ran.acquire(timeout=SOON) for _ in range(10))
+    assert told == [3]
+
+    pool.add(Lane.WHOLE, [ran.release] * 10)  # type: ignore[list-item]
+    assert all(ran.acquire(timeout=SOON) for _ in range(10))
+    assert told == [3], "nobody watches"
+    assert pool.taken(Lane.WHOLE) == 20
+    assert pool.taken(Lane.PARTS) == 0
+    assert pool.close(SOON)
