@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from executor.flow.enough import QUICK_BYTES
-
 INITIAL = 16
 CUT = 0.7
 DEEP_CUT = 0.5
@@ -21,11 +19,16 @@ CUT_FLOOR = 8
 MODEST = INITIAL
 """Busy processors never reduce concurrency below this while it is not known how many workers are enough: each step down
 costs too little goodput to be seen, and all of them together cost much."""
-FEWEST = 4
+FEWEST = 2
 """The same where it is known. Each worker has a connection and a buffer, and what one leaves in the caches another
 pushes out (docs/decisions.md)."""
 TOO_MANY = 1.25
-"""Times what is enough, and workers are taken away: below that the estimate's own noise decides."""
+"""Times what is enough, and the workers above it are taken away on trial: below that the estimate's own noise decides.
+"""
+MUCH = 0.2
+"""A trial that loses so much goodput has shown that they were needed: where some requests are answered much sooner than
+others, the estimate is too low."""
+TRIAL_WINDOWS = 3
 CALM_SECONDS = 15.0
 """This long after the last cut, processors and not a throttling server decide at such low concurrency."""
 COOL_OFF_SECONDS = 0.5
@@ -62,6 +65,11 @@ FAR_INITIAL = 64
 enough, and 16 in flight would be 150 objects/s. Only requests of few bytes tell it: a part of 16 MiB takes that long
 anywhere.
 """
+LATE_GROWTH = 1.25
+"""From there on slow start multiplies by this instead of 2, and must pay as on a busy machine: what one step too many
+adds has connected, over TLS, in vain."""
+QUICK_BYTES = 256 << 10
+"""Of so many at most: above this a request is a transfer, whose time depends on how many share the line."""
 REQUEST_WORK = 64 * 1024
 """What a request weighs besides its bytes, so that small and large objects add up to one goodput."""
 
@@ -100,6 +108,7 @@ class _Phase(Enum):
     RECOVERING = auto()
     RESTING = auto()
     PROBING = auto()
+    TRIAL = auto()
 
 
 @dataclass(slots=True)
@@ -157,6 +166,8 @@ class ConcurrencyController:
         self._cut_at = float("-inf")
         self._busy = False
         self._enough = math.inf
+        self._proven = 0.0
+        """So many have shown that they are needed, whatever is said to be enough."""
         self._far = min(FAR_INITIAL, maximum)
         self._last: WindowStats | None = None
         self._before = self._target
@@ -188,7 +199,7 @@ class ConcurrencyController:
     @property
     def _most(self) -> float:
         """Never more than that."""
-        return min(float(self._maximum), max(float(self._modest), self._enough))
+        return float(round(min(float(self._maximum), max(float(self._modest), self._enough, self._proven))))
 
     @property
     def _elasticity(self) -> float:
@@ -204,12 +215,7 @@ class ConcurrencyController:
             if now >= self._cool_until:
                 self._cut(stats, now)
         elif now >= self._cool_until and stats.count:
-            # In slow start every request pays for its worker's first connections.
-            if self._target > TOO_MANY * self._most and self._phase is not _Phase.SLOW_START:
-                self._move(self._most, "so many keep the processors busy", now)
-                self._begin_rest(now)
-            else:
-                self._learn(stats, now)
+            self._learn(stats, now)
         return Decision(self.target, self._reason)
 
     def _learn(self, stats: WindowStats, now: float) -> None:
@@ -218,7 +224,7 @@ class ConcurrencyController:
             if self._phase is _Phase.SLOW_START:
                 if _quick(stats) and stats.latency > FAR_SECONDS and self._target < self._far:
                     self._move(self._far, "starting far away", now)
-            elif self._phase is _Phase.PROBING:
+            elif self._phase in (_Phase.PROBING, _Phase.TRIAL):
                 self._move(self._base, "too little work to tell", now)
                 self._begin_rest(now)
         elif self._phase is _Phase.SLOW_START:
@@ -226,15 +232,24 @@ class ConcurrencyController:
         elif self._phase is _Phase.RECOVERING:
             self._recover(now)
         elif now - stats.seconds >= self._settled_at - 0.01:
-            self._tally.add(stats)
             if self._phase is _Phase.RESTING:
-                if self._busy and self.target < self._modest and now - self._cut_at > CALM_SECONDS:
-                    self._move(self._modest, "the processors are busy", now)
-                    self._begin_rest(now)
-                elif now >= self._rest_until and self._tally.enough:
-                    self._begin_probe(self._tally, now)
+                self._learn_at_rest(stats, now)
             else:
-                self._judge(now)
+                self._tally.add(stats)
+                if self._phase is _Phase.TRIAL:
+                    self._judge_trial(now)
+                else:
+                    self._judge(now)
+
+    def _learn_at_rest(self, stats: WindowStats, now: float) -> None:
+        self._tally.add(stats)
+        if self._busy and self.target < self._modest and now - self._cut_at > CALM_SECONDS:
+            self._move(self._modest, "the processors are busy", now)
+            self._begin_rest(now)
+        elif self._target > TOO_MANY * self._most and self._tally.count >= ENOUGH_SAMPLES:
+            self._begin_trial(now)
+        elif now >= self._rest_until and self._tally.enough:
+            self._begin_probe(self._tally, now)
 
     def _congested(self, stats: WindowStats) -> bool:
         total = stats.count + stats.throttles + stats.timeouts
@@ -264,14 +279,17 @@ class ConcurrencyController:
         if stats.count + stats.timeouts < ROUND_SHARE * self.target and stats.seconds < LONGEST_WINDOW_SECONDS:
             return  # less than a round: what ended says little about this many in flight
         last, self._last = self._last, stats
-        if last is None and self._busy:
+        # Far away the handshakes of so many at once keep the processors busy for a moment.
+        if last is None and self._busy and stats.latency <= FAR_SECONDS:
             self._move(self._target, "the processors are busy", now)
             self._begin_rest(now)
+            self._learn_at_rest(stats, now)
             return
         if last is not None:
             grown = self._target / self._before - 1
             gain = (_work(stats) / stats.seconds) / (_work(last) / last.seconds) - 1 if last.count else 1.0
-            if grown > 0 and gain < self._elasticity * grown:
+            late = self._before >= FAR_INITIAL
+            if grown > 0 and gain < (BUSY_ELASTICITY if late else self._elasticity) * grown:
                 # With a far endpoint a window holds few answers, so one poor window is not conclusive.
                 if self._poor or (self._busy and stats.latency <= FAR_SECONDS):
                     self._move(self._before, "more gave no more goodput", now)
@@ -281,11 +299,13 @@ class ConcurrencyController:
                 self._last = last
                 return
         self._poor = False
-        if self._target >= self._most:
+        if self._busy and self._target >= self._most:
             self._begin_rest(now)
+            self._learn_at_rest(stats, now)
             return
         self._before = self._target
-        self._move(self._target * 2, "slow start: doubling", now)
+        growth = 2.0 if self._target < FAR_INITIAL else LATE_GROWTH
+        self._move(self._target * growth, "slow start: more gave more goodput", now)
 
     def _recover(self, now: float) -> None:
         enough = NEAR_CEILING * self._ceiling
@@ -300,6 +320,23 @@ class ConcurrencyController:
         self._base = self._target = float(self.target)
         self._rest_until = now + self._rest
 
+    def _begin_trial(self, now: float) -> None:
+        """Go down to what is said to be enough."""
+        self._baseline = self._tally
+        self._tally = _Tally()
+        self._phase = _Phase.TRIAL
+        self._base = float(self.target)
+        self._move(self._most, "so many keep the processors busy", now)
+
+    def _judge_trial(self, now: float) -> None:
+        tally, baseline = self._tally, self._baseline
+        if tally.windows < TRIAL_WINDOWS or not tally.enough:
+            return
+        if tally.goodput < (1 - MUCH) * baseline.goodput:
+            self._proven = self._base
+            self._move(self._base, "fewer gave less goodput", now)
+        self._begin_rest(now)
+
     def _begin_probe(self, baseline: _Tally, now: float) -> None:
         self._baseline = baseline
         self._tally = _Tally()
@@ -310,7 +347,7 @@ class ConcurrencyController:
         elif self._base <= (self._modest if self._busy else self._minimum):
             self._upward = True
         if self._upward:
-            self._move(max(self._base + 1, self._base * self._stride), "trying more", now)
+            self._move(min(self._most, max(self._base + 1, self._base * self._stride)), "trying more", now)
         else:
             fewer = min(self._base - 1, self._base / STEP)
             self._move(max(fewer, self._modest) if self._busy else fewer, "trying fewer", now)
@@ -338,6 +375,7 @@ class ConcurrencyController:
             self._reject("more gave no more goodput" if self._upward else "fewer gave less goodput", now)
 
     def _accept(self, gain: float, now: float) -> None:
+        self._proven = self._target if self._upward else min(self._proven, self._target)
         self._rest = FIRST_REST_SECONDS
         self._reason = f"more gave {gain:+.0%} goodput" if self._upward else "fewer give the same goodput"
         self._stride = min(self._stride * 1.25, LONGEST_STEP) if self._upward else STEP
@@ -353,6 +391,6 @@ class ConcurrencyController:
         self._begin_rest(now)
 
     def _move(self, wanted: float, reason: str, now: float) -> None:
-        self._target = max(float(self._minimum), min(self._most, wanted))
+        self._target = max(float(self._minimum), min(float(self._maximum), wanted))
         self._reason = reason
         self._settled_at = now + self._latency

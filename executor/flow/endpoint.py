@@ -37,6 +37,8 @@ DEGRADED_SHARE = 0.01
 SLOW_FACTOR = 4.0
 SLOW_SECONDS = 0.05
 """Degraded also means: the median answer takes 4 times the best median, and this much more."""
+UNHINDERED_SHARE = 0.1
+"""So many of the latest requests at least, however busy the processors are, are not held up by one another here."""
 CROWDED_FACTOR = 1.5
 """Above this multiple of the best median, requests are waiting for one another. A far endpoint's 50 ms
 become 55 on a busy machine, and more requests in flight still bring more; a near one's 1 ms becomes 5."""
@@ -102,6 +104,7 @@ class EndpointGovernor:
         self._paced = TokenBucket(math.inf, now)
         self._counters = RequestCounters()
         self._first_bytes: deque[float] = deque(maxlen=256)
+        self._seconds: deque[float] = deque(maxlen=256)
         self.best_rtt = math.inf
         """Seconds from request to the first byte of an answer: the least median of a window."""
         self._seen = RequestTotals()
@@ -138,6 +141,7 @@ class EndpointGovernor:
             mine.ok += 1
             mine.seconds += sample.seconds
             self._first_bytes.append(sample.first_byte_seconds)
+            self._seconds.append(sample.seconds)
         else:
             sample.error.endpoint = self.name
             if mine.asking or not (isinstance(sample.error, Throttled) and self._is_keys_own(sample.error)):
@@ -249,6 +253,12 @@ class EndpointGovernor:
     def crowded(self) -> bool:
         """First bytes arrive clearly later than at best."""
         return self._rtt() > CROWDED_FACTOR * self.best_rtt
+
+    @property
+    def unhindered_seconds(self) -> float:
+        """How long a request takes that does not wait for others in this process; 0.0: none has ended yet."""
+        latest = sorted(self._seconds.copy())
+        return latest[int(UNHINDERED_SHARE * len(latest))] if latest else 0.0
 
     def unseen(self) -> int:
         """Requests ended since the last `close_window`."""

@@ -7,15 +7,11 @@ import os
 from collections import deque
 from typing import Protocol
 
-SLACK = 1.5
-"""Times the computed number: bodies take time beside the first byte, and few answers begin as early as the best."""
 LEAST_REQUESTS = 50
 """So many have a cost together: of fewer, it depends on which of them end within the window that pays for them."""
 REMEMBERED = 10
 """The least of so many costs counts: a new connection's handshake and what else the process does in passing are no part
 of what a request costs, and neither is what too many workers cost one another."""
-QUICK_BYTES = 256 << 10
-"""Above this a request is a transfer, whose time depends on how many share the line; those are not counted."""
 
 
 class Processor(Protocol):
@@ -47,31 +43,32 @@ class NeverScarce:
 
 
 class Enough:
-    """Learns what a request costs; `workers` says how many workers that makes."""
+    """Learns what a request costs and how long it is away; `workers` says how many workers that makes."""
 
     def __init__(self, cores: float) -> None:
         self._cores = cores
         self._since: float | None = None
         self._requests = 0
         self._costs: deque[float] = deque(maxlen=REMEMBERED)
+        self._away: deque[float] = deque(maxlen=REMEMBERED)
 
-    def learn(self, spent: float, requests: int) -> None:
-        """*spent*: processor seconds of this process so far. *requests* have ended since the last call."""
+    def learn(self, spent: float, requests: int, away: float) -> None:
+        """*spent*: processor seconds of this process so far. *requests* have ended since the last call, and one that
+        nothing here holds up takes *away* seconds.
+        """
         if self._since is None:
             self._since = spent
             return
         self._requests += requests
         if self._requests >= LEAST_REQUESTS:
             self._costs.append((spent - self._since) / self._requests)
+            self._away.append(away)
             self._since, self._requests = spent, 0
 
-    def workers(self, first_byte: float, bytes_each: float) -> float:
-        """As many as keep the processors busy, where an answer begins *first_byte* seconds after the request at best.
-
-        math.inf: not known.
-        """
+    def workers(self) -> float:
+        """As many as keep the processors busy; math.inf: not known."""
         cost = min(self._costs, default=0.0)
-        if cost <= 0 or bytes_each > QUICK_BYTES or math.isinf(first_byte):
+        if cost <= 0:
             return math.inf
-        # While one request is in flight, its processor can serve as many others as their cost fits into its time.
-        return SLACK * self._cores * (1 + first_byte / cost)
+        # While one request is away, its processor can serve as many others as their cost fits into its time.
+        return self._cores * (1 + min(self._away) / cost)

@@ -118,16 +118,13 @@ class Governor:
             return self._why
         return self._room_why if target == self._room else "limited"
 
-    def _enough_for(self, totals: RequestTotals) -> float:
-        """Workers that keep the processors busy with requests like these, at the endpoint that is further away."""
-        first_byte = max(endpoint.best_rtt for endpoint in self._distinct)
-        return self._enough.workers(first_byte, totals.bytes / totals.ok if totals.ok else math.inf)
-
     def _close_window(self, seconds: float, now: float) -> None:
         well = all(endpoint.well for endpoint in self._distinct)
-        totals = sum((endpoint.close_window(seconds, now) for endpoint in self._distinct), RequestTotals())
+        windows = [endpoint.close_window(seconds, now) for endpoint in self._distinct]
+        totals = sum(windows, RequestTotals())
         scarce = self._processor.saturated()
-        self._enough.learn(self._processor.spent(), totals.ended)
+        away = sum(w.ok * endpoint.unhindered_seconds for w, endpoint in zip(windows, self._distinct, strict=True))
+        self._enough.learn(self._processor.spent(), totals.ended, away / max(1, totals.ok))
         stats = WindowStats(
             seconds=seconds,
             count=totals.ok,
@@ -137,7 +134,7 @@ class Governor:
             latency=totals.seconds / totals.ok if totals.ok else 0.0,
             in_use=self._in_use / self._ticks,
             saturated=scarce and any(endpoint.crowded for endpoint in self._distinct),
-            enough=self._enough_for(totals) if scarce else math.inf,
+            enough=self._enough.workers() if scarce else math.inf,
         )
         self._window_at, self._in_use, self._ticks = now, 0, 0
         if self._fixed is None and well:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -206,14 +206,42 @@ def test_after_throttling_busy_processors_do_not_keep_it_down(rng: random.Random
     assert min(targets[-100:]) >= 16
 
 
-def test_more_than_enough_workers_go_and_do_not_come_back() -> None:
-    controller, targets = ConcurrencyController(512, initial=300), []
-    for window in range(200):
-        seen = replace(stats(10 * controller.target), enough=100.0)
+def told_enough(
+    controller: ConcurrencyController, enough: float, done: Callable[[int], float], windows: Iterable[int] = range(400)
+) -> list[int]:
+    """*windows* on busy processors, *done* objects in each by the workers, while *enough* is what the estimate says."""
+    targets = []
+    for window in windows:
+        seen = replace(stats(round(done(controller.target))), latency=0.001, saturated=True, enough=enough)
         targets.append(controller.on_window(seen, window * 0.25).target)
+    return targets
 
-    assert targets[:2] == [300, 100], "a slow start ends first: its requests pay for new connections"
-    assert max(targets[1:]) <= 100
+
+def test_more_than_enough_workers_go_and_do_not_come_back() -> None:
+    targets = told_enough(ConcurrencyController(512, initial=300), 100.0, lambda n: 1000 * min(1.0, n / 100))
+
+    assert targets[0] == 100
+    assert max(targets) == 100
+    assert min(targets) >= 80
+
+
+@pytest.mark.parametrize("needed", [150, 300])
+def test_workers_that_were_needed_after_all_come_back_and_stay(needed: int) -> None:
+    """An estimate that is far too low: some requests are answered much sooner than the others."""
+    targets = told_enough(ConcurrencyController(512, initial=300), 20.0, lambda n: 2000 * min(1.0, n / needed))
+
+    assert targets[0] == 20, "it is tried"
+    assert min(targets[10:]) >= 0.8 * needed
+    assert max(targets) == 300
+
+
+def test_workers_that_are_not_needed_any_more_go_in_small_steps() -> None:
+    controller = ConcurrencyController(512, initial=300)
+    told_enough(controller, 20.0, lambda n: 2000 * n / 300)
+    targets = told_enough(controller, 20.0, lambda _n: 2000.0, range(400, 1200))
+
+    assert targets[0] == 300
+    assert targets[-1] <= 20
 
 
 def test_a_little_more_than_enough_is_the_estimates_noise() -> None:
@@ -223,12 +251,15 @@ def test_a_little_more_than_enough_is_the_estimates_noise() -> None:
 
 
 def test_enough_is_never_less_than_a_few() -> None:
-    controller = ConcurrencyController(512, initial=64)
-    targets = [
-        controller.on_window(replace(stats(), saturated=True, enough=2.0), window * 0.25).target for window in range(20)
-    ]
+    targets = told_enough(ConcurrencyController(512, initial=64), 1.0, lambda _n: 500.0)
 
-    assert targets[1:] == [FEWEST] * 19
+    assert targets == [FEWEST] * 400
+
+
+def test_a_trial_begins_when_enough_requests_have_been_seen() -> None:
+    targets = told_enough(ConcurrencyController(512, initial=64), 2.0, lambda _n: 100.0, range(8))
+
+    assert targets == [64] * 3 + [2] * 5
 
 
 def test_while_nobody_knows_what_is_enough_busy_processors_leave_it_at_a_modest_number(rng: random.Random) -> None:
@@ -237,22 +268,40 @@ def test_while_nobody_knows_what_is_enough_busy_processors_leave_it_at_a_modest_
     assert min(targets) == MODEST
 
 
-def test_slow_start_doubles_while_it_pays() -> None:
+def test_slow_start_doubles_while_it_pays_and_then_goes_on_by_quarters() -> None:
     controller, count, targets = ConcurrencyController(200), 100, []
-    for window in range(5):
+    for window in range(8):
         targets.append(controller.on_window(stats(count), window * 0.25).target)
         count *= 2
 
-    assert targets == [32, 64, 128, 200, 200]
+    assert targets == [32, 64, 80, 100, 125, 156, 195, 200]
 
 
-@pytest.mark.parametrize(("latency", "expected"), [(0.02, 16), (0.06, 64)])
-def test_a_canary_of_few_objects_is_enough_to_know_that_an_endpoint_is_far(latency: float, expected: int) -> None:
+def test_slow_start_among_many_workers_must_pay_for_their_connections() -> None:
+    controller = ConcurrencyController(512, initial=64)
+    for window, count in enumerate((1000, 1060, 1060)):
+        decision = controller.on_window(stats(count), window * 0.25)
+
+    assert decision == Decision(64, "more gave no more goodput")
+
+
+def test_handshakes_far_away_do_not_end_slow_start() -> None:
+    near, far = ConcurrencyController(512, initial=64), ConcurrencyController(512, initial=64)
+    busy = replace(stats(400), saturated=True)
+
+    assert near.on_window(replace(busy, latency=0.002), 0.25).target == 64
+    assert far.on_window(replace(busy, latency=0.06), 0.25).target == 80
+
+
+@pytest.mark.parametrize(("latency", "expected", "grown"), [(0.02, 16, 32), (0.06, 64, 80)])
+def test_a_canary_of_few_objects_is_enough_to_know_that_an_endpoint_is_far(
+    latency: float, expected: int, grown: int
+) -> None:
     controller = ConcurrencyController(512)
     few = replace(stats(5, in_use=3.0), latency=latency)
 
     assert [controller.on_window(few, window * 0.25).target for window in range(3)] == [expected] * 3
-    assert controller.on_window(replace(stats(400), latency=latency), 1.0).target == 2 * expected
+    assert controller.on_window(replace(stats(400), latency=latency), 1.0).target == grown
 
 
 @pytest.mark.parametrize(("size", "expected"), [(100_000, 64), (16 * MIB, 16)])
@@ -284,8 +333,8 @@ def test_throttling_cuts_once_then_cools_off() -> None:
 def test_a_lost_packet_in_a_hundred_cuts_nothing_one_in_ten_does() -> None:
     calm, hurt = ConcurrencyController(512, initial=100), ConcurrencyController(512, initial=100)
 
-    assert calm.on_window(stats(99, timeouts=1), 1.0).target == 200
-    assert calm.on_window(stats(196, timeouts=4), 2.0).target == 400
+    assert calm.on_window(stats(99, timeouts=1), 1.0).target == 125
+    assert calm.on_window(stats(196, timeouts=4), 2.0).target == 156
     assert hurt.on_window(stats(90, timeouts=10), 1.0) == Decision(50, "timeouts: 10 % of requests refused")
 
 

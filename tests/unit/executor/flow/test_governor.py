@@ -373,6 +373,34 @@ def test_workers_end_where_all_processors_are_busy(answered: float, least: int, 
     assert least <= governor.target() <= most
 
 
+def test_a_request_that_waits_for_others_is_told_from_one_that_does_not() -> None:
+    one = endpoint(Clock())
+    assert one.unhindered_seconds == 0.0
+    for number in range(100):
+        request(one, seconds=0.05 if number < 15 else 0.3)
+
+    assert one.unhindered_seconds == 0.05
+
+
+def test_requests_are_away_as_long_as_both_ends_make_them_on_average() -> None:
+    """Half of the requests take 1 ms, the others 99: with 1 ms of work for each, 2 x (1 + 50) keep two cores busy."""
+    clock, scarce = Clock(), Scarce()
+    source, destination = endpoint(clock), endpoint(clock)
+    governor = Governor({"source": source, "destination": destination}, 512, processor=scarce)
+    targets = []
+    for _ in range(100):
+        for _ in range(min(1000, 10 * governor.target())):
+            request(source, size=1000, seconds=0.001)
+            request(destination, size=1000, seconds=0.099)
+            scarce.used += 0.002
+        for _ in range(3):
+            clock.now += 0.1
+            governor.tick(clock.now, busy=governor.target())
+        targets.append(governor.target())
+
+    assert 80 <= min(targets[-50:]) <= max(targets[-50:]) <= 128, targets
+
+
 def test_the_governor_says_why_it_cut() -> None:
     clock = Clock()
     one = endpoint(clock)
