@@ -25,9 +25,9 @@ pushes out (docs/decisions.md)."""
 TOO_MANY = 1.25
 """Times what is enough, and the workers above it are taken away on trial: below that the estimate's own noise decides.
 """
-MUCH = 0.2
+MUCH = 0.3
 """A trial that loses so much goodput has shown that they were needed: where some requests are answered much sooner than
-others, the estimate is too low."""
+others, the estimate is too low. What is lost to a neighbour that has more threads meanwhile is less."""
 TRIAL_WINDOWS = 3
 CALM_SECONDS = 15.0
 """This long after the last cut, processors and not a throttling server decide at such low concurrency."""
@@ -279,8 +279,9 @@ class ConcurrencyController:
         if stats.count + stats.timeouts < ROUND_SHARE * self.target and stats.seconds < LONGEST_WINDOW_SECONDS:
             return  # less than a round: what ended says little about this many in flight
         last, self._last = self._last, stats
+        near = stats.latency <= FAR_SECONDS
         # Far away the handshakes of so many at once keep the processors busy for a moment.
-        if last is None and self._busy and stats.latency <= FAR_SECONDS:
+        if last is None and self._busy and near:
             self._move(self._target, "the processors are busy", now)
             self._begin_rest(now)
             self._learn_at_rest(stats, now)
@@ -291,7 +292,7 @@ class ConcurrencyController:
             late = self._before >= FAR_INITIAL
             if grown > 0 and gain < (BUSY_ELASTICITY if late else self._elasticity) * grown:
                 # With a far endpoint a window holds few answers, so one poor window is not conclusive.
-                if self._poor or (self._busy and stats.latency <= FAR_SECONDS):
+                if self._poor or (self._busy and near):
                     self._move(self._before, "more gave no more goodput", now)
                     self._begin_rest(now)
                     return
@@ -299,7 +300,7 @@ class ConcurrencyController:
                 self._last = last
                 return
         self._poor = False
-        if self._busy and self._target >= self._most:
+        if (self._busy or near) and self._target >= self._most:
             self._begin_rest(now)
             self._learn_at_rest(stats, now)
             return

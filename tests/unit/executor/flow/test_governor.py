@@ -407,6 +407,9 @@ def test_the_governor_says_why_it_cut() -> None:
     governor = Governor({"source": one}, 300)
     governor.tick(clock.now)
     run_windows(governor, one, clock, 3)
+    while one.unseen():
+        clock.now += 0.1
+        governor.tick(clock.now, 300)
 
     for number in range(100):
         request(one, Throttled("slow down") if number % 5 == 0 else None)
