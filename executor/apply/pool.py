@@ -98,8 +98,9 @@ class WorkerPool:
 
     def taken(self, lane: Lane) -> int:
         """Tasks of *lane* taken so far."""
-        queue = self._lanes[lane]
-        return queue.added - len(queue.tasks)
+        with self._changed:  # between the two halves of `add` it would be too many
+            queue = self._lanes[lane]
+            return queue.added - len(queue.tasks)
 
     def on_low(self, tell: Callable[[], None]) -> None:
         """Call *tell* when a lane that is watched runs low."""

@@ -266,6 +266,8 @@ class ConcurrencyController:
             self._reject(word, now)
             self._stride = NEAR_STEP
             return
+        if self._phase is _Phase.TRIAL:
+            self._target = self._base  # the refusals are answers to as many as before
         deep = self._phase is _Phase.SLOW_START or refused > stats.count
         self._ceiling = self._target
         self._cut_at = now
@@ -300,7 +302,7 @@ class ConcurrencyController:
                 self._last = last
                 return
         self._poor = False
-        if (self._busy or near) and self._target >= self._most:
+        if self._target >= (self._most if self._busy or near else self._maximum):
             self._begin_rest(now)
             self._learn_at_rest(stats, now)
             return
@@ -376,7 +378,7 @@ class ConcurrencyController:
             self._reject("more gave no more goodput" if self._upward else "fewer gave less goodput", now)
 
     def _accept(self, gain: float, now: float) -> None:
-        self._proven = self._target if self._upward else min(self._proven, self._target)
+        self._proven = max(self._proven, self._target) if self._upward else min(self._proven, self._target)
         self._rest = FIRST_REST_SECONDS
         self._reason = f"more gave {gain:+.0%} goodput" if self._upward else "fewer give the same goodput"
         self._stride = min(self._stride * 1.25, LONGEST_STEP) if self._upward else STEP

@@ -6,7 +6,7 @@ All times are seconds of one monotonic clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from executor.flow.concurrency import INITIAL, ConcurrencyController, WindowStats
 from executor.flow.counters import RequestTotals
@@ -118,13 +118,20 @@ class Governor:
             return self._why
         return self._room_why if target == self._room else "limited"
 
+    def _learn_cost(self, windows: Sequence[RequestTotals], totals: RequestTotals) -> None:
+        """Refused requests cost little and are not away for long: a window of those alone teaches nothing."""
+        away = [(w.ok, e.unhindered_seconds) for w, e in zip(windows, self._distinct, strict=True)]
+        answered = sum(ok for ok, seconds in away if seconds > 0)
+        if answered:
+            seconds = sum(ok * seconds for ok, seconds in away) / answered
+            self._enough.learn(self._processor.spent(), totals.ended, seconds)
+
     def _close_window(self, seconds: float, now: float) -> None:
         well = all(endpoint.well for endpoint in self._distinct)
         windows = [endpoint.close_window(seconds, now) for endpoint in self._distinct]
         totals = sum(windows, RequestTotals())
         scarce = self._processor.saturated()
-        away = sum(w.ok * endpoint.unhindered_seconds for w, endpoint in zip(windows, self._distinct, strict=True))
-        self._enough.learn(self._processor.spent(), totals.ended, away / max(1, totals.ok))
+        self._learn_cost(windows, totals)
         stats = WindowStats(
             seconds=seconds,
             count=totals.ok,

@@ -26,11 +26,15 @@ class Ledger:
     def __init__(self, chunks: int) -> None:
         self.chunks = chunks
         self.asked: Counter[Lane] = Counter()
+        self.parts_asked = threading.Semaphore(0)
         self.leases = self
 
     def claim(self, _worker: object, lane: Lane, **_terms: object) -> object | None:
         self.asked[lane] += 1
-        if lane is Lane.PARTS or not self.chunks:
+        if lane is Lane.PARTS:
+            self.parts_asked.release()
+            return None
+        if not self.chunks:
             return None
         self.chunks -= 1
         return object()
@@ -136,3 +140,21 @@ def test_time_makes_it_ask_again_while_another_lane_is_busy() -> None:
     assert fed.all_run(2 + CHUNK, SOON)
     assert fed.ledger.asked[Lane.PARTS] == 2
     fed.close()
+
+
+@pytest.mark.usefixtures("patient")
+def test_only_a_round_in_which_every_lane_was_asked_for_in_vain_is_starved() -> None:
+    """With `leave_when_idle` such rounds end the process."""
+    fed = Fed(chunks=1)
+    fed.feeder.start()
+    assert fed.ledger.parts_asked.acquire(timeout=SOON)
+    fed.feeder.wake()
+    assert fed.ledger.parts_asked.acquire(timeout=SOON)
+    assert fed.feeder.starved_rounds == 0, "objects wait in the other lane"
+
+    fed.pool.resize(1)
+    assert fed.all_run(CHUNK, SOON)
+    fed.feeder.wake()
+    assert fed.ledger.parts_asked.acquire(timeout=SOON)
+    fed.close()
+    assert fed.feeder.starved_rounds > 0

@@ -235,6 +235,44 @@ def test_workers_that_were_needed_after_all_come_back_and_stay(needed: int) -> N
     assert max(targets) == 300
 
 
+def test_what_has_been_proven_outlives_a_storm() -> None:
+    controller = ConcurrencyController(512, initial=300)
+    told_enough(controller, 20.0, lambda n: 2000 * n / 300)
+    for window in range(400, 424):
+        controller.on_window(replace(stats(92, throttles=8), saturated=True, enough=20.0), window * 0.25)
+    assert controller.target <= 8
+    targets = told_enough(controller, 20.0, lambda n: 2000 * min(1.0, n / 300), range(424, 3000))
+
+    assert min(targets[-400:]) >= 200
+
+
+def test_a_refusal_during_a_trial_cuts_from_where_the_trial_began() -> None:
+    controller = ConcurrencyController(512, initial=300)
+    assert told_enough(controller, 20.0, lambda _n: 2000.0, range(1)) == [20]
+
+    assert controller.on_window(stats(380, throttles=20), 1.0).target == 210
+
+
+def test_a_trial_without_enough_work_is_taken_back() -> None:
+    controller = ConcurrencyController(512, initial=300)
+    assert told_enough(controller, 20.0, lambda _n: 2000.0, range(1)) == [20]
+
+    decision = controller.on_window(stats(100, in_use=3.0), 1.0)
+    assert decision == Decision(300, "too little work to tell")
+
+
+def test_at_the_maximum_slow_start_ends_and_fewer_are_tried() -> None:
+    controller = ConcurrencyController(64)
+    targets = [
+        controller.on_window(
+            replace(stats(round(1000 * min(1.0, controller.target / 8))), latency=0.06), w * 0.25
+        ).target
+        for w in range(800)
+    ]
+
+    assert targets[-1] <= 20
+
+
 def test_workers_that_are_not_needed_any_more_go_in_small_steps() -> None:
     controller = ConcurrencyController(512, initial=300)
     told_enough(controller, 20.0, lambda n: 2000 * n / 300)

@@ -401,6 +401,23 @@ def test_requests_are_away_as_long_as_both_ends_make_them_on_average() -> None:
     assert 80 <= min(targets[-50:]) <= max(targets[-50:]) <= 128, targets
 
 
+def test_refusals_alone_do_not_teach_that_requests_are_near() -> None:
+    clock, scarce = Clock(), Scarce()
+    one = endpoint(clock)
+    governor = Governor({"s3.example": one}, 512, processor=scarce)
+    known = []
+    for window in range(8):
+        for _ in range(300):
+            request(one, Throttled("slow down") if window == 5 else None, seconds=0.05)
+            scarce.used += 0.0005
+        for _ in range(3):
+            clock.now += 0.1
+            governor.tick(clock.now, busy=governor.target())
+        known.append(governor._enough.workers())
+
+    assert min(known[2:]) >= 90
+
+
 def test_the_governor_says_why_it_cut() -> None:
     clock = Clock()
     one = endpoint(clock)
