@@ -31,7 +31,7 @@ class _Queue:
         """Nobody has been told yet that `low` is reached."""
 
     def take(self) -> Task | None:
-        """The oldest; None: there is none. Whoever takes one, and how many at once, takes no lock."""
+        """The oldest; None: there is none. Takes no lock."""
         try:
             return self.tasks.popleft()
         except IndexError:

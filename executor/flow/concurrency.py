@@ -198,7 +198,7 @@ class ConcurrencyController:
 
     @property
     def _most(self) -> float:
-        """Never more than that."""
+        """Nothing is tried beyond that; clearly more go on trial."""
         return float(round(min(float(self._maximum), max(float(self._modest), self._enough, self._proven))))
 
     @property

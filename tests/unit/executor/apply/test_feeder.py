@@ -72,6 +72,14 @@ class Fed:
         assert self.feeder.close(SOON)
 
 
+def begun(chunks: int) -> Fed:
+    """Two workers, and the feeder claims."""
+    fed = Fed(chunks)
+    fed.pool.resize(2)
+    fed.feeder.start()
+    return fed
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks of its own the feeder lets pass more time than a test waits."""
@@ -80,9 +88,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("patient")
 def test_the_next_chunk_is_claimed_when_a_lane_runs_low() -> None:
-    fed = Fed(chunks=10)
-    fed.pool.resize(2)
-    fed.feeder.start()
+    fed = begun(chunks=10)
 
     assert fed.all_run(10 * CHUNK, SOON)
     fed.close()
@@ -101,9 +107,7 @@ def test_without_the_pools_word_the_workers_would_wait() -> None:
 
 @pytest.mark.usefixtures("patient")
 def test_a_lane_that_the_ledger_has_nothing_for_is_not_asked_for_again_at_once() -> None:
-    fed = Fed(chunks=10)
-    fed.pool.resize(2)
-    fed.feeder.start()
+    fed = begun(chunks=10)
     assert fed.all_run(10 * CHUNK, SOON)
 
     assert fed.ledger.asked[Lane.PARTS] == 1
@@ -113,9 +117,7 @@ def test_a_lane_that_the_ledger_has_nothing_for_is_not_asked_for_again_at_once()
 
 @pytest.mark.usefixtures("patient")
 def test_a_finished_chunk_makes_it_ask_again() -> None:
-    fed = Fed(chunks=1)
-    fed.pool.resize(2)
-    fed.feeder.start()
+    fed = begun(chunks=1)
     assert fed.all_run(CHUNK, SOON)
 
     fed.ledger.chunks = 1
@@ -127,9 +129,7 @@ def test_a_finished_chunk_makes_it_ask_again() -> None:
 @pytest.mark.usefixtures("patient")
 def test_time_makes_it_ask_again_while_another_lane_is_busy() -> None:
     """Others finish chunks too, and what those held back is ready then."""
-    fed = Fed(chunks=2)
-    fed.pool.resize(2)
-    fed.feeder.start()
+    fed = begun(chunks=2)
     assert fed.all_run(2 * CHUNK, SOON)
     assert fed.ledger.asked[Lane.PARTS] == 1
 
