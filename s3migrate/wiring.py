@@ -48,7 +48,7 @@ PLANNED_BUDGET = 1024**3
 """The memory, in bytes, that part sizes are chosen for when the declaration sets no limits.memory: fixed, so that a
 plan does not depend on the machine that made it."""
 EMBEDDED_FOLDER = "postgres"
-POOLED = 4
+KEPT = 4
 """Connections to the ledger that threads keep open between them."""
 
 
@@ -64,8 +64,8 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.state_folder / EMBEDDED_FOLDER, idle_seconds=settings.ledger_idle_seconds)
 
 
-def open_ledger(settings: Settings, *, migrate: bool = True, connections: int = 1) -> Ledger:
-    """The ledger at S3MIGRATE_LEDGER, or else the embedded one; *connections* to it stay open.
+def open_ledger(settings: Settings, *, migrate: bool = True, connections: int = 1, pooled: bool = False) -> Ledger:
+    """The ledger at S3MIGRATE_LEDGER, or else the embedded one; *connections* to it stay open, *pooled* by SQLAlchemy.
 
     The embedded server is started, restarted when it dies, and its schema is brought up to date. The schema of any
     other server is only checked.
@@ -74,10 +74,10 @@ def open_ledger(settings: Settings, *, migrate: bool = True, connections: int = 
     from executor.ledger.ledger import Ledger
 
     if settings.ledger_url is not None:
-        ledger = Ledger(settings.ledger_url, connections=connections)
+        ledger = Ledger(settings.ledger_url, connections=connections, pooled=pooled)
     else:
         server = embedded(settings)
-        ledger = Ledger(server.url(), connections=connections, missed=Reviver(server))
+        ledger = Ledger(server.url(), connections=connections, pooled=pooled, missed=Reviver(server))
     if migrate and settings.ledger_url is None:
         ledger.schema.migrate()
     elif migrate:

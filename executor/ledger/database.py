@@ -1,8 +1,8 @@
 """The border to PostgreSQL: connections, transactions, statements, and errors translated into ours.
 
 Nothing outside this file and address.py knows that psycopg2 speaks to the server and that SQLAlchemy keeps the
-connections of many threads. SQLAlchemy is imported by what uses it: it takes longer to load than all else, and a
-command that asks a few questions does without.
+connections of what stays for days. SQLAlchemy is imported by what uses it: it takes longer to load than all else, and
+its first use of each statement takes as long as the answer.
 """
 
 from __future__ import annotations
@@ -82,22 +82,16 @@ def translated(error: psycopg2.Error, keywords: Mapping[str, str]) -> LedgerErro
     return None
 
 
-def database_at(url: str, *, connections: int, missed: Callable[[], None] | None) -> Database:
-    """The database at *url*, with that many connections kept open. *missed* is called when it cannot be reached.
+def database_at(url: str, *, connections: int, pooled: bool, missed: Callable[[], None] | None) -> Database:
+    """The database at *url*, with that many connections kept open, in a pool of SQLAlchemy's or (not *pooled*) without.
 
-    Raises UsageError when *url* is not one that PostgreSQL's client can use.
+    *missed* is called when it cannot be reached. Raises UsageError when *url* is not one that PostgreSQL's client can
+    use.
     """
     keywords = connect_keywords(url)
-    if connections == 1:
-        return SparingDatabase(keywords, missed)
-    return PooledDatabase(keywords, missed, connections=connections)
-
-
-def load_pool() -> None:
-    """Import what a pool of connections takes, and connect nothing: processes that are forked afterwards share it."""
-    from sqlalchemy import create_engine
-
-    create_engine(f"{DRIVER}://", creator=lambda: None)
+    if pooled:
+        return PooledDatabase(keywords, missed, connections=connections)
+    return SparingDatabase(keywords, missed, connections=connections)
 
 
 class Database(ABC):
@@ -185,14 +179,15 @@ class PooledDatabase(Database):
 
 
 class SparingDatabase(Database):
-    """Connections without a pool, for a command that asks a few questions, mostly one after the other.
+    """Connections of psycopg2's, ready in the time that it takes to load.
 
-    It is ready in the time that psycopg2 takes to load. One connection is kept for the next transaction; while it is in
-    use, others are made, at most SPARING_CONNECTIONS in all.
+    So many are kept for the next transactions; while they are in use, others are made, at most SPARING_CONNECTIONS in
+    all. After a failure none of those that are as old is used again.
     """
 
-    def __init__(self, keywords: Mapping[str, str], missed: Callable[[], None] | None) -> None:
+    def __init__(self, keywords: Mapping[str, str], missed: Callable[[], None] | None, *, connections: int = 1) -> None:
         super().__init__(keywords, missed)
+        self._most_kept = connections
         self._kept: list[psycopg2.extensions.connection] = []
         self._places = threading.BoundedSemaphore(SPARING_CONNECTIONS)
 
@@ -222,7 +217,7 @@ class SparingDatabase(Database):
             return connection
 
     def _keep(self, connection: psycopg2.extensions.connection) -> None:
-        if self._kept:
+        if len(self._kept) >= self._most_kept:
             connection.close()
         else:
             self._kept.append(connection)

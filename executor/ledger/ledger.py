@@ -27,13 +27,15 @@ from executor.ledger.workers import Workers
 class Ledger:
     """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2).
 
-    Connects on first use. *connections*: how many stay open; as many again may open briefly. With 1 there is no pool
-    (and no time is spent on loading it): one stays open, and up to SPARING_CONNECTIONS may open briefly. *missed* is
-    called whenever the ledger cannot be reached, and must not block.
+    Connects on first use. *connections*: how many stay open; up to SPARING_CONNECTIONS may be, briefly, or with
+    *pooled*, whose pool takes its time to load, twice as many. *missed* is called whenever the ledger cannot be
+    reached, and must not block.
     """
 
-    def __init__(self, url: str, *, connections: int = 4, missed: Callable[[], None] | None = None) -> None:
-        self._database = database = database_at(url, connections=connections, missed=missed)
+    def __init__(
+        self, url: str, *, connections: int = 4, pooled: bool = False, missed: Callable[[], None] | None = None
+    ) -> None:
+        self._database = database = database_at(url, connections=connections, pooled=pooled, missed=missed)
         self.schema = Schema(database)
         self.runs = Runs(database)
         self.locks = DestinationLocks(database)

@@ -22,7 +22,6 @@ from executor.apply.surroundings import RunSurroundings, Window
 from executor.events import Events
 from executor.flow.governor import Governor
 from executor.flow.meters import RequestMeter
-from executor.ledger.database import load_pool
 from executor.ledger.ledger import Ledger
 from executor.ledger.values import ENDED, Blamed, Progress, Run, RunState
 from executor.ledger.workers import this_process
@@ -56,7 +55,7 @@ from s3migrate.views.run_view import HumanRun, JsonRun, Rate, figures, progress_
 from s3migrate.watching.address import Address
 from s3migrate.watching.live_run import LiveRun, QuietRun
 from s3migrate.watching.metered import CountedEvents, Metered
-from s3migrate.wiring import POOLED, Governors, open_ledger, open_sections, preflight, share_descriptors
+from s3migrate.wiring import KEPT, Governors, open_ledger, open_sections, preflight, share_descriptors
 from schema.declaration import Side
 from schema.errors import FinishedWithFailures, NotApproved, StalePlan, Stopped, UsageError
 from schema.files.manifest import ManifestStore
@@ -131,7 +130,7 @@ def apply_command(  # click passes one argument for each option
         blamed = NOBODY
         try:
             preflight(stores, plan, say, movers=trials)
-            with closing_but_abandoned(open_ledger(settings, connections=POOLED), stop) as ledger:
+            with closing_but_abandoned(open_ledger(settings, connections=KEPT), stop) as ledger:
                 live = settings.stderr_is_terminal
                 view = JsonRun(emit) if emit else _human_view(plan, ledger, live=live, quiet=quiet)
                 events = _counted(metered, view)
@@ -301,7 +300,6 @@ def _forked(words: Sequence[str], count: int, *, leave_when_idle: bool) -> Itera
         yield None
         return
     words = [*words, "--one-of", str(count), str(os.getpid()), *(["--leave-when-idle"] if leave_when_idle else [])]
-    load_pool()
     root = click.get_current_context().find_root().command
     waiting = prefork(partial(run_click, root, words), count)
     with waiting or nullcontext():

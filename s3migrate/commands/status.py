@@ -20,7 +20,7 @@ from s3migrate.views.ending import named_text
 from s3migrate.views.run_view import Rate, figures, progress_line
 from s3migrate.views.why import why_figures, why_of
 from s3migrate.views.worker_view import scaling_text, worker_figures, worker_lines
-from s3migrate.wiring import POOLED, open_ledger
+from s3migrate.wiring import KEPT, open_ledger
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text, size_text
 from schema.limits import CLOSED, LIMITS, Closure, closed_at, closed_text
@@ -48,7 +48,8 @@ def status_command(*, run_id: int | None, all_runs: bool, serve_at: str | None, 
     """Where RUN (default: the latest) stands: progress, outcomes, failures."""
     settings = read_settings()
     lines = json_lines() if as_json else None
-    with closing(open_ledger(settings, connections=1 if serve_at is None else POOLED)) as ledger:
+    serves = serve_at is not None
+    with closing(open_ledger(settings, connections=KEPT if serves else 1, pooled=serves)) as ledger:
         if serve_at is not None:
             from s3migrate.watching.serving import serve  # imports a web server, needed here only
 

@@ -35,7 +35,7 @@ from s3migrate.plan_url import PlanUrl
 from s3migrate.settings import read_settings
 from s3migrate.views.proof_progress import ProofLines, expected_of
 from s3migrate.views.verify_report import ReportFile, tallies_json
-from s3migrate.wiring import POOLED, calendar_of, open_ledger, open_readers, preflight, reading_tools
+from s3migrate.wiring import KEPT, calendar_of, open_ledger, open_readers, preflight, reading_tools
 from schema.errors import VerifyFailed
 from schema.formats.escape import one_line
 from schema.formats.quantities import count_text, counted_text
@@ -85,7 +85,7 @@ def verify_command(  # click passes one argument for each option
     budget = plan.limits.memory or default_budget()
     emit = emitter(as_json)
     expected = expected_of(plan, deep=level != Depth.LISTING, sample=sample)
-    with closing(open_ledger(settings, connections=POOLED)) as ledger:
+    with closing(open_ledger(settings, connections=KEPT)) as ledger:
         calm_collector()
         schedule_as_batch()
         run = ledger.runs.find(plan.plan_id)

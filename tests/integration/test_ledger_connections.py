@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import psycopg2
 import pytest
@@ -16,9 +17,10 @@ from schema.errors import LedgerSchemaError, LedgerUnavailable
 ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = :name"
 
 
-@pytest.fixture(params=[1, 4], ids=["sparing", "pooled"])
+@pytest.fixture(params=[(1, False), (4, False), (4, True)], ids=["one", "several", "pooled"])
 def database(request: pytest.FixtureRequest, ledger_url: str) -> Iterator[Database]:
-    opened = database_at(ledger_url, connections=request.param, missed=None)
+    connections, pooled = request.param
+    opened = database_at(ledger_url, connections=connections, pooled=pooled, missed=None)
     yield opened
     opened.close()
 
@@ -72,15 +74,16 @@ def test_what_fails_leaves_nothing_and_a_transaction_may_be_within_another(datab
 
 
 def test_a_missing_table_and_a_lost_server_have_our_names(ledger_url: str) -> None:
-    for connections in (1, 4):
+    for connections, pooled in ((1, False), (4, False), (4, True)):
         missed: list[int] = []
-        database = database_at(ledger_url, connections=connections, missed=lambda missed=missed: missed.append(1))
+        note = partial(missed.append, 1)
+        database = database_at(ledger_url, connections=connections, pooled=pooled, missed=note)
         with pytest.raises(LedgerSchemaError), database.transaction() as transaction:
             transaction.rows("SELECT 1 FROM ledger.nowhere")
         assert not missed
-        with database.transaction() as transaction:
+        with database.transaction(), database.transaction() as transaction:  # two that are as old
             name = transaction.value("SELECT current_database()")
-        other = database_at(ledger_url, connections=1, missed=None)
+        other = database_at(ledger_url, connections=1, pooled=False, missed=None)
         with other.transaction() as transaction:
             transaction.run(ENDED, name=name)
         other.close()
@@ -91,6 +94,16 @@ def test_a_missing_table_and_a_lost_server_have_our_names(ledger_url: str) -> No
         with database.transaction() as transaction:
             assert transaction.value("SELECT 1") == 1
         database.close()
+
+
+def test_what_apply_works_with_loads_no_pool(ledger_url: str) -> None:
+    program = (
+        "import sys, s3migrate.commands.apply\nfrom executor.ledger.ledger import Ledger\n"
+        "ledger = Ledger(sys.argv[1])\nledger.schema.check()\nledger.close()\nprint(*sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, ledger_url], capture_output=True, text=True, check=True)
+
+    assert "sqlalchemy" not in ran.stdout.split()
 
 
 def test_status_loads_neither_the_pool_nor_what_moves_objects(ledger_url: str) -> None:

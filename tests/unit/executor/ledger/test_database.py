@@ -217,6 +217,18 @@ def test_without_a_pool_one_connection_is_kept_and_so_many_are_open_at_most(
     assert not any(one.open for one in made)
 
 
+def test_as_many_are_kept_as_were_asked_for_and_none_after_a_failure(made: list[Connection]) -> None:
+    sparing = SparingDatabase({}, None, connections=2)
+    with sparing.transaction(), sparing.transaction(), sparing.transaction():
+        pass
+    assert [one.open for one in made] == [False, True, True]
+    with sparing.transaction(), sparing.transaction():
+        assert len(made) == 3
+    with pytest.raises(LedgerUnavailable), sparing.transaction():
+        raise psycopg2.OperationalError("gone")
+    assert not any(one.open for one in made)
+
+
 def test_two_that_close_the_same_connections_do_not_disturb_the_error(made: list[Connection]) -> None:
     class TakenByAnother(list[Connection]):
         def __bool__(self) -> bool:
