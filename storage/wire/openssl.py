@@ -403,7 +403,7 @@ class Session:
 
     def has_leftover(self) -> bool:
         """See Channel.has_leftover."""
-        return bool(self._library.has_pending(self._open()))
+        return not self._session or bool(self._library.has_pending(self._session))
 
     def _open(self) -> int:
         """The session. Raises OSError where it is closed; what others left in this thread's errors is dropped."""

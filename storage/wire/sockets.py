@@ -290,6 +290,8 @@ class SocketConnection:
 
     def _next_head(self) -> Head | None:
         """The final head in the buffer, if it is whole; heads of 1xx answers are dropped. Raises HeadMalformed."""
+        if not self._have:
+            return None
         while (head := find_head(self._buffer, self._have)) is not None and head.status < 200:
             self._buffer[: self._have - head.end] = self._buffer[head.end : self._have]
             self._have -= head.end
