@@ -48,6 +48,9 @@ _LONGEST_RECORD: Final = _RECORD + 5 + 256
 """Encrypted, with its head (RFC 8446, 5.2)."""
 _ENOUGH: Final = 256 * 1024
 _NAP: Final = 1.0
+_SHORT: Final = 128 * 1024
+"""For so few bytes the interpreter's lock is kept: they take some 50 us, on a socket that never blocks, and while the
+lock changes hands there and back, the other threads wake up, wait for one another, and fill the caches anew."""
 _MOST: Final = 1 << 30
 """OpenSSL counts bytes in an int."""
 _LONGEST_LABEL: Final = 63
@@ -65,7 +68,7 @@ class Library:
     def __init__(self, path: str) -> None:
         """*path*: of an extension module; its dependencies are found through it. Raises Unusable."""
         try:
-            slow, quick = ctypes.CDLL(path, use_errno=True), ctypes.PyDLL(path)
+            slow, quick = ctypes.CDLL(path, use_errno=True), ctypes.PyDLL(path, use_errno=True)
             self.version = _function(quick, "OpenSSL_version", c_char_p, c_int)(0).decode("ascii", "replace")
             number = _function(quick, "OpenSSL_version_num", c_ulong)()
             if not self.version.startswith("OpenSSL 3.") or number >> 28 != 3:
@@ -101,9 +104,10 @@ class Library:
         self.connect = _function(slow, "SSL_connect", c_int, c_void_p)
         self.verified = _function(quick, "SSL_get_verify_result", c_long, c_void_p)
         self.why_unverified = _function(quick, "X509_verify_cert_error_string", c_char_p, c_long)
-        self.read = _function(slow, "SSL_read", c_int, c_void_p, c_void_p, c_int)
         self.peek = _function(slow, "SSL_peek", c_int, c_void_p, c_void_p, c_int)
         self.write = _function(slow, "SSL_write", c_int, c_void_p, c_void_p, c_int)
+        self.read_short = _function(quick, "SSL_read", c_int, c_void_p, c_void_p, c_int)
+        self.write_short = _function(quick, "SSL_write", c_int, c_void_p, c_void_p, c_int)
         self.has_pending = _function(quick, "SSL_has_pending", c_int, c_void_p)
         self.writer = _function(quick, "SSL_get_wbio", c_void_p, c_void_p)
         self.written = _function(quick, "BIO_number_written", c_uint64, c_void_p)
@@ -116,6 +120,7 @@ class Library:
         push = _function(quick, "BIO_push", c_void_p, c_void_p, c_void_p)
         control = _function(quick, "BIO_ctrl", c_long, c_void_p, c_int, c_long, c_void_p)
         self.read_through = _function(slow, "BIO_read", c_int, c_void_p, c_void_p, c_int)
+        self.read_through_short = _function(quick, "BIO_read", c_int, c_void_p, c_void_p, c_int)
         self.reader_flags = _function(quick, "BIO_test_flags", c_int, c_void_p, c_int)
         self.free_reader = _function(quick, "BIO_free_all", None, c_void_p)
 
@@ -286,7 +291,8 @@ class Session:
     def _write(self, address: int | bytes, length: int) -> None:
         library, session = self._library, self._open()
         went, until = 0, None
-        while (result := library.write(session, address, length)) <= 0:
+        write = library.write_short if length <= _SHORT else library.write
+        while (result := write(session, address, length)) <= 0:
             kind = self._sort_out(result)
             if kind == _ZERO_RETURN:
                 raise ConnectionAbortedError(errno.ECONNABORTED, "the other side has ended the connection")
@@ -304,7 +310,7 @@ class Session:
         # An answer takes its time: waiting for it first spares a call that finds nothing.
         if not library.has_pending(session):
             self._wait(_WANT_READ, until)
-        while (result := library.read(session, address, min(len(into), _MOST))) <= 0:
+        while (result := library.read_short(session, address, min(len(into), _MOST))) <= 0:
             kind = self._sort_out(result)
             if kind == _ZERO_RETURN:
                 return 0
@@ -359,9 +365,10 @@ class Session:
         """Bytes that came, and what more of them would wait for (0: for nothing)."""
         library = self._library
         if length <= _BUFFERED:
-            got = library.read(self._session, address, length)
+            got = library.read_short(self._session, address, length)
             return (got, 0) if got > 0 else (0, self._sort_out(got))
-        got = library.read_through(self._reader, address, length)
+        read = library.read_through_short if length <= _SHORT else library.read_through
+        got = read(self._reader, address, length)
         if got == length:
             return got, 0
         flags = library.reader_flags(self._reader, _FLAG_WRITE | _FLAG_RETRY)
