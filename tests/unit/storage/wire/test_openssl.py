@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -208,6 +211,22 @@ def test_an_end_that_was_not_announced_is_an_error(library: Library) -> None:
         with pytest.raises(ConnectionAbortedError):
             session.receive(view)
         assert session.has_input()
+        session.close()
+
+
+@pytest.mark.parametrize("receive", [Session.receive, Session.receive_all])
+def test_a_connection_that_was_reset_says_so(library: Library, receive: Callable[[Session, memoryview], int]) -> None:
+    """The number of the system's error is the call's own, though the call keeps the interpreter's lock."""
+
+    def reset(client: ssl.SSLSocket) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    certificate = shared_certificate()
+    with served(certificate, reset) as port:
+        session = opened(library, port, certificate.file)
+        ctypes.set_errno(errno.ENOENT)  # what another call has left
+        with pytest.raises(ConnectionResetError):
+            receive(session, memoryview(bytearray(1)))
         session.close()
 
 
