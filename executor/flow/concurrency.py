@@ -323,12 +323,16 @@ class ConcurrencyController:
         self._base = self._target = float(self.target)
         self._rest_until = now + self._rest
 
+    def _compare_with(self, baseline: _Tally, phase: _Phase) -> None:
+        """Begin an experiment: what follows is compared with *baseline*, the goodput of as many as now."""
+        self._baseline = baseline
+        self._tally = _Tally()
+        self._phase = phase
+        self._base = float(self.target)
+
     def _begin_trial(self, now: float) -> None:
         """Go down to what is said to be enough."""
-        self._baseline = self._tally
-        self._tally = _Tally()
-        self._phase = _Phase.TRIAL
-        self._base = float(self.target)
+        self._compare_with(self._tally, _Phase.TRIAL)
         self._move(self._most, "so many keep the processors busy", now)
 
     def _judge_trial(self, now: float) -> None:
@@ -341,10 +345,7 @@ class ConcurrencyController:
         self._begin_rest(now)
 
     def _begin_probe(self, baseline: _Tally, now: float) -> None:
-        self._baseline = baseline
-        self._tally = _Tally()
-        self._phase = _Phase.PROBING
-        self._base = float(self.target)
+        self._compare_with(baseline, _Phase.PROBING)
         if self._base >= self._most:
             self._upward = False
         elif self._base <= (self._modest if self._busy else self._minimum):

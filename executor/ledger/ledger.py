@@ -27,9 +27,9 @@ from executor.ledger.workers import Workers
 class Ledger:
     """The ledger at *url* (postgresql://...; the driver is pinned to psycopg2).
 
-    Connects on first use. *connections*: how many stay open; up to SPARING_CONNECTIONS may be, briefly, or with
-    *pooled*, whose pool takes its time to load, twice as many. *missed* is called whenever the ledger cannot be
-    reached, and must not block.
+    Connects on first use. *connections*: how many stay open; up to SPARING_CONNECTIONS may be open briefly. *pooled*:
+    SQLAlchemy's pool keeps them, which takes its time to load, and as many again may be open briefly. *missed* is
+    called whenever the ledger cannot be reached, and must not block.
     """
 
     def __init__(
